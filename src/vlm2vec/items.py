@@ -1,0 +1,207 @@
+"""What can be embedded: `Item`, its media, and how ordinary Python values become items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from vlm2vec.errors import InputError
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+MEDIA_MARKER = "<|media|>"
+"""Stands in a text where a medium goes: one marker for each medium, in order. Every prompt style knows it."""
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
+PDF_SUFFIXES = frozenset({".pdf"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".ico",
+        ".tga",
+    }
+)
+
+Source: TypeAlias = "Path | bytes | PIL.Image.Image"
+ItemLike: TypeAlias = "Item | Image | Video | str | Path | PIL.Image.Image | Mapping[str, object]"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A still picture, decoded only when it is embedded.
+
+    Args:
+        source: a path, the bytes of a file, or a PIL image. With `page` it is a PDF.
+        exif: treat the picture as its owner would see it: EXIF orientation applied, an animated GIF or WebP taken
+            as a video. Benchmark tasks pass False: the stored pixels of the first frame, as MMEB-V2 was published.
+        page: the page of a PDF, counted from 1.
+    """
+
+    source: Source
+    exif: bool = True
+    page: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", _as_source(self.source, "Image"))
+        if self.page is not None and self.page < 1:
+            raise InputError(f"page {self.page} of {_name(self.source)}: pages count from 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A moving picture, decoded only when it is embedded.
+
+    Args:
+        source: a video file (path or bytes), a folder of frames (jpg, jpeg, png in natural order of their names), or
+            a tuple of frames, each a path, bytes or a PIL image. Frames are picked from files and folders; a tuple is
+            used as it is.
+        span_s: only the part from start to end, in seconds (video files only).
+    """
+
+    source: Source | tuple[Source, ...]
+    span_s: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.source, (tuple, list)):
+            if not self.source:
+                raise InputError("a video of no frames: the tuple of frames is empty")
+            source: object = tuple(_as_source(frame, "Video") for frame in self.source)
+        else:
+            source = _as_source(self.source, "Video")
+        object.__setattr__(self, "source", source)
+        if self.span_s is not None:
+            start_s, end_s = self.span_s
+            if isinstance(source, tuple):
+                raise InputError("span_s needs a video file; a tuple of frames has no clock")
+            if not 0 <= start_s < end_s:
+                raise InputError(f"span_s is {self.span_s}: it must be (start, end) with 0 <= start < end, in seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to embed: a text, any number of media, or both.
+
+    Args:
+        text: the words. `<|media|>` in them says where a medium goes, one marker for each medium, in order; without
+            a marker the model's prompt style decides.
+        media: pictures and videos, in order.
+        instruction: what the embedding is for. It beats the prompt style's default.
+        verbatim: the whole string as a benchmark publishes it, with `<|media|>` where the visual token stands. Prompt
+            styles that follow the publication use it and nothing else; the others compose from the parts.
+    """
+
+    text: str = ""
+    media: tuple[Image | Video, ...] = ()
+    instruction: str | None = None
+    verbatim: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputError(f"Item.text is {self.text!r}, of type {type(self.text).__name__}: it must be a str")
+        if isinstance(self.media, (Image, Video)):
+            object.__setattr__(self, "media", (self.media,))
+        else:
+            object.__setattr__(self, "media", tuple(self.media))
+        for medium in self.media:
+            if not isinstance(medium, (Image, Video)):
+                raise InputError(
+                    f"Item.media holds {medium!r}, of type {type(medium).__name__}: wrap it in Image(...) or Video(...)"
+                )
+
+
+def as_item(value: ItemLike) -> Item:
+    """Take an ordinary value as an item.
+
+    A str is always text. A Path is always a file: image or video by its ending, a folder is a folder of frames.
+    A mapping may hold `text`, `image`, `video`, `instruction`; under `image` and `video` a str is a path, and a list
+    of images is several media.
+
+    Raises:
+        InputError: the value is of another type, or a file's ending says neither image nor video.
+    """
+    if isinstance(value, Item):
+        return value
+    if isinstance(value, str):
+        return Item(text=value)
+    if isinstance(value, (Image, Video)):
+        return Item(media=(value,))
+    if isinstance(value, Path):
+        return Item(media=(_medium_of(value),))
+    if isinstance(value, Mapping):
+        return _item_of_mapping(value)
+    if _is_pil(value):
+        return Item(media=(Image(value),))
+    raise InputError(
+        f"cannot embed a {type(value).__name__}: pass a str (text), a Path (file), a PIL image, an Item, "
+        'or a mapping such as {"text": ..., "image": ...}'
+    )
+
+
+def _medium_of(path: Path) -> Image | Video:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return Image(path)
+    if suffix in VIDEO_SUFFIXES or path.is_dir():
+        return Video(path)
+    if suffix in PDF_SUFFIXES:
+        raise InputError(f"{path} is a PDF, which is many items: pass Image(path, page=1), or read_pages(path) for all")
+    raise InputError(
+        f"{path}: the ending {suffix!r} is neither an image nor a video; wrap the path in Image(...) or Video(...) "
+        "to say what it is, or pass a str for text"
+    )
+
+
+def _item_of_mapping(value: Mapping[str, object]) -> Item:
+    unknown = sorted(set(value) - {"text", "image", "video", "instruction"})
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r} in {sorted(value)}: use text, image, video, instruction")
+    text, instruction = value.get("text"), value.get("instruction")
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"the key 'text' holds a {type(text).__name__}: it must be a str")
+    if instruction is not None and not isinstance(instruction, str):
+        raise InputError(f"the key 'instruction' holds a {type(instruction).__name__}: it must be a str")
+    images, video = value.get("image"), value.get("video")
+    media: list[Image | Video] = []
+    if images is not None:
+        several = images if isinstance(images, (list, tuple)) else [images]
+        # Image checks the type of its source itself.
+        media += [image if isinstance(image, Image) else Image(image) for image in several]  # type: ignore[arg-type]
+    if video is not None:
+        frames = tuple(video) if isinstance(video, list) else video
+        media.append(frames if isinstance(frames, Video) else Video(frames))  # type: ignore[arg-type]
+    return Item(text=text or "", media=tuple(media), instruction=instruction)
+
+
+def _as_source(value: object, owner: str) -> Source:
+    # The field is explicitly a medium here, so a str can only be meant as a path.
+    if isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    if isinstance(value, bytes) or _is_pil(value):
+        return value  # type: ignore[return-value]
+    raise InputError(
+        f"{owner} got a {type(value).__name__}: its source must be a path, bytes or a PIL image"
+        + (", or a tuple of these as frames" if owner == "Video" else "")
+    )
+
+
+def _is_pil(value: object) -> bool:
+    # By name, so that items stay free of any import that costs start-up time.
+    return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(value).__mro__)
+
+
+def _name(source: object) -> str:
+    return str(source) if isinstance(source, Path) else f"<{type(source).__name__}>"

@@ -1,0 +1,191 @@
+"""Where a checkpoint lies, what it says of itself in `vlm2vec.json`, and a fingerprint of what it computes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm2vec.errors import ModelError, StyleError
+from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SETTINGS_FILE = "vlm2vec.json"
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a checkpoint's `vlm2vec.json` may say. None: not said, so the default of VLM2Vec-V2 holds.
+
+    Args:
+        prompt_style: name of a style in `vlm2vec.model.prompts`.
+        pooling: "last" or "mean".
+        normalize: whether vectors are scaled to length one.
+        min_pixels, max_pixels: of one picture or frame, after resizing.
+        num_frames: picked from a video.
+    """
+
+    prompt_style: str | None = None
+    pooling: str | None = None
+    normalize: bool | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    num_frames: int | None = None
+
+    def over(self, other: Settings) -> Settings:
+        """These settings, with those of `other` where these say nothing."""
+        return replace(other, **{key: value for key, value in asdict(self).items() if value is not None})
+
+
+_TYPES: dict[str, type] = {
+    "prompt_style": str,
+    "pooling": str,
+    "normalize": bool,
+    "min_pixels": int,
+    "max_pixels": int,
+    "num_frames": int,
+}
+PUBLISHED = Settings(pooling="last", normalize=True, min_pixels=3136, max_pixels=1_003_520, num_frames=8)
+"""VLM2Vec-V2's own; its pixel limits hold whatever the checkpoint's preprocessor file says."""
+
+
+def read_settings(folder: Path) -> Settings:
+    """`vlm2vec.json` of a checkpoint folder; empty settings if there is none.
+
+    Raises:
+        ModelError: the file is not a JSON object, or holds an unknown key or a value of the wrong type.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        return Settings()
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__}: it must be an object such as {{'pooling': 'last'}}")
+    known = [field.name for field in fields(Settings)]
+    for key, value in values.items():
+        if key not in known:
+            raise ModelError(f"{path}: unknown key {key!r}; known are {', '.join(known)}")
+        if type(value) is not _TYPES[key]:
+            raise ModelError(f"{path}: {key} is {value!r}, it must be of type {_TYPES[key].__name__}")
+    return Settings(**values)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write `vlm2vec.json` into a checkpoint folder."""
+    values = {key: value for key, value in asdict(settings).items() if value is not None}
+    (folder / SETTINGS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+
+
+def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
+    """Settings whose prompt style is settled: as given, else by a known checkpoint name.
+
+    Raises:
+        StyleError: no name is known, or the style does not exist; the message lists the styles.
+    """
+    tried = list(names)
+    style = settings.prompt_style or next((KNOWN_CHECKPOINTS[n] for n in tried if n in KNOWN_CHECKPOINTS), None)
+    if style is None:
+        raise StyleError(
+            f"{' + '.join(tried)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known one; "
+            f"pass prompt_style=, one of {', '.join(sorted(STYLES))}"
+        )
+    prompt_style(style)
+    return replace(settings, prompt_style=style)
+
+
+def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
+    """Folder of a checkpoint: "bundled", a folder, or a hub name found in the hub's cache or fetched from the hub.
+
+    Raises:
+        ModelError: there is no such folder, and the hub has no such model or cannot be reached.
+    """
+    if name == BUNDLED:
+        return Path(__file__).parents[1] / "bundled"
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    hub_name = str(name)
+    if isinstance(name, Path) or hub_name.count("/") != 1 or hub_name.startswith((".", "/", "~")):
+        raise ModelError(f"no checkpoint folder {name}; pass a folder, a hub name like 'owner/model', or 'bundled'")
+    return _from_hub(hub_name, revision)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a checkpoint. Raises ModelError if it is missing or malformed."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no {path.name}, so it is no complete checkpoint") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__}, not a JSON object")
+    return values
+
+
+def fingerprint(parts: object, files: Iterable[Path]) -> str:
+    """32 hex digits that change when a part or the content of a file changes, and not otherwise."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
+    for path in files:
+        digest.update(f"\n{path.name} {_content_hash(path)}".encode())
+    return digest.hexdigest()[:32]
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Files of a checkpoint folder that move a vector, in the order of their names."""
+    names = {"config.json", "tokenizer.json", "adapter_config.json"}
+    return sorted(path for path in folder.iterdir() if path.name in names or path.suffix == ".safetensors")
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "merges.txt"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        at = f" --revision {revision}" if revision else ""
+        raise ModelError(
+            f"{name} is not in the hub cache and could not be fetched ({type(error).__name__}). On a machine with "
+            f"network run 'hf download {name}{at}' and copy the cache, or pass the folder of a copy"
+        ) from None
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file, remembered by path, size and time so that gigabytes are read once."""
+    stat = path.stat()
+    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlm2vec" / "hashes.json"
+    known: dict[str, str] = {}
+    try:
+        known = json.loads(store.read_text("utf-8"))
+        if key in known:
+            return known[key]
+    except (OSError, ValueError):
+        pass
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        partial = store.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(known | {key: digest}), "utf-8")
+        partial.replace(store)
+    except OSError:
+        pass  # Only a memory: a read-only home costs time, not correctness.
+    return digest

@@ -1,0 +1,263 @@
+"""The public way from items to vectors: load a model, encode queries and documents, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlm2vec.errors import InputError, VLM2VecError
+from vlm2vec.items import Image, Item, ItemLike, Video, as_item
+from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint, model_files
+from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
+from vlm2vec.model.packing import plan_packs
+from vlm2vec.model.pooling import normalize, truncate
+from vlm2vec.model.processor import Prepared
+from vlm2vec.model.prompts import Role, Target, prompt_style
+from vlm2vec.model.qwen_vl import QwenVLBackbone
+
+Vectors = NDArray[np.float32]
+
+# Raised when the same item would be prepared differently, so that stored vectors are not mistaken for new ones.
+_PREPROCESSING = 1
+# Tokens of one forward pass, and of the inputs that are sorted by length together. Larger packs gain nothing on a CPU;
+# a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
+_TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}
+_WINDOW_TOKENS = 32_768
+
+
+class Embedder:
+    """A loaded model. Make one with `Embedder.load`.
+
+    Attributes:
+        name: as given to `load`.
+        dim: dimensions of its vectors.
+        settings: prompt style, pooling, normalisation, pixel limits and frames that hold.
+        fingerprint: 32 hex digits of everything that moves a vector: weights, adapter, tokenizer, settings, the
+            style's strings, dtype. Vectors of different fingerprints must not be compared.
+    """
+
+    def __init__(self, backbone: QwenVLBackbone, settings: Settings, *, name: str, fingerprint: str) -> None:
+        self.backbone = backbone
+        self.settings = settings
+        self.name = name
+        self.dim = backbone.dim
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path = BUNDLED,
+        *,
+        base: str | Path | None = None,
+        adapter: str | Path | None = None,
+        prompt_style: str | None = None,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: Dtype | torch.dtype = "auto",
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        num_frames: int | None = None,
+    ) -> Embedder:
+        """Load a checkpoint.
+
+        Args:
+            name: "bundled" (the small model of this package), a folder, or a hub name; a whole model or an adapter.
+            base: base model of an adapter, if not the one it names itself.
+            adapter: adapter to put on the whole model `name`; the same as `load(adapter, base=name)`.
+            prompt_style: how items are written down; else the checkpoint's `vlm2vec.json`, else by its known name.
+            revision: of a hub name.
+            device: else the first CUDA device, else the CPU.
+            dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
+            min_pixels, max_pixels: of one picture or frame; else the checkpoint's, else 3,136 and 1,003,520.
+            num_frames: picked from a video; else the checkpoint's, else 8.
+
+        Raises:
+            ModelError: the checkpoint is missing, incomplete or of an unknown kind (AdapterError, StyleError are such).
+        """
+        folders = find_folders(name, base, adapter, revision)
+        chosen_device = choose_device(device)
+        chosen_dtype = choose_dtype(dtype, chosen_device)
+        wanted = Settings(
+            prompt_style=prompt_style, min_pixels=min_pixels, max_pixels=max_pixels, num_frames=num_frames
+        )
+        backbone, settings = load_backbone(folders, wanted, device=chosen_device, dtype=chosen_dtype)
+        files = model_files(folders.base) + (model_files(folders.adapter) if folders.adapter else [])
+        print_of = fingerprint([_PREPROCESSING, asdict(settings), _strings(settings), str(chosen_dtype)], files)
+        return cls(backbone, settings, name=str(name), fingerprint=print_of)
+
+    def encode(
+        self,
+        items: ItemLike | Sequence[ItemLike],
+        *,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool | None = None,
+        token_budget: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> Vectors:
+        """Embed items as they stand; nothing is added to them but their own instruction.
+
+        Args:
+            items: one item or a sequence; a str is text, a Path is a file.
+            prompt: instruction for all of them, in place of their own; "" for none.
+            truncate_dim: keep the first dimensions only (before normalising).
+            normalize_embeddings: scale to length one; else as the checkpoint says.
+            token_budget: tokens of one forward pass.
+            show_progress_bar: with rate and time left, on stderr.
+
+        Returns:
+            float32 [N, D] in the order of the items, or [D] for one item. A vector does not depend on its neighbours.
+
+        Raises:
+            InputError: an item is empty or malformed.
+            MediaError: a medium cannot be read.
+        """
+        return self._encode(
+            items, None, None, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+        )
+
+    def encode_query(
+        self,
+        items: ItemLike | Sequence[ItemLike],
+        *,
+        target: Target | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool | None = None,
+        token_budget: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> Vectors:
+        """Embed items as questions: like `encode`, with the style's default instruction where an item has none.
+
+        Args:
+            target: what is looked for, "image", "video" or "page"; without it text is taken to look for images.
+        """
+        return self._encode(
+            items, "query", target, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+        )
+
+    def encode_document(
+        self,
+        items: ItemLike | Sequence[ItemLike],
+        *,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool | None = None,
+        token_budget: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> Vectors:
+        """Embed items as things to be found: like `encode`, with the style's default instruction by kind."""
+        return self._encode(
+            items, "document", None, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+        )
+
+    def stream(
+        self,
+        items: Iterable[ItemLike],
+        *,
+        role: Role | None = None,
+        target: Target | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool | None = None,
+        token_budget: int | None = None,
+    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+        """Embed an iterable of any length, taking items as they are needed.
+
+        Yields:
+            (position, vector [D]) or, for an item that cannot be embedded, (position, its error); in no fixed order.
+        """
+        scaled = self.settings.normalize if normalize_embeddings is None else normalize_embeddings
+        window: list[tuple[int, Prepared]] = []
+        tokens = 0
+        for position, item in enumerate(items):
+            try:
+                prepared = self.backbone.processor.prepare(as_item(item), role=role, target=target, prompt=prompt)
+            except VLM2VecError as error:
+                yield position, error
+                continue
+            window.append((position, prepared))
+            tokens += prepared.length
+            if tokens >= _WINDOW_TOKENS:
+                yield from self._forward(window, token_budget, truncate_dim, bool(scaled))
+                window, tokens = [], 0
+        if window:
+            yield from self._forward(window, token_budget, truncate_dim, bool(scaled))
+
+    def similarity(self, a: Vectors, b: Vectors) -> Vectors:
+        """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D]: [N, M]."""
+        rows_a, rows_b = (normalize(torch.from_numpy(np.atleast_2d(x))) for x in (a, b))
+        return cast(Vectors, (rows_a @ rows_b.T).numpy())
+
+    def _encode(
+        self,
+        items: ItemLike | Sequence[ItemLike],
+        role: Role | None,
+        target: Target | None,
+        prompt: str | None,
+        truncate_dim: int | None,
+        normalize_embeddings: bool | None,
+        token_budget: int | None,
+        show_progress_bar: bool,
+    ) -> Vectors:
+        single = _is_single(items)
+        sequence = [cast(ItemLike, items)] if single else list(cast(Sequence[ItemLike], items))
+        vectors = np.empty((len(sequence), truncate_dim or self.dim), dtype=np.float32)
+        results = self.stream(
+            sequence,
+            role=role,
+            target=target,
+            prompt=prompt,
+            truncate_dim=truncate_dim,
+            normalize_embeddings=normalize_embeddings,
+            token_budget=token_budget,
+        )
+        if show_progress_bar:
+            from tqdm.auto import tqdm
+
+            results = tqdm(results, total=len(sequence), unit="item", desc="encode")
+        for position, vector in results:
+            if isinstance(vector, VLM2VecError):
+                if single:
+                    raise vector
+                raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
+            vectors[position] = vector
+        return vectors[0] if single else vectors
+
+    def _forward(
+        self, window: list[tuple[int, Prepared]], token_budget: int | None, truncate_dim: int | None, scaled: bool
+    ) -> Iterator[tuple[int, Vectors]]:
+        device = self.backbone.pixel_table.device
+        budget = token_budget or _TOKEN_BUDGET.get(device.type, _TOKEN_BUDGET["cpu"])
+        for members in plan_packs([prepared.length for _, prepared in window], budget):
+            batch = self.backbone.pack([window[i][1] for i in members]).to(device)
+            with torch.inference_mode():
+                pooled: Tensor = truncate(self.backbone(batch), truncate_dim)
+                vectors = normalize(pooled) if scaled else pooled.float()
+            for i, vector in zip(members, vectors.cpu().numpy(), strict=True):
+                yield window[i][0], vector
+
+
+def _is_single(items: object) -> bool:
+    if isinstance(items, (str, Path, Item, Image, Video, Mapping)) or hasattr(items, "convert"):
+        return True
+    if isinstance(items, Sequence):
+        return False
+    raise InputError(f"cannot embed a {type(items).__name__}: pass one item, or a list of items")
+
+
+def _strings(settings: Settings) -> list[object]:
+    """The prompt style as plain data, for the fingerprint."""
+    style = prompt_style(settings.prompt_style or "")
+    return [
+        [style.before_medium, style.after_medium, style.separator, style.positions, style.published_strings],
+        sorted([kind, target or "", text] for (kind, target), text in style.query_instructions.items()),
+        sorted(style.document_instructions.items()),
+    ]

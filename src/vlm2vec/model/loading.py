@@ -1,0 +1,172 @@
+"""From a checkpoint folder to a backbone: weights, adapter, tokenizer and settings put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import torch
+
+from vlm2vec.errors import ModelError
+from vlm2vec.model.adapters import is_adapter, load_adapter, merge_adapter
+from vlm2vec.model.checkpoint import PUBLISHED, Settings, find_checkpoint, read_json, read_settings, settle_style
+from vlm2vec.model.pooling import POOLINGS, Pooling
+from vlm2vec.model.processor import QwenVLProcessor
+from vlm2vec.model.prompts import prompt_style
+from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.model.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLModel
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Folders(NamedTuple):
+    """Where the parts of a model lie."""
+
+    base: Path
+    adapter: Path | None
+    names: tuple[str, ...]
+
+
+def find_folders(
+    name: str | Path, base: str | Path | None, adapter: str | Path | None, revision: str | None
+) -> Folders:
+    """Folders of a model given as a whole, as adapter with `base`, or as base with `adapter`.
+
+    Raises:
+        ModelError: a part is missing, or base and adapter are given in a way that contradicts itself.
+    """
+    folder = find_checkpoint(name, revision)
+    if not is_adapter(folder):
+        if base is not None:
+            raise ModelError(f"{name} is a whole model, so base={base} has no meaning; did you mean adapter=?")
+        if adapter is None:
+            return Folders(folder, None, (str(name),))
+        adapter_folder = find_checkpoint(adapter)
+        if not is_adapter(adapter_folder):
+            raise ModelError(f"adapter={adapter} holds no adapter_config.json, so it is no adapter")
+        return Folders(folder, adapter_folder, (str(adapter), str(name)))
+    if adapter is not None:
+        raise ModelError(f"{name} is itself an adapter, so adapter={adapter} has no meaning; did you mean base=?")
+    named = base if base is not None else read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not named:
+        raise ModelError(f"{name} does not name its base model; pass base=")
+    try:
+        base_folder = find_checkpoint(named)
+    except ModelError as error:
+        raise ModelError(f"base model of {name}: {error}") from None
+    return Folders(base_folder, folder, (str(name), str(named)))
+
+
+def load_backbone(
+    folders: Folders, wanted: Settings, *, device: torch.device, dtype: torch.dtype
+) -> tuple[QwenVLBackbone, Settings]:
+    """The model in evaluation mode on its device, and the settings that hold: wanted, else its own, else published.
+
+    An adapter is folded into the weights in float32. In half precision it stays beside them, as published: merged
+    weights would be rounded to about the size of the adapter's own change.
+
+    Raises:
+        ModelError: the checkpoint is of an unknown kind or incomplete.
+    """
+    own = [read_settings(folder) for folder in (folders.adapter, folders.base) if folder is not None]
+    for settings in (*own, PUBLISHED):
+        wanted = wanted.over(settings)
+    settings = settle_style(wanted, folders.names)
+    processor = build_processor(folders, settings)
+    model = load_weights(folders.base, dtype)
+    if folders.adapter is not None:
+        attached = load_adapter(model, folders.adapter)
+        if dtype == torch.float32:
+            model = merge_adapter(attached)
+        else:
+            # The tree under `attached` is `model` itself, with its targets wrapped.
+            attached.to(dtype)
+    backbone = QwenVLBackbone(model, processor, _pooling(settings))
+    return backbone.to(device).eval().requires_grad_(False), settings
+
+
+def build_processor(folders: Folders, settings: Settings) -> QwenVLProcessor:
+    """The processor of a checkpoint; an adapter's own tokenizer goes before its base's."""
+    with_tokenizer = [f for f in (folders.adapter, folders.base) if f is not None and (f / "tokenizer.json").is_file()]
+    assert settings.prompt_style is not None
+    assert settings.min_pixels is not None
+    assert settings.max_pixels is not None
+    assert settings.num_frames is not None
+    return QwenVLProcessor(
+        tokenizer=TextTokenizer(with_tokenizer[0] if with_tokenizer else folders.base),
+        style=prompt_style(settings.prompt_style),
+        min_pixels=settings.min_pixels,
+        max_pixels=settings.max_pixels,
+        num_frames=settings.num_frames,
+    )
+
+
+def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
+    """transformers' Qwen2VLModel with the weights of a folder, each accounted for.
+
+    Raises:
+        ModelError: another architecture, unreadable weights, or weights that do not cover the model.
+    """
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != "qwen2_vl":
+        raise ModelError(f"{folder} is a model of type {kind!r}; the only type known so far is 'qwen2_vl'")
+    from transformers import Qwen2VLModel
+
+    try:
+        with _no_progress_bar():
+            model, report = Qwen2VLModel.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"the weights of {folder} cannot be loaded: {error}") from None
+    missing = sorted(report["missing_keys"])
+    strays = sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head"))
+    if missing or strays:
+        raise ModelError(
+            f"the weights of {folder} do not fit its config.json: {len(missing)} missing {missing[:3]}, "
+            f"{len(strays)} without a place {strays[:3]}"
+        )
+    return cast("Qwen2VLModel", model)
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """As asked, else the first CUDA device, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_dtype(dtype: Dtype | torch.dtype, device: torch.device) -> torch.dtype:
+    """As asked; "auto" is bfloat16 on CUDA and float32 elsewhere."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    chosen = getattr(torch, dtype, None)
+    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
+        raise ModelError(f"dtype={dtype!r}: use 'auto', 'float32', 'bfloat16' or 'float16'")
+    return chosen
+
+
+def _pooling(settings: Settings) -> Pooling:
+    if settings.pooling not in POOLINGS:
+        raise ModelError(f"pooling {settings.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
+    return settings.pooling
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

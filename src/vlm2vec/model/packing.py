@@ -1,0 +1,184 @@
+"""Sequences laid end to end instead of padded: forming packs, and attention that stays inside each sequence."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vlm2vec.model.processor import Prepared
+from vlm2vec.model.vision import Grid
+
+
+class Segments(NamedTuple):
+    """Lengths of the sequences of a pack, in order; attention never crosses their borders."""
+
+    lengths: tuple[int, ...]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Position behind the last token of each sequence."""
+        return tuple(np.cumsum(self.lengths).tolist())
+
+    def runs(self) -> list[tuple[int, int, int]]:
+        """(start, count, length) of neighbours of equal length, which attention can take as one batch."""
+        runs, start = [], 0
+        for length, group in groupby(self.lengths):
+            count = len(list(group))
+            runs.append((start, count, length))
+            start += count * length
+        return runs
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Several inputs laid end to end. T tokens, N sequences, P patches, V visual tokens.
+
+    Args:
+        input_ids: int64 [T].
+        positions: int64 [3, T].
+        segments: lengths of the N sequences.
+        visual_at: int64 [V], the rows of [T] that the visual features replace.
+        patches: uint8 [P, 1176], normalised only on the device.
+        grids: one for each medium.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    segments: Segments
+    visual_at: Tensor
+    patches: Tensor
+    grids: tuple[Grid, ...]
+
+    def to(self, device: torch.device) -> PackedBatch:
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            positions=self.positions.to(device, non_blocking=True),
+            visual_at=self.visual_at.to(device, non_blocking=True),
+            patches=self.patches.to(device, non_blocking=True),
+        )
+
+
+def pack(prepared: Sequence[Prepared]) -> PackedBatch:
+    """Lay inputs end to end, in the order given."""
+    starts = np.cumsum([0] + [one.length for one in prepared[:-1]])
+    return PackedBatch(
+        input_ids=torch.from_numpy(np.concatenate([one.input_ids for one in prepared])),
+        positions=torch.from_numpy(np.concatenate([one.positions for one in prepared], axis=1)),
+        segments=Segments(tuple(one.length for one in prepared)),
+        visual_at=torch.from_numpy(
+            np.concatenate([one.visual_at + start for one, start in zip(prepared, starts, strict=True)])
+        ),
+        patches=torch.from_numpy(np.concatenate([one.patches for one in prepared])),
+        grids=tuple(grid for one in prepared for grid in one.grids),
+    )
+
+
+def plan_packs(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Divide inputs into packs of at most `token_budget` tokens, longest first so that equal lengths meet.
+
+    Returns:
+        for each pack the indices of its inputs. An input over the budget is a pack of its own.
+    """
+    packs: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not packs or lengths[index] > room:
+            packs.append([])
+            room = token_budget
+        packs[-1].append(index)
+        room -= lengths[index]
+    return packs
+
+
+def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments, *, causal: bool) -> Tensor:
+    """Attention of each sequence to itself. H query heads, G key/value heads (H a multiple of G).
+
+    On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over runs of equal length.
+
+    Returns:
+        [T, H, D].
+    """
+    varlen = _varlen_kernel() if q_THD.is_cuda and q_THD.dtype in (torch.float16, torch.bfloat16) else None
+    if varlen is not None:
+        return varlen(q_THD, k_TGD, v_TGD, segments, causal)
+    heads = q_THD.shape[1]
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(
+                _batch(q_THD, run, heads), _batch(k_TGD, run, heads), _batch(v_TGD, run, heads), is_causal=causal
+            )
+            .transpose(1, 2)
+            .flatten(0, 1)
+            for run in segments.runs()
+        ]
+    )
+
+
+def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments) -> Tensor:
+    """Attention of one query a sequence, its last token, to the whole of that sequence. Returns [N, H, D]."""
+    heads, first, outputs = q_NHD.shape[1], 0, []
+    for run in segments.runs():
+        count = run[1]
+        q_NHLD = q_NHD[first : first + count].unsqueeze(2)
+        attended = F.scaled_dot_product_attention(q_NHLD, _batch(k_TGD, run, heads), _batch(v_TGD, run, heads))
+        outputs.append(attended.squeeze(2))
+        first += count
+    return torch.cat(outputs)
+
+
+def _batch(x_TGD: Tensor, run: tuple[int, int, int], heads: int) -> Tensor:
+    """One run of equal sequences as [count, heads, length, D]; key/value heads are repeated to `heads`."""
+    start, count, length = run
+    x_NHLD = x_TGD[start : start + count * length].unflatten(0, (count, length)).transpose(1, 2)
+    repeats = heads // x_NHLD.shape[1]
+    return cast(Tensor, x_NHLD if repeats == 1 else x_NHLD.repeat_interleave(repeats, dim=1))
+
+
+_Varlen = Callable[[Tensor, Tensor, Tensor, Segments, bool], Tensor]
+
+
+@cache
+def _varlen_kernel() -> _Varlen | None:
+    """flash-attention where installed, else torch's own variable-length attention, else None."""
+    if importlib.util.find_spec("flash_attn") is not None:
+        from flash_attn import flash_attn_varlen_func
+
+        def by_flash_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
+            borders, longest = _borders(segments, q.device), max(segments.lengths)
+            return cast(Tensor, flash_attn_varlen_func(q, k, v, borders, borders, longest, longest, causal=causal))
+
+        return by_flash_attention
+    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
+        return None
+    from torch.nn.attention.varlen import varlen_attn
+
+    def by_torch(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
+        borders, longest = _borders(segments, q.device), max(segments.lengths)
+        groups = q.shape[1] // k.shape[1]
+        # Heads are repeated by hand: torch 2.10 has no `enable_gqa` here, and its `is_causal` became `window_size`
+        # in 2.11.
+        k, v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
+        mask: dict[str, Any] = {"window_size": (-1, 0)} if _takes_window(varlen_attn) else {"is_causal": True}
+        return cast(Tensor, varlen_attn(q, k, v, borders, borders, longest, longest, **(mask if causal else {})))
+
+    return by_torch
+
+
+def _borders(segments: Segments, device: torch.device) -> Tensor:
+    return torch.tensor((0, *segments.ends), dtype=torch.int32, device=device)
+
+
+def _takes_window(function: Callable[..., object]) -> bool:
+    import inspect
+
+    return "window_size" in inspect.signature(function).parameters

@@ -1,0 +1,43 @@
+"""From token states to one vector an item: last token or mean, length one, fewer dimensions."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vlm2vec.errors import InputError
+from vlm2vec.model.packing import Segments
+
+Pooling: TypeAlias = Literal["last", "mean"]
+POOLINGS: tuple[Pooling, ...] = ("last", "mean")
+
+
+def last_tokens(x_TD: Tensor, segments: Segments) -> Tensor:
+    """State of the last token of each sequence, [N, D]."""
+    return x_TD[torch.tensor(segments.ends, device=x_TD.device) - 1]
+
+
+def mean_tokens(x_TD: Tensor, segments: Segments) -> Tensor:
+    """Mean state of each sequence, [N, D], summed in float32."""
+    return torch.stack([part.float().mean(0) for part in x_TD.split(segments.lengths)])
+
+
+def normalize(x_ND: Tensor) -> Tensor:
+    """Rows scaled to length one in float32 (at least 1e-12, as published)."""
+    return F.normalize(x_ND.float(), dim=-1, eps=1e-12)
+
+
+def truncate(x_ND: Tensor, dim: int | None) -> Tensor:
+    """The first `dim` dimensions (Matryoshka); all of them for None.
+
+    Raises:
+        InputError: `dim` is not between 1 and the model's dimension.
+    """
+    if dim is None:
+        return x_ND
+    if not 1 <= dim <= x_ND.shape[-1]:
+        raise InputError(f"truncate_dim={dim}: this model's vectors have 1 to {x_ND.shape[-1]} dimensions")
+    return x_ND[..., :dim]

@@ -1,0 +1,147 @@
+"""From an item to one model input: token ids, positions and patches, on the CPU and without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.errors import InputError
+from vlm2vec.items import MEDIA_MARKER, Item
+from vlm2vec.media import load_frames, media_kind, resolve
+from vlm2vec.model.prompts import Kind, PromptStyle, Role, Target
+from vlm2vec.model.tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
+from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One item as the model reads it.
+
+    Args:
+        input_ids: int64 [length], visual tokens already repeated.
+        positions: int64 [3, length]; time, row, column (equal for text).
+        visual_at: int64 [visual tokens], where in `input_ids` the visual features go, in the order of the media.
+        patches: uint8 [patches, 1176], media after one another.
+        grids: one for each medium.
+    """
+
+    input_ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    visual_at: NDArray[np.int64]
+    patches: NDArray[np.uint8]
+    grids: tuple[Grid, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class QwenVLProcessor:
+    """Prepares items for a Qwen-VL model. Cheap to send to worker processes."""
+
+    tokenizer: TextTokenizer
+    style: PromptStyle
+    min_pixels: int
+    max_pixels: int
+    num_frames: int
+
+    def __post_init__(self) -> None:
+        check_pixel_limits(self.min_pixels, self.max_pixels)
+        if self.num_frames < 1:
+            raise InputError(f"num_frames={self.num_frames}: a video needs at least one frame")
+
+    def prepare(
+        self, item: Item, *, role: Role | None = None, target: Target | None = None, prompt: str | None = None
+    ) -> Prepared:
+        """Compose, tokenise and decode one item.
+
+        Args:
+            role: with "query" or "document" the style's default instruction stands in where the item has none.
+            target: what a query looks for; chooses among the style's query instructions.
+            prompt: instruction that beats the item's own and the default; "" means none at all.
+
+        Raises:
+            InputError: the item is empty or its markers do not fit its media.
+            MediaError: a medium cannot be read.
+        """
+        media = tuple(resolve(medium) for medium in item.media)
+        kind: Kind = media_kind(media[0]) if media else "text"
+        text = self.style.compose(item, self._instruction(item, kind, role, target, prompt))
+        parts = text.split(MEDIA_MARKER)
+        if not media:
+            return self._prepared(self.tokenizer.encode_alone(parts[0]), [], [], [])
+
+        ids = self.tokenizer.encode(parts[0])
+        visual_at: list[NDArray[np.int64]] = []
+        patches, grids = [], []
+        for medium, following in zip(media, parts[1:], strict=True):
+            frames = load_frames(medium, num_frames=self.num_frames)
+            of_medium, grid = (
+                video_patches(frames.images, self.min_pixels, self.max_pixels)
+                if frames.is_video
+                else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
+            )
+            ids += self._wrapper(self.style.before_medium)
+            visual_at.append(np.arange(len(ids), len(ids) + grid.num_tokens))
+            ids += [self.tokenizer.visual_ids[VIDEO_TOKEN if frames.is_video else IMAGE_TOKEN]] * grid.num_tokens
+            ids += self._wrapper(self.style.after_medium) + self.tokenizer.encode(following)
+            patches.append(of_medium)
+            grids.append(grid)
+        return self._prepared(ids, visual_at, patches, grids)
+
+    def _instruction(
+        self, item: Item, kind: Kind, role: Role | None, target: Target | None, prompt: str | None
+    ) -> str | None:
+        if prompt is not None:
+            return prompt or None
+        if item.instruction is not None or role is None:
+            return item.instruction
+        return self.style.instruction(role, kind, target)
+
+    def _wrapper(self, token: str | None) -> list[int]:
+        return [] if token is None else [self.tokenizer.visual_ids[token]]
+
+    def _prepared(
+        self,
+        ids: list[int],
+        visual_at: list[NDArray[np.int64]],
+        patches: list[NDArray[np.uint8]],
+        grids: list[Grid],
+    ) -> Prepared:
+        if not ids:
+            raise InputError("the item's text gives no token at all: an item needs text or a medium")
+        return Prepared(
+            input_ids=np.array(ids, dtype=np.int64),
+            positions=(
+                mrope_positions(len(ids), visual_at, grids)
+                if self.style.positions == "mrope"
+                else np.broadcast_to(np.arange(len(ids)), (3, len(ids)))
+            ),
+            visual_at=np.concatenate(visual_at) if visual_at else np.empty(0, dtype=np.int64),
+            patches=np.concatenate(patches) if patches else np.empty((0, PATCH_VALUES), dtype=np.uint8),
+            grids=tuple(grids),
+        )
+
+
+def mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:
+    """Qwen2-VL's 3-D positions, int64 [3, length]: time, row and column of every token.
+
+    Text counts up in all three together. A medium starts where the text before it stopped, and spreads from there over
+    its time steps, rows and columns after merging; the text behind it goes on above the largest position used so far
+    (arXiv 2409.12191, section 2.1).
+    """
+    positions = np.empty((3, length), dtype=np.int64)
+    token, position = 0, 0
+    for at, grid in zip(visual_at, grids, strict=True):
+        num_text = int(at[0]) - token
+        positions[:, token : token + num_text] = np.arange(position, position + num_text)
+        position += num_text
+        spread = np.indices((grid.t, grid.h // MERGE, grid.w // MERGE)).reshape(3, -1)
+        positions[:, at] = position + spread
+        position += int(spread.max()) + 1
+        token = int(at[-1]) + 1
+    positions[:, token:] = np.arange(position, position + length - token)
+    return positions

@@ -1,0 +1,135 @@
+"""The Qwen2-VL backbone: transformers' modules and weights, run over packs instead of padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlm2vec.errors import ModelError
+from vlm2vec.model.packing import PackedBatch, Segments, last_token_attention, pack, packed_attention
+from vlm2vec.model.pooling import Pooling, last_tokens, mean_tokens
+from vlm2vec.model.processor import Prepared, QwenVLProcessor
+from vlm2vec.model.vision import MERGE, PATCH_PX, PATCH_VALUES, TEMPORAL, Grid, normalization_table
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLModel
+
+
+class QwenVLBackbone(nn.Module):
+    """Qwen2-VL without language-model head, cache or padding.
+
+    The modules are called in an order of our own, so that adapters that wrap them work as usual. In the last decoder
+    layer only the pooled token is computed when pooling takes the last token.
+    """
+
+    pixel_table: Tensor
+
+    def __init__(self, model: Qwen2VLModel, processor: QwenVLProcessor, pooling: Pooling = "last") -> None:
+        super().__init__()
+        vision = model.config.vision_config
+        shape = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
+        if shape != (PATCH_PX, TEMPORAL, MERGE):
+            raise ModelError(
+                f"patch size, temporal patch, merge are {shape}: only {PATCH_PX, TEMPORAL, MERGE} is known"
+            )
+        self.model = model
+        self.processor = processor
+        self.pooling: Pooling = pooling
+        self.dim: int = model.config.text_config.hidden_size
+        self.register_buffer("pixel_table", torch.from_numpy(normalization_table()), persistent=False)
+
+    def pack(self, prepared: Sequence[Prepared]) -> PackedBatch:
+        """Lay prepared inputs end to end."""
+        return pack(prepared)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Pooled states of the final norm, [N, D], not normalised."""
+        x_TD = self.model.language_model.embed_tokens(batch.input_ids)
+        if batch.grids:
+            features_VD = self.visual_features(batch.patches, batch.grids)
+            x_TD = x_TD.index_copy(0, batch.visual_at, features_VD.to(x_TD.dtype))
+        return self.decode(x_TD, batch.positions, batch.segments)
+
+    def visual_features(self, patches: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Features of all media of a pack, [V, D], from uint8 patches [P, 1176]."""
+        visual = self.model.visual
+        heads = self.model.config.vision_config.num_heads
+        x_PD = self._embed_patches(patches)
+        cos, sin = (t.unsqueeze(1) for t in self._vision_rotary(grids, x_PD.device))
+        # Attention stays inside one time step of one medium, as in Qwen2-VL.
+        segments = Segments(tuple(grid.h * grid.w for grid in grids for _ in range(grid.t)))
+        for block in visual.blocks:
+            qkv = block.attn.qkv(block.norm1(x_PD)).unflatten(-1, (3, heads, -1))
+            q, k, v = qkv.unbind(1)
+            # Rotated in float32, as transformers does for vision.
+            q, k = (_rotate(x.float(), cos, sin).to(x.dtype) for x in (q, k))
+            x_PD = x_PD + block.attn.proj(packed_attention(q, k, v, segments, causal=False).flatten(1))
+            x_PD = x_PD + block.mlp(block.norm2(x_PD))
+        return cast(Tensor, visual.merger(x_PD))
+
+    def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> Tensor:
+        """Run the decoder over token embeddings [T, D] and pool: [N, D]."""
+        language = self.model.language_model
+        config = self.model.config.text_config
+        head_dim = config.hidden_size // config.num_attention_heads
+        cos, sin = (t.unsqueeze(1).to(x_TD.dtype) for t in self._text_rotary(positions))
+        for index, layer in enumerate(language.layers):
+            attention = layer.self_attn
+            normed = layer.input_layernorm(x_TD)
+            k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+            v = attention.v_proj(normed).unflatten(-1, (-1, head_dim))
+            if index == len(language.layers) - 1 and self.pooling == "last":
+                # Nothing reads the other tokens' states any more: one query a sequence is enough.
+                x_TD, normed, cos, sin = (last_tokens(t, segments) for t in (x_TD, normed, cos, sin))
+                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+                attended = last_token_attention(q, k, v, segments)
+            else:
+                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+                attended = packed_attention(q, k, v, segments, causal=True)
+            x_TD = x_TD + attention.o_proj(attended.flatten(1))
+            x_TD = x_TD + layer.mlp(layer.post_attention_layernorm(x_TD))
+        states = language.norm(x_TD)
+        return states if self.pooling == "last" else mean_tokens(states, segments)
+
+    def _embed_patches(self, patches: Tensor) -> Tensor:
+        projection = self.model.visual.patch_embed.proj
+        pixels = normalize_patches(patches, self.pixel_table).to(projection.weight.dtype)
+        # The convolution's stride is its kernel, so it is a linear layer; as Conv3d it is far slower on some devices.
+        return nn.functional.linear(pixels, projection.weight.view(-1, PATCH_VALUES))
+
+    def _vision_rotary(self, grids: Sequence[Grid], device: torch.device) -> tuple[Tensor, Tensor]:
+        inv_freq = self.model.visual.rotary_pos_emb.inv_freq.float()
+        rows_columns = torch.from_numpy(np.concatenate([_patch_places(grid) for grid in grids], axis=1)).to(device)
+        angles = rows_columns[..., None].float() * inv_freq
+        angles = torch.cat([angles[0], angles[1]], dim=-1).repeat(1, 2)
+        return angles.cos(), angles.sin()
+
+    def _text_rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        rotary = self.model.language_model.rotary_emb
+        sections = self.model.config.text_config.rope_parameters["mrope_section"]
+        angles = positions[..., None].float() * rotary.inv_freq.float()
+        # Each frequency belongs to one of time, row and column.
+        parts = angles.split(sections, dim=-1)
+        angles = torch.cat([part[axis % 3] for axis, part in enumerate(parts)], dim=-1).repeat(1, 2)
+        return angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
+
+
+def normalize_patches(patches: Tensor, table: Tensor) -> Tensor:
+    """float32 pixels [P, 1176] of uint8 patches, by the table [3, 256] of `normalization_table`."""
+    values = patches.to(torch.int32).unflatten(-1, (3, -1))
+    return torch.stack([table[channel][values[:, channel]] for channel in range(3)], dim=1).flatten(1)
+
+
+def _rotate(x_THD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x_THD.chunk(2, dim=-1)
+    return x_THD * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def _patch_places(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Row and column of every patch in patch order (2 x 2 blocks), int64 [2, patches]."""
+    places = np.indices((grid.h, grid.w)).reshape(2, grid.h // MERGE, MERGE, grid.w // MERGE, MERGE)
+    return np.tile(places.transpose(0, 1, 3, 2, 4).reshape(2, -1), grid.t)

@@ -1,0 +1,315 @@
+"""Loading and encoding as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from golden_cases import GOLDEN, MODEL, item
+from safetensors.torch import load_file, save_file
+
+from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError
+from vlm2vec.items import Image, Item, Video
+from vlm2vec.model.embedder import Embedder
+from vlm2vec.model.prompts import STYLES
+
+PICTURE = GOLDEN / "inputs" / "img_square224.png"
+
+
+def _load(folder: Path = MODEL, **arguments: object) -> Embedder:
+    return Embedder.load(folder, **({"prompt_style": "vlm2vec", "device": "cpu"} | arguments))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
+
+
+# --- what encode does with its arguments
+
+
+def test_one_item_gives_a_vector_and_a_list_gives_rows(published: Embedder) -> None:
+    one, rows = published.encode("a cat"), published.encode(["a cat", "a dog"])
+    assert (one.shape, rows.shape, one.dtype) == ((64,), (2, 64), np.float32)
+    np.testing.assert_allclose(one, rows[0], rtol=0, atol=2e-6)
+    assert published.encode([]).shape == (0, 64)
+
+
+def test_every_form_of_a_picture_gives_the_same_vector(published: Embedder) -> None:
+    forms = [PICTURE, Image(PICTURE), PIL.Image.open(PICTURE), {"image": str(PICTURE)}, Image(PICTURE.read_bytes())]
+    vectors = published.encode(forms)
+    np.testing.assert_allclose(vectors, np.repeat(vectors[:1], len(forms), 0), rtol=0, atol=2e-6)
+
+
+def test_encode_adds_nothing_and_the_roles_add_their_instruction(published: Embedder) -> None:
+    style = STYLES["vlm2vec"]
+    query = style.instruction("query", "text", "page")
+    document = style.instruction("document", "image")
+    cases = [
+        (published.encode_query("cats", target="page"), published.encode(f"{query} cats")),
+        (published.encode_document(PICTURE), published.encode(Item(f"<|media|> {document}", (Image(PICTURE),)))),
+        (published.encode_document("cats"), published.encode("cats")),
+        (published.encode_query(Item("cats", instruction="Mine:")), published.encode("Mine: cats")),
+        (published.encode_query(Item("cats", instruction="Mine:"), prompt="Yours:"), published.encode("Yours: cats")),
+        (published.encode_query("cats", prompt=""), published.encode("cats")),
+        (published.encode_query(Item("cats", verbatim="whole")), published.encode("whole")),
+    ]
+    for got, expected in cases:
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6)
+
+
+def test_truncation_comes_before_normalisation(published: Embedder) -> None:
+    whole = published.encode("a cat", normalize_embeddings=False)[:16]
+    np.testing.assert_allclose(
+        published.encode("a cat", truncate_dim=16), whole / np.linalg.norm(whole), rtol=0, atol=2e-6
+    )
+    with pytest.raises(InputError, match="truncate_dim=65: this model's vectors have 1 to 64 dimensions"):
+        published.encode("a cat", truncate_dim=65)
+
+
+def test_similarity_is_the_cosine(published: Embedder) -> None:
+    a, b = np.array([[3.0, 4.0]], np.float32), np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
+    np.testing.assert_allclose(published.similarity(a, b), [[0.6, 0.8]], rtol=1e-6)
+
+
+def test_visual_tokens_typed_by_a_user_are_plain_text(published: Embedder) -> None:
+    encode = published.backbone.processor.tokenizer.encode
+    visual = set(published.backbone.processor.tokenizer.visual_ids.values())
+    typed = "<|image_pad|><|video_pad|><|vision_start|><|vision_end|>"
+    assert visual.isdisjoint(encode(typed))
+    assert encode("a<|im_end|>b") == [*encode("a"), 2258, *encode("b")]
+    assert published.encode(typed).shape == (64,)
+
+
+def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(copy: Path) -> None:
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 4}))
+    embedder = _load(copy)
+    with pytest.warns(UserWarning, match="a text of 7 tokens was cut at the model's limit of 4"):
+        cut = embedder.encode("A cat and a dog")
+    np.testing.assert_allclose(cut, embedder.encode("A cat and"), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("rest", [[], ["a"]])
+def test_an_item_that_cannot_be_embedded_is_named(published: Embedder, tmp_path: Path, rest: list[str]) -> None:
+    missing = tmp_path / "missing.png"
+    where = f"item {len(rest)} of {len(rest) + 1}: " if rest else ""
+    with pytest.raises(MediaError, match=f"^{where}.*missing.png"):
+        published.encode([*rest, missing] if rest else missing)
+
+
+def test_stream_gives_errors_in_place_of_vectors(published: Embedder, tmp_path: Path) -> None:
+    items = ["a cat", "", tmp_path / "missing.png", "a dog"]
+    results = dict(published.stream(iter(items)))
+    assert sorted(results) == [0, 1, 2, 3]
+    assert (type(results[1]), type(results[2])) == (InputError, MediaError)
+    np.testing.assert_allclose(results[3], published.encode("a dog"), rtol=0, atol=2e-6)
+
+
+def test_a_picture_and_a_video_may_stand_in_one_item(published: Embedder) -> None:
+    mixed = Item("<|media|> then <|media|>", (Image(PICTURE), Video((PICTURE, PICTURE))))
+    prepared = published.backbone.processor.prepare(mixed)
+    assert prepared.grids == ((1, 16, 16), (1, 16, 16))
+    assert published.encode(mixed).shape == (64,)
+
+
+# --- which settings and style hold
+
+
+def test_the_checkpoints_own_settings_hold_and_arguments_beat_them(copy: Path) -> None:
+    own = {"prompt_style": "qwen2-vl", "pooling": "mean", "normalize": False, "max_pixels": 6272, "num_frames": 2}
+    (copy / "vlm2vec.json").write_text(json.dumps(own))
+    embedder = Embedder.load(copy, device="cpu", max_pixels=12544)
+    settings = embedder.settings
+    assert (settings.prompt_style, settings.pooling, settings.normalize) == ("qwen2-vl", "mean", False)
+    assert (settings.min_pixels, settings.max_pixels, settings.num_frames) == (3136, 12544, 2)
+    assert np.linalg.norm(embedder.encode("a cat")) != pytest.approx(1.0, abs=0.1)
+
+
+def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(copy: Path) -> None:
+    (copy / "vlm2vec.json").write_text('{"pooling": "mean"}')
+    mean = _load(copy).encode("A cat and a dog", normalize_embeddings=False)
+    ids = _load().backbone.processor.tokenizer.encode("A cat and a dog")
+    model = _load().backbone.model
+    with torch.no_grad():
+        positions = torch.arange(len(ids)).expand(3, 1, -1)
+        states = model(input_ids=torch.tensor([ids]), position_ids=positions).last_hidden_state
+    np.testing.assert_allclose(mean, states[0].mean(0).numpy(), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "holds a list"),
+        ('{"pixels": 3}', "unknown key 'pixels'; known are prompt_style, pooling"),
+        ('{"num_frames": "8"}', "num_frames is '8', it must be of type int"),
+        ('{"pooling": "cls"}', "pooling 'cls' is unknown; use one of last, mean"),
+    ],
+)
+def test_a_malformed_settings_file_is_an_error(copy: Path, content: str, message: str) -> None:
+    (copy / "vlm2vec.json").write_text(content)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        _load(copy)
+
+
+def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
+    with pytest.raises(StyleError, match="pass prompt_style=, one of qwen2-vl, vlm2vec"):
+        Embedder.load(MODEL)
+
+
+# --- fingerprint
+
+
+def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(copy: Path) -> None:
+    same = [_load(copy), _load(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
+    assert len({embedder.fingerprint for embedder in same}) == 1
+    changed = [
+        _load(copy, prompt_style="qwen2-vl"),
+        _load(copy, min_pixels=6272),
+        _load(copy, max_pixels=6272),
+        _load(copy, num_frames=4),
+        _load(copy, dtype="bfloat16"),
+        _load(copy, adapter=GOLDEN / "lora"),
+        _load(copy, adapter=GOLDEN / "dora"),
+    ]
+    for name, value in (("pooling", "mean"), ("normalize", False)):
+        (copy / "vlm2vec.json").write_text(json.dumps({name: value}))
+        changed.append(_load(copy))
+    (copy / "vlm2vec.json").unlink()
+    weights = load_file(copy / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    changed.append(_load(copy))
+    prints = [embedder.fingerprint for embedder in (*same[:1], *changed)]
+    assert len(set(prints)) == len(prints)
+
+
+def test_an_adapter_on_its_base_and_a_base_with_adapter_are_one_model() -> None:
+    one = _load(GOLDEN / "dora", base=MODEL)
+    other = _load(MODEL, adapter=GOLDEN / "dora")
+    assert one.fingerprint == other.fingerprint
+    np.testing.assert_array_equal(one.encode(item("img_2")), other.encode(item("img_2")))
+
+
+# --- adapters
+
+
+@pytest.mark.parametrize(
+    "prefix", ["base_model.model.model.language_model.layers", "base_model.model.language_model.layers"]
+)
+def test_adapter_keys_of_newer_naming_find_their_modules(tmp_path: Path, prefix: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    renamed = {key.replace("base_model.model.model.layers", prefix): value for key, value in tensors.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    expected = _load(GOLDEN / "lora", base=MODEL).encode("a cat")
+    np.testing.assert_array_equal(_load(folder, base=MODEL).encode("a cat"), expected)
+
+
+def test_an_adapter_tensor_without_a_place_is_an_error_that_names_it(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    renamed = {key.replace(".layers.2.", ".layers.7."): value for key, value in tensors.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    stray = "base_model.model.language_model.layers.7.mlp.down_proj.lora_A.weight"
+    with pytest.raises(AdapterError, match=re.escape(f"14 of 42 tensors found no module in the base ({stray}")):
+        _load(folder, base=MODEL)
+
+
+def test_an_adapter_of_another_shape_is_an_error(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    key = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"
+    save_file(tensors | {key: torch.zeros(4, 9)}, folder / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match="does not fit its base"):
+        _load(folder, base=MODEL)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (GOLDEN / "lora", {}, f"base model of {GOLDEN / 'lora'}: no checkpoint folder tiny-qwen2vl"),
+        (GOLDEN / "lora", {"adapter": GOLDEN / "dora"}, "is itself an adapter"),
+        (MODEL, {"base": MODEL}, "is a whole model, so base="),
+        (MODEL, {"adapter": MODEL}, "holds no adapter_config.json"),
+        (Path("nowhere"), {}, "no checkpoint folder nowhere"),
+        ("nobody/nothing", {}, "nobody/nothing is not in the hub cache and could not be fetched"),
+    ],
+)
+def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict[str, Path], message: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)):
+        Embedder.load(name, prompt_style="vlm2vec", **arguments)  # type: ignore[arg-type]
+
+
+# --- broken checkpoints
+
+
+def test_a_known_hub_name_offline_says_how_to_fetch_it() -> None:
+    with pytest.raises(ModelError, match="run 'hf download VLM2Vec/VLM2Vec-V2.0'"):
+        Embedder.load("VLM2Vec/VLM2Vec-V2.0")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_an_incomplete_checkpoint_is_an_error(copy: Path, missing: str) -> None:
+    (copy / missing).unlink()
+    with pytest.raises(ModelError, match=re.escape(missing)):
+        _load(copy).encode("a")
+
+
+def test_weights_that_do_not_cover_the_model_are_an_error(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["model.layers.9.stray"] = weights.pop("model.norm.weight")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 missing \['language_model.norm.weight'\], 1 without a place"):
+        _load(copy)
+
+
+def test_another_architecture_is_an_error(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+    with pytest.raises(ModelError, match="is a model of type 'clip'"):
+        _load(copy)
+
+
+def test_a_whole_model_saved_by_current_transformers_loads_too(tmp_path: Path) -> None:
+    from transformers import Qwen2VLForConditionalGeneration
+
+    whole = Qwen2VLForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
+    whole.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(MODEL / name, tmp_path / name)
+    np.testing.assert_allclose(_load(tmp_path).encode("a cat"), _load().encode("a cat"), rtol=0, atol=2e-6)
+
+
+# --- imports
+
+
+def test_the_model_package_needs_only_what_a_gpu_machine_has() -> None:
+    code = """
+import sys
+for name in ("peft", "lancedb", "av", "pypdfium2", "pydantic", "typer", "rich", "pyarrow"):
+    sys.modules[name] = None
+from vlm2vec.model import Embedder
+from vlm2vec import Item, Image
+vectors = Embedder.load(sys.argv[1], prompt_style="vlm2vec", device="cpu").encode(["a cat", Item(media=(Image(sys.argv[2]),))])
+print(vectors.shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(MODEL), str(PICTURE)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "(2, 64)\n", done.stderr
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, vlm2vec, vlm2vec.model.prompts; vlm2vec.Item('a'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,71 @@
+"""What ordinary Python values mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from vlm2vec.errors import InputError
+from vlm2vec.items import Image, Item, Video, as_item
+
+RED = PIL.Image.new("RGB", (30, 30), "red")
+
+
+@pytest.mark.parametrize(
+    ("value", "item"),
+    [
+        ("photo.jpg", Item("photo.jpg")),
+        (Path("photo.JPG"), Item(media=(Image(Path("photo.JPG")),))),
+        (Path("clip.mp4"), Item(media=(Video(Path("clip.mp4")),))),
+        (Image(b"x"), Item(media=(Image(b"x"),))),
+        (RED, Item(media=(Image(RED),))),
+        (
+            {"text": "t", "image": "a.png", "instruction": "i"},
+            Item("t", (Image(Path("a.png")),), "i"),
+        ),
+        ({"image": ["a.png", b"b"]}, Item(media=(Image(Path("a.png")), Image(b"b")))),
+        ({"video": ["0.png", "1.png"]}, Item(media=(Video((Path("0.png"), Path("1.png"))),))),
+        (Item("same"), Item("same")),
+    ],
+)
+def test_a_value_becomes_this_item(value: object, item: Item) -> None:
+    assert as_item(value) == item  # type: ignore[arg-type]
+
+
+def test_a_folder_is_a_video_of_frames(tmp_path: Path) -> None:
+    assert as_item(tmp_path) == Item(media=(Video(tmp_path),))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (7, "cannot embed a int"),
+        (Path("notes.txt"), "notes.txt: the ending '.txt' is neither an image nor a video"),
+        (Path("manual.pdf"), "manual.pdf is a PDF, which is many items"),
+        ({"txt": "a"}, "unknown key 'txt'"),
+        ({"text": 3}, "the key 'text' holds a int"),
+        ({"image": 3}, "Image got a int"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(value: object, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        as_item(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Video(()), "a video of no frames"),
+        (lambda: Video(Path("a.mp4"), span_s=(3.0, 3.0)), "span_s is (3.0, 3.0)"),
+        (lambda: Video((b"x",), span_s=(0.0, 1.0)), "a tuple of frames has no clock"),
+        (lambda: Image(Path("a.pdf"), page=0), "page 0 of a.pdf: pages count from 1"),
+        (lambda: Item(media=("a.png",)), "Item.media holds 'a.png', of type str"),
+        (lambda: Item(text=None), "Item.text is None, of type NoneType"),
+    ],
+)
+def test_a_malformed_item_is_refused_when_it_is_made(make: object, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        make()  # type: ignore[operator]

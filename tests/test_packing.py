@@ -1,0 +1,43 @@
+"""Packs and the attention inside them."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from vlm2vec.model.packing import Segments, last_token_attention, packed_attention, plan_packs
+
+
+def test_equal_lengths_meet_and_no_pack_exceeds_the_budget() -> None:
+    assert plan_packs([3, 9, 3, 5, 20, 3], token_budget=10) == [[4], [1], [3, 0], [2, 5]]
+
+
+@given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 120))
+def test_every_input_is_in_exactly_one_pack(lengths: list[int], budget: int) -> None:
+    packs = plan_packs(lengths, budget)
+    assert sorted(index for members in packs for index in members) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in members) <= budget or len(members) == 1 for members in packs)
+
+
+def test_runs_join_neighbours_of_equal_length() -> None:
+    assert Segments((4, 4, 2, 4)).runs() == [(0, 2, 4), (8, 1, 2), (10, 1, 4)]
+
+
+def _reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+    """Causal attention over the whole pack under a block-diagonal mask, heads repeated."""
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    allowed = (owner[:, None] == owner[None, :]) & torch.ones(len(owner), len(owner), dtype=torch.bool).tril()
+    q, k, v = (x.transpose(0, 1) for x in (q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(0, 1)
+
+
+def test_packed_attention_is_attention_under_a_block_mask() -> None:
+    lengths = (3, 3, 1, 5, 3)
+    torch.manual_seed(0)
+    q, k, v = torch.randn(15, 4, 8), torch.randn(15, 2, 8), torch.randn(15, 2, 8)
+    expected = _reference(q, k, v, lengths)
+    torch.testing.assert_close(packed_attention(q, k, v, Segments(lengths), causal=True), expected)
+    last = torch.tensor(Segments(lengths).ends) - 1
+    torch.testing.assert_close(last_token_attention(q[last], k, v, Segments(lengths)), expected[last])
