@@ -1,0 +1,26 @@
+"""From a path, bytes or a PIL image to RGB pictures: images, videos, PDF pages."""
+
+from vlm2vec.media.document import page_count, read_pages, render_page
+from vlm2vec.media.frames import Frames, load_frames, media_kind
+from vlm2vec.media.image import open_image, resolve
+from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
+from vlm2vec.media.video import probe, read_frames
+
+__all__ = [
+    "load_frames",
+    "Frames",
+    "resolve",
+    "media_kind",
+    "open_image",
+    "read_frames",
+    "frame_indices",
+    "probe",
+    "VideoInfo",
+    "split_spans",
+    "read_pages",
+    "page_count",
+    "render_page",
+    "Limits",
+    "DEFAULT_LIMITS",
+]

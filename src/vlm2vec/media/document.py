@@ -1,0 +1,154 @@
+"""What do the pages of a PDF look like?"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import PIL.Image
+
+from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.items import Image, Item, Source
+from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.source import check_file, decoding, describe, open_source
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfDocument
+
+SCALE = 2.0
+"""Pixels a point: 144 dots per inch, where 10-point print stays legible."""
+
+PAGE_PX = 4_000_000
+"""A page larger than this at `SCALE` is drawn smaller: a poster, an engineering drawing."""
+
+
+def read_pages(path: str | PathLike[str], limits: Limits = DEFAULT_LIMITS) -> list[Item]:
+    """Take a PDF as items, one a page, in order. Nothing is drawn yet.
+
+    Raises:
+        MediaError: missing, empty, damaged, encrypted or no PDF.
+        LimitError: more bytes or pages than `limits` allow.
+    """
+    path = Path(path)
+    return [Item(media=(Image(path, page=number),)) for number in range(1, page_count(path, limits) + 1)]
+
+
+def page_count(source: Source, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Count the pages of a PDF.
+
+    Raises:
+        MediaError: missing, empty, damaged, encrypted or no PDF.
+        LimitError: more bytes or pages than `limits` allow.
+    """
+    with _open_document(source, limits) as document:
+        return len(document)
+
+
+def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image:
+    """Draw one page on white, in RGB, with its annotations and filled-in form fields.
+
+    Args:
+        source: path or bytes of the PDF.
+        page: its number, counted from 1.
+        limits: what is refused as too large.
+
+    Raises:
+        MediaError: no such page, or the PDF is missing, empty, damaged or encrypted.
+        LimitError: more bytes or pages than `limits` allow.
+    """
+    name = describe(source)
+    with _open_document(source, limits) as document:
+        if not 1 <= page <= len(document):
+            raise MediaError(f"{name} has no page {page}: its pages count from 1 to {len(document)}")
+        with decoding(f"page {page} of {name}", "a PDF page"):
+            sheet = document[page - 1]
+            try:
+                width_pt, height_pt = sheet.get_size()
+                bitmap = sheet.render(scale=_scale(width_pt, height_pt))
+                try:
+                    # The copy outlives the bitmap, whose memory PDFium owns.
+                    picture: PIL.Image.Image = bitmap.to_pil().convert("RGB").copy()
+                finally:
+                    bitmap.close()
+            finally:
+                sheet.close()
+    return picture
+
+
+def _scale(width_pt: float, height_pt: float) -> float:
+    area = width_pt * height_pt * SCALE**2
+    return SCALE if area <= PAGE_PX else SCALE * math.sqrt(PAGE_PX / area)
+
+
+class _LastOpened:
+    """The document opened last, so that 500 pages of one file do not open it 500 times."""
+
+    key: object = None
+    document: PdfDocument | None = None
+
+    def close(self) -> None:
+        if self.document is not None:
+            self.document.close()
+        self.key = self.document = None
+
+
+_last = _LastOpened()
+_lock = threading.Lock()  # PDFium allows one call at a time in a process.
+
+
+@contextmanager
+def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
+    name = describe(source)
+    if isinstance(source, PIL.Image.Image):
+        raise MediaError(f"{name} has no pages; pass the path or the bytes of a PDF")
+    key: object
+    if isinstance(source, bytes):
+        with open_source(source, kind="a PDF", max_bytes=limits.pdf_bytes, limit="pdf_bytes"):
+            key = source
+    else:
+        status = check_file(source, kind="a PDF", max_bytes=limits.pdf_bytes, limit="pdf_bytes")
+        key = (source.absolute(), status.st_size, status.st_mtime_ns)
+    with _lock:
+        if _last.key != key or _last.document is None:
+            _last.close()
+            _last.document, _last.key = _open_pdfium(source, name), key
+        document = _last.document
+        if len(document) > limits.pages:
+            raise LimitError(
+                f"{name} has {len(document):,} pages, more than the {limits.pages:,} allowed; "
+                "split it or raise Limits.pages"
+            )
+        yield document
+
+
+def _open_pdfium(source: Path | bytes, name: str) -> PdfDocument:
+    import pypdfium2
+
+    # PDFium has an exit of its own; a document left open until then would be closed after its library.
+    atexit.unregister(_close_at_exit)
+    atexit.register(_close_at_exit)
+    with decoding(name, "a PDF"):
+        if isinstance(source, Path):
+            # pypdfium2 expands a leading ~, which here is only a letter of a name.
+            source = source.resolve()
+            with source.open("rb"):  # PDFium says no more than "file access error"; this says why.
+                pass
+        try:
+            document = pypdfium2.PdfDocument(source)
+        except pypdfium2.PdfiumError as error:
+            if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                raise MediaError(f"{name} is encrypted; save a copy without a password") from error
+            raise
+        document.init_forms()
+        return document
+
+
+def _close_at_exit() -> None:
+    with _lock:
+        _last.close()

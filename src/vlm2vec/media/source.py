@@ -1,0 +1,96 @@
+"""Where do the bytes of a medium come from, and what is it called in a message?"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import PIL.Image
+
+from vlm2vec.errors import LimitError, MediaError, VLM2VecError
+
+
+def describe(source: object) -> str:
+    """Name a source in a message: a path as it is, bytes and PIL images by their size."""
+    if isinstance(source, bytes):
+        return f"<{len(source)} bytes>"
+    if isinstance(source, PIL.Image.Image):
+        return f"<PIL image {source.mode} {source.width}x{source.height}>"
+    if isinstance(source, tuple):
+        return f"<{len(source)} frames>"
+    return str(source)
+
+
+@contextmanager
+def decoding(name: str, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `MediaError` that names the file and the reason.
+
+    Wrap calls into a decoder in it and nothing else: damaged files make Pillow, FFmpeg and PDFium raise nearly every
+    type of exception, so all of them count as the file's fault.
+    """
+    try:
+        yield
+    except VLM2VecError:
+        raise
+    except Exception as error:
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+        # Pillow raises OSError for damage too, but only the system gives it a number.
+        access = isinstance(error, OSError) and error.errno is not None
+        advice = "check the path and who may read it" if access else "check that the file is whole"
+        raise MediaError(f"{name} cannot be read as {kind}: {reason}; {advice}") from error
+
+
+def check_file(path: Path, *, kind: str, max_bytes: int, limit: str) -> os.stat_result:
+    """Refuse what no decoder should be handed: nothing there, a folder, a pipe or device, no bytes, too many bytes.
+
+    Args:
+        path: the file.
+        kind: what it should be, with its article ("a video").
+        max_bytes: its largest allowed size.
+        limit: the name of that limit, for the message.
+
+    Raises:
+        MediaError: any of these; LimitError for the size.
+    """
+    with decoding(str(path), kind):
+        status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise MediaError(f"{path} cannot be read as {kind}: it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a pipe would wait for a writer forever.
+        raise MediaError(f"{path} cannot be read as {kind}: it is not a regular file")
+    _check_size(status.st_size, str(path), kind, max_bytes, limit)
+    return status
+
+
+@contextmanager
+def open_source(source: Path | bytes, *, kind: str, max_bytes: int, limit: str) -> Iterator[BinaryIO]:
+    """Open a checked source as a binary stream.
+
+    Raises:
+        MediaError: as `check_file`, or the file may not be read.
+    """
+    if isinstance(source, bytes):
+        _check_size(len(source), describe(source), kind, max_bytes, limit)
+        yield io.BytesIO(source)
+        return
+    check_file(source, kind=kind, max_bytes=max_bytes, limit=limit)
+    with decoding(str(source), kind):
+        stream = source.open("rb")
+    with stream:
+        yield stream
+
+
+def _check_size(size: int, name: str, kind: str, max_bytes: int, limit: str) -> None:
+    if size == 0:
+        raise MediaError(f"{name} cannot be read as {kind}: it is empty")
+    if size > max_bytes:
+        raise LimitError(
+            f"{name} has {size:,} bytes, more than the {max_bytes:,} allowed for {kind}; "
+            f"make it smaller or raise Limits.{limit}"
+        )

@@ -1,0 +1,102 @@
+"""Which frames of a video does the model see? For files, folders of frames, tuples of frames and animated pictures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import PIL.Image
+
+from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.items import Image, Source, Video
+from vlm2vec.media.animation import is_animation, probe_animation, read_animation
+from vlm2vec.media.clip import probe_clip, read_clip
+from vlm2vec.media.image import open_image, open_picture
+from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
+from vlm2vec.media.source import decoding
+
+__all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "split_spans"]
+
+FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> list[PIL.Image.Image]:
+    """Decode the frames that stand for a video, in RGB and in the order they are shown.
+
+    From a file or a folder at most `num_frames` are picked by `frame_indices`, within `span_s` if there is one; a
+    tuple of frames is used as it is. Frames of folders and tuples are opened as stored (no EXIF orientation); those
+    of a file are turned as its display rotation says.
+
+    Raises:
+        MediaError: missing, empty, damaged, no video, or cut off so that a wanted frame is missing.
+        LimitError: more bytes, pixels or frames than `limits` allow.
+        InputError: `num_frames` is less than 1.
+    """
+    source = video.source
+    if isinstance(source, tuple):
+        return _open_frames(source, limits)
+    if isinstance(source, Path) and source.is_dir():
+        if video.span_s is not None:
+            raise MediaError(f"{source} is a folder of frames, which has no clock: a span of it cannot be read")
+        paths = _frame_paths(source, limits)
+        return _open_frames([paths[position] for position in frame_indices(len(paths), num_frames)], limits)
+    if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
+        return read_animation(source, video.span_s, num_frames, limits)
+    return read_clip(source, video.span_s, num_frames, limits)
+
+
+def probe(
+    source: str | PathLike[str] | bytes | PIL.Image.Image | tuple[Source, ...], limits: Limits = DEFAULT_LIMITS
+) -> VideoInfo:
+    """Measure a video without decoding it (an animated picture has to be decoded for its durations).
+
+    Raises:
+        MediaError: missing, empty, damaged or no video.
+        LimitError: more bytes, pixels or frames than `limits` allow.
+    """
+    video = Video(source)  # type: ignore[arg-type]  # Video turns a str into a path and checks every type.
+    if isinstance(video.source, tuple):
+        return _probe_frames(video.source, limits)
+    if isinstance(video.source, Path) and video.source.is_dir():
+        return _probe_frames(_frame_paths(video.source, limits), limits)
+    if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
+        return probe_animation(video.source, limits)
+    return probe_clip(video.source, limits)
+
+
+def _frame_paths(folder: Path, limits: Limits) -> list[Path]:
+    with decoding(str(folder), "a folder of frames"):
+        # Hidden files are not frames: systems leave previews such as ._0001.jpg beside the pictures.
+        paths = [
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+        ]
+    if not paths:
+        raise MediaError(f"{folder} holds no frames: a folder taken as a video needs .jpg, .jpeg or .png files")
+    if len(paths) > limits.frames:
+        raise LimitError(f"{folder} holds {len(paths):,} frames, more than the {limits.frames:,} allowed")
+    return sorted(paths, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key in which digits count as numbers: frame2 before frame10. The name itself breaks ties (1 and 01)."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name
+
+
+def _open_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> list[PIL.Image.Image]:
+    pictures = [open_image(Image(source, exif=False), _frame_limits(limits)) for source in sources]
+    return [picture.convert("RGB") for picture in pictures]
+
+
+def _probe_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> VideoInfo:
+    with open_picture(sources[0], _frame_limits(limits)) as first:
+        return VideoInfo(0.0, len(sources), first.width, first.height)
+
+
+def _frame_limits(limits: Limits) -> Limits:
+    return replace(limits, image_px=min(limits.image_px, limits.frame_px))
