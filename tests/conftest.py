@@ -9,8 +9,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vlm2vec-tests-")
 
 import pytest
-from golden_cases import MODEL
 
+from golden_cases import MODEL
 from vlm2vec.model.embedder import Embedder
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from golden_cases import GOLDEN, MODEL, item
 from safetensors.torch import load_file, save_file
 
+from golden_cases import GOLDEN, MODEL, item
 from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Embedder
@@ -254,7 +254,7 @@ def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict
 
 
 def test_a_known_hub_name_offline_says_how_to_fetch_it() -> None:
-    with pytest.raises(ModelError, match="run 'hf download VLM2Vec/VLM2Vec-V2.0'"):
+    with pytest.raises(ModelError, match=re.escape("run 'hf download VLM2Vec/VLM2Vec-V2.0'")):
         Embedder.load("VLM2Vec/VLM2Vec-V2.0")
 
 
@@ -300,7 +300,8 @@ for name in ("peft", "lancedb", "av", "pypdfium2", "pydantic", "typer", "rich", 
     sys.modules[name] = None
 from vlm2vec.model import Embedder
 from vlm2vec import Item, Image
-vectors = Embedder.load(sys.argv[1], prompt_style="vlm2vec", device="cpu").encode(["a cat", Item(media=(Image(sys.argv[2]),))])
+embedder = Embedder.load(sys.argv[1], prompt_style="vlm2vec", device="cpu")
+vectors = embedder.encode(["a cat", Item(media=(Image(sys.argv[2]),))])
 print(vectors.shape)
 """
     done = subprocess.run(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from golden_cases import ADAPTER_IDS, CASES, EMBEDDINGS, EXPECTED, GOLDEN, MODEL, SINGLE_IDS, item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golden_cases import ADAPTER_IDS, CASES, EMBEDDINGS, EXPECTED, GOLDEN, MODEL, SINGLE_IDS, item
 from vlm2vec import Image, Item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.qwen_vl import normalize_patches
@@ -63,7 +64,7 @@ def test_neighbours_order_and_packs_do_not_move_an_embedding(
     published: Embedder, order: list[int], cuts: set[int], token_budget: int
 ) -> None:
     borders = [0, *sorted(cuts), len(order)]
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         part = order[start:end]
         vectors = published.encode([item(SINGLE_IDS[i]) for i in part], token_budget=token_budget)
         np.testing.assert_allclose(vectors, EMBEDDINGS["single"][part], rtol=0, atol=TOLERANCE)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_cases import GOLDEN
 
+from golden_cases import GOLDEN
 from vlm2vec.training.losses import info_nce
 
 EYE = torch.eye(3)

@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 import torch
 import yaml
-from golden_cases import MODEL
 
+from golden_cases import MODEL
 from vlm2vec.data.collate import same_label
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.errors import ConfigError

@@ -1,0 +1,70 @@
+"""What is a training row? Its parts as JSON, the instructions that go with them, and the files they are written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+INSTRUCTIONS = {
+    "text for images": "Find me an everyday image that matches the given caption.",
+    "text for videos": "Find a video that contains the following visual content:",
+    "text for pages": "Find a document image that matches the given query:",
+    "image for images": "Find a day-to-day image that looks similar to the provided image.",
+    "image": "Represent the given image.",
+    "video": "Understand the content of the provided video.",
+    "page": "Understand the content of the provided document image.",
+}
+"""Default instructions by what asks for what; the last three are for documents."""
+
+Part = dict[str, str]
+Row = dict[str, object]
+
+
+def text(words: str, instruction: str = "") -> Part:
+    return {"text": words, "instruction": instruction}
+
+
+def image(path: str, instruction: str) -> Part:
+    return {"image": path, "instruction": instruction}
+
+
+def video(path: str, instruction: str) -> Part:
+    return {"video": path, "instruction": instruction}
+
+
+def row(query: Part, positive: Part, label: str) -> Row:
+    """One pair. Rows of the same label are answers to each other and no negatives."""
+    return {"query": query, "positive": positive, "label": label}
+
+
+class Corpus:
+    """Rows by file; `write` puts them on disk beside a text of all words for the tokenizer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, list[Row]] = {}
+
+    def add(self, name: str, rows: Iterable[Row], *, held: bool) -> None:
+        self.files.setdefault(f"{name}_heldout" if held else name, []).extend(rows)
+
+    def write(self) -> dict[str, int]:
+        """Write every file, corpus_text.txt and counts.json; return rows by file."""
+        texts = []
+        for name, rows in sorted(self.files.items()):
+            with (self.folder / f"{name}.jsonl").open("w", encoding="utf-8") as out:
+                for entry in rows:
+                    out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            if not name.endswith("_heldout"):
+                texts += [
+                    part["text"]
+                    for entry in rows
+                    for part in (entry["query"], entry["positive"])
+                    if isinstance(part, dict) and "text" in part
+                ]
+        # Often enough that every word of an instruction becomes one token.
+        texts += [words for words in INSTRUCTIONS.values() for _ in range(2000)]
+        (self.folder / "corpus_text.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+        counts = {name: len(rows) for name, rows in sorted(self.files.items())}
+        (self.folder / "counts.json").write_text(json.dumps(counts, indent=1) + "\n")
+        return counts

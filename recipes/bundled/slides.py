@@ -1,0 +1,173 @@
+"""What does a slide look like? Titles from a small grammar, and slides drawn from them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+SIZE = (224, 168)
+
+_TOPICS = (
+    "rainfall", "temperature", "sales", "traffic", "energy", "water", "population", "income", "tourism", "health",
+    "education", "transport", "housing", "farming", "trade", "music", "sport", "weather", "climate", "electricity",
+    "gas", "coffee", "tea", "bread", "milk", "fruit", "fish", "steel", "paper", "cars", "bikes", "trains", "buses",
+    "planes", "ships", "schools", "hospitals", "museums", "parks", "rivers", "forests", "oceans", "cities",
+    "villages", "islands", "bridges", "roads", "prices", "wages", "taxes", "exports", "imports", "savings",
+    "visitors", "customers", "students", "teachers", "doctors", "farmers", "workers", "patients", "voters", "readers",
+    "members", "books", "films", "games", "phones", "computers", "networks", "software", "data", "storage", "memory",
+    "batteries", "solar", "wind", "power", "heating", "cooling", "lighting", "recycling", "waste", "air", "noise",
+    "dust", "snow", "ice", "storms", "floods", "drought", "fires",
+)  # fmt: skip
+_PLACES = (
+    "europe", "africa", "asia", "america", "the north", "the south", "the east", "the west", "the city",
+    "the village", "the mountains", "the desert", "the valley", "the harbour", "the office", "the factory",
+    "the school", "the market", "the garden", "the kitchen", "the forest", "space",
+)  # fmt: skip
+_PERIODS = ("by month", "by year", "by week", "by region", "per day", "per person", "in spring", "in summer",
+            "in autumn", "in winter", "since 1990", "in 2019", "in 2024", "this year", "last year")  # fmt: skip
+_KINDS = ("report", "overview", "plan", "results", "forecast", "survey", "budget", "summary", "trends", "history",
+          "basics", "strategy", "costs", "review", "numbers", "schedule")  # fmt: skip
+_GROUND_INK = (
+    ((255, 255, 255), (20, 20, 30)), ((255, 255, 255), (25, 60, 140)), ((250, 246, 235), (90, 40, 20)),
+    ((24, 34, 60), (245, 245, 250)), ((30, 30, 30), (250, 220, 90)), ((228, 240, 252), (15, 50, 90)),
+    ((235, 250, 238), (10, 80, 45)), ((255, 240, 240), (140, 20, 30)), ((70, 20, 80), (255, 235, 255)),
+    ((255, 255, 255), (200, 60, 20)), ((15, 75, 80), (255, 255, 255)), ((245, 245, 245), (0, 0, 0)),
+)  # fmt: skip
+_FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSans-Oblique",
+          "DejaVuSansMono-Bold", "STIXGeneralBol")  # fmt: skip
+_CHARTS = ("bar chart", "line chart", "pie chart")
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """What stands on a slide. `chart` is "" or one of bar chart, line chart, pie chart."""
+
+    title: str
+    bullets: tuple[str, ...]
+    chart: str
+
+
+def draw_title(things: Sequence[str], rng: random.Random) -> tuple[str, str]:
+    """A title of two to five words, and the thing it is about ("" for a topic without a picture)."""
+    thing = rng.choice(list(things))
+    topic, other, place = rng.choice(_TOPICS), rng.choice(_TOPICS), rng.choice(_PLACES)
+    kind, period = rng.choice(_KINDS), rng.choice(_PERIODS)
+    with_thing = (f"the {thing}", f"the history of the {thing}", f"a guide to the {thing}", f"{thing} {kind}",
+                  f"how the {thing} works", f"the {thing} and the {rng.choice(list(things))}", f"{thing} {period}",
+                  f"the {thing} in {place}", f"all about the {thing}")  # fmt: skip
+    without = (f"{topic} {period}", f"{topic} {kind}", f"{topic} and {other}", f"{topic} in {place}",
+               f"{topic} {period}", f"{topic} in {place} {period}", f"{topic} {kind} {period}",
+               f"the future of {topic}")  # fmt: skip
+    if rng.random() < 0.5:
+        return rng.choice(with_thing), thing
+    return rng.choice(without), ""
+
+
+def plan_slide(title: str, lines: Sequence[str], rng: random.Random) -> Slide:
+    """Choose what a slide of this title holds; bullets are cut to what fits."""
+    chart = rng.choice(_CHARTS) if rng.random() < 0.45 else ""
+    bullets = tuple(line[:34] for line in rng.sample(list(lines), min(len(lines), rng.randint(0, 3))))
+    return Slide(title, bullets, chart)
+
+
+def draw_slide(slide: Slide, sprite: Image.Image | None, rng: random.Random) -> Image.Image:
+    """The slide, RGB, 224 x 168 pixels."""
+    ground, ink = rng.choice(_GROUND_INK)
+    page = Image.new("RGB", SIZE, ground)
+    pen = ImageDraw.Draw(page)
+    font_name = rng.choice(_FONTS)
+    accent = tuple(rng.randint(30, 220) for _ in range(3))
+    if rng.random() < 0.3:
+        pen.rectangle((0, 0, SIZE[0], 6), fill=accent)
+    title = rng.choice((str.title, str.capitalize, str.capitalize, str.upper))(slide.title)
+    alone = not slide.bullets and not slide.chart and sprite is None
+    bottom = _write_title(pen, title, font_name, ink, top=50 if alone else rng.randint(8, 14), rng=rng)
+    room_px = SIZE[1] - bottom
+    left = 12
+    if sprite is not None:
+        side = max(36, min(room_px - 10, rng.randint(52, 90)))
+        place = (SIZE[0] - side - 8, bottom + max(0, (room_px - side) // 2)) if rng.random() < 0.6 else (10, bottom + 4)
+        small = sprite.resize((side, side), Image.Resampling.BILINEAR)
+        page.paste(small, place, small)
+        left = 12 if place[0] > 50 else side + 18
+    if slide.chart and room_px > 40:
+        box = (left, bottom + 6, SIZE[0] - (12 if sprite is None or left > 12 else 100), SIZE[1] - 10)
+        _draw_chart(pen, slide.chart, box, ink, rng)
+    else:
+        font = _font(font_name.removesuffix("-Bold"), 11)
+        for row, line in enumerate(slide.bullets):
+            pen.text((left, bottom + 8 + 18 * row), f"• {line}", font=font, fill=ink)
+    return page
+
+
+def _write_title(
+    pen: ImageDraw.ImageDraw, title: str, font_name: str, ink: tuple[int, int, int], top: int, rng: random.Random
+) -> int:
+    size_px = rng.randint(22, 32)
+    while True:
+        font = _font(font_name, size_px)
+        lines, line = [], ""
+        for word in title.split():
+            longer = f"{line} {word}".strip()
+            if line and pen.textlength(longer, font=font) > SIZE[0] - 16:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+        fits = max(pen.textlength(part, font=font) for part in lines) <= SIZE[0] - 16
+        if (fits and len(lines) <= 2) or size_px <= 12:
+            break
+        size_px -= 1
+    centred = rng.random() < 0.5
+    for row, part in enumerate(lines):
+        x = (SIZE[0] - pen.textlength(part, font=font)) / 2 if centred else 10
+        pen.text((x, top + row * (size_px + 3)), part, font=font, fill=ink)
+    return top + len(lines) * (size_px + 3) + 4
+
+
+def _draw_chart(
+    pen: ImageDraw.ImageDraw, kind: str, box: tuple[int, int, int, int], ink: tuple[int, int, int], rng: random.Random
+) -> None:
+    left, top, right, bottom = box
+    if right - left < 40 or bottom - top < 24:
+        return
+    colours = [(rng.randint(30, 230), rng.randint(30, 230), rng.randint(30, 230)) for _ in range(6)]
+    values = [rng.uniform(0.15, 1.0) for _ in range(rng.randint(3, 8))]
+    if kind == "pie chart":
+        radius = min(right - left, bottom - top) // 2
+        x, y, angle = (left + right) // 2, (top + bottom) // 2, rng.uniform(0, 360)
+        for index, value in enumerate(values):
+            sweep = 360 * value / sum(values)
+            fill = colours[index % 6]
+            pen.pieslice((x - radius, y - radius, x + radius, y + radius), angle, angle + sweep, fill=fill)
+            angle += sweep
+        return
+    pen.line((left, top, left, bottom, right, bottom), fill=ink)
+    if kind == "bar chart":
+        step = (right - left) / len(values)
+        one = rng.random() < 0.6
+        for index, value in enumerate(values):
+            start = left + index * step
+            fill = colours[0 if one else index % 6]
+            bar = (start + step * 0.2, bottom - value * (bottom - top), start + step * 0.85, bottom - 1)
+            pen.rectangle(bar, fill=fill)
+        return
+    for line in range(rng.randint(1, 2)):
+        phase, slope = rng.uniform(0, 6), rng.uniform(-0.5, 0.5)
+        points = []
+        for tick in range(12):
+            value = 0.5 + slope * (tick / 11 - 0.5) + 0.3 * math.sin(phase + tick * rng.uniform(0.4, 0.7))
+            points.append((left + (right - left) * tick / 11, bottom - min(1.0, max(0.05, value)) * (bottom - top)))
+        pen.line(points, fill=colours[line], width=2)
+
+
+@cache
+def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size_px)
