@@ -1,0 +1,96 @@
+"""Which commands does `vlm2vec` have, and what becomes of their errors?"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vlm2vec.cli.output import fail
+from vlm2vec.errors import VLM2VecError
+
+
+class _Entry(NamedTuple):
+    """Where a command is written, as "module:function", and its line in `vlm2vec --help`."""
+
+    home: str
+    help: str
+
+
+_COMMANDS = {
+    "index": _Entry("vlm2vec.cli.index:index", "Make or update the search index of a folder."),
+    "search": _Entry("vlm2vec.cli.search:search", "Find images, videos and pages by text, image, video or page."),
+    "embed": _Entry("vlm2vec.cli.embed:embed", "Print or save the vectors of files and texts."),
+    "models": _Entry("vlm2vec.cli.models:models", "List the models that are known by name."),
+    "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
+    "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command's module only when that command runs, and turns a user's mistake into one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # Enough for `--help`, which lists all commands.
+        entry = _COMMANDS.get(cmd_name)
+        return None if entry is None else TyperCommand(cmd_name, help=entry.help)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in _COMMANDS:
+            return args[0], _load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VLM2VecError as error:
+            if ctx.params.get("debug"):
+                raise
+            fail(str(error))
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"vlm2vec {version('vlm2vec')}")
+        except PackageNotFoundError:
+            print("vlm2vec, run from its source without being installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Search your own images, videos and PDFs; embed, train and check models."""
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # File names and captions hold letters that a terminal's encoding may lack.
+            stream.reconfigure(errors="replace")
+    app(prog_name="vlm2vec")
+
+
+def _load(name: str) -> Any:
+    module, function = _COMMANDS[name].home.split(":")
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(single)

@@ -1,0 +1,128 @@
+"""`vlm2vec embed`: print or save the vectors of files and texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from vlm2vec.cli.output import fail, note
+from vlm2vec.errors import InputError, MediaError, VLM2VecError
+from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
+
+if TYPE_CHECKING:
+    from vlm2vec.model.embedder import Embedder, Vectors
+
+
+class _Input(NamedTuple):
+    """One vector's origin: what the user wrote, the page of a PDF, and the item or why there is none."""
+
+    name: str
+    page: int | None
+    item: Item | VLM2VecError
+
+
+def embed(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help='Images, videos, PDFs; "-" reads texts from stdin, one a line.'),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be given several times.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="Write one float32 array instead.", show_default=False)
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "bundled",
+) -> None:
+    """Print or save the vectors of files and texts, as `Embedder.encode` makes them: no instruction is added.
+
+    Prints one JSON object a line, {"input", "vector"} and for the pages of a PDF "page", in the order given: files,
+    then texts. An input that cannot be embedded is reported, and the command exits with 1.
+    """
+    if not files and not text:
+        raise InputError('nothing to embed: give files, --text TEXT, or "-" to read texts from stdin')
+    if out is not None and not out.absolute().parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.absolute().parent}")
+    import numpy as np
+
+    from vlm2vec.model.embedder import Embedder
+
+    embedder = Embedder.load(model)
+    vectors = []
+    num_failed = 0
+    for source, result in _in_order(embedder, _inputs(files or [], text or [])):
+        if isinstance(result, VLM2VecError):
+            fail(f"{source.name or 'an empty text'}: {result}")
+            num_failed += 1
+        elif out is None:
+            page = {} if source.page is None else {"page": source.page}
+            print(json.dumps({"input": source.name, **page, "vector": [float(f"{x:.9g}") for x in result]}), flush=True)
+        else:
+            vectors.append(result)
+    if num_failed:
+        if out is not None:
+            note(f"{out} was not written, because its rows would not match the inputs")
+        raise typer.Exit(1)
+    if out is not None:
+        array = np.stack(vectors) if vectors else np.empty((0, embedder.dim), np.float32)
+        try:
+            # An open file, because numpy would add ".npy" to any other name.
+            with out.open("wb") as stream:
+                np.save(stream, array)
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}; give another path with --out") from error
+        note(f"wrote {array.shape[0]} vectors of {array.shape[1]} numbers to {out}")
+
+
+def _inputs(files: Iterable[Path], texts: Iterable[str]) -> Iterator[_Input]:
+    for file in files:
+        if str(file) == "-":
+            for line in sys.stdin:
+                words = line.rstrip("\r\n")
+                yield _Input(words, None, Item(text=words))
+        else:
+            yield from _inputs_of_file(file)
+    for words in texts:
+        yield _Input(words, None, Item(text=words))
+
+
+def _inputs_of_file(file: Path) -> Iterator[_Input]:
+    name = str(file)
+    try:
+        if file.suffix.lower() not in PDF_SUFFIXES:
+            yield _Input(name, None, as_item(file))
+            return
+        from vlm2vec.media import page_count
+
+        for page in range(1, page_count(file) + 1):
+            yield _Input(name, page, Item(media=(Image(file, page=page),)))
+    except (InputError, MediaError) as error:
+        yield _Input(name, None, error)
+
+
+def _in_order(embedder: Embedder, inputs: Iterable[_Input]) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
+    """Embed as a stream, but hand on in the order given; only what overtook its predecessors waits in memory."""
+    numbers: list[int] = []
+    given: dict[int, _Input] = {}
+    done: dict[int, Vectors | VLM2VecError] = {}
+
+    def items() -> Iterator[Item]:
+        for number, source in enumerate(inputs):
+            given[number] = source
+            if isinstance(source.item, VLM2VecError):
+                done[number] = source.item
+            else:
+                numbers.append(number)
+                yield source.item
+
+    upcoming = 0
+    for position, result in embedder.stream(items()):
+        done[numbers[position]] = result
+        while upcoming in done:
+            yield given.pop(upcoming), done.pop(upcoming)
+            upcoming += 1
+    for number in sorted(done):
+        yield given[number], done[number]

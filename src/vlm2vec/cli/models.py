@@ -1,0 +1,54 @@
+"""`vlm2vec models`: list the models that are known by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from vlm2vec.cli.output import print_json
+from vlm2vec.model.checkpoint import BUNDLED, find_checkpoint, read_settings
+from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that `--model` takes by name; `ready` says whether it can be loaded without the network."""
+
+    name: str
+    prompt_style: str | None
+    ready: bool
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List the models that are known by name, and which of them are on this machine.
+
+    Any folder with a checkpoint, and any other name on the hub, works as well if its vlm2vec.json names a prompt style.
+    """
+    known = known_models()
+    if as_json:
+        print_json({"models": [asdict(model) for model in known]})
+        return
+    width = max(len(model.name) for model in known)
+    for model in known:
+        absent = "missing; see 'vlm2vec doctor'" if model.name == BUNDLED else "fetched from the hub on first use"
+        where = "ready" if model.ready else absent
+        print(f"{model.name:<{width}}  {model.prompt_style or '-':<9}  {where}")
+
+
+def known_models() -> list[KnownModel]:
+    """The bundled model, then those that the table of prompt styles names."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = find_checkpoint(BUNDLED)
+    bundled = KnownModel(BUNDLED, read_settings(folder).prompt_style, any(folder.glob("*.safetensors")))
+    return [bundled] + [
+        KnownModel(
+            name,
+            style,
+            # Adapters have no config.json, and whole models no adapter_config.json.
+            any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "adapter_config.json")),
+        )
+        for name, style in KNOWN_CHECKPOINTS.items()
+    ]

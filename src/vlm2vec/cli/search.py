@@ -1,0 +1,136 @@
+"""`vlm2vec search`: find images, videos and pages by text, image, video or page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vlm2vec.cli.output import note, print_json, progress
+from vlm2vec.errors import InputError
+from vlm2vec.items import Image, Item, Video
+from vlm2vec.search.index import Hit, Index
+from vlm2vec.search.lock import NotWritableError
+from vlm2vec.search.scan import printable
+from vlm2vec.search.searching import open_index
+from vlm2vec.search.searching import search as search_index
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vlm2vec.model.embedder import Embedder
+
+# Width of a thumbnail in the terminal.
+_COLUMNS = 32
+
+
+def search(
+    query: Annotated[str, typer.Argument(help='The words; "" beside an image, video or page.', show_default=False)],
+    folder: Annotated[Path | None, typer.Argument(help="Where to search; else here.", show_default=False)] = None,
+    image: Annotated[Path | None, typer.Option(help="Search by this picture.", show_default=False)] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Search by this video or folder of frames.", show_default=False)
+    ] = None,
+    pdf: Annotated[
+        str | None, typer.Option(metavar="FILE:PAGE", help="Search by this page, e.g. a.pdf:3.", show_default=False)
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    kind: Annotated[
+        Literal["image", "video", "page"] | None, typer.Option(help="Only hits of this kind.", show_default=False)
+    ] = None,
+    index_path: Annotated[
+        Path | None, typer.Option("--index", help="Where the index lies; else FOLDER/.vlm2vec.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name or folder of the model; else the index's own, else bundled.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw thumbnails in the terminal.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page of hits with thumbnails.", show_default=False)
+    ] = None,
+) -> None:
+    """Find images, videos and PDF pages in a folder by text, or by an image, a video or a page.
+
+    The folder is indexed first if it has no index; later, files that are new or have changed are indexed.
+    """
+    item = _query(query, image, video, pdf)
+    if folder is None and query and not item.media and Path(query).is_dir():
+        note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
+    index, embedder = open_index(folder, path=index_path, model=model)
+    _update(index, embedder)
+    hits = search_index(index, embedder, item, k, kind=kind)
+    if as_json:
+        print_json({"hits": [asdict(hit) for hit in hits]})
+    else:
+        _print_hits(index, hits, thumbnails=show)
+    if html is not None:
+        from vlm2vec.search.html import results_page
+
+        try:
+            html.write_text(results_page(index, item, hits), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {html}: {error.strerror}; give another path with --html") from error
+        note(f"wrote {html}")
+
+
+def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -> Item:
+    media: list[Image | Video] = []
+    if image is not None:
+        media.append(Image(image))
+    if video is not None:
+        media.append(Video(video))
+    if pdf is not None:
+        path, _, page = pdf.rpartition(":")
+        if not path or not (page.isascii() and page.isdigit()):
+            raise InputError(f"--pdf {pdf}: give the file and the number of its page, such as --pdf report.pdf:3")
+        media.append(Image(Path(path), page=int(page)))
+    if len(media) > 1:
+        raise InputError("give one of --image, --video and --pdf, not several")
+    if not text and not media:
+        raise InputError('the query is empty: give words, or "" beside --image, --video or --pdf')
+    return Item(text=text, media=tuple(media))
+
+
+def _update(index: Index, embedder: Embedder) -> None:
+    try:
+        with progress("indexing") as show:
+            summary = index.add(embedder=embedder, progress=show)
+    except NotWritableError as error:
+        note(f"searching the index as it is: {error}")
+        return
+    changes = {"added": summary.added, "changed": summary.changed, "removed": summary.removed}
+    if any(changes.values()):
+        note("index: " + ", ".join(f"{count} {name}" for name, count in changes.items() if count))
+    if summary.failed:
+        one = "1 file" if len(summary.failed) == 1 else f"{len(summary.failed)} files"
+        note(f"{one} could not be read; 'vlm2vec index {index.folder}' says why")
+    if not summary.added + summary.changed + summary.unchanged + len(summary.failed):
+        note(f"there are no images, videos or PDFs in {index.folder}")
+
+
+def _print_hits(index: Index, hits: Sequence[Hit], *, thumbnails: bool) -> None:
+    console = _colour_console() if thumbnails else None
+    for rank, hit in enumerate(hits, start=1):
+        # Not through rich, which would wrap long paths and read brackets in them as markup.
+        print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
+        if console is not None:
+            from vlm2vec.search.thumbnails import half_blocks, hit_medium, thumbnail
+
+            picture = thumbnail(hit_medium(index.folder, hit), 4 * _COLUMNS)
+            if picture is not None:
+                console.print(half_blocks(picture, _COLUMNS))
+
+
+def _colour_console() -> Console | None:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal and console.color_system == "truecolor":
+        return console
+    note("no thumbnails: --show needs a terminal with 24-bit colour; --html FILE writes a page with them")
+    return None

@@ -1,0 +1,261 @@
+"""Where are the vectors of a folder's files kept, and which of them are nearest to a query?"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from vlm2vec.errors import IndexFolderError, InputError
+from vlm2vec.search.lock import writing
+from vlm2vec.search.scan import Kind
+from vlm2vec.search.table import TABLE_FOLDER, Hit, UnitTable, Vector, explained, hit_order
+
+if TYPE_CHECKING:
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.search.indexing import Summary
+
+__all__ = ["Index", "Hit", "DEFAULT_NAME"]
+
+DEFAULT_NAME = ".vlm2vec"
+"""Folder of an index inside the folder it is for."""
+
+_FORMAT = 1
+_INFO = "index.json"
+
+
+class Index:
+    """The vectors of the images, videos and PDFs in one folder. Make one with `Index.create` or `Index.open`.
+
+    On disk it is a folder of a LanceDB table and a small `index.json`. Search is exact: every vector is compared.
+
+    Attributes:
+        folder: whose files are indexed.
+        path: where the index lies; `.vlm2vec` in the folder unless it was put elsewhere.
+        model: name of the model that made the vectors, as given to `Embedder.load`.
+        fingerprint: of that model.
+        dim: dimensions of a vector.
+    """
+
+    def __init__(self, path: Path, folder: Path, *, model: str, fingerprint: str, dim: int, table: UnitTable) -> None:
+        self.path = path
+        self.folder = folder
+        self.model = model
+        self.fingerprint = fingerprint
+        self.dim = dim
+        self.table = table
+
+    @classmethod
+    def create(cls, folder: Path, *, embedder: Embedder, path: Path | None = None) -> Index:
+        """Make an empty index of `folder` for the vectors of `embedder`, in place of any index at that path.
+
+        Raises:
+            IndexFolderError: the path cannot be written, is being written, or holds other things than an index.
+        """
+        if not folder.is_dir():
+            raise IndexFolderError(f"cannot index {folder}: there is no such folder")
+        place = path or folder / DEFAULT_NAME
+        _make_place(place)
+        info = {
+            "format": _FORMAT,
+            "model": embedder.name,
+            "fingerprint": embedder.fingerprint,
+            "dim": embedder.dim,
+            # Relative where the index lies inside, so that the folder may be moved as a whole.
+            "folder": ".." if path is None else str(folder.resolve()),
+        }
+        with writing(place), explained(place, "write"):
+            # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
+            (place / _INFO).unlink(missing_ok=True)
+            table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
+            draft = place / f"{_INFO}.part"
+            draft.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+            os.replace(draft, place / _INFO)
+        return cls(place, folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim, table=table)
+
+    @classmethod
+    def open(cls, folder: Path | None = None, *, path: Path | None = None) -> Index:
+        """Open the index of `folder`, or the index at `path`, or both where they must belong together.
+
+        Raises:
+            IndexFolderError: there is none, it is damaged, of a newer format, or of another folder.
+        """
+        if path is not None:
+            place = path
+        elif folder is not None:
+            place = folder / DEFAULT_NAME
+        else:
+            raise InputError("Index.open needs a folder, or the path of an index")
+        info = _read_info(place)
+        stored = (place / info.folder).resolve()
+        if folder is not None and path is not None and stored != folder.resolve():
+            raise IndexFolderError(
+                f"the index {place} was made for the folder {stored}, not for {folder.resolve()}; "
+                "give another path with --index, or 'vlm2vec index --rebuild' to make it anew"
+            )
+        table = UnitTable.open(place, dim=info.dim, fingerprint=info.fingerprint)
+        return cls(place, folder or stored, model=info.model, fingerprint=info.fingerprint, dim=info.dim, table=table)
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether an index, sound or not, lies at `path`."""
+        return (path / _INFO).exists()
+
+    def add(
+        self,
+        paths: Iterable[Path] | None = None,
+        *,
+        embedder: Embedder,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Summary:
+        """Bring the index up to date with the folder, embedding only what is new or has changed.
+
+        A file whose size and time are as stored costs no read; one with equal content is not embedded again, under
+        whatever name. What is done is committed as it goes, so an interrupted call loses little and the next one
+        continues. A file that cannot be read is in the summary with its reason, and is tried again by every call.
+
+        Args:
+            paths: only these files and folders inside the folder; else all of it, and files that are gone leave.
+            embedder: the model that made the index.
+            progress: called with (files done, files to do) after every file.
+
+        Raises:
+            IndexFolderError: `embedder` is another model, a path lies outside, or the index is being written.
+        """
+        from vlm2vec.search.indexing import update
+
+        self.check_model(embedder)
+        with writing(self.path):
+            return update(self, paths, embedder, progress)
+
+    def remove(self, paths: Iterable[Path]) -> int:
+        """Take files, and all files of folders, out of the index; their number.
+
+        Raises:
+            IndexFolderError: a path lies outside the folder, or the index is being written.
+        """
+        wanted = [self.relative(path) for path in paths]
+        with writing(self.path):
+            gone = [
+                path
+                for path in self.table.files()
+                if any(not name or path == name or path.startswith(f"{name}/") for name in wanted)
+            ]
+            self.table.replace(gone, [])
+        return len(gone)
+
+    def search(self, vector: Vector, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:
+        """The `k` nearest units by cosine similarity, best first; equal scores by path, page, span.
+
+        Args:
+            vector: [D], of any length but zero.
+            kind: search only images, videos or pages.
+
+        Raises:
+            InputError: `vector` has another shape or is no direction; `k` or `kind` is out of range.
+            IndexFolderError: the table cannot be read.
+        """
+        if kind is not None and kind not in get_args(Kind):
+            raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Kind))}")
+        if k < 1:
+            raise InputError(f"k is {k}: ask for at least one hit")
+        query = np.asarray(vector, dtype=np.float32)
+        norm = float(np.linalg.norm(query))
+        if query.shape != (self.dim,) or not 0 < norm < math.inf:
+            raise InputError(
+                f"cannot search with a vector of shape {query.shape} and length {norm}: "
+                f"this index needs {self.dim} finite numbers that are not all zero"
+            )
+        self.table.refresh()
+        # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
+        limit = k + 16
+        while True:
+            found = self.table.nearest(query / norm, limit, kind)
+            if len(found) < limit or found[-1].score < found[k - 1].score:
+                break
+            limit *= 4
+        return sorted(found, key=hit_order)[:k]
+
+    def counts(self) -> dict[Kind, int]:
+        """How many units of each kind there are; kinds without any are left out."""
+        self.table.refresh()
+        counts = {kind: self.table.count(kind) for kind in get_args(Kind)}
+        return {kind: count for kind, count in counts.items() if count}
+
+    def check_model(self, embedder: Embedder) -> None:
+        """Raise IndexFolderError unless `embedder` makes vectors like the stored ones."""
+        if embedder.fingerprint == self.fingerprint:
+            return
+        changed = " (the same name, but its weights or settings have changed)" if embedder.name == self.model else ""
+        raise IndexFolderError(
+            f"the index {self.path} was made by the model '{self.model}' ({self.fingerprint[:8]}), and this is "
+            f"'{embedder.name}' ({embedder.fingerprint[:8]}){changed}: their vectors cannot be compared. Make the "
+            "index anew with 'vlm2vec index --rebuild', keep a second one elsewhere with --index PATH, "
+            f"or use the first model with --model '{self.model}'"
+        )
+
+    def relative(self, path: Path) -> str:
+        """`path` relative to the folder, as stored; "" for the folder itself.
+
+        Raises:
+            IndexFolderError: it lies outside the folder.
+        """
+        # Links stay as they are: a linked file is stored under the name it has in the folder.
+        absolute, root = Path(os.path.abspath(path)), Path(os.path.abspath(self.folder))
+        if not absolute.is_relative_to(root):
+            raise IndexFolderError(f"{path} is not inside {self.folder}, which this index is for")
+        relative = absolute.relative_to(root).as_posix()
+        return "" if relative == "." else relative
+
+
+@dataclass(frozen=True, slots=True)
+class _Info:
+    model: str
+    fingerprint: str
+    dim: int
+    folder: str
+
+
+def _read_info(place: Path) -> _Info:
+    remedy = "'vlm2vec index --rebuild' makes it anew"
+    try:
+        info = json.loads((place / _INFO).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise IndexFolderError(f"there is no index at {place}; 'vlm2vec index FOLDER' makes one") from None
+    except (OSError, ValueError) as error:
+        raise IndexFolderError(
+            f"the index {place} is damaged: its {_INFO} cannot be read ({error}); {remedy}"
+        ) from error
+    version = info.get("format") if isinstance(info, dict) else None
+    if isinstance(version, int) and version > _FORMAT:
+        raise IndexFolderError(
+            f"the index {place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; "
+            f"use a newer vlm2vec, or {remedy}"
+        )
+    types = {"model": str, "fingerprint": str, "dim": int, "folder": str}
+    if version != _FORMAT or not all(isinstance(info.get(key), kind) for key, kind in types.items()):
+        raise IndexFolderError(f"the index {place} is damaged: its {_INFO} lacks {', '.join(types)}; {remedy}")
+    return _Info(*(info[key] for key in types))
+
+
+def _make_place(place: Path) -> None:
+    try:
+        if place.is_dir() and os.listdir(place) and not _looks_like_index(place):
+            raise IndexFolderError(
+                f"{place} holds other things than an index; give an empty or new folder with --index"
+            )
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexFolderError(
+            f"cannot make the index folder {place}: {error.strerror}; give a folder that you can write to with --index"
+        ) from error
+
+
+def _looks_like_index(place: Path) -> bool:
+    return any((place / name).exists() for name in (_INFO, "lock", TABLE_FOLDER))

@@ -1,0 +1,364 @@
+"""What has to be done so that an index says what its folder holds, with as few embeddings as possible?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from vlm2vec.errors import LimitError, MediaError, VLM2VecError
+from vlm2vec.items import Item
+from vlm2vec.media.limits import DEFAULT_LIMITS
+from vlm2vec.search.scan import FileKind, FoundFile, Scan, Unit, expand, file_kind, read_error, scan_file, scan_folder
+from vlm2vec.search.table import Row, StoredFile, Vector
+
+if TYPE_CHECKING:
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.search.index import Index
+
+# What a kill may cost at most, against commits that take some milliseconds each.
+_ROWS_PER_COMMIT = 256
+_COMMIT_EVERY_S = 20.0
+
+_MAX_BYTES: dict[FileKind, int] = {
+    "image": DEFAULT_LIMITS.image_bytes,
+    "video": DEFAULT_LIMITS.video_bytes,
+    "pdf": DEFAULT_LIMITS.pdf_bytes,
+}
+
+_Content: TypeAlias = tuple[str, FileKind]
+_Outcome: TypeAlias = Literal["added", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `Index.add` found and did.
+
+    Args:
+        added, changed, removed, unchanged: files. A changed time with the same content is no change.
+        embedded: pictures, pages and spans that went through the model.
+        ignored: files in the folder that are neither images, videos nor PDFs.
+        failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
+            as added, changed or unchanged.
+    """
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    embedded: int
+    ignored: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def update(
+    index: Index,
+    paths: Iterable[Path] | None,
+    embedder: Embedder,
+    progress: Callable[[int, int], None] | None,
+) -> Summary:
+    """Do the work of `Index.add`, whose caller holds the write lock."""
+    index.table.refresh()
+    before = index.table.files()
+    scan = scan_folder(index.folder, skip=[index.path]) if paths is None else _scan_paths(index, paths)
+    todo = [file for file in scan.files if not _is_current(file, before)]
+    run = _Run(index, embedder, before, todo, progress)
+    for path, reason in scan.failed:
+        run.fail(path, reason)
+    run.embed()
+    # Last, so that a file that was only renamed finds its vectors under the old name.
+    removed = _removed(scan, before) if paths is None else []
+    index.table.replace(removed, [])
+    index.table.tidy()
+    return Summary(
+        added=run.counts["added"],
+        changed=run.counts["changed"],
+        removed=len(removed),
+        unchanged=run.counts["unchanged"] + len(scan.files) - len(todo),
+        embedded=run.embedded,
+        ignored=scan.ignored,
+        failed=tuple(sorted(run.failed.items())),
+    )
+
+
+@dataclass(slots=True)
+class _Job:
+    """A content that is being embedded, for one file or for several that are equal."""
+
+    content_hash: str
+    files: list[FoundFile]
+    units: list[Unit]
+    vectors: list[Vector | None]
+    num_waiting: int
+    errors: dict[int, str] = field(default_factory=dict)
+
+    def rows(self, file: FoundFile) -> list[Row]:
+        return [
+            Row(
+                path=file.path,
+                kind=unit.kind,
+                page=unit.page,
+                span_s=unit.span_s,
+                num_units=len(self.units),
+                content_hash=self.content_hash,
+                size=file.size,
+                mtime_ns=file.mtime_ns,
+                vector=vector,
+            )
+            for unit, vector in zip(self.units, self.vectors, strict=True)
+            if vector is not None
+        ]
+
+    def reason(self) -> str | None:
+        """Why the file counts as failed: its first error, and how many of its parts have one."""
+        if not self.errors:
+            return None
+        first = self.errors[min(self.errors)]
+        if len(self.units) == 1:
+            return first
+        return f"{first} ({len(self.errors)} of its {len(self.units)} parts failed)"
+
+
+class _Run:
+    """One pass over the files to do. Rows are written in batches of whole files as their vectors come in."""
+
+    def __init__(
+        self,
+        index: Index,
+        embedder: Embedder,
+        before: dict[str, StoredFile],
+        todo: list[FoundFile],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.counts: dict[_Outcome, int] = {"added": 0, "changed": 0, "unchanged": 0}
+        self.embedded = 0
+        self.failed: dict[str, str] = {}
+        self._index = index
+        self._embedder = embedder
+        self._before = before
+        self._todo = todo
+        self._progress = progress
+        self._num_settled = 0
+        # What the table holds, kept true with every commit: its files, and the complete ones by content.
+        self._stored = dict(before)
+        self._holders: dict[_Content, set[str]] = {}
+        for path, stored in before.items():
+            self._hold(path, stored)
+        self._jobs: dict[_Content, _Job] = {}
+        self._waiting: dict[int, tuple[_Job, int]] = {}
+        # The next commit.
+        self._finished: list[_Job] = []
+        self._copies: list[tuple[FoundFile, str]] = []
+        self._leaving: list[str] = []
+        self._num_rows = 0
+        self._committed_at = time.monotonic()
+
+    def embed(self) -> None:
+        """Bring all files of `todo` into the table, or into `failed`."""
+        try:
+            results = self._embedder.stream(self._items(), role="document", normalize_embeddings=True)
+            for position, result in results:
+                self._take(position, result)
+                self._commit_if_due()
+        except BaseException:
+            # Most of all Ctrl-C: what is done is kept.
+            self._commit()
+            raise
+        self._commit()
+
+    def fail(self, path: str, reason: str) -> None:
+        """Note a file that cannot be read at all; what the table has of it is of an earlier content and leaves."""
+        self._note_failure(path, reason)
+        if path in self._before:
+            self._leaving.append(path)
+
+    def _items(self) -> Iterator[Item]:
+        position = 0
+        for file in self._todo:
+            job = self._start(file)
+            self._commit_if_due()
+            if job is None:
+                continue
+            for number, unit in enumerate(job.units):
+                if job.vectors[number] is None:
+                    self._waiting[position] = job, number
+                    position += 1
+                    yield unit.item()
+
+    def _start(self, file: FoundFile) -> _Job | None:
+        """Find out what a file needs; None if that is no embedding of its own."""
+        path = self._index.folder / file.path
+        try:
+            content_hash = _hash_file(path, file)
+            content = content_hash, file.kind
+            if holders := self._holders.get(content):
+                # By preference its own rows: then only its time has changed.
+                source = file.path if file.path in holders else min(holders)
+                self._copies.append((file, source))
+                self._num_rows += self._stored[source].num_rows
+                self._settle(file, content_hash, None)
+                return None
+            if job := self._jobs.get(content):
+                if job.num_waiting:
+                    job.files.append(file)
+                else:
+                    self._finish(replace(job, files=[file]))
+                return None
+            units = expand(path, file.kind)
+        except (OSError, MediaError) as error:
+            self.fail(file.path, read_error(error) if isinstance(error, OSError) else str(error))
+            self._count_settled()
+            return None
+        vectors = self._known_vectors(file, content_hash, units)
+        num_waiting = sum(vector is None for vector in vectors)
+        job = self._jobs[content] = _Job(content_hash, [file], units, vectors, num_waiting)
+        if not job.num_waiting:
+            self._finish(job)
+        return job
+
+    def _known_vectors(self, file: FoundFile, content_hash: str, units: list[Unit]) -> list[Vector | None]:
+        """Vectors from an earlier run in which other parts of the same file failed."""
+        stored = self._stored.get(file.path)
+        if stored is None or stored.content_hash != content_hash:
+            return [None] * len(units)
+        known = {(row.page, row.span_s): row.vector for row in self._index.table.rows([file.path])}
+        return [known.get((unit.page, unit.span_s)) for unit in units]
+
+    def _take(self, position: int, result: Vector | VLM2VecError) -> None:
+        job, number = self._waiting.pop(position)
+        if isinstance(result, VLM2VecError):
+            job.errors[number] = str(result)
+        elif not np.isfinite(result).all():
+            job.errors[number] = f"the vector that the model {self._embedder.name!r} makes of it is not finite"
+        else:
+            job.vectors[number] = result
+            self.embedded += 1
+        job.num_waiting -= 1
+        if not job.num_waiting:
+            self._finish(job)
+
+    def _finish(self, job: _Job) -> None:
+        self._finished.append(job)
+        self._num_rows += len(job.units) * len(job.files)
+        for file in job.files:
+            self._settle(file, job.content_hash, job.reason())
+
+    def _settle(self, file: FoundFile, content_hash: str, reason: str | None) -> None:
+        before = self._before.get(file.path)
+        if reason is not None:
+            self._note_failure(file.path, reason)
+        elif before is None:
+            self.counts["added"] += 1
+        elif before.complete and before.content_hash == content_hash:
+            self.counts["unchanged"] += 1
+        else:
+            self.counts["changed"] += 1
+        self._count_settled()
+
+    def _note_failure(self, path: str, reason: str) -> None:
+        # The path stands beside the reason wherever it is shown.
+        self.failed[path] = reason.removeprefix(f"{self._index.folder / path} ")
+
+    def _count_settled(self) -> None:
+        self._num_settled += 1
+        if self._progress is not None:
+            self._progress(self._num_settled, len(self._todo))
+
+    def _commit_if_due(self) -> None:
+        waited_s = time.monotonic() - self._committed_at
+        if self._num_rows >= _ROWS_PER_COMMIT or (self._num_rows and waited_s >= _COMMIT_EVERY_S):
+            self._commit()
+
+    def _commit(self) -> None:
+        finished, copies, leaving = self._finished, self._copies, self._leaving
+        self._finished, self._copies, self._leaving, self._num_rows = [], [], [], 0
+        ready = [(file, job.rows(file), job.content_hash) for job in finished for file in job.files]
+        # Read before anything is written: the file copied from may be leaving in this very commit.
+        of_source: dict[str, list[Row]] = {}
+        for row in self._index.table.rows(sorted({source for _, source in copies})):
+            of_source.setdefault(row.path, []).append(row)
+        for file, source in copies:
+            rows = of_source[source]
+            own = [replace(row, path=file.path, size=file.size, mtime_ns=file.mtime_ns) for row in rows]
+            ready.append((file, own, rows[0].content_hash))
+        new_rows: list[Row] = []
+        new_files: dict[str, StoredFile] = {}
+        for file, rows, content_hash in ready:
+            if rows:
+                stored = StoredFile(file.size, file.mtime_ns, content_hash, rows[0].num_units, len(rows))
+                if stored == self._stored.get(file.path):
+                    continue
+                new_files[file.path] = stored
+                new_rows += rows
+            if file.path in self._stored:
+                leaving.append(file.path)
+        self._index.table.replace(leaving, new_rows)
+        for path in leaving:
+            self._let_go(path)
+        for path, stored in new_files.items():
+            self._stored[path] = stored
+            self._hold(path, stored)
+        for job in finished:
+            # From now on equal files copy from the table; only a job with errors has no complete file there.
+            if not job.errors:
+                self._jobs.pop((job.content_hash, job.files[0].kind), None)
+        self._committed_at = time.monotonic()
+
+    def _hold(self, path: str, stored: StoredFile) -> None:
+        kind = file_kind(path)
+        if stored.complete and kind is not None:
+            self._holders.setdefault((stored.content_hash, kind), set()).add(path)
+
+    def _let_go(self, path: str) -> None:
+        stored, kind = self._stored.pop(path, None), file_kind(path)
+        if stored is not None and stored.complete and kind is not None:
+            content = stored.content_hash, kind
+            self._holders[content].discard(path)
+            if not self._holders[content]:
+                del self._holders[content]
+
+
+def _is_current(file: FoundFile, before: dict[str, StoredFile]) -> bool:
+    stored = before.get(file.path)
+    return stored is not None and stored.complete and (stored.size, stored.mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _removed(scan: Scan, before: dict[str, StoredFile]) -> list[str]:
+    """Indexed files that are gone; what lies in a folder that could not be listed is not known to be gone."""
+    there = {file.path for file in scan.files} | {path for path, _ in scan.failed}
+    unlisted = tuple(path for path, _ in scan.failed if path.endswith("/"))
+    return [path for path in before if path not in there and not (unlisted and path.startswith(unlisted))]
+
+
+def _scan_paths(index: Index, paths: Iterable[Path]) -> Scan:
+    files: dict[str, FoundFile] = {}
+    failed: dict[str, str] = {}
+    ignored = 0
+    for path in paths:
+        name = index.relative(path)
+        if (index.folder / name).is_dir():
+            prefix = f"{name}/" if name else ""
+            inner = scan_folder(index.folder / name, skip=[index.path])
+            files |= {prefix + file.path: replace(file, path=prefix + file.path) for file in inner.files}
+            failed |= {prefix + path: reason for path, reason in inner.failed}
+            ignored += inner.ignored
+            continue
+        try:
+            files[name] = scan_file(index.folder, name)
+        except OSError as error:
+            failed[name] = read_error(error)
+    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), ignored)
+
+
+def _hash_file(path: Path, file: FoundFile) -> str:
+    """32 hex digits of the file's content; a LimitError before anything is read if it is too large to be embedded."""
+    allowed = _MAX_BYTES[file.kind]
+    if file.size > allowed:
+        raise LimitError(f"it has {file.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

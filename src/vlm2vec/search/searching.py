@@ -1,0 +1,81 @@
+"""How does a question become hits: which index and model answer it, and what is asked of each kind?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm2vec.errors import IndexFolderError
+from vlm2vec.items import Item
+from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
+from vlm2vec.search.scan import Kind
+from vlm2vec.search.table import hit_order
+
+if TYPE_CHECKING:
+    from vlm2vec.model.embedder import Embedder
+
+
+def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:
+    """The `k` best hits for a question of text, media or both; best first.
+
+    Without `kind` the question is put to each kind that the index holds, with the instruction the model was trained
+    with for looking for that kind, and the answers are merged by score.
+
+    Raises:
+        InputError, MediaError: the query cannot be embedded.
+        IndexFolderError: the index is of another model, or cannot be read.
+    """
+    index.check_model(embedder)
+    hits: list[Hit] = []
+    for target in [kind] if kind else index.counts():
+        vector = embedder.encode_query(query, target=target, normalize_embeddings=True)
+        hits += index.search(vector, k, kind=target)
+    return sorted(hits, key=hit_order)[:k]
+
+
+def open_index(
+    folder: Path | None = None, *, path: Path | None = None, model: str | None = None, rebuild: bool = False
+) -> tuple[Index, Embedder]:
+    """Open the index of a folder with its model loaded; make an empty one if there is none.
+
+    Args:
+        folder: whose files are indexed; else that of the index at `path`, else the current one.
+        path: of the index; else `.vlm2vec` in the folder.
+        model: name for `Embedder.load`; else the one that made the index, else "bundled".
+        rebuild: start with an empty index in any case.
+
+    Raises:
+        IndexFolderError: no such folder, or an index that is damaged or was made by another model.
+        ModelError: the model cannot be loaded.
+    """
+    if folder is None and not (path is not None and Index.exists(path)):
+        folder = Path()
+    if folder is not None and not folder.is_dir():
+        raise IndexFolderError(f"there is no folder {folder}; give the path of the folder whose files to search")
+    place = path if path is not None else (folder or Path()) / DEFAULT_NAME
+    existing = _open_existing(folder, path, place, rebuild)
+    name = model or (existing.model if existing else "bundled")
+    # The index outlives the current directory, against which a model's folder may have been given.
+    embedder = _load(str(Path(name).resolve()) if Path(name).is_dir() else name)
+    if existing is not None and not rebuild:
+        existing.check_model(embedder)
+        return existing, embedder
+    return Index.create(folder or (existing.folder if existing else Path()), embedder=embedder, path=path), embedder
+
+
+def _open_existing(folder: Path | None, path: Path | None, place: Path, rebuild: bool) -> Index | None:
+    if not Index.exists(place):
+        return None
+    try:
+        return Index.open(folder, path=path)
+    except IndexFolderError:
+        # To be made anew, it need not be sound; if it is, it still tells its model.
+        if rebuild and folder is not None:
+            return None
+        raise
+
+
+def _load(name: str) -> Embedder:
+    from vlm2vec.model.embedder import Embedder
+
+    return Embedder.load(name)

@@ -1,0 +1,58 @@
+"""What does a hit look like, small?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlm2vec.errors import MediaError
+from vlm2vec.items import Image, Video
+from vlm2vec.search.table import Hit
+
+if TYPE_CHECKING:
+    import PIL.Image
+    from rich.text import Text
+
+
+def hit_medium(folder: Path, hit: Hit) -> Image | Video:
+    """The picture, page, video or span that a hit in `folder` stands for."""
+    path = folder / hit.path
+    return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
+
+
+def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
+    """A picture of at most `max_px` a side, in RGB; of a video its middle frame. None if it can no longer be read."""
+    import PIL.Image
+    from PIL import ImageOps
+
+    from vlm2vec.media import load_frames
+
+    try:
+        frames = load_frames(medium, num_frames=3).images
+    except MediaError:
+        return None
+    picture = frames[len(frames) // 2]
+    if picture.has_transparency_data:
+        # White behind what is transparent, as on paper; RGB alone would show whatever colour is stored there.
+        picture = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
+    picture = picture.convert("RGB")
+    return ImageOps.contain(picture, (max_px, max_px)) if max(picture.size) > max_px else picture
+
+
+def half_blocks(picture: PIL.Image.Image, columns: int) -> Text:
+    """Draw a picture with "▀" characters, two pixels each, for a terminal with 24-bit colour."""
+    from rich.color import Color
+    from rich.style import Style
+    from rich.text import Text
+
+    height = max(2, round(picture.height * columns / picture.width / 2) * 2)
+    pixels = np.asarray(picture.convert("RGB").resize((columns, height)))
+    text = Text()
+    for upper_row, lower_row in zip(pixels[::2], pixels[1::2], strict=True):
+        for upper, lower in zip(upper_row, lower_row, strict=True):
+            text.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        text.append("\n")
+    return text

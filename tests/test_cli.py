@@ -1,0 +1,355 @@
+"""What the command line prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+from typer.testing import CliRunner
+
+from golden_cases import MODEL
+from vlm2vec.cli.app import app
+from vlm2vec.items import Image
+from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.index import Index
+from vlm2vec.search.thumbnails import half_blocks
+
+
+class Result:
+    """Exit code, stdout and stderr of one run."""
+
+    def __init__(self, *arguments: object, stdin: str | None = None) -> None:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny golden model, with the file that names its prompt style."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    folder.mkdir()
+    for file in MODEL.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of a red and a blue picture, a PDF of two pages, and a text file."""
+    files = tmp_path / "files"
+    files.mkdir()
+    _picture(files / "red.png", "red")
+    _picture(files / "blue.png", "blue")
+    pages = [PILImage.new("RGB", (56, 56), colour) for colour in ("green", "yellow")]
+    pages[0].save(files / "doc.pdf", save_all=True, append_images=pages[1:])
+    (files / "notes.txt").write_text("words")
+    return files
+
+
+def _picture(path: Path, colour: str) -> None:
+    PILImage.new("RGB", (28, 28), colour).save(path)
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+# The program
+
+
+def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
+    done = _python(
+        "import sys; sys.argv = ['vlm2vec', '--help']\n"
+        "from vlm2vec.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: print('code', stop.code)\n"
+        "heavy = 'torch transformers lancedb pyarrow numpy PIL av pypdfium2'.split()\n"
+        "print('heavy', [name for name in heavy if name in sys.modules])"
+    )
+    assert done.stdout.endswith("code 0\nheavy []\n"), done.stderr
+    commands = re.findall(r"^│ (\w+) {2,}[A-Z]", done.stdout, re.MULTILINE)
+    assert commands == ["index", "search", "embed", "models", "train", "doctor"]
+
+
+def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    done = _python(
+        "import sys; from pathlib import Path; import numpy as np; from vlm2vec import Index\n"
+        f"index = Index.open(Path({str(folder)!r}))\n"
+        "print(len(index.search(np.ones(index.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
+    )
+    assert done.stdout == "4 False\n", done.stderr
+
+
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    result = Result("index", missing)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (f"error: there is no folder {missing}; give the path of the folder whose files to search\n")
+
+
+def test_debug_shows_the_traceback_of_a_mistake(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--debug", "index", str(tmp_path / "missing")])
+    assert (type(result.exception).__name__, result.exit_code) == ("IndexFolderError", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["index"], ["search", "x", "--kind", "text"], ["search", "x", "-k", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    result = Result(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Usage: " in result.err
+
+
+# index
+
+
+def test_index_prints_its_counts(folder: Path, model: Path) -> None:
+    first = Result("index", folder, "--model", model)
+    assert (first.code, first.out, first.err) == (
+        0,
+        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored\n",
+        "",
+    )
+    _picture(folder / "red.png", "orange")
+    again = Result("index", folder, "--json")
+    assert json.loads(again.out) == {
+        "added": 0,
+        "changed": 1,
+        "removed": 0,
+        "unchanged": 2,
+        "embedded": 1,
+        "ignored": 1,
+        "failed": [],
+    }
+
+
+def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder: Path, model: Path) -> None:
+    (folder / "empty.jpg").touch()
+    plain = Result("index", folder, "--model", model)
+    assert (plain.code, plain.out) == (
+        0,
+        "3 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 4 embedded, 1 ignored\n",
+    )
+    reason = "cannot be read as an image: it is empty"
+    assert plain.err == f"not read: empty.jpg: {reason}\n"
+    strict = Result("index", folder, "--strict", "--json")
+    assert strict.code == 1
+    assert json.loads(strict.out)["failed"] == [{"path": "empty.jpg", "reason": reason}]
+
+
+def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path, model: Path, tmp_path: Path) -> None:
+    Result("index", folder, "--model", model)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in model.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    (other / "vlm2vec.json").write_text(json.dumps({"prompt_style": "vlm2vec"}))
+    refused = Result("index", folder, "--model", other)
+    assert (refused.code, refused.out) == (2, "")
+    assert "was made by the model" in refused.err
+    assert "--rebuild" in refused.err
+    anew = Result("index", folder, "--model", other, "--rebuild")
+    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored\n"
+    assert Index.open(folder).model == str(other)
+
+
+def test_an_index_may_lie_elsewhere(folder: Path, model: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    Result("index", folder, "--index", place, "--model", model)
+    assert not (folder / ".vlm2vec").exists()
+    found = Result("search", "", "--image", folder / "red.png", "--index", place, "-k", "1", "--kind", "image")
+    assert (found.code, found.out.split()[2:]) == (0, ["red.png"])
+
+
+# search
+
+
+def test_search_indexes_first_and_prints_rank_score_path_and_page(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model)
+    assert result.code == 0
+    assert result.err == "index: 3 added\n"
+    lines = [re.fullmatch(r" {2}(\d)  (-?0\.\d{3})  (\S+)(?:  (.*))?", line) for line in result.out.splitlines()]
+    assert [line[1] for line in lines if line] == ["1", "2", "3", "4"]
+    assert sorted((line[3], line[4]) for line in lines if line) == [
+        ("blue.png", None),
+        ("doc.pdf", "page 1"),
+        ("doc.pdf", "page 2"),
+        ("red.png", None),
+    ]
+    scores = [float(line[2]) for line in lines if line]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_search_prints_json_that_matches_the_python_search(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model, "--kind", "page", "-k", "1", "--json")
+    embedder = Embedder.load(model)
+    (hit,) = Index.open(folder).search(embedder.encode_query("a square", target="page"), 1, kind="page")
+    assert json.loads(result.out) == {
+        "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}]
+    }
+
+
+def test_search_picks_up_what_has_changed_since(folder: Path, model: Path) -> None:
+    Result("index", folder, "--model", model)
+    _picture(folder / "new.png", "white")
+    (folder / "red.png").unlink()
+    result = Result("search", "a square", folder, "--json")
+    assert result.err == "index: 1 added, 1 removed\n"
+    assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "new.png"}
+
+
+def test_search_by_page_and_by_video(folder: Path, model: Path) -> None:
+    page = Result("search", "", folder, "--pdf", f"{folder / 'doc.pdf'}:2", "--model", model, "--json")
+    assert len(json.loads(page.out)["hits"]) == 4
+    frames = folder.parent / "frames"
+    frames.mkdir()
+    for number in range(3):
+        _picture(frames / f"{number}.png", "red")
+    video = Result("search", "words too", folder, "--video", frames, "--json")
+    assert len(json.loads(video.out)["hits"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
+        (["", "--image", "a.png", "--video", "b.mp4"], "give one of --image, --video and --pdf, not several"),
+        (["", "--pdf", "a.pdf"], "--pdf a.pdf: give the file and the number of its page, such as --pdf report.pdf:3"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_refused(arguments: list[str], message: str) -> None:
+    result = Result("search", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
+
+
+def test_a_query_image_that_cannot_be_read_is_refused(folder: Path, model: Path) -> None:
+    result = Result("search", "", folder, "--image", folder / "no.png", "--model", model)
+    assert (result.code, result.out) == (2, "")
+    assert f"error: {folder / 'no.png'}" in result.err
+
+
+def test_the_page_of_results_is_one_file_with_everything_in_it(folder: Path, model: Path, tmp_path: Path) -> None:
+    _picture(folder / "<b>&.png", "white")
+    page = tmp_path / "out.html"
+    result = Result("search", "<script>alert(1)</script>", folder, "--model", model, "--html", page)
+    html = page.read_text("utf-8")
+    assert result.err == f"index: 4 added\nwrote {page}\n"
+    assert html.count('src="data:image/jpeg;base64,') == 5
+    assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in html
+    assert "&lt;b&gt;&amp;.png" in html
+    assert "prefers-color-scheme: dark" in html
+    for absent in ("<script", "<b>", "http://", "https://", "<link"):
+        assert absent not in html
+
+
+def test_thumbnails_need_a_terminal_with_colour(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model, "--show", "-k", "1")
+    assert result.err == (
+        "index: 3 added\n"
+        "no thumbnails: --show needs a terminal with 24-bit colour; --html FILE writes a page with them\n"
+    )
+    assert len(result.out.splitlines()) == 1
+
+
+def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:
+    picture = PILImage.new("RGB", (2, 2))
+    picture.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
+    text = half_blocks(picture, 2)
+    assert text.plain == "▀▀\n"
+    assert [str(span.style) for span in text.spans] == ["#ff0000 on #0000ff", "#00ff00 on #090909"]
+
+
+def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, model: Path) -> None:
+    _picture(folder / os.fsdecode(b"caf\xe9.png"), "white")
+    arguments = ("search", "", folder, "--image", folder / os.fsdecode(b"caf\xe9.png"), "--kind", "image")
+    assert "caf\ufffd.png" in Result(*arguments, "--model", model).out
+    paths = [hit["path"] for hit in json.loads(Result(*arguments, "--json").out)["hits"]]
+    assert sorted(os.fsencode(path) for path in paths) == [b"blue.png", b"caf\xe9.png", b"red.png"]
+
+
+# embed
+
+
+def test_embed_prints_a_json_line_for_every_input_in_order(folder: Path, model: Path) -> None:
+    result = Result(
+        "embed", folder / "doc.pdf", folder / "red.png", "-", "--text", "last", "--model", model, stdin="one\ntwo\n"
+    )
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert [(row["input"], row.get("page")) for row in rows] == [
+        (str(folder / "doc.pdf"), 1),
+        (str(folder / "doc.pdf"), 2),
+        (str(folder / "red.png"), None),
+        ("one", None),
+        ("two", None),
+        ("last", None),
+    ]
+    embedder = Embedder.load(model)
+    items = [Image(folder / "doc.pdf", page=1), Image(folder / "doc.pdf", page=2), folder / "red.png", "one", "two"]
+    expected = embedder.encode([*items, "last"])
+    np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected, atol=2e-6)
+
+
+def test_embed_writes_an_array(folder: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors"
+    result = Result("embed", folder / "red.png", "--text", "words", "--out", out, "--model", model)
+    array = np.load(out)
+    assert (result.code, result.out) == (0, "")
+    assert result.err == f"wrote 2 vectors of {array.shape[1]} numbers to {out}\n"
+    np.testing.assert_allclose(array, Embedder.load(model).encode([folder / "red.png", "words"]), atol=2e-6)
+
+
+def test_embed_reports_what_it_cannot_embed_and_exits_with_1(folder: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    arguments = ("embed", folder / "no.png", "--text", "words", "--model", model)
+    lines = Result(*arguments)
+    assert lines.code == 1
+    assert [json.loads(line)["input"] for line in lines.out.splitlines()] == ["words"]
+    assert lines.err.startswith(f"error: {folder / 'no.png'}: ")
+    array = Result(*arguments, "--out", out)
+    assert (array.code, out.exists()) == (1, False)
+    assert array.err.endswith(f"{out} was not written, because its rows would not match the inputs\n")
+
+
+# models, doctor
+
+
+def test_models_lists_names_styles_and_whether_they_are_here() -> None:
+    listed = json.loads(Result("models", "--json").out)["models"]
+    assert [model["name"] for model in listed][:2] == ["bundled", "VLM2Vec/VLM2Vec-V2.0"]
+    assert {"name": "VLM2Vec/VLM2Vec-V2.0", "prompt_style": "vlm2vec"}.items() <= listed[1].items()
+    table = Result("models").out.splitlines()
+    assert [line.split()[0] for line in table] == [model["name"] for model in listed]
+
+
+def test_doctor_ends_with_what_is_wrong_and_its_exit_code_agrees() -> None:
+    report = Result("doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(report.out)["findings"]}
+    wrong = [finding for finding in findings.values() if finding["advice"]]
+    assert json.loads(report.out)["ok"] is (not wrong)
+    assert report.code == (1 if wrong else 0)
+    assert {
+        "python",
+        "torch",
+        "lancedb",
+        "CPU threads",
+        "CUDA",
+        "device",
+        "bundled model",
+        "hub cache",
+        "video",
+    } <= set(findings)
+    assert "h264" in findings["video"]["value"]
+    end = Result("doctor").out.split("\n\n")[1].splitlines()
+    assert end == [f"{finding['name']}: {finding['advice']}" for finding in wrong] or end == ["Nothing is wrong."]
