@@ -2,7 +2,7 @@
 
     python recipes/bundled/measure.py src/vlm2vec/bundled        prints a table, writes work/measure.json   (a minute)
 
-For every held-out file 200 rows with different labels are drawn by seed. Each query is ranked against all 200 positives;
+For every held-out file 200 rows of different labels are drawn by seed. Each query is ranked against all 200 positives;
 the right one is its own. Chance is 0.5 % for hit@1 and 2.5 % for hit@5 with 200 rows.
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.media import media_kind
 from vlm2vec.model.embedder import Embedder

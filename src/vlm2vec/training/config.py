@@ -70,6 +70,7 @@ class TrainConfig(_Strict):
     max_grad_norm: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.02
     symmetric: bool = False
+    center: bool = False
     mask_same_label: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 42

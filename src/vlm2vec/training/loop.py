@@ -59,7 +59,7 @@ def train(config: TrainConfig, on_step: Callable[[StepReport], None] = lambda re
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                q_BD, d_BD = _embed(backbone, batch, device)
+                q_BD, d_BD = _embed(backbone, batch, device, center=config.center)
             mask = batch.same_label.to(device) if config.mask_same_label else None
             loss = info_nce(q_BD, d_BD, temperature=config.temperature, mask_BB=mask, symmetric=config.symmetric)
             if not torch.isfinite(loss):
@@ -141,10 +141,18 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _embed(backbone: QwenVLBackbone, batch: PairBatch[PackedBatch], device: torch.device) -> tuple[Tensor, Tensor]:
-    queries = normalize(backbone(batch.queries.to(device)))
-    positives = normalize(backbone(batch.positives.to(device)))
-    return queries[batch.query_order.to(device)], positives[batch.positive_order.to(device)]
+def _embed(
+    backbone: QwenVLBackbone, batch: PairBatch[PackedBatch], device: torch.device, *, center: bool
+) -> tuple[Tensor, Tensor]:
+    sides = []
+    for packed, order in ((batch.queries, batch.query_order), (batch.positives, batch.positive_order)):
+        pooled = backbone(packed.to(device)).float()
+        if center:
+            # Vectors that all point the same way are the first thing that a random model learns, because that lowers
+            # the loss of guessing; without their mean they cannot.
+            pooled = pooled - pooled.mean(0)
+        sides.append(normalize(pooled)[order.to(device)])
+    return sides[0], sides[1]
 
 
 def _accuracy(q_BD: Tensor, d_BD: Tensor, mask: Tensor | None) -> float:
