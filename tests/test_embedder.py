@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from golden_cases import GOLDEN, MODEL, item
+from golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, item
 from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Embedder
@@ -256,6 +257,53 @@ def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict
 def test_a_known_hub_name_offline_says_how_to_fetch_it() -> None:
     with pytest.raises(ModelError, match=re.escape("run 'hf download VLM2Vec/VLM2Vec-V2.0'")):
         Embedder.load("VLM2Vec/VLM2Vec-V2.0")
+
+
+def _hub_cache(home: Path, name: str, files: dict[str, Path | str]) -> None:
+    """Lay files out as the hub's own cache does."""
+    folder = home / "hub" / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    for file, content in files.items():
+        if isinstance(content, Path):
+            shutil.copy(content, snapshot / file)
+        else:
+            (snapshot / file).write_text(content)
+
+
+def test_a_published_adapter_resolves_itself_and_its_base_from_the_hub_cache(tmp_path: Path) -> None:
+    config = json.loads((GOLDEN / "dora" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "Qwen/Qwen2-VL-2B-Instruct"
+    adapter = {
+        "adapter_config.json": json.dumps(config),
+        "adapter_model.safetensors": GOLDEN / "dora" / "adapter_model.safetensors",
+    }
+    _hub_cache(tmp_path, "VLM2Vec/VLM2Vec-V2.0", adapter)
+    code = """
+import sys, numpy as np
+from vlm2vec import Embedder, VLM2VecError
+try:
+    embedder = Embedder.load("VLM2Vec/VLM2Vec-V2.0", device="cpu")
+    print(embedder.settings.prompt_style, embedder.encode("A cat and a dog").round(5).tolist())
+except VLM2VecError as error:
+    print(error)
+"""
+
+    def load() -> str:
+        environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert load().startswith(
+        "base model of VLM2Vec/VLM2Vec-V2.0: Qwen/Qwen2-VL-2B-Instruct is not in the hub cache and could not be fetched"
+    )
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+    _hub_cache(tmp_path, "Qwen/Qwen2-VL-2B-Instruct", {name: MODEL / name for name in names})
+    style, vector = load().split(" ", 1)
+    assert style == "vlm2vec"
+    np.testing.assert_allclose(json.loads(vector), EMBEDDINGS["dora"][ADAPTER_IDS.index("text_0")], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])

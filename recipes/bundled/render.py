@@ -26,6 +26,11 @@ COLOURS = {
 """The colour words that captions use."""
 
 
+# Mild, because a small model from scratch learns nothing within an hour from pictures at every size on every background.
+SCALES = (0.8, 1.0)
+WHITE = 0.75
+
+
 def sprite_of(picture: Picture, size_px: int) -> Image.Image:
     """The picture alone, RGBA, at most `size_px` on each side."""
     if picture.renderer == "fluent-3d":
@@ -65,7 +70,7 @@ def colour_of(sprite: Image.Image) -> str:
 def compose(sprite: Image.Image, size: tuple[int, int], rng: random.Random) -> tuple[Image.Image, str]:
     """The sprite at a random scale and place on a random background, and the background in words ("" if none fit)."""
     canvas, words = background(size, rng)
-    scale = rng.uniform(0.55, 1.0) * min(size) / max(sprite.size)
+    scale = rng.uniform(*SCALES) * min(size) / max(sprite.size)
     small = sprite.resize(
         (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale))), Image.Resampling.BILINEAR
     )
@@ -74,7 +79,7 @@ def compose(sprite: Image.Image, size: tuple[int, int], rng: random.Random) -> t
     return canvas, words
 
 
-def background(size: tuple[int, int], rng: random.Random, white: float = 0.4) -> tuple[Image.Image, str]:
+def background(size: tuple[int, int], rng: random.Random, white: float = WHITE) -> tuple[Image.Image, str]:
     """White with probability `white`, else a solid colour, a gradient, a texture or a pattern; RGB, and its words."""
     draw = rng.random()
     if draw < white:
