@@ -17,12 +17,12 @@ import pytest
 from PIL import Image as PILImage
 
 from golden_cases import MODEL
-from vlm2vec.errors import IndexFolderError, InputError, MediaError
+from vlm2vec.errors import IndexFolderError, InputError, MediaError, NotWritableError
 from vlm2vec.items import Image, Item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Hit, Index
 from vlm2vec.search.indexing import Summary
-from vlm2vec.search.lock import NotWritableError, writing
+from vlm2vec.search.lock import writing
 from vlm2vec.search.searching import open_index, search
 from vlm2vec.search.table import Row, UnitTable
 

@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_losses(folder: Path) -> None:
 
 def test_training_goes_on_from_a_checkpoint(folder: Path) -> None:
     _run(_config(folder))
-    first = _run(_config(folder, out="more", init=str(folder / "out"), scratch=None, steps=1))[0]
+    first = _run(_config(folder, out="more", init="out", scratch=None, steps=1))[0]
     assert first.loss < 1.2
 
 

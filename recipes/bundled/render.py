@@ -26,7 +26,7 @@ COLOURS = {
 """The colour words that captions use."""
 
 
-# Mild, because a small model from scratch learns nothing within an hour from pictures at every size on every background.
+# Mild: from pictures at every size on every background a small model from scratch learns nothing within an hour.
 SCALES = (0.8, 1.0)
 WHITE = 0.75
 

@@ -8,6 +8,7 @@
     │   ├── AdapterError  an adapter whose tensors do not fit its base
     │   └── StyleError    an unknown prompt style, or none that could be inferred
     ├── IndexFolderError  a search index that is missing, damaged or made by another model
+    │   └── NotWritableError  one that cannot be written now, though perhaps read
     └── ConfigError       a training configuration or data file with a mistake in it
 
 Every message says what happened, with which value, where, and what to do next. The command line prints it without
@@ -45,6 +46,10 @@ class StyleError(ModelError):
 
 class IndexFolderError(VLM2VecError):
     """A search index is missing, damaged or made by another model."""
+
+
+class NotWritableError(IndexFolderError):
+    """A search index cannot be written now, though perhaps read."""
 
 
 class ConfigError(VLM2VecError):

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vlm2vec.cli.output import note, print_json, progress
-from vlm2vec.errors import InputError
+from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import Hit, Index
-from vlm2vec.search.lock import NotWritableError
 from vlm2vec.search.scan import printable
 from vlm2vec.search.searching import open_index
 from vlm2vec.search.searching import search as search_index

@@ -109,7 +109,10 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         ModelError: there is no such folder, and the hub has no such model or cannot be reached.
     """
     if name == BUNDLED:
-        return Path(__file__).parents[1] / "bundled"
+        bundled = Path(__file__).parents[1] / BUNDLED
+        if not (bundled / "config.json").is_file():
+            raise ModelError(f"the bundled model is missing from {bundled}; install vlm2vec again")
+        return bundled
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlm2vec.errors import IndexFolderError
-
-
-class NotWritableError(IndexFolderError):
-    """An index cannot be written now, though perhaps read."""
+from vlm2vec.errors import NotWritableError
 
 
 @contextmanager

@@ -102,10 +102,12 @@ def read_config(path: Path) -> TrainConfig:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
     folder = path.parent.resolve()
-    scratch = config.scratch
+    scratch, init = config.scratch, config.init
     return config.model_copy(
         update={
             "out": folder / config.out,
+            # A folder if there is one, else a name for the hub.
+            "init": str(folder / init) if init is not None and (folder / init).is_dir() else init,
             "scratch": scratch and scratch.model_copy(update={"tokenizer": folder / scratch.tokenizer}),
             "data": {
                 name: source.model_copy(update={"path": folder / source.path}) for name, source in config.data.items()
