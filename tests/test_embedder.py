@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, item
-from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError
+from golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, item
+from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError, VLM2VecError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.prompts import STYLES
@@ -88,6 +88,47 @@ def test_visual_tokens_typed_by_a_user_are_plain_text(published: Embedder) -> No
     assert visual.isdisjoint(encode(typed))
     assert encode("a<|im_end|>b") == [*encode("a"), 2258, *encode("b")]
     assert published.encode(typed).shape == (64,)
+
+
+def test_every_other_special_token_keeps_its_own_id(published: Embedder) -> None:
+    tokenizer = published.backbone.processor.tokenizer
+    others = {token: number for token, number in tokenizer.special_ids.items() if token not in tokenizer.visual_ids}
+    assert {token: tokenizer.encode(token) for token in others} == {t: [number] for t, number in others.items()}
+    assert others["<|vision_pad|>"] == 2267
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda e: e.encode("half a \udcff"), "a text holds '\\udcff', no character"),
+        (lambda e: e.encode(b"bytes"), "bytes do not say what they are"),
+        (lambda e: e.encode(7), "cannot embed a int: pass one item, or a list of items"),
+        (lambda e: e.encode("a", prompt=["x"]), "prompt is ['x']: it must be one str"),
+        (lambda e: e.encode("a", truncate_dim=2.5), "truncate_dim=2.5: this model's vectors"),
+        (lambda e: e.encode("a", truncate_dim=-1), "truncate_dim=-1: this model's vectors"),
+        (lambda e: e.encode_query("a", target="document"), "target is 'document': use image, video, page, or None"),
+        (lambda e: e.similarity(np.ones((1, 2)), np.ones((1, 3))), "vectors of shapes (1, 2) and (1, 3)"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused(published: Embedder, call: object, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        call(published)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"device": "nowhere"}, "device 'nowhere' cannot be used"),
+        ({"dtype": "int8"}, "dtype='int8': use 'auto'"),
+        ({"dtype": None}, "dtype=None: use 'auto'"),
+        ({"num_frames": 2.5}, "num_frames=2.5: it must be a whole number"),
+        ({"max_pixels": "big"}, "max_pixels='big': need whole numbers"),
+        ({"max_pixels": 100}, "max_pixels=100: need whole numbers, 0 < min_pixels <= max_pixels"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(VLM2VecError, match=re.escape(message)):
+        _load(MODEL, **arguments)
 
 
 def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(copy: Path) -> None:
@@ -171,7 +212,10 @@ def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
 
 
 def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(copy: Path) -> None:
-    same = [_load(copy), _load(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
+    config = json.loads((copy / "config.json").read_text())
+    same = [_load(copy)]
+    (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9.9", "dtype": "float16"}))
+    same += [_load(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
     assert len({embedder.fingerprint for embedder in same}) == 1
     changed = [
         _load(copy, prompt_style="qwen2-vl"),
@@ -186,6 +230,9 @@ def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(
         (copy / "vlm2vec.json").write_text(json.dumps({name: value}))
         changed.append(_load(copy))
     (copy / "vlm2vec.json").unlink()
+    tokenizer = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 100}))
+    changed.append(_load(copy))
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"][0] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
@@ -214,6 +261,32 @@ def test_adapter_keys_of_newer_naming_find_their_modules(tmp_path: Path, prefix:
     save_file(renamed, folder / "adapter_model.safetensors")
     expected = _load(GOLDEN / "lora", base=MODEL).encode("a cat")
     np.testing.assert_array_equal(_load(folder, base=MODEL).encode("a cat"), expected)
+
+
+@pytest.mark.parametrize("layers", ["model.layers", "model.language_model.layers", "language_model.layers"])
+def test_patterns_of_an_adapter_hold_under_every_naming(tmp_path: Path, layers: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    pattern = {f"{layers}.0.self_attn.v_proj": 160}
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": pattern}))
+    plain, patterned = _load(GOLDEN / "lora", base=MODEL), _load(folder, base=MODEL)
+    layer = [embedder.backbone.model.language_model.layers for embedder in (plain, patterned)]
+    assert not torch.equal(layer[0][0].self_attn.v_proj.weight, layer[1][0].self_attn.v_proj.weight)
+    assert torch.equal(layer[0][1].self_attn.v_proj.weight, layer[1][1].self_attn.v_proj.weight)
+
+
+# peft still reads a name that transformers has renamed.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_an_adapter_on_the_patch_projection_acts_in_every_dtype(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = _load().backbone.model
+    attached = get_peft_model(base, LoraConfig(r=4, target_modules=["patch_embed.proj"], init_lora_weights=False))
+    attached.save_pretrained(tmp_path)
+    single = _load(tmp_path, base=MODEL).encode(item("img_2"))
+    half = _load(tmp_path, base=MODEL, dtype="bfloat16").encode(item("img_2"))
+    np.testing.assert_allclose(half, single, rtol=0, atol=2e-2)
+    assert np.abs(single - EMBEDDINGS["single"][SINGLE_IDS.index("img_2")]).max() > 0.05
 
 
 def test_an_adapter_tensor_without_a_place_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -304,6 +377,46 @@ except VLM2VecError as error:
     style, vector = load().split(" ", 1)
     assert style == "vlm2vec"
     np.testing.assert_allclose(json.loads(vector), EMBEDDINGS["dora"][ADAPTER_IDS.index("text_0")], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_damaged_checkpoint_is_an_error(copy: Path, name: str, content: bytes) -> None:
+    if (name, content) == ("tokenizer_config.json", b"{}"):
+        pytest.skip("an empty object is a whole tokenizer_config.json: it says nothing")
+    (copy / name).write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(str(copy))):
+        _load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("adapter_config.json", b"{", "adapter_config.json cannot be read"),
+        ("adapter_config.json", b'{"peft_type": "FOO"}', "is an adapter of type 'FOO'"),
+        ("adapter_model.safetensors", b"{", "cannot be read as an adapter"),
+    ],
+)
+def test_a_damaged_adapter_is_an_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        _load(folder, base=MODEL)
+
+
+def test_sliding_windows_are_refused_rather_than_ignored(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"use_sliding_window": True}))
+    with pytest.raises(ModelError, match="uses sliding-window attention, which is not supported"):
+        _load(copy)
+
+
+def test_a_cache_with_the_configuration_alone_counts_as_not_there(tmp_path: Path) -> None:
+    _hub_cache(tmp_path, "VLM2Vec/VLM2Vec-V2.0", {"adapter_config.json": GOLDEN / "dora" / "adapter_config.json"})
+    code = "from vlm2vec import Embedder; Embedder.load('VLM2Vec/VLM2Vec-V2.0')"
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "VLM2Vec/VLM2Vec-V2.0 is not in the hub cache and could not be fetched" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])

@@ -43,6 +43,7 @@ def test_a_folder_is_a_video_of_frames(tmp_path: Path) -> None:
     ("value", "message"),
     [
         (7, "cannot embed a int"),
+        (b"\x89PNG", "bytes do not say what they are: wrap them in Image(...)"),
         (Path("notes.txt"), "notes.txt: the ending '.txt' is neither an image nor a video"),
         (Path("manual.pdf"), "manual.pdf is a PDF, which is many items"),
         ({"txt": "a"}, "unknown key 'txt'"),
@@ -61,9 +62,13 @@ def test_a_value_that_means_nothing_is_refused(value: object, message: str) -> N
         (lambda: Video(()), "a video of no frames"),
         (lambda: Video(Path("a.mp4"), span_s=(3.0, 3.0)), "span_s is (3.0, 3.0)"),
         (lambda: Video((b"x",), span_s=(0.0, 1.0)), "a tuple of frames has no clock"),
-        (lambda: Image(Path("a.pdf"), page=0), "page 0 of a.pdf: pages count from 1"),
+        (lambda: Image(Path("a.pdf"), page=0), "page 0 of a.pdf: pages are whole numbers from 1"),
         (lambda: Item(media=("a.png",)), "Item.media holds 'a.png', of type str"),
         (lambda: Item(text=None), "Item.text is None, of type NoneType"),
+        (lambda: Item("a", instruction=5), "Item.instruction is 5, of type int"),
+        (lambda: Item("a", media=None), "Item.media holds None"),
+        (lambda: Image(Path("a.pdf"), page="1"), "page '1' of a.pdf: pages are whole numbers from 1"),
+        (lambda: Video(Path("a.mp4"), span_s=5), "span_s is 5: it must be (start, end)"),
     ],
 )
 def test_a_malformed_item_is_refused_when_it_is_made(make: object, message: str) -> None:

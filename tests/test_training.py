@@ -159,6 +159,7 @@ def test_a_malformed_row_is_named(tmp_path: Path, line: str, message: str) -> No
         ({"steps": 0}, "steps: Input should be greater than 0"),
         ({"scratch": None}, "give either 'init'"),
         ({"inputs": {"prompt_style": "clip"}}, "prompt_style 'clip' is unknown; use one of qwen2-vl, vlm2vec"),
+        ({"scratch": {"tokenizer": "t", "num_heads": 3}}, "scratch: Value error, hidden_size must be a multiple"),
         ({"data": {}}, "data: Dictionary should have at least 1 item"),
     ],
 )
@@ -169,10 +170,25 @@ def test_a_malformed_configuration_is_named_field_by_field(
         read_config(_config(folder, **changes))
 
 
-def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(folder: Path) -> None:
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(folder: Path, loader_workers: int) -> None:
     (folder / "blue.png").write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match=re.escape("image.jsonl:3: ")):
-        _run(_config(folder))
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(folder / 'image.jsonl'))}:3: .*blue.png"):
+        _run(_config(folder, loader_workers=loader_workers))
+
+
+def test_a_run_that_goes_on_keeps_the_settings_of_its_checkpoint(folder: Path) -> None:
+    inputs = {"prompt_style": "vlm2vec", "pooling": "mean", "max_pixels": 3136, "num_frames": 2}
+    _run(_config(folder, steps=1, inputs=inputs))
+    _run(_config(folder, out="more", init="out", scratch=None, steps=1, inputs={"num_frames": 1}))
+    settings = Embedder.load(folder / "more", device="cpu").settings
+    assert (settings.prompt_style, settings.pooling, settings.max_pixels) == ("vlm2vec", "mean", 3136)
+    assert settings.num_frames == 1
+
+
+def test_line_separators_inside_a_text_do_not_end_a_row(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"query": "a\u2028b", "positive": "c"}\n', "utf-8")
+    assert [pair.query.text for pair in read_pairs(tmp_path / "pairs.jsonl")] == ["a\u2028b"]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

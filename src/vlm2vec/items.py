@@ -18,23 +18,12 @@ MEDIA_MARKER = "<|media|>"
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 PDF_SUFFIXES = frozenset({".pdf"})
-IMAGE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".avif",
-        ".ico",
-        ".tga",
-    }
-)
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
+    ".avifs", ".ico", ".icns", ".cur", ".tga", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm",
+    ".pfm", ".qoi", ".psd", ".dds", ".pcx", ".sgi", ".rgb", ".rgba", ".xbm", ".xpm",
+})  # fmt: skip
+"""Of pictures that Pillow opens; any other file must be wrapped in `Image(...)` or `Video(...)`."""
 
 Source: TypeAlias = "Path | bytes | PIL.Image.Image"
 ItemLike: TypeAlias = "Item | Image | Video | str | Path | PIL.Image.Image | Mapping[str, object]"
@@ -57,8 +46,8 @@ class Image:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", _as_source(self.source, "Image"))
-        if self.page is not None and self.page < 1:
-            raise InputError(f"page {self.page} of {_name(self.source)}: pages count from 1")
+        if self.page is not None and (type(self.page) is not int or self.page < 1):
+            raise InputError(f"page {self.page!r} of {_name(self.source)}: pages are whole numbers from 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +73,12 @@ class Video:
             source = _as_source(self.source, "Video")
         object.__setattr__(self, "source", source)
         if self.span_s is not None:
-            start_s, end_s = self.span_s
             if isinstance(source, tuple):
                 raise InputError("span_s needs a video file; a tuple of frames has no clock")
-            if not 0 <= start_s < end_s:
-                raise InputError(f"span_s is {self.span_s}: it must be (start, end) with 0 <= start < end, in seconds")
+            if not _is_span(self.span_s):
+                raise InputError(
+                    f"span_s is {self.span_s!r}: it must be (start, end) with 0 <= start < end, in seconds"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +100,13 @@ class Item:
     verbatim: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise InputError(f"Item.text is {self.text!r}, of type {type(self.text).__name__}: it must be a str")
-        if isinstance(self.media, (Image, Video)):
-            object.__setattr__(self, "media", (self.media,))
-        else:
-            object.__setattr__(self, "media", tuple(self.media))
-        for medium in self.media:
+        for name in ("text", "instruction", "verbatim"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name == "text" or value is not None):
+                raise InputError(f"Item.{name} is {value!r}, of type {type(value).__name__}: it must be a str")
+        media = tuple(self.media) if isinstance(self.media, (tuple, list)) else (self.media,)
+        object.__setattr__(self, "media", media)
+        for medium in media:
             if not isinstance(medium, (Image, Video)):
                 raise InputError(
                     f"Item.media holds {medium!r}, of type {type(medium).__name__}: wrap it in Image(...) or Video(...)"
@@ -145,6 +135,8 @@ def as_item(value: ItemLike) -> Item:
         return _item_of_mapping(value)
     if _is_pil(value):
         return Item(media=(Image(value),))
+    if isinstance(value, bytes):
+        raise InputError("bytes do not say what they are: wrap them in Image(...) or Video(...)")
     raise InputError(
         f"cannot embed a {type(value).__name__}: pass a str (text), a Path (file), a PIL image, an Item, "
         'or a mapping such as {"text": ..., "image": ...}'
@@ -196,6 +188,13 @@ def _as_source(value: object, owner: str) -> Source:
         f"{owner} got a {type(value).__name__}: its source must be a path, bytes or a PIL image"
         + (", or a tuple of these as frames" if owner == "Video" else "")
     )
+
+
+def _is_span(value: object) -> bool:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        return False
+    start_s, end_s = value
+    return isinstance(start_s, (int, float)) and isinstance(end_s, (int, float)) and 0 <= start_s < end_s
 
 
 def _is_pil(value: object) -> bool:

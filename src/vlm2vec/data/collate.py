@@ -45,8 +45,11 @@ class PairBatch(Generic[Batch]):
     sources: tuple[str, ...]
 
 
-class PairSteps(Dataset[PairBatch[Batch]], Generic[Input, Batch]):
+class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
     """Batches by step number: element n is step n, whoever asks and whatever was read before.
+
+    A row that cannot be read makes its step a ConfigError that names it: returned, because an error that a worker
+    process raises reaches the parent only as a printed traceback.
 
     Args:
         schedule: says which rows make a step.
@@ -69,8 +72,13 @@ class PairSteps(Dataset[PairBatch[Batch]], Generic[Input, Batch]):
         self.prepare_positive = prepare_positive
         self.pack = pack
 
-    def __getitem__(self, step: int) -> PairBatch[Batch]:
-        """Batch of a step. Raises ConfigError naming the row that cannot be read."""
+    def __getitem__(self, step: int) -> PairBatch[Batch] | ConfigError:
+        try:
+            return self._batch(step)
+        except ConfigError as error:
+            return error
+
+    def _batch(self, step: int) -> PairBatch[Batch]:
         sources, rows = self.schedule.rows(step)
         names = tuple(self.schedule.sources[source] for source in sources)
         pairs = [self.pairs[name][row] for name, row in zip(names, rows, strict=True)]

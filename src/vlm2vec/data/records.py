@@ -36,7 +36,8 @@ def read_pairs(path: Path) -> list[Pair]:
         ConfigError: the file is missing, empty, or a line is malformed; the message names the line.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # Not splitlines(): JSON strings may hold other line separators as they are.
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"training pairs {path} cannot be read: {error}") from None
     pairs = [_pair(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]

@@ -133,9 +133,13 @@ def _frame_at(picture: PIL.Image.Image, index: int) -> PIL.Image.Image:
 
 
 def _as_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
-    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture)
+    if picture.mode == "F":
+        # Floating-point pictures mostly run from 0 to 1.
+        scale = 255.0 if values.max() <= 1.0 else 1.0
+        return PIL.Image.fromarray(np.nan_to_num(values * scale).clip(0, 255).astype(np.uint8))
     if picture.mode == "I" and values.max() <= 255:
         # Mode I is also what an 8-bit picture becomes when somebody widens it.
         return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8))
@@ -162,6 +166,8 @@ def _identify(stream: BinaryIO, name: str) -> PIL.Image.Image:
                 return factory(stream, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # How a plugin says that the file is of another format.
+    if prefix.startswith(b"%PDF"):
+        raise MediaError(f"{name} is a PDF: take a page of it by Image(path, page=1), or all by read_pages(path)")
     raise MediaError(
         f"{name} cannot be read as an image: its content is damaged or of no known format; "
         "check that the file is what its name says"

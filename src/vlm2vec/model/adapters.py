@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vlm2vec.errors import AdapterError
+from vlm2vec.model.checkpoint import read_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,13 +36,23 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> PeftModel:
     """
     from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-    config = PeftConfig.from_pretrained(str(folder))
-    if not isinstance(config, LoraConfig):
-        raise AdapterError(f"{folder} is a {config.peft_type} adapter: only LoRA and DoRA are supported")
+    kind = read_json(folder / "adapter_config.json").get("peft_type")
+    if kind != "LORA":
+        raise AdapterError(f"{folder} is an adapter of type {kind!r}: only LoRA and DoRA are supported")
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise AdapterError(f"{folder} holds no adapter_model.safetensors (pickled weights are not loaded)")
-    tensors = {_current_key(key): value for key, value in load_file(weights).items()}
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        tensors = {_current_key(key): value for key, value in load_file(weights).items()}
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
+    assert isinstance(config, LoraConfig)
+    # Names in the configuration may be full paths of either naming, like those of the tensors.
+    config.rank_pattern = {_current_name(key): value for key, value in config.rank_pattern.items()}
+    config.alpha_pattern = {_current_name(key): value for key, value in config.alpha_pattern.items()}
+    if isinstance(config.target_modules, (list, set)):
+        config.target_modules = {_current_name(name) for name in config.target_modules}
     config.inference_mode = True
     # The base was chosen by the caller; peft would warn that its folder has another name.
     config.base_model_name_or_path = None
@@ -78,7 +90,10 @@ def merge_adapter(attached: PeftModel) -> Qwen2VLModel:
 
 def _current_key(key: str) -> str:
     """Name of an adapter tensor under `Qwen2VLModel`, from the naming of any Transformers version."""
-    module = key.removeprefix(_PREFIX)
+    return _PREFIX + _current_name(key.removeprefix(_PREFIX))
+
+
+def _current_name(module: str) -> str:
     for old, new in (
         ("model.language_model.", "language_model."),
         ("model.visual.", "visual."),
@@ -87,9 +102,8 @@ def _current_key(key: str) -> str:
         ("model.embed_tokens.", "language_model.embed_tokens."),
     ):
         if module.startswith(old):
-            module = new + module.removeprefix(old)
-            break
-    return _PREFIX + module
+            return new + module.removeprefix(old)
+    return module
 
 
 def _listed(keys: list[str]) -> str:

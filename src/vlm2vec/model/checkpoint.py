@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,11 @@ _TYPES: dict[str, type] = {
     "max_pixels": int,
     "num_frames": int,
 }
+# Of config.json and adapter_config.json: who wrote them, where they came from, what only training reads.
+_IDLE_KEYS = frozenset(
+    {"transformers_version", "_name_or_path", "architectures", "torch_dtype", "dtype", "use_cache", "auto_mapping"}
+    | {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "lora_dropout"}
+)
 PUBLISHED = Settings(pooling="last", normalize=True, min_pixels=3136, max_pixels=1_003_520, num_frames=8)
 """VLM2Vec-V2's own; its pixel limits hold whatever the checkpoint's preprocessor file says."""
 
@@ -113,11 +119,13 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         if not (bundled / "config.json").is_file():
             raise ModelError(f"the bundled model is missing from {bundled}; install vlm2vec again")
         return bundled
+    if not isinstance(name, (str, Path)) or not str(name):
+        raise ModelError(f"{name!r} is no checkpoint; pass a folder, a hub name like 'owner/model', or 'bundled'")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     hub_name = str(name)
-    if isinstance(name, Path) or hub_name.count("/") != 1 or hub_name.startswith((".", "/", "~")):
+    if isinstance(name, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", hub_name, re.ASCII):
         raise ModelError(f"no checkpoint folder {name}; pass a folder, a hub name like 'owner/model', or 'bundled'")
     return _from_hub(hub_name, revision)
 
@@ -135,18 +143,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def fingerprint(parts: object, files: Iterable[Path]) -> str:
-    """32 hex digits that change when a part or the content of a file changes, and not otherwise."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
-    for path in files:
-        digest.update(f"\n{path.name} {_content_hash(path)}".encode())
-    return digest.hexdigest()[:32]
-
-
-def model_files(folder: Path) -> list[Path]:
-    """Files of a checkpoint folder that move a vector, in the order of their names."""
-    names = {"config.json", "tokenizer.json", "adapter_config.json"}
-    return sorted(path for path in folder.iterdir() if path.name in names or path.suffix == ".safetensors")
+def fingerprint(parts: object, folders: Iterable[Path], tokenizer: Path) -> str:
+    """32 hex digits of what moves a vector: some parts, the weights and configuration of folders, a tokenizer file."""
+    files = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))] + [tokenizer]
+    configs = [
+        {key: value for key, value in read_json(path).items() if key not in _IDLE_KEYS}
+        for folder in folders
+        for path in (folder / "config.json", folder / "adapter_config.json")
+        # An adapter's folder may hold a copy of its base's configuration, which nothing reads.
+        if path.is_file() and (path.name == "adapter_config.json") == (folder / "adapter_config.json").is_file()
+    ]
+    hashes = [_content_hash(path) for path in files]
+    stated = json.dumps([parts, configs, hashes], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(stated.encode()).hexdigest()[:32]
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
@@ -154,20 +163,31 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     wanted = ["*.json", "*.safetensors", "merges.txt"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except RepositoryNotFoundError:
-        raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        at = f" --revision {revision}" if revision else ""
-        raise ModelError(
-            f"{name} is not in the hub cache and could not be fetched ({type(error).__name__}). On a machine with "
-            f"network run 'hf download {name}{at}' and copy the cache, or pass the folder of a copy"
-        ) from None
+    reason = "its weights are missing there"
+    for cache_only in (True, False):
+        try:
+            folder = snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=cache_only)
+        except RepositoryNotFoundError:
+            raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = type(error).__name__
+        else:
+            # Offline the hub's library takes whatever part of a model is there for the whole.
+            if _has_weights(Path(folder)):
+                return Path(folder)
+    at = f" --revision {revision}" if revision else ""
+    raise ModelError(
+        f"{name} is not in the hub cache and could not be fetched ({reason}). On a machine with network run "
+        f"'hf download {name}{at}' and copy the cache, or pass the folder of a copy"
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all weight files are there: other programs fetch only the configuration, or part of the shards."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return all((folder / name).is_file() for name in set(read_json(index).get("weight_map", {}).values()))
+    return any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
 
 
 def _content_hash(path: Path) -> str:

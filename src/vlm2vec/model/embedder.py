@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vlm2vec.errors import InputError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video, as_item
-from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint, model_files
+from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
 from vlm2vec.model.packing import plan_packs
-from vlm2vec.model.pooling import normalize, truncate
+from vlm2vec.model.pooling import check_truncation, normalize
 from vlm2vec.model.processor import Prepared
 from vlm2vec.model.prompts import Role, Target, prompt_style
 from vlm2vec.model.qwen_vl import QwenVLBackbone
@@ -79,7 +79,9 @@ class Embedder:
             num_frames: picked from a video; else the checkpoint's, else 8.
 
         Raises:
-            ModelError: the checkpoint is missing, incomplete or of an unknown kind (AdapterError, StyleError are such).
+            ModelError: the checkpoint is missing, incomplete or of an unknown kind (AdapterError, StyleError are such),
+                or there is no such device or dtype.
+            InputError: pixel limits or number of frames make no sense.
         """
         folders = find_folders(name, base, adapter, revision)
         chosen_device = choose_device(device)
@@ -88,8 +90,10 @@ class Embedder:
             prompt_style=prompt_style, min_pixels=min_pixels, max_pixels=max_pixels, num_frames=num_frames
         )
         backbone, settings = load_backbone(folders, wanted, device=chosen_device, dtype=chosen_dtype)
-        files = model_files(folders.base) + (model_files(folders.adapter) if folders.adapter else [])
-        print_of = fingerprint([_PREPROCESSING, asdict(settings), _strings(settings), str(chosen_dtype)], files)
+        tokenizer = backbone.processor.tokenizer
+        stated = [_PREPROCESSING, asdict(settings), _strings(settings), str(chosen_dtype), tokenizer.max_tokens]
+        parts = [folder for folder in (folders.base, folders.adapter) if folder is not None]
+        print_of = fingerprint(stated, parts, tokenizer.path)
         return cls(backbone, settings, name=str(name), fingerprint=print_of)
 
     def encode(
@@ -106,7 +110,8 @@ class Embedder:
 
         Args:
             items: one item or a sequence; a str is text, a Path is a file.
-            prompt: instruction for all of them, in place of their own; "" for none.
+            prompt: instruction for all of them, in place of their own; "" for none. In style `vlm2vec` a text with a
+                marker, or an item with `verbatim`, already is the whole string and takes no instruction.
             truncate_dim: keep the first dimensions only (before normalising).
             normalize_embeddings: scale to length one; else as the checkpoint says.
             token_budget: tokens of one forward pass.
@@ -174,6 +179,7 @@ class Embedder:
         Yields:
             (position, vector [D]) or, for an item that cannot be embedded, (position, its error); in no fixed order.
         """
+        check_truncation(truncate_dim, self.dim)
         scaled = self.settings.normalize if normalize_embeddings is None else normalize_embeddings
         window: list[tuple[int, Prepared]] = []
         tokens = 0
@@ -193,7 +199,11 @@ class Embedder:
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D]: [N, M]."""
-        rows_a, rows_b = (normalize(torch.from_numpy(np.atleast_2d(x))) for x in (a, b))
+        if np.shape(a)[-1:] != np.shape(b)[-1:]:
+            raise InputError(
+                f"vectors of shapes {np.shape(a)} and {np.shape(b)} cannot be compared: not of one dimension"
+            )
+        rows_a, rows_b = (normalize(torch.tensor(np.atleast_2d(x))) for x in (a, b))
         return cast(Vectors, (rows_a @ rows_b.T).numpy())
 
     def _encode(
@@ -207,6 +217,7 @@ class Embedder:
         token_budget: int | None,
         show_progress_bar: bool,
     ) -> Vectors:
+        check_truncation(truncate_dim, self.dim)
         single = _is_single(items)
         sequence = [cast(ItemLike, items)] if single else list(cast(Sequence[ItemLike], items))
         vectors = np.empty((len(sequence), truncate_dim or self.dim), dtype=np.float32)
@@ -239,14 +250,14 @@ class Embedder:
         for members in plan_packs([prepared.length for _, prepared in window], budget):
             batch = self.backbone.pack([window[i][1] for i in members]).to(device)
             with torch.inference_mode():
-                pooled: Tensor = truncate(self.backbone(batch), truncate_dim)
+                pooled: Tensor = self.backbone(batch)[:, :truncate_dim]
                 vectors = normalize(pooled) if scaled else pooled.float()
             for i, vector in zip(members, vectors.cpu().numpy(), strict=True):
                 yield window[i][0], vector
 
 
 def _is_single(items: object) -> bool:
-    if isinstance(items, (str, Path, Item, Image, Video, Mapping)) or hasattr(items, "convert"):
+    if isinstance(items, (str, bytes, Path, Item, Image, Video, Mapping)) or hasattr(items, "convert"):
         return True
     if isinstance(items, Sequence):
         return False

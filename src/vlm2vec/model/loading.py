@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import torch
+from safetensors import SafetensorError
 
 from vlm2vec.errors import ModelError
 from vlm2vec.model.adapters import is_adapter, load_adapter, merge_adapter
 from vlm2vec.model.checkpoint import PUBLISHED, Settings, find_checkpoint, read_json, read_settings, settle_style
-from vlm2vec.model.pooling import POOLINGS, Pooling
+from vlm2vec.model.pooling import known_pooling
 from vlm2vec.model.processor import QwenVLProcessor
 from vlm2vec.model.prompts import prompt_style
 from vlm2vec.model.qwen_vl import QwenVLBackbone
@@ -86,7 +87,7 @@ def load_backbone(
         else:
             # The tree under `attached` is `model` itself, with its targets wrapped.
             attached.to(dtype)
-    backbone = QwenVLBackbone(model, processor, _pooling(settings))
+    backbone = QwenVLBackbone(model, processor, known_pooling(settings.pooling))
     return backbone.to(device).eval().requires_grad_(False), settings
 
 
@@ -112,9 +113,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
     Raises:
         ModelError: another architecture, unreadable weights, or weights that do not cover the model.
     """
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind != "qwen2_vl":
-        raise ModelError(f"{folder} is a model of type {kind!r}; the only type known so far is 'qwen2_vl'")
+    _check_config(folder)
     from transformers import Qwen2VLModel
 
     try:
@@ -122,7 +121,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
             model, report = Qwen2VLModel.from_pretrained(
                 str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the weights of {folder} cannot be loaded: {error}") from None
     missing = sorted(report["missing_keys"])
     strays = sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head"))
@@ -135,9 +134,15 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """As asked, else the first CUDA device, else the CPU."""
+    """As asked, else the first CUDA device, else the CPU. Raises ModelError if it cannot be used."""
     if device is not None:
-        return torch.device(device)
+        try:
+            chosen = torch.device(device)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"device {str(device)!r} cannot be used: {reason}; 'vlm2vec doctor' lists them") from None
+        return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -147,16 +152,25 @@ def choose_dtype(dtype: Dtype | torch.dtype, device: torch.device) -> torch.dtyp
         return dtype
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    chosen = getattr(torch, dtype, None)
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else None
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
         raise ModelError(f"dtype={dtype!r}: use 'auto', 'float32', 'bfloat16' or 'float16'")
     return chosen
 
 
-def _pooling(settings: Settings) -> Pooling:
-    if settings.pooling not in POOLINGS:
-        raise ModelError(f"pooling {settings.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
-    return settings.pooling
+def _check_config(folder: Path) -> None:
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind != "qwen2_vl":
+        raise ModelError(f"{folder} is a model of type {kind!r}; the only type known so far is 'qwen2_vl'")
+    text = config.get("text_config", config)
+    if not isinstance(config.get("vision_config"), dict) or not isinstance(text, dict) or "hidden_size" not in text:
+        # transformers would fill in the shape of the 7B model.
+        raise ModelError(
+            f"{folder / 'config.json'} lacks 'hidden_size' or 'vision_config': it is no whole configuration"
+        )
+    if text.get("use_sliding_window"):
+        raise ModelError(f"{folder} uses sliding-window attention, which is not supported: its vectors would be wrong")
 
 
 @contextmanager

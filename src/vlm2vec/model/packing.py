@@ -108,7 +108,7 @@ def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segm
     Returns:
         [T, H, D].
     """
-    varlen = _varlen_kernel() if q_THD.is_cuda and q_THD.dtype in (torch.float16, torch.bfloat16) else None
+    varlen = _varlen_kernel() if _kernel_takes(q_THD) else None
     if varlen is not None:
         return varlen(q_THD, k_TGD, v_TGD, segments, causal)
     heads = q_THD.shape[1]
@@ -142,6 +142,18 @@ def _batch(x_TGD: Tensor, run: tuple[int, int, int], heads: int) -> Tensor:
     x_NHLD = x_TGD[start : start + count * length].unflatten(0, (count, length)).transpose(1, 2)
     repeats = heads // x_NHLD.shape[1]
     return cast(Tensor, x_NHLD if repeats == 1 else x_NHLD.repeat_interleave(repeats, dim=1))
+
+
+def _kernel_takes(q_THD: Tensor) -> bool:
+    """Whether variable-length kernels take this input: half precision, Ampere or newer, heads of up to 256."""
+    head_dim = q_THD.shape[-1]
+    return (
+        q_THD.is_cuda
+        and q_THD.dtype in (torch.float16, torch.bfloat16)
+        and head_dim % 8 == 0
+        and head_dim <= 256
+        and torch.cuda.get_device_capability(q_THD.device) >= (8, 0)
+    )
 
 
 _Varlen = Callable[[Tensor, Tensor, Tensor, Segments, bool], Tensor]

@@ -8,11 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlm2vec.errors import InputError
+from vlm2vec.errors import InputError, ModelError
 from vlm2vec.model.packing import Segments
 
 Pooling: TypeAlias = Literal["last", "mean"]
 POOLINGS: tuple[Pooling, ...] = ("last", "mean")
+
+
+def known_pooling(name: str | None) -> Pooling:
+    """The pooling of that name. Raises ModelError if there is none."""
+    if name not in POOLINGS:
+        raise ModelError(f"pooling {name!r} is unknown; use one of {', '.join(POOLINGS)}")
+    return name
 
 
 def last_tokens(x_TD: Tensor, segments: Segments) -> Tensor:
@@ -30,14 +37,11 @@ def normalize(x_ND: Tensor) -> Tensor:
     return F.normalize(x_ND.float(), dim=-1, eps=1e-12)
 
 
-def truncate(x_ND: Tensor, dim: int | None) -> Tensor:
-    """The first `dim` dimensions (Matryoshka); all of them for None.
+def check_truncation(dim: int | None, full: int) -> None:
+    """Refuse a number of dimensions to keep that is not between 1 and `full`; None keeps all.
 
     Raises:
-        InputError: `dim` is not between 1 and the model's dimension.
+        InputError: it is not.
     """
-    if dim is None:
-        return x_ND
-    if not 1 <= dim <= x_ND.shape[-1]:
-        raise InputError(f"truncate_dim={dim}: this model's vectors have 1 to {x_ND.shape[-1]} dimensions")
-    return x_ND[..., :dim]
+    if dim is not None and (type(dim) is not int or not 1 <= dim <= full):
+        raise InputError(f"truncate_dim={dim!r}: this model's vectors have 1 to {full} dimensions")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.errors import InputError
+from vlm2vec.errors import InputError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Item
 from vlm2vec.media import load_frames, media_kind, resolve
 from vlm2vec.model.prompts import Kind, PromptStyle, Role, Target
@@ -50,8 +51,8 @@ class QwenVLProcessor:
 
     def __post_init__(self) -> None:
         check_pixel_limits(self.min_pixels, self.max_pixels)
-        if self.num_frames < 1:
-            raise InputError(f"num_frames={self.num_frames}: a video needs at least one frame")
+        if type(self.num_frames) is not int or self.num_frames < 1:
+            raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
     def prepare(
         self, item: Item, *, role: Role | None = None, target: Target | None = None, prompt: str | None = None
@@ -67,6 +68,10 @@ class QwenVLProcessor:
             InputError: the item is empty or its markers do not fit its media.
             MediaError: a medium cannot be read.
         """
+        _check_choice("role", role, get_args(Role))
+        _check_choice("target", target, get_args(Target))
+        if prompt is not None and not isinstance(prompt, str):
+            raise InputError(f"prompt is {prompt!r}: it must be one str for all items, or None")
         media = tuple(resolve(medium) for medium in item.media)
         kind: Kind = media_kind(media[0]) if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, role, target, prompt))
@@ -79,11 +84,15 @@ class QwenVLProcessor:
         patches, grids = [], []
         for medium, following in zip(media, parts[1:], strict=True):
             frames = load_frames(medium, num_frames=self.num_frames)
-            of_medium, grid = (
-                video_patches(frames.images, self.min_pixels, self.max_pixels)
-                if frames.is_video
-                else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
-            )
+            try:
+                of_medium, grid = (
+                    video_patches(frames.images, self.min_pixels, self.max_pixels)
+                    if frames.is_video
+                    else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
+                )
+            except ValueError as error:
+                mode = frames.images[0].mode
+                raise MediaError(f"{medium} of mode {mode} cannot be made RGB: {error}; save it as PNG") from error
             ids += self._wrapper(self.style.before_medium)
             visual_at.append(np.arange(len(ids), len(ids) + grid.num_tokens))
             ids += [self.tokenizer.visual_ids[VIDEO_TOKEN if frames.is_video else IMAGE_TOKEN]] * grid.num_tokens
@@ -124,6 +133,11 @@ class QwenVLProcessor:
             patches=np.concatenate(patches) if patches else np.empty((0, PATCH_VALUES), dtype=np.uint8),
             grids=tuple(grids),
         )
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise InputError(f"{name} is {value!r}: use {', '.join(choices)}, or None")
 
 
 def mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:

@@ -98,6 +98,9 @@ class QwenVLBackbone(nn.Module):
     def _embed_patches(self, patches: Tensor) -> Tensor:
         projection = self.model.visual.patch_embed.proj
         pixels = normalize_patches(patches, self.pixel_table).to(projection.weight.dtype)
+        if type(projection) is not nn.Conv3d:
+            # Wrapped by an adapter, which acts in its own forward.
+            return cast(Tensor, projection(pixels.view(-1, 3, TEMPORAL, PATCH_PX, PATCH_PX)).flatten(1))
         # The convolution's stride is its kernel, so it is a linear layer; as Conv3d it is far slower on some devices.
         return nn.functional.linear(pixels, projection.weight.view(-1, PATCH_VALUES))
 

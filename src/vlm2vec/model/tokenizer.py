@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
-from vlm2vec.errors import ModelError
+from vlm2vec.errors import InputError, ModelError
+from vlm2vec.model.checkpoint import read_json
 
 IMAGE_TOKEN = "<|image_pad|>"
 VIDEO_TOKEN = "<|video_pad|>"
@@ -32,28 +33,29 @@ class TextTokenizer:
             )
         self.path = path
         config = folder / "tokenizer_config.json"
-        limit = json.loads(config.read_text("utf-8")).get("model_max_length") if config.is_file() else None
+        limit = read_json(config).get("model_max_length") if config.is_file() else None
         self.max_tokens: int | None = limit if isinstance(limit, int) and limit < 10**9 else None
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        state = json.loads(self.path.read_text("utf-8"))
-        state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in VISUAL_TOKENS]
-        # A checkpoint may store the length limit or padding of its training; neither belongs to one text.
-        state["truncation"] = state["padding"] = None
-        return Tokenizer.from_str(json.dumps(state))
-
-    @cached_property
-    def visual_ids(self) -> dict[str, int]:
-        """Token id of each visual token. Raises ModelError if the vocabulary lacks one."""
-        added = {token["content"]: token["id"] for token in json.loads(self.path.read_text("utf-8"))["added_tokens"]}
-        missing = [token for token in VISUAL_TOKENS if token not in added]
+        state = read_json(path)
+        added = state.get("added_tokens")
+        self.special_ids = {token["content"]: token["id"] for token in added} if isinstance(added, list) else {}
+        missing = [token for token in VISUAL_TOKENS if token not in self.special_ids]
         if missing:
-            raise ModelError(f"{self.path} has no token {missing[0]}: it is not a Qwen-VL tokenizer")
-        return {token: added[token] for token in VISUAL_TOKENS}
+            raise ModelError(f"{path} has no token {missing[0]}: it is not a Qwen-VL tokenizer")
+        self.visual_ids = {token: self.special_ids[token] for token in VISUAL_TOKENS}
+        self._tokenizer = _without_visual_tokens(state, path)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of text; [] for ""."""
+        """Token ids of a piece of text; [] for "".
+
+        Raises:
+            InputError: the text holds half of a surrogate pair, which is no character.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"a text holds {text[error.start]!r}, no character: {text[:60]!r}; read it with errors='replace'"
+            ) from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -68,9 +70,16 @@ class TextTokenizer:
             return ids[: self.max_tokens]
         return ids
 
-    def __getstate__(self) -> dict[str, object]:
-        # The Rust object is rebuilt in a worker process rather than sent there.
-        return {"path": self.path, "max_tokens": self.max_tokens}
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
+def _without_visual_tokens(state: dict[str, Any], path: Path) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json` that does not know the visual tokens."""
+    for token in state["added_tokens"]:
+        if token["content"] in VISUAL_TOKENS:
+            # Renamed to what nobody types, not removed: ids follow from the places in this list.
+            token["content"] = f"\U0010fffd{token['content']}\U0010fffd"
+    # A checkpoint may store the length limit or padding of its training; neither belongs to one text.
+    state["truncation"] = state["padding"] = None
+    try:
+        return Tokenizer.from_str(json.dumps(state))
+    except Exception as error:  # The library raises bare Exception.
+        raise ModelError(f"{path} is no tokenizer that can be read: {error}") from None

@@ -74,9 +74,10 @@ def check_pixel_limits(min_pixels: int, max_pixels: int) -> None:
     Raises:
         InputError: the smallest picture, 28 x 28, is over the maximum, or the minimum is over the maximum.
     """
-    if not 0 < min_pixels <= max_pixels or max_pixels < FACTOR_PX * FACTOR_PX:
+    whole = type(min_pixels) is int and type(max_pixels) is int
+    if not whole or not 0 < min_pixels <= max_pixels or max_pixels < FACTOR_PX * FACTOR_PX:
         raise InputError(
-            f"min_pixels={min_pixels}, max_pixels={max_pixels}: need 0 < min_pixels <= max_pixels "
+            f"min_pixels={min_pixels!r}, max_pixels={max_pixels!r}: need whole numbers, 0 < min_pixels <= max_pixels "
             f"and max_pixels >= {FACTOR_PX * FACTOR_PX} (one token)"
         )
 

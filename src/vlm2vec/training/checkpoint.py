@@ -12,7 +12,7 @@ import torch
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import PUBLISHED, Settings, write_settings
 from vlm2vec.model.loading import Folders, build_processor, find_folders, load_backbone
-from vlm2vec.model.pooling import Pooling
+from vlm2vec.model.pooling import Pooling, known_pooling
 from vlm2vec.model.processor import QwenVLProcessor
 from vlm2vec.model.qwen_vl import QwenVLBackbone
 from vlm2vec.training.config import Scratch, TrainConfig
@@ -28,13 +28,7 @@ def initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
         ConfigError: the tokenizer of a new model is missing.
         ModelError: the checkpoint to go on from cannot be loaded.
     """
-    inputs = Settings(
-        prompt_style=config.inputs.prompt_style,
-        pooling=config.inputs.pooling,
-        min_pixels=config.inputs.min_pixels,
-        max_pixels=config.inputs.max_pixels,
-        num_frames=config.inputs.num_frames,
-    )
+    inputs = Settings(**config.inputs.model_dump())
     if config.init is not None:
         folders = find_folders(config.init, None, None, None)
         backbone, settings = load_backbone(folders, inputs, device=torch.device("cpu"), dtype=torch.float32)
@@ -42,9 +36,9 @@ def initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
     assert config.scratch is not None
     if not (config.scratch.tokenizer / "tokenizer.json").is_file():
         raise ConfigError(f"scratch.tokenizer: {config.scratch.tokenizer} holds no tokenizer.json")
-    settings = inputs.over(PUBLISHED)
+    settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
     processor = build_processor(Folders(config.scratch.tokenizer, None, ()), settings)
-    return _random_backbone(config.scratch, processor, config.inputs.pooling), settings
+    return _random_backbone(config.scratch, processor, known_pooling(settings.pooling)), settings
 
 
 def save_checkpoint(folder: Path, backbone: QwenVLBackbone, settings: Settings, config: TrainConfig) -> None:

@@ -29,19 +29,31 @@ class Scratch(_Strict):
     vision_layers: PositiveInt = 6
     vision_heads: PositiveInt = 3
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Scratch:
+        if self.hidden_size % (16 * self.num_heads) or self.num_heads % self.num_kv_heads:
+            raise ValueError("hidden_size must be a multiple of 16 * num_heads, and num_heads of num_kv_heads")
+        if self.vision_size % (4 * self.vision_heads):
+            raise ValueError("vision_size must be a multiple of 4 * vision_heads")
+        return self
+
 
 class Inputs(_Strict):
-    """How items are written down and pooled and how large pictures may be; saved with the model."""
+    """How items are written down and pooled and how large pictures may be; saved with the model.
 
-    prompt_style: str = "qwen2-vl"
-    pooling: Literal["last", "mean"] = "last"
-    min_pixels: PositiveInt = 3136
-    max_pixels: PositiveInt = 1_003_520
-    num_frames: PositiveInt = 8
+    What is not given is as in the checkpoint that training goes on from; for a new model, style `qwen2-vl` and else as
+    VLM2Vec-V2 was published.
+    """
+
+    prompt_style: str | None = None
+    pooling: Literal["last", "mean"] | None = None
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    num_frames: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _style_exists(self) -> Inputs:
-        if self.prompt_style not in STYLES:
+        if self.prompt_style is not None and self.prompt_style not in STYLES:
             raise ValueError(f"prompt_style {self.prompt_style!r} is unknown; use one of {', '.join(sorted(STYLES))}")
         return self
 

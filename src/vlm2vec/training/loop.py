@@ -116,7 +116,7 @@ def _steps(config: TrainConfig, processor: QwenVLProcessor) -> Iterator[PairBatc
     dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
         mixture.schedule(config.steps), pairs, partial(_query, processor), partial(_positive, processor), pack
     )
-    loader: DataLoader[PairBatch[PackedBatch]] = DataLoader(
+    loader: DataLoader[PairBatch[PackedBatch] | ConfigError] = DataLoader(
         dataset,
         sampler=range(config.steps),
         batch_size=None,
@@ -124,7 +124,10 @@ def _steps(config: TrainConfig, processor: QwenVLProcessor) -> Iterator[PairBatc
         prefetch_factor=4 if config.loader_workers else None,
         worker_init_fn=_one_thread,
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, ConfigError):
+            raise batch
+        yield batch
 
 
 def _query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
