@@ -107,14 +107,13 @@ def _examine_torch() -> Iterator[Finding]:
 def _examine_models() -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    from vlm2vec.model.checkpoint import BUNDLED, find_checkpoint
+    from vlm2vec.model.checkpoint import BUNDLED_FOLDER
 
-    folder = find_checkpoint(BUNDLED)
-    there = any(folder.glob("*.safetensors")) and (folder / "config.json").exists()
+    there = any(BUNDLED_FOLDER.glob("*.safetensors")) and (BUNDLED_FOLDER / "config.json").exists()
     yield Finding(
         "bundled model",
-        str(folder) if there else "missing",
-        None if there else f"{folder} is incomplete: install vlm2vec again, or name another model with --model",
+        str(BUNDLED_FOLDER) if there else "missing",
+        None if there else f"{BUNDLED_FOLDER} is incomplete: install vlm2vec again, or name another model with --model",
     )
     yield Finding("hub cache", f"{HF_HUB_CACHE}{' (offline)' if HF_HUB_OFFLINE else ''}")
 

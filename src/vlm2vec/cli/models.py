@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
-from vlm2vec.model.checkpoint import BUNDLED, find_checkpoint, read_settings
+from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, read_settings
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
 
 
@@ -41,8 +41,8 @@ def known_models() -> list[KnownModel]:
     """The bundled model, then those that the table of prompt styles names."""
     from huggingface_hub import try_to_load_from_cache
 
-    folder = find_checkpoint(BUNDLED)
-    bundled = KnownModel(BUNDLED, read_settings(folder).prompt_style, any(folder.glob("*.safetensors")))
+    there = any(BUNDLED_FOLDER.glob("*.safetensors"))
+    bundled = KnownModel(BUNDLED, read_settings(BUNDLED_FOLDER).prompt_style, there)
     return [bundled] + [
         KnownModel(
             name,

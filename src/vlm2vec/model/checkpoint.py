@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
+BUNDLED_FOLDER = Path(__file__).parents[1] / BUNDLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,9 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         ModelError: there is no such folder, and the hub has no such model or cannot be reached.
     """
     if name == BUNDLED:
-        bundled = Path(__file__).parents[1] / BUNDLED
-        if not (bundled / "config.json").is_file():
-            raise ModelError(f"the bundled model is missing from {bundled}; install vlm2vec again")
-        return bundled
+        if not (BUNDLED_FOLDER / "config.json").is_file():
+            raise ModelError(f"the bundled model is missing from {BUNDLED_FOLDER}; install vlm2vec again")
+        return BUNDLED_FOLDER
     if not isinstance(name, (str, Path)) or not str(name):
         raise ModelError(f"{name!r} is no checkpoint; pass a folder, a hub name like 'owner/model', or 'bundled'")
     folder = Path(name).expanduser()
