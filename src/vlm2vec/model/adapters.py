@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from transformers import Qwen2VLModel
 
 _PREFIX = "base_model.model."
+OLD_NAMES = {
+    "model.language_model.": "language_model.",
+    "model.visual.": "visual.",
+    "model.layers.": "language_model.layers.",
+    "model.norm.": "language_model.norm.",
+    "model.embed_tokens.": "language_model.embed_tokens.",
+}
+"""Where the parts of `Qwen2VLModel` lie in checkpoints and adapters of Transformers 4, and of whole models of 5."""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -94,13 +102,7 @@ def _current_key(key: str) -> str:
 
 
 def _current_name(module: str) -> str:
-    for old, new in (
-        ("model.language_model.", "language_model."),
-        ("model.visual.", "visual."),
-        ("model.layers.", "language_model.layers."),
-        ("model.norm.", "language_model.norm."),
-        ("model.embed_tokens.", "language_model.embed_tokens."),
-    ):
+    for old, new in OLD_NAMES.items():
         if module.startswith(old):
             return new + module.removeprefix(old)
     return module

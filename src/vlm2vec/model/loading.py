@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from vlm2vec.errors import ModelError
-from vlm2vec.model.adapters import is_adapter, load_adapter, merge_adapter
+from vlm2vec.model.adapters import OLD_NAMES, is_adapter, load_adapter, merge_adapter
 from vlm2vec.model.checkpoint import PUBLISHED, Settings, find_checkpoint, read_json, read_settings, settle_style
 from vlm2vec.model.pooling import known_pooling
 from vlm2vec.model.processor import QwenVLProcessor
@@ -119,7 +120,13 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
     try:
         with _no_progress_bar():
             model, report = Qwen2VLModel.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+                str(folder),
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                # transformers knows old names itself only in some releases.
+                key_mapping={f"^{re.escape(old)}": new for old, new in OLD_NAMES.items()},
             )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the weights of {folder} cannot be loaded: {error}") from None
