@@ -470,19 +470,20 @@ def test_a_late_moment_of_a_film_shows_its_hours() -> None:
     assert Hit("a.mp4", "video", 1.0, None, (3690.0, 3719.6)).place == "1:01:30-1:02:00"
 
 
-def test_without_a_kind_every_kind_is_asked_in_its_own_way_and_answers_merge(tmp_path: Path, own: Embedder) -> None:
+def test_a_question_without_a_kind_carries_no_instruction_and_one_with_a_kind_carries_its(
+    tmp_path: Path, own: Embedder
+) -> None:
     _picture(tmp_path / "0.png", 0)
     _pdf(tmp_path / "a.pdf", 100, 200)
     index = Index.create(tmp_path, embedder=own)
     index.add(embedder=own)
     query = Item(text="a red square")
-    alone = [
-        hit
-        for kind in ("image", "page")
-        for hit in index.search(own.encode_query(query, target=kind), kind=kind)  # type: ignore[arg-type]
-    ]
-    assert search(index, own, query) == sorted(alone, key=lambda hit: -hit.score)
+    assert search(index, own, query) == index.search(own.encode(query))
     assert search(index, own, query, 1) == search(index, own, query)[:1]
+    of_pages = index.search(own.encode_query(query, target="page"), kind="page")
+    assert search(index, own, query, kind="page") == of_pages
+    instructed = Item(text="a red square", instruction="Find a drawing:")
+    assert search(index, own, instructed) == index.search(own.encode(instructed))
 
 
 def test_a_picture_finds_itself(three: Index, own: Embedder) -> None:

@@ -9,7 +9,6 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import Item
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
 from vlm2vec.search.scan import Kind
-from vlm2vec.search.table import hit_order
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -18,19 +17,18 @@ if TYPE_CHECKING:
 def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:
     """The `k` best hits for a question of text, media or both; best first.
 
-    Without `kind` the question is put to each kind that the index holds, with the instruction the model was trained
-    with for looking for that kind, and the answers are merged by score.
+    With `kind` the question carries the instruction that the model was trained with for looking for that kind. Without,
+    it carries none: each default instruction names a kind, and vectors of several instructions give scores that cannot
+    be compared (with the bundled model, pages came before everything).
 
     Raises:
         InputError, MediaError: the query cannot be embedded.
         IndexFolderError: the index is of another model, or cannot be read.
     """
     index.check_model(embedder)
-    hits: list[Hit] = []
-    for target in [kind] if kind else index.counts():
-        vector = embedder.encode_query(query, target=target, normalize_embeddings=True)
-        hits += index.search(vector, k, kind=target)
-    return sorted(hits, key=hit_order)[:k]
+    prompt = None if kind or query.instruction else ""
+    vector = embedder.encode_query(query, target=kind, prompt=prompt, normalize_embeddings=True)
+    return index.search(vector, k, kind=kind)
 
 
 def open_index(
