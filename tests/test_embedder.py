@@ -379,11 +379,17 @@ except VLM2VecError as error:
     np.testing.assert_allclose(json.loads(vector), EMBEDDINGS["dora"][ADAPTER_IDS.index("text_0")], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\x08\0\0\0\0\0\0\0{}      "])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (name, content)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+        for content in (b"", b"{", b"{}", b"\x08\0\0\0\0\0\0\0{}      ")
+        # An empty object is a whole tokenizer_config.json: it says nothing.
+        if (name, content) != ("tokenizer_config.json", b"{}")
+    ],
+)
 def test_a_damaged_checkpoint_is_an_error(copy: Path, name: str, content: bytes) -> None:
-    if (name, content) == ("tokenizer_config.json", b"{}"):
-        pytest.skip("an empty object is a whole tokenizer_config.json: it says nothing")
     (copy / name).write_bytes(content)
     with pytest.raises(ModelError, match=re.escape(str(copy))):
         _load(copy)

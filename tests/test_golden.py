@@ -70,6 +70,14 @@ def test_neighbours_order_and_packs_do_not_move_an_embedding(
         np.testing.assert_allclose(vectors, EMBEDDINGS["single"][part], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.torture
+@settings(max_examples=400, deadline=None)
+@given(order=st.permutations(range(len(SINGLE_IDS))), token_budget=st.integers(1, 12_000))
+def test_no_order_and_no_pack_moves_an_embedding(published: Embedder, order: list[int], token_budget: int) -> None:
+    vectors = published.encode([item(SINGLE_IDS[i]) for i in order], token_budget=token_budget)
+    np.testing.assert_allclose(vectors, EMBEDDINGS["single"][order], rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_an_adapter_gives_the_published_embeddings(kind: str) -> None:
     embedder = Embedder.load(GOLDEN / kind, base=MODEL, prompt_style="vlm2vec", device="cpu")
