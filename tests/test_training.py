@@ -11,8 +11,10 @@ import PIL.Image
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from golden_cases import MODEL
+from vlm2vec.cli.app import app
 from vlm2vec.data.collate import same_label
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.errors import ConfigError
@@ -103,6 +105,17 @@ def test_the_same_seed_gives_the_same_losses(folder: Path) -> None:
     one, other = _run(_config(folder, steps=4)), _run(_config(folder, steps=4, loader_workers=1))
     assert [r.loss for r in one] == [r.loss for r in other]
     assert [r.loss for r in one] != [r.loss for r in _run(_config(folder, steps=4, seed=2))]
+
+
+def test_the_command_trains_prints_where_the_model_is_and_names_a_mistake(folder: Path) -> None:
+    command = ["train", str(_config(folder, steps=2)), "--out", str(folder / "elsewhere")]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, done.stdout) == (0, f"{folder / 'elsewhere'}\n")
+    assert re.match(r"step 1: loss \d", done.stderr)
+    assert Embedder.load(folder / "elsewhere", device="cpu").dim == 64
+    wrong = CliRunner().invoke(app, ["train", str(_config(folder, step=3))])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "step: Extra inputs are not permitted" in wrong.stderr
 
 
 def test_training_goes_on_from_a_checkpoint(folder: Path) -> None:
