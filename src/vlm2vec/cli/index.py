@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
 from vlm2vec.search.indexing import Summary
 from vlm2vec.search.scan import printable
@@ -16,13 +17,8 @@ from vlm2vec.search.searching import open_index
 
 def index(
     folder: Annotated[Path, typer.Argument(help="Whose images, videos and PDFs to index.", show_default=False)],
-    index_path: Annotated[
-        Path | None, typer.Option("--index", help="Where the index lies; else FOLDER/.vlm2vec.", show_default=False)
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name or folder of the model; else the index's own, else bundled.", show_default=False),
-    ] = None,
+    index_path: IndexPath = None,
+    model: IndexModel = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the index away and start anew.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

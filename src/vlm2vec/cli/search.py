@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
 from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
@@ -40,13 +41,8 @@ def search(
     kind: Annotated[
         Literal["image", "video", "page"] | None, typer.Option(help="Only hits of this kind.", show_default=False)
     ] = None,
-    index_path: Annotated[
-        Path | None, typer.Option("--index", help="Where the index lies; else FOLDER/.vlm2vec.", show_default=False)
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name or folder of the model; else the index's own, else bundled.", show_default=False),
-    ] = None,
+    index_path: IndexPath = None,
+    model: IndexModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Draw thumbnails in the terminal.")] = False,
     html: Annotated[

@@ -1,0 +1,16 @@
+"""Options that several commands share, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+IndexPath = Annotated[
+    Path | None, typer.Option("--index", help="Where the index lies; else FOLDER/.vlm2vec.", show_default=False)
+]
+IndexModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Name or folder of a model; else the index's own, else bundled.", show_default=False),
+]
