@@ -1,0 +1,350 @@
+"""Which documents of a training file look like an answer to a query and are none? Hard negatives, found by a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.data.records import Pair, read_pairs
+from vlm2vec.errors import ConfigError
+from vlm2vec.media import media_kind
+from vlm2vec.vectors.keys import Target, content_key, item_key, naming, number
+from vlm2vec.vectors.ranking import top_k
+from vlm2vec.vectors.store import Encoder, Vectors, VectorStore, atomic_writer, encode_with_store
+
+Numbers: TypeAlias = NDArray[np.int64]
+Progress: TypeAlias = Callable[[int, int], None]
+Group = TypeVar("Group", str, bytes)
+
+# Queries ranked together; each holds `pool` numbers and scores.
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MiningReport:
+    """What was found. Similarities are cosines.
+
+    Args:
+        rows: of the file.
+        candidates: different positives of the file.
+        negatives: found, over all rows; those that rows had before are not counted.
+        short_rows: rows for which fewer were found than wanted.
+        dropped_by_label: (row, candidate) left out because another row of the same label, or with the same query, has
+            the candidate as its positive.
+        dropped_by_margin: (row, candidate) left out within the pool because the candidate scores too close to the
+            row's own positive, or above it.
+        positive_similarity: mean of the queries to their positives.
+        negative_similarity: mean of the queries to the negatives found; None if none was.
+    """
+
+    rows: int
+    candidates: int
+    negatives: int
+    short_rows: int
+    dropped_by_label: int
+    dropped_by_margin: int
+    positive_similarity: float
+    negative_similarity: float | None
+
+
+class Selection(NamedTuple):
+    """bool [R, K] each: which ranked candidates become negatives, and which the margin has dropped."""
+
+    chosen: NDArray[np.bool_]
+    too_close: NDArray[np.bool_]
+
+
+def mine_file(
+    path: Path,
+    out: Path,
+    embedder: Encoder,
+    *,
+    vectors: Path,
+    num_negatives: int = 4,
+    margin: float = 0.05,
+    pool: int = 100,
+    on_progress: Progress | None = None,
+) -> MiningReport:
+    """Write a JSONL file of pairs once more, with the hard negatives that `mine` finds among its positives.
+
+    Args:
+        path: the pairs, as `read_pairs` takes them.
+        out: where the rows go, whole or not at all; media paths are rewritten so that they hold from there.
+        vectors: folder of a `VectorStore`, where a second run finds the vectors of the first.
+        num_negatives, margin, pool, on_progress: see `mine`.
+
+    Raises:
+        ConfigError: as `mine`, `read_pairs` and `check_output`.
+    """
+    check_output(path, out)
+    pairs = read_pairs(path)
+    store = VectorStore.open(vectors, embedder.dim)
+    report, negatives = mine(
+        pairs, embedder, store, num_negatives=num_negatives, margin=margin, pool=pool, on_progress=on_progress
+    )
+    write_mined(path, out, negatives)
+    return report
+
+
+def mine(
+    pairs: Sequence[Pair],
+    embedder: Encoder,
+    store: VectorStore,
+    *,
+    num_negatives: int = 4,
+    margin: float = 0.05,
+    pool: int = 100,
+    on_progress: Progress | None = None,
+) -> tuple[MiningReport, list[Numbers]]:
+    """Find for each row the positives of other rows that score best against its query without being an answer to it.
+
+    Candidates are the different positives of all rows by content. Left out is what certainly answers the query: the
+    positives of all rows with the same label or the same query. Of the rest the first `pool` ranks are looked at, less
+    the negatives that the row has already, and less what may well be an answer: candidates that score above the row's
+    own positive minus `margin`. The best `num_negatives` that remain are taken; if fewer remain, these.
+
+    Args:
+        embedder: whose vectors are compared, by cosine.
+        store: of its vectors, read and filled.
+        on_progress: called with (items embedded, all items).
+
+    Returns:
+        The report, and for each row the rows (int64) whose positives are its negatives, best first.
+
+    Raises:
+        ConfigError: fewer than two different positives, a setting out of range, or the store cannot be used.
+        InputError, MediaError: an item cannot be embedded; the message begins with file and line.
+    """
+    if num_negatives < 1 or pool < 1 or not math.isfinite(margin):
+        raise ConfigError(
+            f"cannot mine {num_negatives} negatives in a pool of {pool} with margin {margin}: "
+            "the first two must be at least 1, the margin a number (0.05 is usual)"
+        )
+    pairs = list(pairs)
+    queries, positives, present = _contents(pairs)
+    of_row, first_row = number(positives)
+    if len(first_row) < 2:
+        raise ConfigError(
+            f"cannot mine negatives among {len(first_row)} different positives: "
+            "a query's negatives are positives of other rows, so there must be at least two"
+        )
+    answers = _Answers([pair.label for pair in pairs], queries, of_row)
+    queries_RD, positives_RD = _encode_all(pairs, embedder, store, on_progress)
+    candidates_CD = positives_RD[first_row]
+    positive_R = np.einsum("rd,rd->r", queries_RD, positives_RD, dtype=np.float64).astype(np.float32)
+    number_of = {positives[row]: candidate for candidate, row in enumerate(first_row)}
+
+    negatives: list[Numbers] = []
+    negative_scores: list[Vectors] = []
+    dropped_by_label = dropped_by_margin = 0
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        rows = range(start, min(start + _ROWS_AT_ONCE, len(pairs)))
+        exclude = [answers.of(row) for row in rows]
+        dropped_by_label += sum(len(of_query) - 1 for of_query in exclude)
+        ranked_RK, scores_RK = top_k(queries_RD[rows], candidates_CD, pool, exclude=exclude)
+        for ranked, row in zip(ranked_RK, rows, strict=True):
+            has_already = [number_of[key] for key in present[row] if key in number_of]
+            ranked[np.isin(ranked, has_already)] = -1
+        chosen_RK, too_close_RK = select_negatives(
+            ranked_RK, scores_RK, positive_R[rows], num_negatives=num_negatives, margin=margin
+        )
+        dropped_by_margin += int(too_close_RK.sum())
+        negative_scores.append(scores_RK[chosen_RK])
+        negatives += [first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
+    found = np.concatenate(negative_scores)
+    report = MiningReport(
+        rows=len(pairs),
+        candidates=len(first_row),
+        negatives=len(found),
+        short_rows=sum(len(sources) < num_negatives for sources in negatives),
+        dropped_by_label=dropped_by_label,
+        dropped_by_margin=dropped_by_margin,
+        positive_similarity=float(positive_R.mean(dtype=np.float64)),
+        negative_similarity=float(found.mean(dtype=np.float64)) if len(found) else None,
+    )
+    return report, negatives
+
+
+def select_negatives(
+    ranked_RK: Numbers, scores_RK: Vectors, positive_R: Vectors, *, num_negatives: int, margin: float
+) -> Selection:
+    """Choose the first `num_negatives` ranked candidates of each row that do not score above `positive_R - margin`.
+
+    Args:
+        ranked_RK: candidates, best first; -1 for none.
+        scores_RK: theirs.
+        positive_R: score of each row's own positive.
+    """
+    there = ranked_RK >= 0
+    too_close = there & (scores_RK > positive_R.astype(np.float64)[:, None] - margin)
+    left = there & ~too_close
+    return Selection(left & (left.cumsum(axis=1) <= num_negatives), too_close)
+
+
+def check_output(path: Path, out: Path) -> None:
+    """Refuse an output that cannot be written, or that is the input, before any work is done.
+
+    Raises:
+        ConfigError: either of these.
+    """
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"cannot write {out}: there is no folder {out.absolute().parent}; make it first")
+    if out.is_dir():
+        raise ConfigError(f"cannot write {out}: it is a folder; give the name of a file")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise ConfigError(f"{out} is the file that is read: give another one, so that the rows as they were are kept")
+
+
+def write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
+    """Write the rows of `path` with negatives added behind those that they have, else as they are.
+
+    Args:
+        negatives: for each row the rows whose positives are its negatives.
+
+    Raises:
+        ConfigError: the output cannot be written, or the input is another than it was when it was read.
+    """
+    lines = [line for line in path.read_text("utf-8").split("\n") if line.strip()]
+    if len(lines) != len(negatives):
+        raise ConfigError(f"{path} has {len(lines)} rows now and had {len(negatives)}: it was changed; mine it again")
+    prefix = _way(path, out)
+    try:
+        with atomic_writer(out) as stream:
+            for line, sources in zip(lines, negatives, strict=True):
+                row = json.loads(line)
+                if len(sources):
+                    row["negatives"] = row.get("negatives", []) + [json.loads(lines[i])["positive"] for i in sources]
+                text = json.dumps(_moved(row, prefix), ensure_ascii=False)
+                # What UTF-8 cannot hold, halves of a surrogate pair, comes out as JSON's own escape.
+                stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}; give another path") from error
+
+
+class _Contents(NamedTuple):
+    """Keys of each row's query, as it is asked, and of its positive and present negatives, by their content."""
+
+    queries: list[bytes]
+    positives: list[bytes]
+    present: list[list[bytes]]
+
+
+def _contents(pairs: Sequence[Pair]) -> _Contents:
+    contents = _Contents([], [], [])
+    for pair in pairs:
+        with naming(pair.origin):
+            contents.queries.append(item_key(pair.query, fingerprint=""))
+            contents.positives.append(content_key(pair.positive))
+            contents.present.append([content_key(negative) for negative in pair.negatives])
+    return contents
+
+
+class _Answers:
+    """Which candidates certainly answer the query of a row: positives of rows of its label, or with its query."""
+
+    def __init__(self, labels: Sequence[str | None], queries: Sequence[bytes], candidate_of: Numbers) -> None:
+        self._labels = labels
+        self._queries = queries
+        self._by_label = _members(labels, candidate_of)
+        self._by_query = _members(queries, candidate_of)
+
+    def of(self, row: int) -> Numbers:
+        """Candidates in rising order, the row's own positive among them."""
+        label = self._labels[row]
+        of_query = self._by_query[self._queries[row]]
+        if label is None:
+            return of_query
+        of_label = self._by_label[label]
+        # A query of one row adds nothing to its label; the array is shared then, because labels may be large.
+        return of_label if len(of_query) == 1 else np.union1d(of_label, of_query)
+
+
+def _members(groups: Sequence[Group | None], candidate_of: Numbers) -> dict[Group, Numbers]:
+    members: dict[Group, set[int]] = {}
+    for group, candidate in zip(groups, candidate_of.tolist(), strict=True):
+        if group is not None:
+            members.setdefault(group, set()).add(candidate)
+    return {group: np.array(sorted(candidates), dtype=np.int64) for group, candidates in members.items()}
+
+
+def _encode_all(
+    pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: Progress | None
+) -> tuple[Vectors, Vectors]:
+    """Queries and positives, [R, D] each, of length one."""
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(before + done, 2 * len(pairs))
+
+    queries_RD = np.empty((len(pairs), embedder.dim), dtype=np.float32)
+    targets = [_target(pair) for pair in pairs]
+    for target in dict.fromkeys(targets):
+        rows = [row for row, of_row in enumerate(targets) if of_row == target]
+        queries_RD[rows] = encode_with_store(
+            embedder,
+            [pairs[row].query for row in rows],
+            store=store,
+            role="query",
+            target=target,
+            origins=[pairs[row].origin for row in rows],
+            on_progress=report,
+        )
+        before += len(rows)
+    positives_RD = encode_with_store(
+        embedder,
+        [pair.positive for pair in pairs],
+        store=store,
+        role="document",
+        origins=[pair.origin for pair in pairs],
+        on_progress=report,
+    )
+    return _unit(queries_RD), _unit(positives_RD)
+
+
+def _target(pair: Pair) -> Target | None:
+    # As in training: the query is asked with the instruction for the kind of its own positive.
+    return media_kind(pair.positive.media[0]) if pair.positive.media else None
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    unit: Vectors = vectors / lengths
+    return unit
+
+
+def _way(path: Path, out: Path) -> str:
+    """From the folder of `out` to that of `path`, along real folders, so that ".." leads where it seems to."""
+    here, there = os.path.realpath(path.parent), os.path.realpath(out.parent)
+    try:
+        return Path(os.path.relpath(here, there)).as_posix()
+    except ValueError:
+        return here  # On another drive.
+
+
+def _moved(row: dict[str, object], prefix: str) -> dict[str, object]:
+    def item(value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {key: media(inner) if key in ("image", "video") else inner for key, inner in value.items()}
+
+    def media(value: object) -> object:
+        if isinstance(value, list):
+            return [media(inner) for inner in value]
+        return value if not isinstance(value, str) or Path(value).is_absolute() else f"{prefix}/{value}"
+
+    if prefix == ".":
+        return row
+    moved = row | {"query": item(row["query"]), "positive": item(row["positive"])}
+    if isinstance(negatives := row.get("negatives"), list):
+        moved["negatives"] = [item(negative) for negative in negatives]
+    return moved

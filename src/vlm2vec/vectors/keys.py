@@ -1,0 +1,167 @@
+"""What must be equal for two vectors to be equal? Keys made of model, prompt and content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from vlm2vec.errors import VLM2VecError
+from vlm2vec.items import Image, Item, Source, Video
+from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
+from vlm2vec.media.image import ANIMATED_SUFFIXES
+from vlm2vec.media.source import check_file, decoding
+from vlm2vec.media.video import FRAME_SUFFIXES
+
+# Roles and targets are the prompt styles' own, which this layer does not know.
+Role: TypeAlias = Literal["query", "document"]
+Target: TypeAlias = Literal["image", "video", "page"]
+
+KEY_BYTES = 16
+
+# Raised when an equal key would be made of different parts.
+_FORMAT = 1
+# Paths whose hash is remembered: a few hundred bytes each.
+_REMEMBERED = 1 << 18
+
+
+def item_key(
+    item: Item, *, fingerprint: str, role: Role | None = None, target: Target | None = None, prompt: str | None = None
+) -> bytes:
+    """16 bytes of everything that makes the vector of an item.
+
+    Media count by their content, wherever they lie. A file is read once in a process as long as its size and time of
+    change stay; a folder of frames is read whole.
+
+    Args:
+        item: text, verbatim string, instruction and media count.
+        fingerprint: of the model (`Embedder.fingerprint`: weights, style, pooling, pixel limits, frames, dtype).
+        role, target, prompt: as given to `Embedder.stream`.
+
+    Raises:
+        MediaError: a file is missing, cannot be read or is too large.
+    """
+    return _digest([_FORMAT, fingerprint, role, target, prompt, item.instruction, _content(item)])
+
+
+def content_key(item: Item) -> bytes:
+    """16 bytes of an item's text and media, whatever it is asked for.
+
+    Raises:
+        MediaError: a file is missing, cannot be read or is too large.
+    """
+    return _digest([_FORMAT, _content(item)])
+
+
+def number(keys: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the different keys in the order of their first appearance.
+
+    Returns:
+        int64 [N], the number of each key; int64 [U], the position where each number first appears.
+    """
+    numbers: dict[bytes, int] = {}
+    of_each = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(keys))
+    return of_each, np.unique(of_each, return_index=True)[1].astype(np.int64)
+
+
+@contextmanager
+def naming(origin: str) -> Iterator[None]:
+    """Put the origin of an item in front of whatever is wrong with it."""
+    try:
+        yield
+    except VLM2VecError as error:
+        raise type(error)(f"{origin}: {error}") from error
+
+
+def _digest(parts: object) -> bytes:
+    # JSON keeps the parts apart, and its ASCII form takes any str, lone surrogates too.
+    return hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=KEY_BYTES).digest()
+
+
+def _content(item: Item) -> list[object]:
+    return [item.text, item.verbatim, [_of_medium(medium) for medium in item.media]]
+
+
+def _of_medium(medium: Image | Video) -> list[object]:
+    return _of_video(medium) if isinstance(medium, Video) else _of_image(medium)
+
+
+def _of_image(image: Image) -> list[object]:
+    source = image.source
+    if isinstance(source, PIL.Image.Image):
+        # Turned, composed or taken as a video just as the model will see it.
+        return ["pictures", _of_pictures(resolve(image))]
+    # Only these are looked into for an animation, so the same bytes may count as a video or as a picture.
+    animated = image.exif and (isinstance(source, bytes) or source.suffix.lower() in ANIMATED_SUFFIXES)
+    return ["image", image.exif, animated, image.page, _of_bytes(source, "image" if image.page is None else "PDF")]
+
+
+def _of_video(video: Video) -> list[object]:
+    source = video.source
+    if isinstance(source, tuple):
+        return ["frames", [_of_frame(frame) for frame in source]]
+    if isinstance(source, PIL.Image.Image):
+        return ["pictures", _of_pictures(video)]
+    span_s = video.span_s and [float(edge_s) for edge_s in video.span_s]
+    if isinstance(source, Path) and source.is_dir():
+        return ["folder", span_s, _of_folder(source)]
+    return ["video", span_s, _of_bytes(source, "video")]
+
+
+def _of_frame(frame: Source) -> object:
+    if isinstance(frame, PIL.Image.Image):
+        return _of_pictures(Image(frame, exif=False))
+    return _of_bytes(frame, "image")
+
+
+def _of_folder(folder: Path) -> list[tuple[str, str]]:
+    # With their names, which give the order.
+    with decoding(str(folder), "a folder of frames"):
+        names = sorted(name for name in os.listdir(folder) if Path(name).suffix.lower() in FRAME_SUFFIXES)
+    return [
+        (name, _of_bytes(folder / name, "image"))
+        for name in names
+        if not name.startswith(".") and not (folder / name).is_dir()
+    ]
+
+
+def _of_pictures(medium: Image | Video) -> list[object]:
+    frames = load_frames(medium, num_frames=DEFAULT_LIMITS.frames)
+    return [
+        frames.is_video,
+        [
+            [picture.mode, picture.size, picture.getpalette(), _blake2b(picture.tobytes()).hexdigest()]
+            for picture in frames.images
+        ],
+    ]
+
+
+def _of_bytes(source: Path | bytes, kind: Literal["image", "video", "PDF"]) -> str:
+    if isinstance(source, bytes):
+        return _blake2b(source).hexdigest()
+    limit = f"{kind.lower()}_bytes"
+    status = check_file(source, kind=_ARTICLE[kind], max_bytes=getattr(DEFAULT_LIMITS, limit), limit=limit)
+    with decoding(str(source), _ARTICLE[kind]):
+        return _of_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
+
+
+_ARTICLE = {"image": "an image", "video": "a video", "PDF": "a PDF"}
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _of_file(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, _blake2b).hexdigest()
+
+
+def _blake2b(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=KEY_BYTES)

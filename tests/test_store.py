@@ -1,0 +1,401 @@
+"""Vectors are kept under everything that made them, and are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from golden_cases import GOLDEN, MODEL
+from media_files import animation, encoded, picture
+from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
+from vlm2vec.items import Image, Item, ItemLike, Video
+from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.vectors.keys import content_key, item_key, number
+from vlm2vec.vectors.store import VectorStore, encode_with_store
+
+PICTURE = GOLDEN / "inputs" / "img_28.png"
+SRC = Path(__file__).parents[1] / "src"
+
+
+def _keys(*numbers: int) -> list[bytes]:
+    return [bytes([one]) * 16 for one in numbers]
+
+
+def _vectors(*numbers: float) -> Vectors:
+    return np.array([[one, -one] for one in numbers], dtype=np.float32)
+
+
+def _key(item: Item) -> bytes:
+    return item_key(item, fingerprint="f")
+
+
+def _shards(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@dataclass
+class Lengths:
+    """A model whose vector says how long a text is; it remembers what it was asked."""
+
+    fingerprint: str = "lengths"
+    dim: int = 2
+    seen: list[ItemLike] = field(default_factory=list)
+
+    def stream(
+        self,
+        items: Iterable[ItemLike],
+        *,
+        role: str | None = None,
+        target: str | None = None,
+        prompt: str | None = None,
+    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+        # Last first: nothing promises an order.
+        for position, item in reversed(list(enumerate(items))):
+            self.seen.append(item)
+            yield position, _error(str(item)) or np.array([len(str(item)), 1], dtype=np.float32)
+
+
+def _error(text: str) -> VLM2VecError | None:
+    return InputError("it is bad") if text == "bad" else None
+
+
+# Keys
+
+
+def test_a_key_changes_with_everything_that_makes_a_vector() -> None:
+    item = Item("a <|media|>", (Image(PICTURE),), "Find:", "verbatim")
+    keys = [
+        item_key(item, fingerprint="one"),
+        item_key(item, fingerprint="two"),
+        item_key(item, fingerprint="one", role="query"),
+        item_key(item, fingerprint="one", role="document"),
+        item_key(item, fingerprint="one", role="query", target="video"),
+        item_key(item, fingerprint="one", prompt=""),
+        item_key(item, fingerprint="one", prompt="Find:"),
+        *(
+            item_key(other, fingerprint="one")
+            for other in (
+                Item("b <|media|>", item.media, item.instruction, item.verbatim),
+                Item(item.text, item.media, "", item.verbatim),
+                Item(item.text, item.media, None, item.verbatim),
+                Item(item.text, item.media, item.instruction, None),
+                Item(item.text, (), item.instruction, item.verbatim),
+                Item(item.text, item.media * 2, item.instruction, item.verbatim),
+                Item("", item.media, item.instruction, item.text),
+            )
+        ),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert {len(key) for key in keys} == {16}
+    assert item_key(item, fingerprint="one") == keys[0]
+
+
+def test_a_key_changes_with_everything_that_a_medium_says() -> None:
+    red, blue = (PIL.Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
+    data, pages = encoded(red), encoded(red, "PDF")
+    media = [
+        Image(data),
+        Image(data, exif=False),
+        Image(encoded(blue)),
+        Image(pages, page=1),
+        Image(pages, page=2),
+        Image(red),
+        Image(blue),
+        Image(red.convert("L")),
+        Image(red.resize((2, 8))),
+        Video(data),
+        Video(data, span_s=(0, 1)),
+        Video(data, span_s=(0, 2)),
+        Video((data,)),
+        Video((red, blue)),
+        Video((blue, red)),
+    ]
+    assert len({_key(Item(media=(medium,))) for medium in media}) == len(media)
+
+
+def test_a_picture_is_the_same_wherever_its_bytes_lie(tmp_path: Path) -> None:
+    copy = tmp_path / "other.png"
+    shutil.copy(PICTURE, copy)
+    forms = [Image(PICTURE), Image(copy), Image(PICTURE.read_bytes())]
+    assert len({_key(Item(media=(form,))) for form in forms}) == 1
+    opened = PIL.Image.open(PICTURE)
+    assert _key(Item(media=(Image(opened),))) == _key(Item(media=(Image(opened.copy()),)))
+
+
+def test_a_palette_belongs_to_a_pictures_content() -> None:
+    one, other = (PIL.Image.new("P", (2, 2)) for _ in range(2))
+    one.putpalette([255, 0, 0])
+    other.putpalette([0, 0, 255])
+    assert _key(Item(media=(Image(one),))) != _key(Item(media=(Image(other),)))
+
+
+def test_bytes_that_count_as_a_video_under_one_ending_and_a_picture_under_another_have_two_keys(tmp_path: Path) -> None:
+    data = animation("GIF", ["red", "blue"], [100, 100])
+    for name in ("a.gif", "a.jpg"):
+        (tmp_path / name).write_bytes(data)
+    gif, jpg = (_key(Item(media=(Image(tmp_path / name),))) for name in ("a.gif", "a.jpg"))
+    assert gif != jpg
+    assert _key(Item(media=(Image(tmp_path / "a.gif", exif=False),))) != gif
+
+
+def test_an_animated_picture_in_memory_counts_with_all_its_frames(tmp_path: Path) -> None:
+    for name, colours in (("a.gif", ["red", "blue"]), ("b.gif", ["red", "green"])):
+        (tmp_path / name).write_bytes(animation("GIF", colours, [100, 100]))
+    with PIL.Image.open(tmp_path / "a.gif") as one, PIL.Image.open(tmp_path / "b.gif") as other:
+        assert _key(Item(media=(Image(one),))) != _key(Item(media=(Image(other),)))
+        assert _key(Item(media=(Video(one),))) != _key(Item(media=(Video(other),)))
+        assert _key(Item(media=(Video(one),))) != _key(Item(media=(Video(one, span_s=(0.0, 0.1)),)))
+
+
+def test_a_folder_of_frames_counts_by_its_frames_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for name, shift in (("0.png", 0), ("1.png", 1)):
+        picture(shift=shift).save(folder / name)
+    item = Item(media=(Video(folder),))
+    before = _key(item)
+    (folder / "notes.txt").write_text("no frame")
+    (folder / "._0.png").write_text("no frame")
+    assert _key(item) == before
+    picture(shift=2).save(folder / "2.png")
+    assert _key(item) != before
+
+
+def test_a_file_that_has_changed_has_another_key(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    picture(shift=0).save(file)
+    item = Item(media=(Image(file),))
+    before = _key(item)
+    picture(shift=1).save(file)
+    os.utime(file, ns=(0, 0))
+    assert _key(item) != before
+
+
+def test_a_medium_that_cannot_be_read_has_no_key(tmp_path: Path) -> None:
+    for item in (Item(media=(Image(tmp_path / "no.png"),)), Item(media=(Video(tmp_path / "no"),))):
+        with pytest.raises(MediaError, match=re.escape(f"{item.media[0].source} cannot be read as ")):
+            _key(item)
+
+
+def test_lone_surrogates_have_a_key() -> None:
+    assert _key(Item("\udcff")) != _key(Item("\\udcff"))
+
+
+def test_content_is_text_and_media_without_the_instruction() -> None:
+    assert content_key(Item("a", instruction="x")) == content_key(Item("a", instruction="y"))
+    assert content_key(Item("a")) != content_key(Item("b"))
+
+
+def test_keys_are_numbered_in_the_order_of_their_first_appearance() -> None:
+    of_each, first = number([b"c", b"a", b"c", b"b", b"a"])
+    assert (of_each.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
+
+
+# The store
+
+
+def test_what_was_put_is_there_and_the_rest_is_zeros(tmp_path: Path) -> None:
+    store = VectorStore.open(tmp_path / "deep" / "store", 2)
+    store.put(_keys(1, 2), _vectors(1, 2))
+    store.put(_keys(3), _vectors(3))
+    for opened in (store, VectorStore.open(store.folder, 2)):
+        found, vectors = opened.get(_keys(3, 9, 1, 3))
+        assert found.tolist() == [True, False, True, True]
+        assert (vectors.tolist(), vectors.dtype) == ([[3, -3], [0, 0], [1, -1], [3, -3]], np.float32)
+        assert len(opened) == 3
+    assert [part.shape for part in store.get([])] == [(0,), (0, 2)]
+
+
+def test_a_key_keeps_its_first_vector(tmp_path: Path) -> None:
+    store = VectorStore.open(tmp_path, 2)
+    store.put(_keys(1, 1), _vectors(1, 5))
+    store.put(_keys(1), _vectors(7))
+    store.put([], np.empty((0, 2), np.float32))
+    assert len(_shards(tmp_path)) == 1
+    assert VectorStore.open(tmp_path, 2).get(_keys(1))[1].tolist() == [[1, -1]]
+
+
+def test_two_writers_share_a_folder_and_see_each_other_after_refresh(tmp_path: Path) -> None:
+    one, other = VectorStore.open(tmp_path, 2), VectorStore.open(tmp_path, 2)
+    one.put(_keys(1), _vectors(1))
+    other.put(_keys(2), _vectors(2))
+    other.put(_keys(1), _vectors(1))
+    assert [store.get(_keys(1, 2))[0].tolist() for store in (one, other)] == [[True, False], [True, True]]
+    one.refresh()
+    assert one.get(_keys(2, 1))[1].tolist() == [[2, -2], [1, -1]]
+
+
+def test_vectors_of_another_dimension_lie_beside(tmp_path: Path) -> None:
+    VectorStore.open(tmp_path, 2).put(_keys(1), _vectors(1))
+    wide = VectorStore.open(tmp_path, 3)
+    assert (len(wide), wide.get(_keys(1))[0].tolist()) == (0, [False])
+    wide.put(_keys(1), np.ones((1, 3), np.float32))
+    assert VectorStore.open(tmp_path, 2).get(_keys(1))[1].tolist() == [[1, -1]]
+
+
+def test_a_process_killed_in_the_middle_of_a_put_leaves_what_was_put_before(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from vlm2vec.vectors.store import VectorStore
+store = VectorStore.open(Path(sys.argv[1]), 2)
+store.put([b"a" * 16], np.array([[1, 2]], np.float32))
+# The bytes are written, the name is not yet given.
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+store.put([b"b" * 16], np.array([[3, 4]], np.float32))
+"""
+    environment = os.environ | {"PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(Path(name).suffix for name in _shards(tmp_path)) == [".npy", ".part"]
+    store = VectorStore.open(tmp_path, 2)
+    found, vectors = store.get([b"a" * 16, b"b" * 16])
+    assert (found.tolist(), vectors[0].tolist()) == ([True, False], [1, 2])
+    store.put([b"b" * 16], np.array([[3, 4]], np.float32))
+    assert VectorStore.open(tmp_path, 2).get([b"b" * 16])[1].tolist() == [[3, 4]]
+
+
+def test_a_put_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    store = VectorStore.open(tmp_path, 2)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=re.escape(f"cannot write vectors to {tmp_path}: No space left on device")):
+        store.put(_keys(1), _vectors(1))
+    assert (_shards(tmp_path), len(store)) == ([], 0)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "longer", "no keys", "pickle"])
+def test_a_damaged_shard_is_an_error_that_names_it(tmp_path: Path, damage: str) -> None:
+    VectorStore.open(tmp_path, 2).put(_keys(1, 2), _vectors(1, 2))
+    (shard,) = tmp_path.iterdir()
+    data = shard.read_bytes()
+    if damage == "no keys":
+        np.save(shard, np.ones((2, 2), np.float32))
+    elif damage == "pickle":
+        np.save(shard, np.array([{}], dtype=object))
+    else:
+        shard.write_bytes({"empty": b"", "cut": data[:-1], "longer": data + b"\0"}[damage])
+    with pytest.raises(ConfigError, match=re.escape(f"the stored vectors {shard} cannot be read: ")):
+        VectorStore.open(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "vectors"), [(_keys(1), _vectors(1, 2)), (_keys(1), np.ones((1, 3))), ([b"short"], _vectors(1))]
+)
+def test_keys_and_vectors_that_do_not_fit_are_refused(tmp_path: Path, keys: list[bytes], vectors: Vectors) -> None:
+    with pytest.raises(InputError, match="cannot be stored: this store takes keys of 16 bytes"):
+        VectorStore.open(tmp_path, 2).put(keys, vectors)
+
+
+def test_a_place_that_cannot_be_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot make the folder of vectors"):
+        VectorStore.open(tmp_path / "file", 2)
+
+
+# Encoding
+
+
+def test_each_different_item_is_encoded_once_and_then_never_again(tmp_path: Path) -> None:
+    model, store = Lengths(), VectorStore.open(tmp_path, 2)
+    progress: list[tuple[int, int]] = []
+
+    def encode(items: list[str]) -> list[list[float]]:
+        progress.clear()
+        return encode_with_store(
+            model, items, store=store, on_progress=lambda done, total: progress.append((done, total))
+        ).tolist()
+
+    assert encode(["a", "bbb", "a"]) == [[1, 1], [3, 1], [1, 1]]
+    assert (model.seen, progress) == (["bbb", "a"], [(0, 3), (1, 3), (3, 3)])
+    assert encode(["cc", "a"]) == [[2, 1], [1, 1]]
+    assert (model.seen, progress) == (["bbb", "a", "cc"], [(1, 2), (2, 2)])
+    store = VectorStore.open(tmp_path, 2)
+    assert encode(["a", "bbb", "cc"]) == [[1, 1], [3, 1], [2, 1]]
+    assert (len(model.seen), progress) == (3, [(3, 3)])
+    assert encode([]) == []
+
+
+def test_another_model_or_prompt_never_gets_a_stored_vector(tmp_path: Path) -> None:
+    store, first = VectorStore.open(tmp_path, 2), Lengths()
+    encode_with_store(first, ["a"], store=store)
+    for model, arguments in (
+        (Lengths(fingerprint="other"), {}),
+        (first, {"role": "query"}),
+        (first, {"role": "query", "target": "page"}),
+        (first, {"prompt": ""}),
+    ):
+        before = len(model.seen)
+        encode_with_store(model, ["a"], store=store, **arguments)  # type: ignore[arg-type]
+        assert len(model.seen) == before + 1
+    assert len(store) == 5
+
+
+def test_a_stored_vector_is_the_embedders_own(own: Embedder, tmp_path: Path) -> None:
+    store = VectorStore.open(tmp_path, own.dim)
+    items: list[ItemLike] = ["a cat", PICTURE, Item("a cat", instruction="Mine:")]
+    for _ in range(2):
+        query = encode_with_store(own, items, store=store, role="query", target="page")
+        document = encode_with_store(own, items, store=store, role="document")
+        plain = encode_with_store(own, items, store=store, prompt="Yours:")
+        np.testing.assert_allclose(query, own.encode_query(items, target="page"), rtol=0, atol=2e-6)
+        np.testing.assert_allclose(document, own.encode_document(items), rtol=0, atol=2e-6)
+        np.testing.assert_allclose(plain, own.encode(items, prompt="Yours:"), rtol=0, atol=2e-6)
+    assert len(store) == 9
+
+
+def test_changed_pixel_limits_reuse_no_vector(own: Embedder, tmp_path: Path) -> None:
+    small = Embedder.load(MODEL, prompt_style="qwen2-vl", device="cpu", max_pixels=12_544)
+    store = VectorStore.open(tmp_path, own.dim)
+    for embedder in (own, small):
+        stored = encode_with_store(embedder, [GOLDEN / "inputs" / "img_640x480.png"], store=store)
+        np.testing.assert_allclose(stored[0], embedder.encode(GOLDEN / "inputs" / "img_640x480.png"), rtol=0, atol=2e-6)
+    assert len(store) == 2
+
+
+def test_an_item_that_fails_is_named_and_what_was_done_is_kept(tmp_path: Path) -> None:
+    model, store = Lengths(), VectorStore.open(tmp_path, 2)
+    with pytest.raises(InputError, match=r"^rows\.jsonl:1: it is bad$"):
+        encode_with_store(model, ["bad", "good"], store=store, origins=["rows.jsonl:1", "rows.jsonl:2"])
+    with pytest.raises(MediaError, match=r"^item 1 of 2: .*missing\.png cannot be read as an image"):
+        encode_with_store(model, ["new", tmp_path / "missing.png"], store=store)
+    encode_with_store(model, ["good"], store=VectorStore.open(tmp_path, 2))
+    assert model.seen == ["good", "bad"]
+
+
+def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    class Broken(Lengths):
+        def stream(self, items: Iterable[ItemLike], **arguments: object) -> Iterator[tuple[int, Vectors]]:
+            for position, _ in enumerate(items):
+                yield position, np.array([np.nan, 1], dtype=np.float32)
+
+    store = VectorStore.open(tmp_path, 2)
+    with pytest.raises(InputError, match="item 0 of 1: the vector that the model makes of it is not finite"):
+        encode_with_store(Broken(), ["a"], store=store)
+    assert len(store) == 0
+
+
+def test_a_store_of_another_dimension_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was opened for 3 dimensions, the model has 2"):
+        encode_with_store(Lengths(), ["a"], store=VectorStore.open(tmp_path, 3))
+
+
+def test_the_store_needs_no_torch() -> None:
+    code = "import sys, vlm2vec.vectors.store, vlm2vec.vectors.ranking; print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout == "False\n", done.stderr
