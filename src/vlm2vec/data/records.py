@@ -1,13 +1,21 @@
-"""Training pairs from JSON lines: what a row may hold, and where its media lie."""
+"""What is a training pair, and how does a row of one's own data become one?"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias, overload
 
-from vlm2vec.errors import ConfigError, InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.data.tables import JsonLines, Table
+from vlm2vec.errors import ConfigError, InputError, MediaError
 from vlm2vec.items import Image, Item, Video, as_item
+
+_NEEDED, _OPTIONAL = {"query", "positive"}, {"label", "negatives"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,52 +26,102 @@ class Pair:
         query, positive: the two items that belong together.
         label: rows of equal label are never each other's negatives; None: no such label.
         origin: file and line, for messages.
+        negatives: hard negatives: items that look like an answer to the query and are none.
     """
 
     query: Item
     positive: Item
     label: str | None
     origin: str
+    negatives: tuple[Item, ...] = ()
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Read a JSONL file of pairs.
+Row: TypeAlias = Mapping[str, object]
+Parse: TypeAlias = Callable[[Row, str], Pair]
+"""From a row and its name to a pair. Raises InputError or MediaError, without the name, where the row is wrong."""
+
+
+class PairRows(Sequence[Pair]):
+    """The pairs of a table, each made when it is asked for; can be pickled if `parse` can.
+
+    Args:
+        table: the rows.
+        parse: what makes a pair of one.
+        rows: numbers of the rows that count, in order.
+    """
+
+    def __init__(self, table: Table, parse: Parse, rows: range | NDArray[np.int64]) -> None:
+        self._table = table
+        self._parse = parse
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int, /) -> Pair: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> list[Pair]: ...
+
+    def __getitem__(self, index: int | slice, /) -> Pair | list[Pair]:
+        """Make a pair.
+
+        Raises:
+            ConfigError: its row cannot be read or is malformed; the message begins with its name.
+        """
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        row = int(self._rows[index])
+        name = self._table.name(row)
+        try:
+            return self._parse(self._table[row], name)
+        except (InputError, MediaError) as error:
+            raise ConfigError(f"{name}: {error}") from None
+
+
+def read_pairs(path: Path) -> Sequence[Pair]:
+    """Open a JSONL file of pairs; a line is read, and its mistakes are told, when its pair is asked for.
 
     Each line is an object with `query` and `positive`, both an object of `text`, `image`, `video` (a file, or a folder
-    of frames) and `instruction`, or just a text; optionally a `label`. Paths are relative to the file.
+    of frames) and `instruction`, or just a text; optionally a `label` and a list `negatives` of such objects. Paths are
+    relative to the file.
 
     Raises:
-        ConfigError: the file is missing, empty, or a line is malformed; the message names the line.
+        ConfigError: the file cannot be read or is empty; later, a line is malformed: the message names it.
     """
-    try:
-        # Not splitlines(): JSON strings may hold other line separators as they are.
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"training pairs {path} cannot be read: {error}") from None
-    pairs = [_pair(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not pairs:
+    table = JsonLines.open(path)
+    if not len(table):
         raise ConfigError(f"{path} holds no pair")
-    return pairs
+    return PairRows(table, partial(parse_pair, folder=path.parent), range(len(table)))
 
 
-def _pair(line: str, path: Path, number: int) -> Pair:
-    origin = f"{path}:{number}"
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{origin} is not JSON: {error}") from None
-    if not isinstance(row, dict) or not {"query", "positive"} <= set(row) <= {"query", "positive", "label"}:
-        raise ConfigError(f"{origin}: a row is an object with 'query', 'positive' and optionally 'label'")
-    label = row.get("label")
+def parse_pair(row: Row, name: str, folder: Path) -> Pair:
+    """Make a pair of a row as `read_pairs` describes it, with paths relative to `folder`.
+
+    Raises:
+        InputError: the row is malformed.
+    """
+    if not set(row) >= _NEEDED or not set(row) <= _NEEDED | _OPTIONAL:
+        raise InputError(
+            "a row is an object with 'query', 'positive', optionally 'label' and 'negatives', "
+            f"not with {', '.join(map(repr, row)) or 'nothing'}"
+        )
+    label, negatives = row.get("label"), row.get("negatives")
     if label is not None and not isinstance(label, str):
-        raise ConfigError(f"{origin}: the label is {label!r}, it must be a string")
-    try:
-        return Pair(_item(row["query"], path.parent), _item(row["positive"], path.parent), label, origin)
-    except InputError as error:
-        raise ConfigError(f"{origin}: {error}") from None
+        raise InputError(f"the label is {label!r}, it must be a string")
+    if negatives is not None and not isinstance(negatives, list):
+        raise InputError(f"'negatives' is {negatives!r}, it must be a list of items")
+    query, positive, *others = (item_of(value, folder) for value in (row["query"], row["positive"], *(negatives or ())))
+    return Pair(query, positive, label, name, tuple(others))
 
 
-def _item(value: object, folder: Path) -> Item:
+def item_of(value: object, folder: Path) -> Item:
+    """Make an item of a text or of an object as `as_item` takes it, with paths relative to `folder`.
+
+    Raises:
+        InputError: it is neither, or holds neither text nor medium.
+    """
     if not isinstance(value, (str, dict)):
         raise InputError(f"an item is a text or an object, not {value!r}")
     item = as_item(value)

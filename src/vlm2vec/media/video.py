@@ -41,7 +41,7 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
     if isinstance(source, Path) and source.is_dir():
         if video.span_s is not None:
             raise MediaError(f"{source} is a folder of frames, which has no clock: a span of it cannot be read")
-        paths = _frame_paths(source, limits)
+        paths = frame_paths(source, limits)
         return _open_frames([paths[position] for position in frame_indices(len(paths), num_frames)], limits)
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
         return read_animation(source, video.span_s, num_frames, limits)
@@ -61,13 +61,18 @@ def probe(
     if isinstance(video.source, tuple):
         return _probe_frames(video.source, limits)
     if isinstance(video.source, Path) and video.source.is_dir():
-        return _probe_frames(_frame_paths(video.source, limits), limits)
+        return _probe_frames(frame_paths(video.source, limits), limits)
     if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
         return probe_animation(video.source, limits)
     return probe_clip(video.source, limits)
 
 
-def _frame_paths(folder: Path, limits: Limits) -> list[Path]:
+def frame_paths(folder: Path, limits: Limits) -> list[Path]:
+    """Frames of a folder in natural order of their names.
+
+    Raises:
+        MediaError: the folder cannot be read or holds none; LimitError: it holds too many.
+    """
     with decoding(str(folder), "a folder of frames"):
         # Hidden files are not frames: systems leave previews such as ._0001.jpg beside the pictures.
         paths = [

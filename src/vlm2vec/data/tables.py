@@ -1,0 +1,242 @@
+"""Where do the rows of a data set lie, and what is in row 7? Rows are read one by one, never all at once."""
+
+from __future__ import annotations
+
+import glob
+import json
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_SCAN_ROWS = 10_000
+
+
+class Table(Protocol):
+    """Rows as they are stored: pictures stay undecoded (`{"bytes": ..., "path": ...}` in a column of pictures).
+
+    A table can be pickled, and used from several processes at once.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Of every row; None where each row may have its own."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> dict[str, object]:
+        """Read one row.
+
+        Raises:
+            ConfigError: it cannot be read; the message begins with its name.
+        """
+        ...
+
+    def name(self, row: int, /) -> str:
+        """Which row it is, for messages."""
+        ...
+
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, object] | None]:
+        """All rows in order with at least these columns, without reading the others where that costs something.
+
+        A row that cannot be read is None.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JsonLines:
+    """A file of one JSON object a line; blank lines do not count.
+
+    Args:
+        path: the file. It is opened for each row, so that no process inherits a handle.
+        starts: int64 [rows], byte at which each row begins.
+        lines: int64 [rows], its line, counted from 1.
+    """
+
+    path: Path
+    starts: NDArray[np.int64]
+    lines: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, path: Path) -> JsonLines:
+        """Find the lines of a file. Only a line feed ends one: JSON strings may hold other separators as they are.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        starts, lines, offset = array("q"), array("q"), 0
+        try:
+            with path.open("rb") as stream:
+                for number, line in enumerate(stream, 1):
+                    if not line.isspace():
+                        starts.append(offset)
+                        lines.append(number)
+                    offset += len(line)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
+        return cls(path, np.array(starts, dtype=np.int64), np.array(lines, dtype=np.int64))
+
+    @property
+    def columns(self) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, row: int, /) -> dict[str, object]:
+        try:
+            with self.path.open("rb") as stream:
+                return self._read(stream, row)
+        except OSError as error:
+            raise ConfigError(f"{self.name(row)} cannot be read: {error}") from None
+
+    def name(self, row: int, /) -> str:
+        return f"{self.path}:{self.lines[row]}"
+
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, object] | None]:
+        with self.path.open("rb") as stream:
+            for row in range(len(self)):
+                try:
+                    yield self._read(stream, row)
+                except ConfigError:
+                    yield None
+
+    def _read(self, stream: BinaryIO, row: int) -> dict[str, object]:
+        stream.seek(int(self.starts[row]))
+        try:
+            values = json.loads(stream.readline())
+        except ValueError as error:
+            raise ConfigError(f"{self.name(row)} is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{self.name(row)} is not a JSON object but {str(values)[:80]!r}")
+        return values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrowTable:
+    """A memory-mapped data set of the library `datasets`.
+
+    Args:
+        origin: what it is called in messages.
+        data: in the format "arrow", in which no column is decoded.
+    """
+
+    origin: str
+    data: Dataset
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.data.column_names)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, row: int, /) -> dict[str, object]:
+        values: dict[str, object] = self.data[row].to_pylist()[0]
+        return values
+
+    def name(self, row: int, /) -> str:
+        return f"{self.origin} row {row}"
+
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, object] | None]:
+        for part in self.data.select_columns(list(columns)).iter(batch_size=_SCAN_ROWS):
+            yield from part.to_pylist()
+
+
+def open_table(path: Path, split: str | None = None) -> Table:
+    """Open a `.jsonl` or `.parquet` file, a folder of parquet files, or a folder that `datasets` saved.
+
+    Parquet does not give single rows quickly, so `datasets` first copies it, once, to its cache folder as Arrow.
+
+    Args:
+        path: what is on disk decides how it is read.
+        split: which part of a folder that a `DatasetDict` saved; may be left out if it holds one only.
+
+    Raises:
+        ConfigError: there is nothing that can be read, or not the split.
+    """
+    splits = path / "dataset_dict.json"
+    if splits.is_file():
+        return open_table(path / _split_of(splits, split))
+    if split is not None:
+        raise ConfigError(f"{path} has no splits, so 'split' ({split!r}) says nothing; leave it out")
+    if path.suffix == ".jsonl" and path.is_file():
+        return JsonLines.open(path)
+    from datasets import Dataset, load_from_disk
+
+    if (path / "state.json").is_file():
+        return _arrow(str(path), lambda: load_from_disk(str(path)))
+    shards = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []
+    if not shards:
+        raise ConfigError(
+            f"{path} is not data that can be read: give a .jsonl or .parquet file, a folder of .parquet files, or a "
+            "folder written by save_to_disk of the library datasets"
+        )
+    # The library takes names as patterns.
+    return _arrow(str(path), lambda: Dataset.from_parquet([glob.escape(str(shard)) for shard in shards]))
+
+
+def open_mirrored(root: Path | None, dataset: str, config: str | None, split: str, *, download: bool = False) -> Table:
+    """Open a published data set from the local mirror ROOT/annotations/<dataset, / as __>/<config or default>/<split>.
+
+    The last part is a `.parquet` file, a `.jsonl` file, or a folder as `open_table` takes it; the first that is there.
+
+    Args:
+        root: the mirror; None: there is none.
+        dataset: its name on the hub, as "vidore/colpali_train_set".
+        config, split: of the hub; None: the default configuration.
+        download: ask the hub, by the library `datasets`, if the mirror does not have it.
+
+    Raises:
+        ConfigError: it is neither here nor may be asked for, or cannot be read.
+    """
+    what = f"{dataset} (config {config or 'default'}, split {split})"
+    places = []
+    if root is not None:
+        folder = root / "annotations" / dataset.replace("/", "__") / (config or "default")
+        places = [folder / f"{split}.parquet", folder / f"{split}.jsonl", folder / split]
+    for place in places:
+        if place.exists():
+            return open_table(place)
+    if download:
+        from datasets import load_dataset
+
+        return _arrow(what, lambda: load_dataset(dataset, config, split=split))
+    looked = f"there is none of {', '.join(map(str, places))}" if places else "data_root, its mirror, is not set"
+    raise ConfigError(
+        f"{what} is not here: {looked}; put it there (docs/data.md says how) or set download: true to ask the hub"
+    )
+
+
+def _arrow(origin: str, load: Callable[[], Dataset]) -> ArrowTable:
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return ArrowTable(origin, load().with_format("arrow"))
+    except (OSError, ValueError, DatasetsError) as error:
+        raise ConfigError(f"{origin} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _split_of(listing: Path, split: str | None) -> str:
+    try:
+        names = json.loads(listing.read_text("utf-8"))["splits"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{listing} does not list splits: {error!r}") from None
+    if split is None and len(names) == 1:
+        return str(names[0])
+    if split not in names:
+        raise ConfigError(
+            f"{listing.parent} holds the splits {', '.join(names)}; 'split' is {split!r}: name one of them"
+        )
+    return str(split)

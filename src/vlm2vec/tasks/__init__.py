@@ -1,0 +1,1 @@
+"""Known data sets: from their published columns to items, with the published strings."""

@@ -1,0 +1,213 @@
+"""Tables: any row at once, whatever holds it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import re
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlm2vec.data.records import read_pairs
+from vlm2vec.data.tables import JsonLines, Table, open_mirrored, open_table
+from vlm2vec.errors import ConfigError
+from vlm2vec.items import Item
+
+ROWS = [{"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def _parquet(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def _saved(path: Path) -> Path:
+    columns = {"text": [row["text"] for row in ROWS], "image": [row["image"] for row in ROWS]}
+    data = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    data.save_to_disk(path)
+    return path
+
+
+def _jsonl(path: Path) -> Path:
+    rows = [{"text": row["text"], "image": {"path": str(number)}} for number, row in enumerate(ROWS)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture(params=["jsonl", "parquet", "shards", "saved", "dict"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
+    match request.param:
+        case "jsonl":
+            return open_table(_jsonl(tmp_path / "rows.jsonl"))
+        case "parquet":
+            return open_table(_parquet(tmp_path / "rows [1]*.parquet", ROWS))
+        case "shards":
+            _parquet(tmp_path / "rows" / "1.parquet", ROWS[3:])
+            _parquet(tmp_path / "rows" / "0.parquet", ROWS[:3])
+            return open_table(tmp_path / "rows")
+        case "saved":
+            return open_table(_saved(tmp_path / "saved"))
+        case _:
+            data = datasets.load_from_disk(str(_saved(tmp_path / "saved")))
+            datasets.DatasetDict(train=data, test=data).save_to_disk(tmp_path / "dict")
+            return open_table(tmp_path / "dict", "test")
+
+
+def test_rows_read_at_random_are_those_read_in_order(table: Table) -> None:
+    assert len(table) == 5
+    assert [table[row]["text"] for row in (4, 0, 2, 0)] == [ROWS[row]["text"] for row in (4, 0, 2, 0)]
+    assert [row and row["text"] for row in table.scan(["text"])] == [row["text"] for row in ROWS]
+
+
+def test_pictures_stay_as_they_are_stored(table: Table) -> None:
+    if isinstance(table, JsonLines):
+        assert table[3]["image"] == {"path": "3"}
+    else:
+        assert table[3]["image"] == ROWS[3]["image"]
+        assert list(table.scan(["text"]))[3] == {"text": ROWS[3]["text"]}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 on, about fork
+def test_a_table_goes_to_other_processes_forked_and_pickled(table: Table) -> None:
+    assert table[0]["text"] == ROWS[0]["text"]
+    assert pickle.loads(pickle.dumps(table))[4]["text"] == ROWS[4]["text"]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(table.__getitem__, [1, 2, 3]) == [table[1], table[2], table[3]]
+
+
+def test_rows_have_names_that_lead_to_them(tmp_path: Path) -> None:
+    lines = open_table(_jsonl(tmp_path / "rows.jsonl"))
+    assert (lines.name(0), lines.name(2)) == (f"{tmp_path}/rows.jsonl:1", f"{tmp_path}/rows.jsonl:5")
+    assert open_table(_parquet(tmp_path / "r.parquet", ROWS)).name(2) == f"{tmp_path}/r.parquet row 2"
+
+
+def test_changed_parquet_is_read_anew(tmp_path: Path) -> None:
+    path = _parquet(tmp_path / "rows.parquet", [{"a": "old"}])
+    assert open_table(path)[0] == {"a": "old"}
+    assert open_table(_parquet(path, [{"a": "newer"}]))[0] == {"a": "newer"}
+
+
+def test_a_malformed_line_is_an_error_of_its_own_row_only(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\n \n{"a": \n[2]\n{"a": "\xff"}\n{"a": 3}')
+    table = open_table(tmp_path / "rows.jsonl")
+    assert (len(table), table[0], table[4]) == (5, {"a": 1}, {"a": 3})
+    for row, message in (
+        (1, "rows.jsonl:3 is not JSON"),
+        (2, "rows.jsonl:4 is not a JSON object"),
+        (3, "jsonl:5 is not"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            table[row]
+    assert list(table.scan(["a"])) == [{"a": 1}, None, None, None, {"a": 3}]
+
+
+def test_a_file_that_is_gone_is_an_error_that_names_the_row(tmp_path: Path) -> None:
+    table = open_table(_jsonl(tmp_path / "rows.jsonl"))
+    (tmp_path / "rows.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"rows.jsonl:3 cannot be read"):
+        table[1]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet at all")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "dataset_dict.json").write_text("{}")
+    data = datasets.load_from_disk(str(_saved(tmp_path / "saved")))
+    datasets.DatasetDict(train=data, test=data).save_to_disk(tmp_path / "dict")
+    for name, split, message in (
+        ("empty", None, "empty is not data that can be read: give a .jsonl or .parquet file"),
+        ("none.jsonl", None, "none.jsonl is not data that can be read"),
+        ("none.parquet", None, "none.parquet cannot be read: FileNotFoundError"),
+        ("bad.parquet", None, "bad.parquet cannot be read: ArrowInvalid"),
+        ("odd", None, "dataset_dict.json does not list splits"),
+        ("dict", None, "dict holds the splits train, test; 'split' is None: name one of them"),
+        ("dict", "dev", "'split' is 'dev': name one of them"),
+        ("saved", "train", "saved has no splits, so 'split' ('train') says nothing"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            open_table(tmp_path / name, split)
+
+
+def test_the_only_split_need_not_be_named(tmp_path: Path) -> None:
+    data = datasets.load_from_disk(str(_saved(tmp_path / "saved")))
+    datasets.DatasetDict(train=data).save_to_disk(tmp_path / "dict")
+    assert len(open_table(tmp_path / "dict")) == 5
+
+
+def test_the_mirror_holds_data_sets_by_name_configuration_and_split(tmp_path: Path) -> None:
+    base = tmp_path / "annotations" / "a__b"
+    _parquet(base / "default" / "train.parquet", [{"x": "parquet"}])
+    (base / "c").mkdir()
+    (base / "c" / "test.jsonl").write_text('{"x": "lines"}\n')
+    _parquet(base / "c" / "train" / "0.parquet", [{"x": "folder"}])
+    assert open_mirrored(tmp_path, "a/b", None, "train")[0] == {"x": "parquet"}
+    assert open_mirrored(tmp_path, "a/b", "c", "test")[0] == {"x": "lines"}
+    assert open_mirrored(tmp_path, "a/b", "c", "train", download=True)[0] == {"x": "folder"}
+
+
+def test_what_the_mirror_lacks_is_not_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def load_dataset(*arguments: object, split: str) -> datasets.Dataset:
+        asked.append((*arguments, split))
+        return datasets.Dataset.from_dict({"x": ["hub"]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ConfigError) as failure:
+        open_mirrored(tmp_path, "a/b", "c", "train")
+    folder = tmp_path / "annotations" / "a__b" / "c"
+    assert str(failure.value) == (
+        f"a/b (config c, split train) is not here: there is none of {folder}/train.parquet, {folder}/train.jsonl, "
+        f"{folder}/train; put it there (docs/data.md says how) or set download: true to ask the hub"
+    )
+    with pytest.raises(ConfigError, match="data_root, its mirror, is not set"):
+        open_mirrored(None, "a/b", None, "train")
+    assert asked == []
+    table = open_mirrored(None, "a/b", None, "train", download=True)
+    assert (asked, table[0], table.name(0)) == (
+        [("a/b", None, "train")],
+        {"x": "hub"},
+        "a/b (config default, split train) row 0",
+    )
+
+
+def test_a_hub_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*_: object, split: str) -> datasets.Dataset:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ConfigError, match=re.escape("split train) cannot be read: ConnectionError: no network")):
+        open_mirrored(None, "a/b", None, "train", download=True)
+
+
+def test_pairs_are_a_sequence_of_which_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"query": "a", "positive": "A"}\n{\n\n{"query": "c", "positive": "C"}\n')
+    pairs = read_pairs(path)
+    assert (len(pairs), pairs[0].positive, pairs[-1].query) == (3, Item("A"), Item("c"))
+    assert [pair.query.text for pair in pairs[::2]] == ["a", "c"]
+    assert pairs[2].origin == f"{path}:4"
+    with pytest.raises(ConfigError, match=r"pairs.jsonl:2 is not JSON"):
+        list(pairs)
+    with pytest.raises(IndexError):
+        pairs[3]
+
+
+def test_pairs_that_are_missing_or_none_at_all_are_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none.jsonl cannot be read"):
+        read_pairs(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n  \n")
+    with pytest.raises(ConfigError, match=r"empty.jsonl holds no pair"):
+        read_pairs(tmp_path / "empty.jsonl")
