@@ -40,12 +40,12 @@ FOLDER = RECIPE / "work" / "corpus.partial"
 
 PROCESSES = 2
 SIDE_PX = 160
-NUM_CLIPS = 1500
+NUM_CLIPS = 3000
 NUM_SLIDES = 3000
 NUM_PAGES = 500
 NUM_WORDS = 5000
-TWICE = ("fluent-emoji", "fluent-emoji-flat", "fluent-3d", "twemoji", "emojione", "fxemoji")
-"""Renderers whose pictures appear on two backgrounds; icons of the others on one."""
+OFTEN = ("fluent-emoji", "fluent-emoji-flat", "fluent-3d", "twemoji", "emojione", "fxemoji")
+"""Renderers whose pictures appear on four backgrounds; icons of the others on two."""
 
 CONCRETE = {5, 6, 8, 13, 17, 18, 19, 20}
 """WordNet topics whose nouns can be seen: animals, artifacts, bodies, food, objects, people, phenomena, plants."""
@@ -135,7 +135,7 @@ def draw_picture(picture: Picture) -> Shot:
     folder = FOLDER / "pictures" / picture.renderer
     folder.mkdir(parents=True, exist_ok=True)
     paths, grounds = [], []
-    for shot in range(2 if picture.renderer in TWICE else 1):
+    for shot in range(4 if picture.renderer in OFTEN else 2):
         whole, ground = compose(sprite, (SIDE_PX, SIDE_PX), rng)
         path = folder / f"{Path(picture.key).stem}_{shot}.jpg"
         whole.save(path, quality=92)
@@ -157,7 +157,7 @@ def add_pictures(corpus: Corpus, shots: dict[Picture, Shot], held: set[str], nou
     for concept, files in sorted(by_concept.items()):
         rng = dice("same concept", concept)
         renderers = sorted({renderer for renderer, _ in files})
-        for _ in range(min(4, len(renderers) - 1)):
+        for _ in range(min(12, 3 * (len(renderers) - 1))):
             first, second = (rng.choice([f for r, f in files if r == name]) for name in rng.sample(renderers, 2))
             query = image(first, INSTRUCTIONS["image for images"])
             pair = row(query, image(second, INSTRUCTIONS["image"]), concept)
@@ -291,16 +291,19 @@ def add_clips(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: set
         pool.map(draw_clip, plans, 16)
         for index, plan in enumerate(plans):
             rng = dice("sentence", plan.name)
-            for motion, end in zip(plan.pair, "fb", strict=True):
-                name = plan.picture.concept
-                if plan.picture.emoji and plan.picture.emoji.group == 3:
-                    name = name.removesuffix(" face")
-                clip = video(f"clips/{plan.name}{end}", INSTRUCTIONS["video"])
-                query = text(sentence(name, motion, rng, held=is_held), INSTRUCTIONS["text for videos"])
-                corpus.add("text_to_video", [row(query, clip, f"{name}|{motion}")], held=is_held)
-                if index % 2 == 0:
-                    words = text(sentence(name, motion, rng, held=is_held))
-                    corpus.add("video_to_text", [row(clip, words, f"{name}|{motion}")], held=is_held)
+            name = plan.picture.concept
+            if plan.picture.emoji and plan.picture.emoji.group == 3:
+                name = name.removesuffix(" face")
+            # The reverse of a clip holds the same frames: the one answer that only their order tells apart.
+            clips = [video(f"clips/{plan.name}{end}", INSTRUCTIONS["video"]) for end in "fb"]
+            sentences = [sentence(name, motion, rng, held=is_held) for motion in plan.pair]
+            for motion, words, clip, reverse, opposite in zip(
+                plan.pair, sentences, clips, clips[::-1], sentences[::-1], strict=True
+            ):
+                query = text(words, INSTRUCTIONS["text for videos"])
+                corpus.add("text_to_video", [row(query, clip, f"{name}|{motion}", reverse)], held=is_held)
+                back = row(clip, text(words), f"{name}|{motion}", text(opposite))
+                corpus.add("video_to_text", [back], held=is_held)
 
 
 def _can_move(emoji: Emoji) -> bool:

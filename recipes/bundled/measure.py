@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def main(model: str) -> None:
     (WORK / "measure.json").write_text(json.dumps({"model": model, "results": results}, indent=1) + "\n", "utf-8")
 
 
-def _drawn(pairs: list[Pair]) -> list[Pair]:
+def _drawn(pairs: Sequence[Pair]) -> list[Pair]:
     """Up to ROWS pairs whose labels differ, in seeded order."""
     order = random.Random(SEED).sample(pairs, len(pairs))
     by_label: dict[str, Pair] = {}

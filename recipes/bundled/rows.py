@@ -33,9 +33,10 @@ def video(path: str, instruction: str) -> Part:
     return {"video": path, "instruction": instruction}
 
 
-def row(query: Part, positive: Part, label: str) -> Row:
+def row(query: Part, positive: Part, label: str, *negatives: Part) -> Row:
     """One pair. Rows of the same label are answers to each other and no negatives."""
-    return {"query": query, "positive": positive, "label": label}
+    whole: Row = {"query": query, "positive": positive, "label": label}
+    return whole | {"negatives": list(negatives)} if negatives else whole
 
 
 class Corpus:
