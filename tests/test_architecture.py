@@ -14,7 +14,9 @@ ALLOWED = {
     "media": {"errors", "items"},
     "model": {"errors", "items", "media"},
     "data": {"errors", "items", "media"},
-    "training": {"errors", "items", "media", "model", "data"},
+    "tasks": {"errors", "items", "media", "data"},
+    "vectors": {"errors", "items", "media"},
+    "training": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},
     "cli": {"errors", "items", "media", "model", "search", "training"},
 }

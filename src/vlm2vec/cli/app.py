@@ -26,6 +26,8 @@ _COMMANDS = {
     "embed": _Entry("vlm2vec.cli.embed:embed", "Print or save the vectors of files and texts."),
     "models": _Entry("vlm2vec.cli.models:models", "List the models that are known by name."),
     "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
+    "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
+    "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
     "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlm2vec.cli.output import note, progress
+
+if TYPE_CHECKING:
+    from vlm2vec.training.config import TrainConfig
 
 
 def train(
@@ -15,20 +20,47 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Where the model goes; else as the file says.", show_default=False)
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print what would be read from each source.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that lies in OUT.")] = False,
 ) -> None:
     """Train a model from a YAML configuration.
 
-    Writes the model, ready for `--model`, and log.jsonl with a line for every step.
+    Writes the model, ready for `--model`, with a model card, curves, and log.jsonl with a line for every step. With
+    `processes: N` in the file, or under torchrun, N processes share every batch.
     """
     from vlm2vec.training.config import read_config
-    from vlm2vec.training.loop import StepReport
-    from vlm2vec.training.loop import train as run
 
     settings = read_config(config)
     if out is not None:
         settings = settings.model_copy(update={"out": out.resolve()})
+    if plan:
+        _print_plan(settings)
+        return
+    from vlm2vec.training.launch import is_launched, launch
+
+    if (settings.processes or 1) > 1 and not is_launched():
+        command = [sys.executable, "-m", "vlm2vec", "train", str(config), "--out", str(settings.out)]
+        launch([*command, *(["--resume"] if resume else [])], settings.processes or 1)
+        return
+    _run(settings, resume=resume)
+    if os.environ.get("RANK", "0") == "0":
+        print(settings.out)
+
+
+def _run(settings: TrainConfig, *, resume: bool) -> None:
+    from vlm2vec.training.loop import Announcement, StepReport
+    from vlm2vec.training.loop import train as run
+
     note_every = max(1, settings.steps // 20)
     with progress("training") as show:
+
+        def on_start(announcement: Announcement) -> None:
+            total = sum(announcement.trained.values())
+            note(f"{total:,} parameters are trained:")
+            for name, number in announcement.trained.items():
+                note(f"  {number:>13,}  {name}")
+            if announcement.first_step:
+                note(f"going on after step {announcement.first_step}")
 
         def on_step(report: StepReport) -> None:
             show(report.step + 1, settings.steps)
@@ -38,5 +70,22 @@ def train(
                     f"{report.tokens_per_s:.0f} tokens/s"
                 )
 
-        run(settings, on_step)
-    print(settings.out)
+        run(settings, resume=resume, on_start=on_start, on_step=on_step)
+
+
+def _print_plan(settings: TrainConfig) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlm2vec.training.plan import plan_run
+
+    rows = plan_run(settings)
+    table = Table(title=f"{settings.steps:,} steps of {settings.batch_size:,} pairs")
+    for column in ("source", "rows", "share", "pairs", "epochs", "tokens (estimate)"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    for row in rows:
+        tokens = "unreadable" if row.tokens is None else f"{row.tokens:,}"
+        table.add_row(row.name, f"{row.rows:,}", f"{row.share:.2%}", f"{row.pairs:,}", f"{row.epochs:.2f}", tokens)
+    total = sum(row.tokens or 0 for row in rows)
+    table.add_row("all", f"{sum(r.rows for r in rows):,}", "100%", f"{sum(r.pairs for r in rows):,}", "", f"{total:,}")
+    Console().print(table)

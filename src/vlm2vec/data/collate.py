@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -14,63 +15,94 @@ from torch.utils.data import Dataset
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, VLM2VecError
+from vlm2vec.items import Item
 
-Batch = TypeVar("Batch")
+_TRIES = 100
+"""Rows that are tried in place of one that cannot be read."""
 
 
-class HasLength(Protocol):
+class Prepared(Protocol):
     @property
     def length(self) -> int: ...
 
+    def content_hash(self) -> int: ...
 
-Input = TypeVar("Input", bound=HasLength)
+
+class Rows(Protocol):
+    """Rows of a source, read one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Pair: ...
+
+
+Input = TypeVar("Input", bound=Prepared)
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, slots=True)
 class PairBatch(Generic[Batch]):
-    """Queries and positives of one step, packed.
+    """Queries and documents of one process in one step, in packs.
+
+    The N documents are the positives of the B queries in their order, then the hard negatives of all rows.
 
     Args:
-        queries, positives: packed in order of length, so that equal lengths are attended to together.
-        query_order, positive_order: int64 [B]; row i of the step is row `order[i]` of the pack.
-        same_label: bool [B, B], True where positive j must not be a negative of query i.
-        sources: name of the source of each row.
+        queries, documents: packs in the order of a plan.
+        query_order, document_order: int64 [B] and [N]; item i is item `order[i]` of the packs laid end to end.
+        labels: int64 [B], equal for rows of equal label; a row without label has a number of its own.
+        contents: int64 [N], equal for documents of equal content.
+        sources: int64 [B], index of the source in the schedule.
+        origins: file and line of each row.
+        replaced: a message for each row that could not be read, in whose place another stands.
     """
 
-    queries: Batch
-    positives: Batch
+    queries: tuple[Batch, ...]
+    documents: tuple[Batch, ...]
     query_order: Tensor
-    positive_order: Tensor
-    same_label: Tensor
-    sources: tuple[str, ...]
+    document_order: Tensor
+    labels: Tensor
+    contents: Tensor
+    sources: Tensor
+    origins: tuple[str, ...]
+    replaced: tuple[str, ...]
 
 
 class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
     """Batches by step number: element n is step n, whoever asks and whatever was read before.
 
-    A row that cannot be read makes its step a ConfigError that names it: returned, because an error that a worker
-    process raises reaches the parent only as a printed traceback.
+    A row that cannot be read is replaced by the next one of its source that can, which depends on nothing else. When
+    there is none the step is a ConfigError: returned, because an error that a worker process raises reaches the parent
+    only as a printed traceback.
 
     Args:
         schedule: says which rows make a step.
-        pairs: rows of each source.
-        prepare_query, prepare_positive: from a pair to a model input (they run here, in the worker).
-        pack: from inputs to a batch.
+        rows: of each source.
+        prepare_query, prepare_document: from a pair, or a document of it, to a model input (here, in the worker).
+        plan: from the lengths of the inputs of one side to the members of each pack.
+        pack: from the members to a pack.
+        rank, world: which part of the batch this process takes.
     """
 
     def __init__(
         self,
         schedule: Schedule,
-        pairs: Mapping[str, Sequence[Pair]],
+        rows: Mapping[str, Rows],
         prepare_query: Callable[[Pair], Input],
-        prepare_positive: Callable[[Pair], Input],
+        prepare_document: Callable[[Item], Input],
+        plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.schedule = schedule
-        self.pairs = pairs
+        self.rows = rows
         self.prepare_query = prepare_query
-        self.prepare_positive = prepare_positive
+        self.prepare_document = prepare_document
+        self.plan = plan
         self.pack = pack
+        self.rank = rank
+        self.world = world
 
     def __getitem__(self, step: int) -> PairBatch[Batch] | ConfigError:
         try:
@@ -79,34 +111,63 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             return error
 
     def _batch(self, step: int) -> PairBatch[Batch]:
-        sources, rows = self.schedule.rows(step)
-        names = tuple(self.schedule.sources[source] for source in sources)
-        pairs = [self.pairs[name][row] for name, row in zip(names, rows, strict=True)]
-        queries, query_order = self._packed(pairs, self.prepare_query)
-        positives, positive_order = self._packed(pairs, self.prepare_positive)
-        return PairBatch(queries, positives, query_order, positive_order, same_label(pairs), names)
+        sources, rows = self.schedule.rows(step, rank=self.rank, world=self.world)
+        replaced: list[str] = []
+        ready = [
+            self._ready(self.schedule.sources[source], int(row), replaced)
+            for source, row in zip(sources, rows, strict=True)
+        ]
+        documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
+        queries, query_order = self._packed([one.query for one in ready])
+        packs, document_order = self._packed(documents)
+        return PairBatch(
+            queries=queries,
+            documents=packs,
+            query_order=query_order,
+            document_order=document_order,
+            labels=torch.tensor([_label(one.pair) for one in ready]),
+            contents=torch.tensor([document.content_hash() for document in documents]),
+            sources=torch.from_numpy(sources),
+            origins=tuple(one.pair.origin for one in ready),
+            replaced=tuple(replaced),
+        )
 
-    def _packed(self, pairs: Sequence[Pair], prepare: Callable[[Pair], Input]) -> tuple[Batch, Tensor]:
-        inputs = []
-        for pair in pairs:
+    def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
+        """The row, or the next of its source that can be read; each that cannot adds a message."""
+        rows = self.rows[name]
+        for turn in range(min(_TRIES, len(rows))):
             try:
-                inputs.append(prepare(pair))
+                pair = rows[(row + turn) % len(rows)]
             except VLM2VecError as error:
-                raise ConfigError(f"{pair.origin}: {error}") from error
-        by_length = np.argsort([one.length for one in inputs], kind="stable")
-        return self.pack([inputs[i] for i in by_length]), torch.from_numpy(np.argsort(by_length))
+                replaced.append(str(error))
+                continue
+            try:
+                return _Ready(
+                    pair,
+                    self.prepare_query(pair),
+                    self.prepare_document(pair.positive),
+                    tuple(self.prepare_document(negative) for negative in pair.negatives),
+                )
+            except VLM2VecError as error:
+                replaced.append(f"{pair.origin}: {error}")
+        listed = "; ".join(replaced[-3:])
+        raise ConfigError(f"source {name!r}: none of {min(_TRIES, len(rows))} rows can be read; the last: {listed}")
+
+    def _packed(self, inputs: Sequence[Input]) -> tuple[tuple[Batch, ...], Tensor]:
+        members = self.plan([one.length for one in inputs])
+        packs = tuple(self.pack([inputs[i] for i in pack]) for pack in members)
+        return packs, torch.from_numpy(np.argsort(np.concatenate([np.asarray(pack) for pack in members])))
 
 
-def same_label(pairs: Sequence[Pair]) -> Tensor:
-    """bool [B, B]: rows i and j are different but share a label or have the same positive text."""
-    keys = [_key(pair) for pair in pairs]
-    ids = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    numbers = torch.tensor([ids[key] for key in keys])
-    same = numbers[:, None] == numbers[None, :]
-    return same.fill_diagonal_(False)
+@dataclass(frozen=True, slots=True)
+class _Ready(Generic[Input]):
+    pair: Pair
+    query: Input
+    positive: Input
+    negatives: tuple[Input, ...]
 
 
-def _key(pair: Pair) -> tuple[str, object]:
-    if pair.label is not None:
-        return "label", pair.label
-    return ("text", pair.positive.text) if not pair.positive.media else ("row", pair.origin)
+def _label(pair: Pair) -> int:
+    """63 bits, equal on all processes for equal labels."""
+    name = f"label {pair.label}" if pair.label is not None else f"row {pair.origin}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlm2vec.errors import InputError, VLM2VecError
+from vlm2vec.errors import InputError, ModelError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
+from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import check_truncation, normalize
@@ -206,6 +207,52 @@ class Embedder:
         rows_a, rows_b = (normalize(torch.tensor(np.atleast_2d(x))) for x in (a, b))
         return cast(Vectors, (rows_a @ rows_b.T).numpy())
 
+    def encode_tokens(
+        self,
+        items: Sequence[ItemLike],
+        *,
+        role: Role | None = None,
+        target: Target | None = None,
+        prompt: str | None = None,
+        token_budget: int | None = None,
+    ) -> list[Vectors]:
+        """A vector for every token of each item, for late interaction; of a model with a token head.
+
+        Args:
+            role: "query" or "document", for the style's default instruction; None adds nothing.
+            target, prompt, token_budget: as for `encode_query` and `encode`.
+
+        Returns:
+            for each item float32 [tokens, E], rows of length one.
+
+        Raises:
+            ModelError: the model has no token head.
+            InputError, MediaError: as for `encode`.
+        """
+        if self.backbone.token_head is None:
+            raise ModelError(f"{self.name} has no token head; train one with loss.token_dim")
+        prepare = self.backbone.processor.prepare
+        prepared = [prepare(as_item(item), role=role, target=target, prompt=prompt) for item in items]
+        found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(prepared)
+        for members in plan_packs([one.length for one in prepared], self._budget(token_budget)):
+            batch = self.backbone.pack([prepared[i] for i in members]).to(self.backbone.pixel_table.device)
+            with torch.inference_mode():
+                tokens = cast(Tensor, self.backbone(batch).tokens).cpu()
+            for i, vectors in zip(members, tokens.split(batch.segments.lengths), strict=True):
+                found[i] = vectors.numpy()
+        return found
+
+    def late_similarity(self, queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
+        """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `late_interaction.maxsim`."""
+        sides = [
+            (torch.from_numpy(np.concatenate(list(side))), [len(one) for one in side]) for side in (queries, documents)
+        ]
+        with torch.inference_mode():
+            return cast(Vectors, maxsim(*sides[0], *sides[1]).numpy())
+
+    def _budget(self, token_budget: int | None) -> int:
+        return token_budget or _TOKEN_BUDGET.get(self.backbone.pixel_table.device.type, _TOKEN_BUDGET["cpu"])
+
     def _encode(
         self,
         items: ItemLike | Sequence[ItemLike],
@@ -246,11 +293,10 @@ class Embedder:
         self, window: list[tuple[int, Prepared]], token_budget: int | None, truncate_dim: int | None, scaled: bool
     ) -> Iterator[tuple[int, Vectors]]:
         device = self.backbone.pixel_table.device
-        budget = token_budget or _TOKEN_BUDGET.get(device.type, _TOKEN_BUDGET["cpu"])
-        for members in plan_packs([prepared.length for _, prepared in window], budget):
+        for members in plan_packs([prepared.length for _, prepared in window], self._budget(token_budget)):
             batch = self.backbone.pack([window[i][1] for i in members]).to(device)
             with torch.inference_mode():
-                pooled: Tensor = self.backbone(batch)[:, :truncate_dim]
+                pooled: Tensor = self.backbone(batch).pooled[:, :truncate_dim]
                 vectors = normalize(pooled) if scaled else pooled.float()
             for i, vector in zip(members, vectors.cpu().numpy(), strict=True):
                 yield window[i][0], vector

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from vlm2vec.errors import ModelError
 from vlm2vec.model.adapters import OLD_NAMES, is_adapter, load_adapter, merge_adapter
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import Qwen2VLModel
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+TOKEN_HEAD = "token_head"
+"""Name of the file that holds the weight of the token head, [E, D], in a checkpoint that has one."""
 
 
 class Folders(NamedTuple):
@@ -75,10 +78,7 @@ def load_backbone(
     Raises:
         ModelError: the checkpoint is of an unknown kind or incomplete.
     """
-    own = [read_settings(folder) for folder in (folders.adapter, folders.base) if folder is not None]
-    for settings in (*own, PUBLISHED):
-        wanted = wanted.over(settings)
-    settings = settle_style(wanted, folders.names)
+    settings = settle_settings(folders, wanted)
     processor = build_processor(folders, settings)
     model = load_weights(folders.base, dtype)
     if folders.adapter is not None:
@@ -89,7 +89,19 @@ def load_backbone(
             # The tree under `attached` is `model` itself, with its targets wrapped.
             attached.to(dtype)
     backbone = QwenVLBackbone(model, processor, known_pooling(settings.pooling))
+    for folder in (folders.adapter, folders.base):
+        if folder is not None and (folder / f"{TOKEN_HEAD}.safetensors").is_file():
+            _load_token_head(backbone, folder / f"{TOKEN_HEAD}.safetensors", dtype)
+            break
     return backbone.to(device).eval().requires_grad_(False), settings
+
+
+def settle_settings(folders: Folders, wanted: Settings) -> Settings:
+    """The settings that hold: wanted, else the checkpoint's own (an adapter's before its base's), else published."""
+    own = [read_settings(folder) for folder in (folders.adapter, folders.base) if folder is not None]
+    for settings in (*own, PUBLISHED):
+        wanted = wanted.over(settings)
+    return settle_style(wanted, folders.names)
 
 
 def build_processor(folders: Folders, settings: Settings) -> QwenVLProcessor:
@@ -118,7 +130,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
     from transformers import Qwen2VLModel
 
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             model, report = Qwen2VLModel.from_pretrained(
                 str(folder),
                 dtype=dtype,
@@ -138,6 +150,18 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
             f"{len(strays)} without a place {strays[:3]}"
         )
     return cast("Qwen2VLModel", model)
+
+
+def _load_token_head(backbone: QwenVLBackbone, path: Path, dtype: torch.dtype) -> None:
+    try:
+        weight_ED = load_file(path)["weight"]
+    except (SafetensorError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read as a token head: {error}") from None
+    if weight_ED.ndim != 2 or weight_ED.shape[1] != backbone.dim:
+        raise ModelError(f"{path} has shape {tuple(weight_ED.shape)}; this model needs [.., {backbone.dim}]")
+    backbone.add_token_head(len(weight_ED))
+    assert backbone.token_head is not None
+    backbone.token_head.weight.data = weight_ED.to(dtype)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -181,7 +205,8 @@ def _check_config(folder: Path) -> None:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own for shards of weights."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlm2vec.errors import ModelError
 from vlm2vec.model.packing import PackedBatch, Segments, last_token_attention, pack, packed_attention
-from vlm2vec.model.pooling import Pooling, last_tokens, mean_tokens
+from vlm2vec.model.pooling import Pooling, last_tokens, mean_tokens, normalize
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.model.vision import MERGE, PATCH_PX, PATCH_VALUES, TEMPORAL, Grid, normalization_table
 
@@ -19,11 +19,26 @@ if TYPE_CHECKING:
     from transformers import Qwen2VLModel
 
 
+class Encoded(NamedTuple):
+    """What the backbone makes of a pack of N inputs and T tokens.
+
+    Args:
+        pooled: one vector an input, [N, D], not normalised.
+        tokens: one vector of length one a token, [T, E], of a model with a token head; else None.
+    """
+
+    pooled: Tensor
+    tokens: Tensor | None
+
+
 class QwenVLBackbone(nn.Module):
     """Qwen2-VL without language-model head, cache or padding.
 
     The modules are called in an order of our own, so that adapters that wrap them work as usual. In the last decoder
-    layer only the pooled token is computed when pooling takes the last token.
+    layer only the pooled token is computed when pooling takes the last token and there is no token head.
+
+    Attributes:
+        token_head: gives every token a vector too, for late interaction (as ColBERT, arXiv 2004.12832); None: not.
     """
 
     pixel_table: Tensor
@@ -40,17 +55,28 @@ class QwenVLBackbone(nn.Module):
         self.processor = processor
         self.pooling: Pooling = pooling
         self.dim: int = model.config.text_config.hidden_size
+        self.token_head: nn.Linear | None = None
         self.register_buffer("pixel_table", torch.from_numpy(normalization_table()), persistent=False)
+
+    def add_token_head(self, token_dim: int) -> None:
+        """Give every token a vector of so many dimensions too; drawn at random until it is trained or loaded."""
+        self.token_head = nn.Linear(self.dim, token_dim, bias=False, device=self.pixel_table.device)
 
     def pack(self, prepared: Sequence[Prepared]) -> PackedBatch:
         """Lay prepared inputs end to end."""
         return pack(prepared)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Pooled states of the final norm, [N, D], not normalised."""
+    def forward(self, batch: PackedBatch, features_VD: Tensor | None = None) -> Encoded:
+        """Pooled states of the final norm, and token vectors if there is a head for them.
+
+        Args:
+            batch: the inputs.
+            features_VD: what `visual_features` gave for this pack, to save computing it again.
+        """
         x_TD = self.model.language_model.embed_tokens(batch.input_ids)
         if batch.grids:
-            features_VD = self.visual_features(batch.patches, batch.grids)
+            if features_VD is None:
+                features_VD = self.visual_features(batch.patches, batch.grids)
             x_TD = x_TD.index_copy(0, batch.visual_at, features_VD.to(x_TD.dtype))
         return self.decode(x_TD, batch.positions, batch.segments)
 
@@ -71,18 +97,19 @@ class QwenVLBackbone(nn.Module):
             x_PD = x_PD + block.mlp(block.norm2(x_PD))
         return cast(Tensor, visual.merger(x_PD))
 
-    def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> Tensor:
-        """Run the decoder over token embeddings [T, D] and pool: [N, D]."""
+    def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> Encoded:
+        """Run the decoder over token embeddings [T, D] and pool."""
         language = self.model.language_model
         config = self.model.config.text_config
         head_dim = config.hidden_size // config.num_attention_heads
         cos, sin = (t.unsqueeze(1).to(x_TD.dtype) for t in self._text_rotary(positions))
+        only_last = self.pooling == "last" and self.token_head is None
         for index, layer in enumerate(language.layers):
             attention = layer.self_attn
             normed = layer.input_layernorm(x_TD)
             k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
             v = attention.v_proj(normed).unflatten(-1, (-1, head_dim))
-            if index == len(language.layers) - 1 and self.pooling == "last":
+            if index == len(language.layers) - 1 and only_last:
                 # Nothing reads the other tokens' states any more: one query a sequence is enough.
                 x_TD, normed, cos, sin = (last_tokens(t, segments) for t in (x_TD, normed, cos, sin))
                 q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
@@ -93,7 +120,10 @@ class QwenVLBackbone(nn.Module):
             x_TD = x_TD + attention.o_proj(attended.flatten(1))
             x_TD = x_TD + layer.mlp(layer.post_attention_layernorm(x_TD))
         states = language.norm(x_TD)
-        return states if self.pooling == "last" else mean_tokens(states, segments)
+        if only_last:
+            return Encoded(states, None)
+        pooled = last_tokens(states, segments) if self.pooling == "last" else mean_tokens(states, segments)
+        return Encoded(pooled, None if self.token_head is None else normalize(self.token_head(states)))
 
     def _embed_patches(self, patches: Tensor) -> Tensor:
         projection = self.model.visual.patch_embed.proj

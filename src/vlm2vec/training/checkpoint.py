@@ -1,128 +1,215 @@
-"""The model a run starts from, and the folder it leaves: whatever `Embedder.load` needs, and how it was made."""
+"""What a run leaves behind: a model that loads, and all that is needed to go on as if it had never stopped."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import PUBLISHED, Settings, write_settings
-from vlm2vec.model.loading import Folders, build_processor, find_folders, load_backbone
-from vlm2vec.model.pooling import Pooling, known_pooling
-from vlm2vec.model.processor import QwenVLProcessor
-from vlm2vec.model.qwen_vl import QwenVLBackbone
-from vlm2vec.training.config import Scratch, TrainConfig
+from vlm2vec.model.checkpoint import write_settings
+from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
+from vlm2vec.training.config import TrainConfig
+from vlm2vec.training.trainee import Trainee
 
-if TYPE_CHECKING:
-    from transformers import Qwen2VLModel
+STATE = "training_state"
+CONFIG = "train_config.json"
+_FREE = {
+    "out",
+    "processes",
+    "loader_workers",
+    "token_budget",
+    "save_every",
+    "keep",
+    "max_bad_rows",
+    "trackers",
+    "parallel",
+}
+"""Fields that may differ when a run goes on: none changes which rows come or what is learned from them."""
 
 
-def initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
-    """The trainable model of a run, in float32, and its settings.
+@dataclass(slots=True)
+class Progress:
+    """What the loop changes besides weights and moments.
+
+    Args:
+        step: steps done.
+        rows: rows seen on all processes.
+        bad_rows: messages of those that could not be read.
+        best: checkpoint with the best validation so far, and its recall at 1.
+    """
+
+    step: int = 0
+    rows: int = 0
+    bad_rows: list[str] = field(default_factory=list)
+    best: tuple[str, float] | None = None
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Refuse to start a run where another one lies.
 
     Raises:
-        ConfigError: the tokenizer of a new model is missing.
-        ModelError: the checkpoint to go on from cannot be loaded.
+        ConfigError: it does, or there is none to go on with.
     """
-    inputs = Settings(**config.inputs.model_dump())
-    if config.init is not None:
-        folders = find_folders(config.init, None, None, None)
-        backbone, settings = load_backbone(folders, inputs, device=torch.device("cpu"), dtype=torch.float32)
-        return backbone.requires_grad_(True), settings
-    assert config.scratch is not None
-    if not (config.scratch.tokenizer / "tokenizer.json").is_file():
-        raise ConfigError(f"scratch.tokenizer: {config.scratch.tokenizer} holds no tokenizer.json")
-    settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
-    processor = build_processor(Folders(config.scratch.tokenizer, None, ()), settings)
-    return _random_backbone(config.scratch, processor, known_pooling(settings.pooling)), settings
+    if resume and not checkpoints(out):
+        raise ConfigError(f"{out} holds no checkpoint to go on from; leave out --resume")
+    if not resume and (checkpoints(out) or any(out.glob("*.safetensors"))):
+        raise ConfigError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
 
 
-def save_checkpoint(folder: Path, backbone: QwenVLBackbone, settings: Settings, config: TrainConfig) -> None:
-    """Write weights (float16), tokenizer, `vlm2vec.json` and the run's configuration into a folder.
+def checkpoints(out: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first. One that was cut off while it was written is none."""
+    found = [path for path in out.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
-    Written beside the folder's place first and moved file by file, weights last, so that a checkpoint that has weights
-    is complete.
-    """
-    partial = folder.with_name(folder.name + ".partial")
+
+def save_checkpoint(
+    out: Path, trainee: Trainee, objective: nn.Module, optimizer: Optimizer, progress: Progress, config: TrainConfig
+) -> Path:
+    """Write `checkpoint-N` whole or not at all. All processes call it; the first one writes."""
+    target = out / f"checkpoint-{progress.step}"
+    tensors = dict(_state_tensors(trainee.backbone, objective, optimizer))
+    weights = full_weights(trainee)
+    if not _is_first():
+        return target
+    partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model = backbone.model
-    state = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(str(partial), state_dict=state)
-    values = json.loads((partial / "config.json").read_text("utf-8")) | {"dtype": "float16"}
-    (partial / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    tokenizer = backbone.processor.tokenizer.path.parent
+    write_model(partial, trainee, weights, config)
+    save_file(tensors, partial / f"{STATE}.safetensors")
+    (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
+    for path in partial.iterdir():
+        _flush(path)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    _flush(out)
+    return target
+
+
+def resume_checkpoint(
+    out: Path, trainee: Trainee, objective: nn.Module, optimizer: Optimizer, config: TrainConfig
+) -> Progress:
+    """Put weights, moments and progress back to the latest checkpoint of a run.
+
+    Raises:
+        ConfigError: the run had another configuration, in a field that changes what is learned; each is named.
+    """
+    folder = checkpoints(out)[-1]
+    before = json.loads((folder / CONFIG).read_text("utf-8"))
+    now = json.loads(config.model_dump_json())
+    changed = sorted(key for key in now if key not in _FREE and now[key] != before.get(key))
+    if changed:
+        listed = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
+        raise ConfigError(f"{folder} comes from another configuration, so going on would be another run: {listed}")
+    tensors = load_file(folder / f"{STATE}.safetensors")
+    with torch.no_grad():
+        for name, parameter in _trained(trainee.backbone, objective):
+            _assign(parameter, tensors[f"parameter.{name}"])
+            moments: dict[str, Tensor] = {}
+            for kind in ("exp_avg", "exp_avg_sq"):
+                moments[kind] = torch.zeros_like(parameter)
+                _assign(moments[kind], tensors[f"{kind}.{name}"])
+            moments["step"] = tensors[f"step.{name}"].to(parameter.device)
+            optimizer.state[parameter] = moments
+    values = json.loads((folder / f"{STATE}.json").read_text("utf-8"))
+    return Progress(**values | {"best": tuple(values["best"]) if values["best"] else None})
+
+
+def tidy(out: Path, keep: int, best: str | None) -> None:
+    """Delete all but the latest checkpoints and the best one."""
+    for folder in checkpoints(out)[:-keep]:
+        if folder.name != best:
+            shutil.rmtree(folder)
+
+
+def full_weights(trainee: Trainee) -> dict[str, Tensor]:
+    """What `write_model` stores, on the CPU, from all processes that hold a part of it."""
+    source: nn.Module = trainee.backbone.model
+    if trainee.attached is not None:
+        from peft import get_peft_model_state_dict
+
+        weights = get_peft_model_state_dict(trainee.attached)
+    else:
+        weights = source.state_dict()
+    if trainee.backbone.token_head is not None:
+        weights = weights | {TOKEN_HEAD: trainee.backbone.token_head.weight.detach()}
+    return {name: _full(tensor) for name, tensor in weights.items()}
+
+
+def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], config: TrainConfig) -> None:
+    """Weights (float16; an adapter's in float32), tokenizer, `vlm2vec.json` and the run's configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = dict(weights)
+    head = weights.pop(TOKEN_HEAD, None)
+    if head is not None:
+        save_file({"weight": head.contiguous()}, folder / f"{TOKEN_HEAD}.safetensors")
+    model = trainee.backbone.model
+    if trainee.attached is not None:
+        with warnings.catch_warnings():
+            # peft looks for the base's configuration on the hub, to see whether its vocabulary has grown.
+            warnings.filterwarnings("ignore", message="Could not find a config file", category=UserWarning)
+            adapter = trainee.attached.peft_config["default"]
+            adapter.base_model_name_or_path = config.init
+            adapter.save_pretrained(str(folder))
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    else:
+        with no_progress_bar():
+            model.save_pretrained(str(folder), state_dict={name: x.to(torch.float16) for name, x in weights.items()})
+        values = json.loads((folder / "config.json").read_text("utf-8")) | {"dtype": "float16"}
+        (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    tokenizer = trainee.backbone.processor.tokenizer.path.parent
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, partial / name)
-    write_settings(partial, settings)
-    (partial / "train_config.json").write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(partial.iterdir(), key=lambda path: (path.suffix == ".safetensors", path.name)):
-        path.replace(folder / path.name)
-    partial.rmdir()
+            shutil.copyfile(tokenizer / name, folder / name)
+    write_settings(folder, trainee.settings)
+    (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
 
 
-def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Pooling) -> QwenVLBackbone:
-    from transformers import Qwen2VLConfig, Qwen2VLModel
-
-    visual_ids = processor.tokenizer.visual_ids
-    vocabulary = json.loads(processor.tokenizer.path.read_text("utf-8"))
-    size = 1 + max([*vocabulary["model"]["vocab"].values(), *(t["id"] for t in vocabulary["added_tokens"])])
-    head_dim = shape.hidden_size // shape.num_heads
-    # Time, row and column share the frequencies in Qwen2-VL's proportion of 2 : 3 : 3.
-    spatial = head_dim // 2 * 3 // 8
-    special = {token["content"]: token["id"] for token in vocabulary["added_tokens"]}
-    config = Qwen2VLConfig(
-        text_config={
-            "hidden_size": shape.hidden_size,
-            "num_hidden_layers": shape.num_layers,
-            "num_attention_heads": shape.num_heads,
-            "num_key_value_heads": shape.num_kv_heads,
-            "intermediate_size": shape.intermediate_size,
-            "vocab_size": size,
-            "bos_token_id": None,
-            "eos_token_id": special.get("<|im_end|>"),
-            "pad_token_id": special.get("<|endoftext|>"),
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1_000_000.0,
-                "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial],
-            },
-        },
-        vision_config={
-            "depth": shape.vision_layers,
-            "embed_dim": shape.vision_size,
-            "num_heads": shape.vision_heads,
-            "hidden_size": shape.hidden_size,
-        },
-        image_token_id=visual_ids["<|image_pad|>"],
-        video_token_id=visual_ids["<|video_pad|>"],
-        vision_start_token_id=visual_ids["<|vision_start|>"],
-        vision_end_token_id=visual_ids["<|vision_end|>"],
-    )
-    model = Qwen2VLModel(config)
-    _balance(model)
-    return QwenVLBackbone(model, processor, pooling)
+def _trained(*modules: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    for number, module in enumerate(modules):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                yield f"{number}.{name}", parameter
 
 
-def _balance(model: Qwen2VLModel) -> None:
-    """Let what a token is weigh more at the start than what random layers make of it.
+def _state_tensors(backbone: nn.Module, objective: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in _trained(backbone, objective):
+        yield f"parameter.{name}", _full(parameter)
+        for kind, value in optimizer.state[parameter].items():
+            yield f"{kind}.{name}", _full(value)
 
-    With transformers' initial values a token's embedding is a tenth of one layer's output, so that all vectors start
-    out nearly alike and the loss stays at that of guessing for a long time. Layer outputs are scaled as in GPT-2.
-    """
-    language, visual = model.language_model, model.visual
-    with torch.no_grad():
-        language.embed_tokens.weight.normal_(std=1.0)
-        visual.merger.mlp[2].weight.normal_(std=visual.merger.mlp[2].in_features ** -0.5 * 3)
-        for layer in language.layers:
-            layer.self_attn.o_proj.weight.mul_((2 * len(language.layers)) ** -0.5)
-            layer.mlp.down_proj.weight.mul_((2 * len(language.layers)) ** -0.5)
-        for block in visual.blocks:
-            block.attn.proj.weight.mul_((2 * len(visual.blocks)) ** -0.5)
-            block.mlp.fc2.weight.mul_((2 * len(visual.blocks)) ** -0.5)
+
+def _full(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.to("cpu", copy=True).contiguous()
+
+
+def _assign(target: Tensor, value: Tensor) -> None:
+    if isinstance(target, DTensor):
+        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    target.copy_(value)
+
+
+def _is_first() -> bool:
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def _flush(path: Path) -> None:
+    """Let what was written reach the disk, so that a name that appears names whole files."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.prompts import STYLES
+from vlm2vec.tasks.sources import SourceConfig, read_sources
 
 
 class _Strict(BaseModel):
@@ -38,6 +39,16 @@ class Scratch(_Strict):
         return self
 
 
+class Adapter(_Strict):
+    """LoRA or DoRA (arXiv 2106.09685, 2402.09353). Defaults: the published code's, with its first list of targets."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dora: bool = True
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "down_proj")
+
+
 class Inputs(_Strict):
     """How items are written down and pooled and how large pictures may be; saved with the model.
 
@@ -58,11 +69,39 @@ class Inputs(_Strict):
         return self
 
 
-class Source(_Strict):
-    """A JSONL file of pairs and its weight in the mixture."""
+class Loss(_Strict):
+    """InfoNCE. The defaults are the published loss: one direction, fixed temperature, nothing masked.
+
+    Args:
+        temperature: of sources that have none of their own; `learn_temperature` trains a factor on all of them.
+        symmetric: average with the direction from documents to queries.
+        center: subtract the mean of the batch from the vectors before they are scaled to length one.
+        mask_same_content, mask_same_label: documents of the same content as the query's positive, or positives of rows
+            with the same label, are no negatives.
+        mask_margin: nor are documents that score above the positive by more than this.
+        matryoshka: numbers of leading dimensions that are trained to work alone; name the full one too.
+        token_dim: train token vectors of so many dimensions as well, for late interaction; `token_weight` times their
+            loss is added.
+    """
+
+    temperature: PositiveFloat = 0.02
+    learn_temperature: bool = False
+    symmetric: bool = False
+    center: bool = False
+    mask_same_content: bool = False
+    mask_same_label: bool = False
+    mask_margin: Annotated[float, Field(ge=0)] | None = None
+    matryoshka: tuple[PositiveInt, ...] = ()
+    token_dim: PositiveInt | None = None
+    token_weight: PositiveFloat = 1.0
+
+
+class Validation(_Strict):
+    """Held-out pairs, ranked every so many steps: a query against `pool` documents."""
 
     path: Path
-    weight: PositiveFloat = 1.0
+    every: PositiveInt
+    pool: PositiveInt = 500
 
 
 class TrainConfig(_Strict):
@@ -71,28 +110,44 @@ class TrainConfig(_Strict):
     out: Path
     init: str | None = None
     scratch: Scratch | None = None
+    adapter: Adapter | None = None
+    freeze: tuple[Literal["visual", "language_model", "embed_tokens"], ...] = ()
     inputs: Inputs = Inputs()
-    data: Annotated[dict[str, Source], Field(min_length=1)]
+    data_root: Path | None = None
+    data: Annotated[dict[str, SourceConfig], Field(min_length=1)]
+    stage_starts: tuple[PositiveInt, ...] = ()
     steps: PositiveInt
     batch_size: PositiveInt
-    sub_batch: PositiveInt
+    sub_batch: Annotated[int, Field(ge=0)]
+    draw: Literal["even", "sampled"] = "even"
+    token_budget: PositiveInt | None = None
     learning_rate: PositiveFloat
+    decay: Literal["linear", "cosine"] = "linear"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    temperature: PositiveFloat = 0.02
-    symmetric: bool = False
-    center: bool = False
-    mask_same_label: bool = False
+    loss: Loss = Loss()
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 42
+    validation: Validation | None = None
     save_every: PositiveInt | None = None
+    keep: PositiveInt = 3
+    max_bad_rows: Annotated[float, Field(ge=0, le=1)] = 0.01
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    processes: PositiveInt | None = None
     loader_workers: Annotated[int, Field(ge=0)] = 1
 
     @model_validator(mode="after")
-    def _one_origin(self) -> TrainConfig:
+    def _fits(self) -> TrainConfig:
         if (self.init is None) == (self.scratch is None):
             raise ValueError("give either 'init' (a checkpoint to go on from) or 'scratch' (the shape of a new model)")
+        if self.adapter is not None and self.scratch is not None:
+            raise ValueError("an adapter on random weights learns little; leave out 'adapter' or give 'init'")
+        if self.adapter is not None and self.freeze:
+            raise ValueError("'freeze' has no effect with an adapter, which trains nothing but itself; leave it out")
+        if self.parallel == "fsdp" and "language_model" in self.freeze:
+            raise ValueError("parallel=fsdp needs every input to reach something that is trained; use ddp")
         return self
 
 
@@ -108,21 +163,25 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"configuration {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no fields; docs/training.md lists them")
+    folder = path.parent.resolve()
+    root = folder / values["data_root"] if isinstance(values.get("data_root"), str) else None
+    if isinstance(values.get("data"), (str, dict)):
+        values = values | {"data": read_sources(values["data"], root, folder)}
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
-    folder = path.parent.resolve()
-    scratch, init = config.scratch, config.init
+    scratch, init, validation = config.scratch, config.init, config.validation
     return config.model_copy(
         update={
-            "out": folder / config.out,
+            "out": (folder / config.out).resolve(),
             # A folder if there is one, else a name for the hub.
             "init": str(folder / init) if init is not None and (folder / init).is_dir() else init,
             "scratch": scratch and scratch.model_copy(update={"tokenizer": folder / scratch.tokenizer}),
-            "data": {
-                name: source.model_copy(update={"path": folder / source.path}) for name, source in config.data.items()
-            },
+            "data_root": root,
+            "validation": validation and validation.model_copy(update={"path": folder / validation.path}),
         }
     )

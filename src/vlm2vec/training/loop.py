@@ -2,123 +2,235 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vlm2vec.data.collate import PairBatch, PairSteps
-from vlm2vec.data.mixture import Mixture
-from vlm2vec.data.records import Pair, read_pairs
+from vlm2vec.data.collate import PairBatch, PairSteps, Rows
+from vlm2vec.data.mixture import Schedule
 from vlm2vec.errors import ConfigError
-from vlm2vec.media import media_kind
-from vlm2vec.model.packing import PackedBatch, pack
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.packing import PackedBatch, pack, plan_packs
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.model.qwen_vl import QwenVLBackbone
-from vlm2vec.training.checkpoint import initial_backbone, save_checkpoint
+from vlm2vec.training.checkpoint import (
+    Progress,
+    check_out,
+    full_weights,
+    resume_checkpoint,
+    save_checkpoint,
+    tidy,
+    write_model,
+)
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.losses import info_nce
+from vlm2vec.training.distributed import (
+    check_world,
+    clip_gradients,
+    gathered_messages,
+    same_everywhere,
+    shard,
+    sum_gradients,
+)
+from vlm2vec.training.encoder import Encoder
+from vlm2vec.training.gradcache import cached_step
+from vlm2vec.training.objective import Objective, Outcome, Side
+from vlm2vec.training.plan import build_schedule, open_rows, prepare_document, prepare_query
+from vlm2vec.training.report import RunLog, check_trackers, write_card
+from vlm2vec.training.trainee import build_trainee, trained_counts
+from vlm2vec.training.validation import Validator
+
+_FEW_ROWS = 1000
+"""Rows below which the share of bad ones says nothing yet."""
 
 
 class StepReport(NamedTuple):
-    """What one step did. `accuracy`: share of queries whose own positive scored best in the batch."""
+    """What one step did, over all processes.
+
+    Args:
+        step: counted from 0.
+        loss: value of the objective.
+        source_losses: mean loss of each source's queries in this batch, query to document.
+        accuracy: share of queries whose own positive scored best in the batch.
+        temperature: as it stands.
+        learning_rate, grad_norm: of this step; the norm before clipping.
+        tokens_per_s: real tokens; none is padding.
+        bad_rows: rows replaced so far because they could not be read.
+    """
 
     step: int
     loss: float
+    source_losses: dict[str, float]
     accuracy: float
+    temperature: float
     learning_rate: float
     grad_norm: float
     tokens_per_s: float
+    bad_rows: int
 
 
-def train(config: TrainConfig, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
-    """Train a model and save it under `config.out`, with a JSONL log of every step beside it.
+class Announcement(NamedTuple):
+    """What is known before the first step."""
+
+    trained: dict[str, int]
+    first_step: int
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    on_start: Callable[[Announcement], None] = lambda announcement: None,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+) -> None:
+    """Train a model and save it under `config.out`, with a log of every step, a plot and a model card beside it.
+
+    Under torchrun or accelerate every process calls it; the callbacks are called in the first one only.
 
     Raises:
-        ConfigError: data or configuration do not fit, or the loss is no longer a number.
+        ConfigError: data or configuration do not fit, too many rows cannot be read, the number of processes is not the
+            one asked for, a tracker is not installed, or the loss is no number; by then a checkpoint is written.
     """
-    torch.manual_seed(config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone, settings = initial_backbone(config)
-    backbone.to(device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(backbone, config.weight_decay), lr=config.learning_rate)
-    steps = _steps(config, backbone.processor)
+    check_trackers(config.trackers)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
+    )
+    first, world, device = accelerator.is_main_process, accelerator.num_processes, accelerator.device
+    check_world(config.processes, world)
+    check_out(config.out, resume=resume)
+    rows = open_rows(config)
+    schedule = build_schedule(config, rows)
 
-    config.out.mkdir(parents=True, exist_ok=True)
-    with (config.out / "log.jsonl").open("w", encoding="utf-8") as log:
-        for step, batch in enumerate(steps):
+    torch.manual_seed(config.seed)
+    trainee = build_trainee(config)
+    backbone = trainee.backbone.to(device).train()
+    objective = Objective(config.loss, [config.data[name].temperature for name in schedule.sources]).to(device)
+    same_everywhere(backbone.parameters())
+    synchronised = shard(backbone, world) if config.parallel == "fsdp" else None
+    trained = [p for p in (*backbone.parameters(), *objective.parameters()) if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameter_groups(backbone, objective, config.weight_decay), lr=config.learning_rate)
+    progress = resume_checkpoint(config.out, trainee, objective, optimizer, config) if resume else Progress()
+    validator = Validator(config.validation, trainee) if config.validation else None
+    if first:
+        on_start(Announcement(trained_counts(backbone), progress.step))
+
+    with RunLog(config, accelerator, progress.step) as log:
+        batches = _batches(config, schedule, rows, backbone.processor, progress.step, accelerator)
+        for step, batch in zip(range(progress.step, config.steps), batches, strict=True):
             started_s = time.perf_counter()
+            # Random numbers depend on the place in the run alone, so that a resumed run draws the same ones.
+            torch.manual_seed(hash((config.seed, step, accelerator.process_index)))
+            count_bad_rows(progress, gathered_messages(batch.replaced), config)
             rate = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                q_BD, d_BD = _embed(backbone, batch, device, center=config.center)
-            mask = batch.same_label.to(device) if config.mask_same_label else None
-            loss = info_nce(q_BD, d_BD, temperature=config.temperature, mask_BB=mask, symmetric=config.symmetric)
-            if not torch.isfinite(loss):
-                raise ConfigError(f"the loss of step {step} is {loss.item()}; lower learning_rate or raise temperature")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            grad_norm = nn.utils.clip_grad_norm_(backbone.parameters(), config.max_grad_norm)
-            optimizer.step()
 
-            tokens = len(batch.queries.input_ids) + len(batch.positives.input_ids)
+            optimizer.zero_grad(set_to_none=True)
+            outcome, sides = _forward_backward(backbone, objective, batch, config, synchronised, device)
+            if not torch.isfinite(outcome.loss):
+                folder = save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
+                raise ConfigError(_not_a_number(step, outcome, sides, batch, folder.name))
+            if synchronised is None:
+                sum_gradients(backbone.parameters())
+            grad_norm = clip_gradients(trained, config.max_grad_norm)
+            optimizer.step()
+            progress.step = step + 1
+
+            tokens = sum(chunk.num_tokens for chunk in (*batch.queries, *batch.documents)) * world
             report = StepReport(
                 step=step,
-                loss=loss.item(),
-                accuracy=_accuracy(q_BD, d_BD, mask),
+                loss=outcome.loss.item(),
+                source_losses=_by_source(outcome, schedule),
+                accuracy=float(outcome.hits.float().mean()),
+                temperature=objective.temperature(),
                 learning_rate=rate,
-                grad_norm=float(grad_norm),
+                grad_norm=grad_norm,
                 tokens_per_s=tokens / (time.perf_counter() - started_s),
+                bad_rows=len(progress.bad_rows),
             )
-            log.write(json.dumps(report._asdict()) + "\n")
-            log.flush()
-            on_step(report)
-            if config.save_every and (step + 1) % config.save_every == 0 and step + 1 < config.steps:
-                save_checkpoint(config.out / f"checkpoint-{step + 1}", backbone, settings, config)
-    save_checkpoint(config.out, backbone, settings, config)
+            if first:
+                on_step(report)
+            log.step(report)
+            is_last = progress.step == config.steps
+            due = config.save_every is not None and progress.step % config.save_every == 0
+            if validator and (progress.step % validator.every == 0 or is_last):
+                scores = validator.measure(device, config.precision)
+                log.validation(progress.step, scores)
+                if progress.best is None or scores["recall@1"] > progress.best[1]:
+                    progress.best = (f"checkpoint-{progress.step}", scores["recall@1"])
+                    due = due or config.save_every is not None
+            if due and not is_last:
+                save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
+                if first:
+                    tidy(config.out, config.keep, progress.best and progress.best[0])
+
+    weights = full_weights(trainee)
+    if first:
+        write_model(config.out, trainee, weights, config)
+        write_card(config, trainee, schedule, rows)
+    accelerator.wait_for_everyone()
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to a hundredth of the peak at the last step."""
+    """Linear warm-up, then down to nothing behind the last step: in a line (as published), or half a cosine."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    return config.learning_rate * (1 - done if config.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay; norms, biases and embeddings without."""
+def parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices with weight decay; norms, biases, embeddings and the temperature without."""
     decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
+    plain = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    for name, parameter in backbone.named_parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embed_tokens" not in name else plain).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def _steps(config: TrainConfig, processor: QwenVLProcessor) -> Iterator[PairBatch[PackedBatch]]:
-    pairs = {name: read_pairs(source.path) for name, source in config.data.items()}
-    mixture = Mixture(
-        sizes={name: len(rows) for name, rows in pairs.items()},
-        weights={name: source.weight for name, source in config.data.items()},
-        batch_size=config.batch_size,
-        sub_batch=config.sub_batch,
-        seed=config.seed,
-    )
+def count_bad_rows(progress: Progress, replaced: Sequence[str], config: TrainConfig) -> None:
+    """Add up what the loaders of all processes replaced, told by a message each.
+
+    Raises:
+        ConfigError: it is more than the share that the configuration allows; the message lists the rows.
+    """
+    progress.rows += config.batch_size
+    progress.bad_rows += replaced
+    if len(progress.bad_rows) > config.max_bad_rows * max(progress.rows, _FEW_ROWS):
+        listed = "\n".join(f"  {message}" for message in progress.bad_rows[-20:])
+        raise ConfigError(
+            f"{len(progress.bad_rows)} of {progress.rows} rows could not be read, more than max_bad_rows="
+            f"{config.max_bad_rows} allows. The latest:\n{listed}"
+        )
+
+
+def _batches(
+    config: TrainConfig,
+    schedule: Schedule,
+    rows: Mapping[str, Rows],
+    processor: QwenVLProcessor,
+    first_step: int,
+    accelerator: Accelerator,
+) -> Iterator[PairBatch[PackedBatch]]:
     dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
-        mixture.schedule(config.steps), pairs, partial(_query, processor), partial(_positive, processor), pack
+        schedule,
+        rows,
+        partial(prepare_query, processor),
+        partial(prepare_document, processor),
+        partial(plan_packs, token_budget=config.token_budget or 2**62),
+        pack,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
     )
     loader: DataLoader[PairBatch[PackedBatch] | ConfigError] = DataLoader(
         dataset,
-        sampler=range(config.steps),
+        sampler=range(first_step, config.steps),
         batch_size=None,
         num_workers=config.loader_workers,
         prefetch_factor=4 if config.loader_workers else None,
@@ -130,38 +242,75 @@ def _steps(config: TrainConfig, processor: QwenVLProcessor) -> Iterator[PairBatc
         yield batch
 
 
-def _query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
-    target = media_kind(pair.positive.media[0]) if pair.positive.media else None
-    return processor.prepare(pair.query, role="query", target=target)
-
-
-def _positive(processor: QwenVLProcessor, pair: Pair) -> Prepared:
-    return processor.prepare(pair.positive, role="document")
-
-
 def _one_thread(worker: int) -> None:
     # Two processes with several threads each on few cores take turns at slowing each other down.
     torch.set_num_threads(1)
 
 
-def _embed(
-    backbone: QwenVLBackbone, batch: PairBatch[PackedBatch], device: torch.device, *, center: bool
-) -> tuple[Tensor, Tensor]:
-    sides = []
-    for packed, order in ((batch.queries, batch.query_order), (batch.positives, batch.positive_order)):
-        pooled = backbone(packed.to(device)).float()
-        if center:
-            # Vectors that all point the same way are the first thing that a random model learns, because that lowers
-            # the loss of guessing; without their mean they cannot.
-            pooled = pooled - pooled.mean(0)
-        sides.append(normalize(pooled)[order.to(device)])
-    return sides[0], sides[1]
+def _forward_backward(
+    backbone: QwenVLBackbone,
+    objective: Objective,
+    batch: PairBatch[PackedBatch],
+    config: TrainConfig,
+    synchronised: Callable[[bool], None] | None,
+    device: torch.device,
+) -> tuple[Outcome, tuple[Tensor, Tensor]]:
+    """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
+    outcomes: list[Outcome] = []
+    encode = Encoder(backbone, device, config.precision)
+
+    def loss(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
+        sides = (
+            _in_row_order(queries, batch.queries, batch.query_order),
+            _in_row_order(documents, batch.documents, batch.document_order),
+        )
+        outcomes.append(objective(*sides, batch))
+        return outcomes[0].loss
+
+    if synchronised is not None:
+        synchronised(False)
+    step = cached_step(
+        encode,
+        batch.queries,
+        batch.documents,
+        loss,
+        token_budget=config.token_budget,
+        before_last=lambda: synchronised(True) if synchronised is not None else None,
+    )
+    return outcomes[0], (step.queries[0], step.documents[0])
 
 
-def _accuracy(q_BD: Tensor, d_BD: Tensor, mask: Tensor | None) -> float:
-    with torch.no_grad():
-        scores = q_BD @ d_BD.T
-        if mask is not None:
-            scores = scores.masked_fill(mask, -torch.inf)
-        best = scores.argmax(1)
-        return float((best == torch.arange(len(best), device=best.device)).float().mean())
+def _in_row_order(parts: tuple[Tensor, ...], packs: tuple[PackedBatch, ...], order: Tensor) -> Side:
+    """Encoded packs as the rows of the step."""
+    lengths = [length for chunk in packs for length in chunk.segments.lengths]
+    pooled = parts[0][order.to(parts[0].device)]
+    tokens = None
+    if len(parts) > 1:
+        sequences = parts[1].split(lengths)
+        tokens = torch.cat([sequences[i] for i in order.tolist()])
+    return Side(pooled, tokens, tuple(lengths[i] for i in order.tolist()))
+
+
+def _by_source(outcome: Outcome, schedule: Schedule) -> dict[str, float]:
+    return {
+        schedule.sources[source]: float(outcome.per_row[outcome.sources == source].mean())
+        for source in outcome.sources.unique().tolist()
+    }
+
+
+def _not_a_number(
+    step: int, outcome: Outcome, sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch], checkpoint: str
+) -> str:
+    rows = len(batch.origins)
+    bad = (~torch.isfinite(sides[0]).all(1))[batch.query_order.to(sides[0].device)]
+    bad = bad | (~torch.isfinite(sides[1]).all(1))[batch.document_order.to(sides[1].device)][:rows]
+    named = [origin for origin, is_bad in zip(batch.origins, bad.tolist(), strict=True) if is_bad]
+    whose = (
+        f"vectors of {len(named)} row(s) are no numbers: {', '.join(named[:10])}"
+        if named
+        else (f"all vectors are numbers; the rows of the step were {', '.join(batch.origins[:10])}")
+    )
+    return (
+        f"the loss of step {step} is {outcome.loss.item()}; {whose}. The weights before this step are in {checkpoint}; "
+        "look at these rows, lower learning_rate or raise loss.temperature"
+    )

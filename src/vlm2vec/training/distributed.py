@@ -1,0 +1,149 @@
+"""Several processes in one step: rows of all for the loss, the sum of all gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
+
+from vlm2vec.errors import ConfigError
+
+
+def check_world(asked: int | None, world: int) -> None:
+    """Refuse a number of processes that is not the one asked for.
+
+    Raises:
+        ConfigError: it is another; some launchers silently start a single process on CPU.
+    """
+    if asked is not None and world != asked:
+        raise ConfigError(
+            f"{world} process(es) take part, but processes={asked} was asked for; start with "
+            f"'vlm2vec train' or 'torchrun --nproc-per-node {asked} -m vlm2vec train' "
+            "('accelerate launch' starts one process on a machine without GPU), or change 'processes'"
+        )
+
+
+def gathered(x: Tensor) -> list[Tensor]:
+    """The rows of all processes in the order of their rank; this process's own keep their graph.
+
+    Processes may have different numbers of rows.
+    """
+    if not _is_distributed():
+        return [x]
+    world, rank = distributed.get_world_size(), distributed.get_rank()
+    sizes = [torch.zeros((), dtype=torch.int64, device=x.device) for _ in range(world)]
+    distributed.all_gather(sizes, torch.tensor(len(x), device=x.device))
+    longest = int(max(sizes))
+    if longest == 0:
+        return [x] * world
+    padded = x.new_zeros(longest, *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    distributed.all_gather(parts, padded)
+    rows = [part[: int(size)] for part, size in zip(parts, sizes, strict=True)]
+    rows[rank] = x
+    return rows
+
+
+def gathered_messages(messages: Sequence[str]) -> list[str]:
+    """The messages of all processes in the order of their rank."""
+    if not _is_distributed():
+        return list(messages)
+    # Nearly always there is none, and a number travels faster than objects.
+    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else None
+    if int(torch.stack(gathered(torch.tensor([len(messages)], device=device))).sum()) == 0:
+        return []
+    parts: list[list[str]] = [[]] * distributed.get_world_size()
+    distributed.all_gather_object(parts, list(messages))
+    return [message for part in parts for message in part]
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Add up the gradients of all processes, in place; a parameter that no input of a process reached counts as zero.
+
+    Done once at the end of a step. DistributedDataParallel would do it within the last backward pass, but it leaves out
+    parameters that this pass does not reach on any process, such as the vision tower's if it holds only texts.
+    """
+    if not _is_distributed():
+        return
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """Scale all gradients together so that their norm is at most `max_norm`, in place. Returns the norm before.
+
+    Parameters may be divided among the processes or whole on each; torch's own function takes one kind at a time.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    divided = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
+    whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    squares = _sum_of_squares(divided, gradients[0].device)
+    if divided:
+        distributed.all_reduce(squares)
+    norm = float((squares + _sum_of_squares(whole, gradients[0].device)).sqrt())
+    for gradient in (*divided, *whole):
+        # As torch does: a little more than the norm, so that nothing is divided by zero.
+        gradient.mul_(min(1.0, max_norm / (norm + 1e-6)))
+    return norm
+
+
+def same_everywhere(parameters: Iterable[nn.Parameter]) -> None:
+    """Give all processes the values of the first."""
+    if _is_distributed():
+        for parameter in parameters:
+            distributed.broadcast(parameter.data, src=0)
+
+
+def _sum_of_squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    return sum((x.float().square().sum() for x in tensors), start=torch.zeros((), device=device))
+
+
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def shard(backbone: nn.Module, world: int) -> Callable[[bool], None]:
+    """Divide parameters, gradients and moments among the processes (FSDP2), the whole model as one unit.
+
+    Our forward pass calls the inner modules of transformers' blocks directly, so that blocks cannot be units. The
+    weights are gathered in the first forward pass of a step and let go after its last backward pass; processes may
+    encode different numbers of packs in between.
+
+    Returns:
+        a switch to be called with False at the start of a step and with True before its last backward pass.
+
+    Raises:
+        ConfigError: only one process takes part, or this torch cannot do it.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    if world == 1:
+        raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
+    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+        raise ConfigError(f"parallel=fsdp needs torch 2.13 or newer, this is {torch.__version__}; use ddp")
+    fully_shard(backbone, reshard_after_forward=False)
+    module = cast(FSDPModule, backbone)
+    # A process may have a step of texts alone, which do not reach the vision tower.
+    module.set_reduce_scatter_unused_params(True)
+    # Every process has the loss of the whole batch, so gradients add up.
+    module.set_gradient_divide_factor(1.0)
+    # Without this a factor asks for a kind of reduction that gloo lacks.
+    module.set_force_sum_reduction_for_comms(True)
+
+    def switch(last: bool) -> None:
+        module.set_is_last_backward(last)
+        module.set_requires_gradient_sync(last)
+        module.set_reshard_after_backward(last)
+
+    return switch

@@ -1,0 +1,145 @@
+"""The loss of a step over the batches of all processes: what is scored, masked, and with which temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlm2vec.data.collate import PairBatch
+from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.model.packing import PackedBatch
+from vlm2vec.model.pooling import normalize
+from vlm2vec.training.config import Loss
+from vlm2vec.training.distributed import gathered
+from vlm2vec.training.losses import above_positive, matryoshka, nce
+
+
+class Facts(NamedTuple):
+    """What the loss knows of the rows of all processes besides their vectors.
+
+    Args:
+        labels, sources: int64 [B].
+        contents: int64 [N].
+    """
+
+    labels: Tensor
+    sources: Tensor
+    contents: Tensor
+
+
+class Outcome(NamedTuple):
+    """Of one step, over all processes.
+
+    Args:
+        loss: scalar with graph into this process's vectors.
+        per_row: loss of each query in the direction query to document, [B], without graph.
+        hits: bool [B], whether the query's own positive scored best.
+        sources: int64 [B].
+    """
+
+    loss: Tensor
+    per_row: Tensor
+    hits: Tensor
+    sources: Tensor
+
+
+class Side(NamedTuple):
+    """Encoded queries or documents of one process, in the order of the rows.
+
+    Args:
+        pooled: float32 [N, D], not normalised.
+        tokens: float32 [T, E], rows of length one, of a model with a token head.
+        lengths: tokens of each item.
+    """
+
+    pooled: Tensor
+    tokens: Tensor | None
+    lengths: tuple[int, ...]
+
+
+class Objective(nn.Module):
+    """InfoNCE with all that the configuration asks for.
+
+    Args:
+        config: the `loss` section.
+        temperatures: one for each source, where it differs from `config.temperature`.
+    """
+
+    temperatures: Tensor
+
+    def __init__(self, config: Loss, temperatures: Sequence[float | None]) -> None:
+        super().__init__()
+        self.config = config
+        own = [value if value is not None else config.temperature for value in temperatures]
+        self.register_buffer("temperatures", torch.tensor(own, dtype=torch.float32), persistent=False)
+        # What is learned is one factor for all temperatures, in logarithm as in CLIP.
+        self.log_factor = nn.Parameter(torch.zeros(()), requires_grad=config.learn_temperature)
+
+    def temperature(self) -> float:
+        """The temperature of sources that have none of their own, as it stands."""
+        return self.config.temperature * math.exp(self.log_factor.item())
+
+    def forward(self, queries: Side, documents: Side, batch: PairBatch[PackedBatch]) -> Outcome:
+        """The loss over the rows of all processes, with a graph into the vectors of this one."""
+        q_BD, d_ND = torch.cat(gathered(queries.pooled)), _all_documents(documents.pooled, len(batch.labels))
+        device = q_BD.device
+        facts = Facts(
+            torch.cat(gathered(batch.labels.to(device))),
+            torch.cat(gathered(batch.sources.to(device))),
+            _all_documents(batch.contents.to(device), len(batch.labels)),
+        )
+        if self.config.center:
+            # Vectors that all point the same way are the first thing that a random model learns, because that lowers
+            # the loss of guessing; without their mean they cannot.
+            q_BD, d_ND = q_BD - q_BD.mean(0), d_ND - d_ND.mean(0)
+        temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
+        loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
+        dims = self.config.matryoshka or (q_BD.shape[1],)
+        total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
+        if queries.tokens is not None and documents.tokens is not None:
+            scores_BN = maxsim(
+                *_all_tokens(queries, len(queries.lengths)), *_all_tokens(documents, len(queries.lengths))
+            )
+            total = total + self.config.token_weight * loss(scores_BN)
+        with torch.no_grad():
+            scores_BN = normalize(q_BD) @ normalize(d_ND).T
+            scores_BN = scores_BN.masked_fill(self._unfair(scores_BN, facts), float("-inf"))
+            target = torch.arange(len(scores_BN), device=device)
+            per_row = F.cross_entropy(scores_BN / temperature_B[:, None], target, reduction="none")
+        return Outcome(total, per_row, scores_BN.argmax(1) == target, facts.sources)
+
+    def _loss(self, scores_BN: Tensor, facts: Facts, temperature_B: Tensor) -> Tensor:
+        mask_BN = self._unfair(scores_BN, facts)
+        return nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
+
+    def _unfair(self, scores_BN: Tensor, facts: Facts) -> Tensor:
+        """bool [B, N]: document j is not the positive of query i and no fair negative of it."""
+        config, num_queries = self.config, len(scores_BN)
+        mask_BN = torch.zeros_like(scores_BN, dtype=torch.bool)
+        if config.mask_same_content:
+            mask_BN |= facts.contents[:num_queries, None] == facts.contents
+        if config.mask_same_label:
+            mask_BN[:, :num_queries] |= facts.labels[:, None] == facts.labels
+        if config.mask_margin is not None:
+            mask_BN |= above_positive(scores_BN, config.mask_margin)
+        return mask_BN.fill_diagonal_(False)
+
+
+def _all_documents(x: Tensor, num_positives: int) -> Tensor:
+    """Positives of all processes in their order, then the hard negatives of all."""
+    return torch.cat([*gathered(x[:num_positives]), *gathered(x[num_positives:])])
+
+
+def _all_tokens(side: Side, num_positives: int) -> tuple[Tensor, list[int]]:
+    """Token vectors of all processes, and the lengths they belong to, in the order of `_all_documents`."""
+    assert side.tokens is not None
+    lengths = torch.tensor(side.lengths, device=side.tokens.device)
+    boundary = sum(side.lengths[:num_positives])
+    tokens = [*gathered(side.tokens[:boundary]), *gathered(side.tokens[boundary:])]
+    return torch.cat(tokens), _all_documents(lengths, num_positives).tolist()

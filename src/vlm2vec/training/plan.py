@@ -1,0 +1,101 @@
+"""What will a run read? Share, epochs and tokens of each source, before any model is loaded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vlm2vec.data.collate import Rows
+from vlm2vec.data.mixture import Mixture, Schedule
+from vlm2vec.data.records import Pair
+from vlm2vec.errors import VLM2VecError
+from vlm2vec.items import Item
+from vlm2vec.media import media_kind
+from vlm2vec.model.processor import Prepared, QwenVLProcessor
+from vlm2vec.tasks.sources import open_source
+from vlm2vec.training.config import TrainConfig
+from vlm2vec.training.trainee import build_training_processor
+
+_SAMPLE = 24
+"""Rows of a source whose tokens are counted to estimate the others'."""
+
+
+class PlanRow(NamedTuple):
+    """What a run takes from a source.
+
+    Args:
+        name: of the source.
+        rows: that it has.
+        share: of all pairs.
+        pairs: drawn over the whole run.
+        epochs: how often each row comes.
+        tokens: of all its pairs, from the mean of a sample; None if no row of the sample can be read.
+    """
+
+    name: str
+    rows: int
+    share: float
+    pairs: int
+    epochs: float
+    tokens: int | None
+
+
+def open_rows(config: TrainConfig) -> dict[str, Rows]:
+    """The rows of every source.
+
+    Raises:
+        ConfigError: one cannot be opened.
+    """
+    return {name: open_source(name, source, config.data_root) for name, source in config.data.items()}
+
+
+def build_schedule(config: TrainConfig, rows: dict[str, Rows]) -> Schedule:
+    """Which rows come when."""
+    mixture = Mixture(
+        sizes={name: len(source) for name, source in rows.items()},
+        weights={name: source.weight for name, source in config.data.items()},
+        batch_size=config.batch_size,
+        sub_batch=config.sub_batch,
+        seed=config.seed,
+        draw=config.draw,
+        stage_starts=config.stage_starts,
+    )
+    return mixture.schedule(config.steps)
+
+
+def plan_run(config: TrainConfig) -> list[PlanRow]:
+    """What the run takes from each source, by name."""
+    rows = open_rows(config)
+    counts = build_schedule(config, rows).counts()
+    processor = build_training_processor(config)
+    total = sum(counts.values())
+    plan = []
+    for name, count in counts.items():
+        size = len(rows[name])
+        per_pair = _tokens_per_pair(rows[name], processor)
+        tokens = None if per_pair is None else round(per_pair * count)
+        plan.append(PlanRow(name, size, count / total, count, count / size, tokens))
+    return plan
+
+
+def prepare_query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
+    """The model input of a pair's query."""
+    target = media_kind(pair.positive.media[0]) if pair.positive.media else None
+    return processor.prepare(pair.query, role="query", target=target)
+
+
+def prepare_document(processor: QwenVLProcessor, document: Item) -> Prepared:
+    """The model input of a positive or a hard negative."""
+    return processor.prepare(document, role="document")
+
+
+def _tokens_per_pair(rows: Rows, processor: QwenVLProcessor) -> float | None:
+    lengths = []
+    for number in range(min(_SAMPLE, len(rows))):
+        try:
+            pair = rows[number * len(rows) // min(_SAMPLE, len(rows))]
+            documents = [prepare_document(processor, item) for item in (pair.positive, *pair.negatives)]
+            lengths.append(prepare_query(processor, pair).length + sum(one.length for one in documents))
+        except VLM2VecError:
+            # The run counts and replaces such rows; a plan only estimates.
+            continue
+    return sum(lengths) / len(lengths) if lengths else None

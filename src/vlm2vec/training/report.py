@@ -1,0 +1,185 @@
+"""What a run tells afterwards: a line a step, curves, and a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from vlm2vec.data.collate import Rows
+from vlm2vec.data.mixture import Schedule
+from vlm2vec.errors import ConfigError
+from vlm2vec.tasks.sources import SourceConfig
+from vlm2vec.training.config import TrainConfig
+from vlm2vec.training.trainee import Trainee, trained_counts
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LOG = "log.jsonl"
+VALIDATION = "validation.jsonl"
+CURVES = "curves.png"
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        ConfigError: the message says how to get it.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise ConfigError(f"trackers: {name} is not installed; 'pip install {name}', or leave it out")
+
+
+class RunLog:
+    """Writes `log.jsonl` and `validation.jsonl` beside the model and tells the trackers, in the first process only.
+
+    Lines of steps that a resumed run does again are cut off first.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, first_step: int) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.active = accelerator.is_main_process
+        if self.active:
+            config.out.mkdir(parents=True, exist_ok=True)
+            for name, limit in ((LOG, first_step - 1), (VALIDATION, first_step)):
+                kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
+                (config.out / name).write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+        if config.trackers:
+            accelerator.init_trackers(config.out.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.config.trackers:
+            self.accelerator.end_training()
+        if self.active:
+            draw_curves(self.config.out)
+
+    def step(self, report: NamedTuple) -> None:
+        """Log what a step did."""
+        self._append(LOG, report._asdict())
+
+    def validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """Log scores after so many steps."""
+        self._append(VALIDATION, {"step": step, **scores})
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        if self.active:
+            with (self.config.out / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if self.config.trackers:
+            self.accelerator.log(dict(_flat(row)), step=row["step"])
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log; a last line that was cut off while it was written is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text("utf-8").split("\n"):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def draw_curves(out: Path) -> None:
+    """Draw loss, in-batch accuracy, learning rate and held-out recall over the steps into `curves.png`."""
+    steps = read_log(out / LOG)
+    if not steps:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    loss, accuracy, rate, recall = figure.subplots(2, 2).flat
+    at = [row["step"] for row in steps]
+    window = max(1, len(steps) // 50)
+    for source in sorted({name for row in steps for name in row["source_losses"]}):
+        seen = [(row["step"], row["source_losses"][source]) for row in steps if source in row["source_losses"]]
+        loss.plot(*zip(*_smoothed(seen, window), strict=True), linewidth=0.8, label=source)
+    loss.plot(*zip(*_smoothed([(r["step"], r["loss"]) for r in steps], window), strict=True), "k", label="all")
+    loss.set(title="loss", xlabel="step")
+    if len(loss.lines) < 12:
+        loss.legend(fontsize=7)
+    accuracy.plot(*zip(*_smoothed([(r["step"], r["accuracy"]) for r in steps], window), strict=True), "k")
+    accuracy.set(title="accuracy in the batch", xlabel="step", ylim=(0, 1))
+    rate.plot(at, [row["learning_rate"] for row in steps], "k")
+    rate.set(title="learning rate", xlabel="step")
+    held = read_log(out / VALIDATION)
+    for name in ("recall@1", "recall@10"):
+        recall.plot([row["step"] for row in held], [row[name] for row in held], marker=".", label=name)
+    recall.set(title="held-out pairs", xlabel="step", ylim=(0, 1))
+    recall.legend(fontsize=7)
+    figure.savefig(out / CURVES, dpi=110)
+
+
+def write_card(config: TrainConfig, trainee: Trainee, schedule: Schedule, rows: Mapping[str, Rows]) -> None:
+    """Write the model card, `README.md`: what the model is, how to load it, what it was trained on."""
+    counts = schedule.counts()
+    total = sum(counts.values())
+    held = read_log(config.out / VALIDATION)
+    trained = sum(trained_counts(trainee.backbone).values())
+    lines = [
+        f"# {config.out.name}",
+        "",
+        f"Trained with vlm2vec {version('vlm2vec')} from {config.init or 'random weights'}: {config.steps} steps of "
+        f"{config.batch_size} pairs, {trained:,} trained parameters"
+        + (f" ({'DoRA' if config.adapter.dora else 'LoRA'} of rank {config.adapter.rank})." if config.adapter else "."),
+        "",
+        "```python",
+        "from vlm2vec import Embedder",
+        "",
+        f'embedder = Embedder.load("{config.out}")',
+        "```",
+        "",
+        "`train_config.json` holds the whole configuration, `log.jsonl` every step.",
+        "",
+        f"![curves]({CURVES})",
+        "",
+        "| source | from | rows | share | drawn | epochs |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {_origin(config.data[name])} | {len(rows[name]):,} | {counts[name] / total:.1%} | "
+            f"{counts[name]:,} | {counts[name] / len(rows[name]):.2f} |"
+            for name in schedule.sources
+        ),
+    ]
+    if held:
+        last = held[-1]
+        lines += [
+            "",
+            f"Held-out pairs ({config.validation.path.name if config.validation else ''}), pool of "
+            f"{last['pool']:.0f}: recall at 1 {last['recall@1']:.3f}, at 10 {last['recall@10']:.3f}.",
+        ]
+    (config.out / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _origin(source: SourceConfig) -> str:
+    if source.dataset is not None:
+        return " ".join(part for part in (source.dataset, source.config, source.split) if part)
+    return str((source.path or source.annotation_file or Path()).name)
+
+
+def _smoothed(points: list[tuple[int, float]], window: int) -> list[tuple[float, float]]:
+    """Means of `window` neighbours."""
+    groups = [points[i : i + window] for i in range(0, len(points), window)]
+    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+
+
+def _flat(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+    flat = []
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat += [(f"{key}/{name}", float(number)) for name, number in value.items()]
+        elif key != "step":
+            flat.append((key, float(value)))
+    return flat

@@ -1,0 +1,203 @@
+"""The model that a run trains: where it starts, and which of its parameters move."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+from vlm2vec.errors import ConfigError
+from vlm2vec.model.checkpoint import PUBLISHED, Settings
+from vlm2vec.model.loading import Folders, build_processor, find_folders, load_backbone, settle_settings
+from vlm2vec.model.pooling import Pooling, known_pooling
+from vlm2vec.model.processor import QwenVLProcessor
+from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.training.config import Adapter, Scratch, TrainConfig
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import Qwen2VLModel
+
+
+class Trainee(NamedTuple):
+    """A model in training.
+
+    Args:
+        backbone: in float32; parameters that are not trained have `requires_grad` off.
+        settings: of the checkpoint it becomes.
+        attached: the adapter with its base, if that is what is trained.
+    """
+
+    backbone: QwenVLBackbone
+    settings: Settings
+    attached: PeftModel | None
+
+
+def build_trainee(config: TrainConfig) -> Trainee:
+    """The model of a run before its first step.
+
+    Raises:
+        ConfigError: the tokenizer of a new model is missing, the adapter has no target, or `matryoshka` is too large.
+        ModelError: the checkpoint to go on from cannot be loaded.
+    """
+    backbone, settings = _initial_backbone(config)
+    too_large = [dim for dim in config.loss.matryoshka if dim > backbone.dim]
+    if too_large:
+        raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
+    attached = None
+    if config.adapter is not None:
+        attached = attach_adapter(backbone.model, config.adapter)
+        if backbone.token_head is not None:
+            backbone.token_head.requires_grad_(True)
+    else:
+        backbone.requires_grad_(True)
+        for part in config.freeze:
+            _part(backbone.model, part).requires_grad_(False)
+    return Trainee(backbone, settings, attached)
+
+
+def attach_adapter(model: Qwen2VLModel, adapter: Adapter) -> PeftModel:
+    """Put a new LoRA or DoRA on the modules whose names end in its targets; nothing else is trained any more.
+
+    Matrices A are drawn from a normal distribution, as published.
+
+    Raises:
+        ConfigError: no module has such a name.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.dora,
+        target_modules=list(adapter.targets),
+        init_lora_weights="gaussian",
+        bias="none",
+    )
+    with warnings.catch_warnings():
+        # peft still reads a name that transformers has renamed; nothing a caller could mend.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise ConfigError(f"adapter.targets {list(adapter.targets)}: {error}") from None
+
+
+def trained_counts(module: nn.Module) -> dict[str, int]:
+    """Trained parameters by module, layers of a kind together: `language_model.layers.*.self_attn.q_proj.lora_A`."""
+    counts: dict[str, int] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            parts = ["*" if part.isdigit() else part for part in name.split(".")]
+            # The last part is `weight` or `bias`, behind it peft's name of the adapter.
+            kept = [part for part in parts if part not in {"weight", "bias", "default", "model", "base_model"}]
+            counts[".".join(kept)] = counts.get(".".join(kept), 0) + parameter.numel()
+    return counts
+
+
+def build_training_processor(config: TrainConfig) -> QwenVLProcessor:
+    """What prepares the inputs of a run, without its weights.
+
+    Raises:
+        ConfigError: the tokenizer of a new model is missing.
+        ModelError: the checkpoint to go on from is missing or of an unknown kind.
+    """
+    inputs = Settings(**config.inputs.model_dump())
+    if config.init is None:
+        assert config.scratch is not None
+        if not (config.scratch.tokenizer / "tokenizer.json").is_file():
+            raise ConfigError(f"scratch.tokenizer: {config.scratch.tokenizer} holds no tokenizer.json")
+        settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
+        return build_processor(Folders(config.scratch.tokenizer, None, ()), settings)
+    folders = find_folders(config.init, None, None, None)
+    return build_processor(folders, settle_settings(folders, inputs))
+
+
+def _part(model: Qwen2VLModel, name: str) -> nn.Module:
+    part: nn.Module = model.language_model.embed_tokens if name == "embed_tokens" else getattr(model, name)
+    return part
+
+
+def _initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
+    inputs = Settings(**config.inputs.model_dump())
+    token_dim = config.loss.token_dim
+    if config.init is not None:
+        folders = find_folders(config.init, None, None, None)
+        if config.adapter is not None and folders.adapter is not None:
+            raise ConfigError(f"init: {config.init} is an adapter; put a new one on its base, or leave out 'adapter'")
+        backbone, settings = load_backbone(folders, inputs, device=torch.device("cpu"), dtype=torch.float32)
+        if token_dim is not None and backbone.token_head is None:
+            backbone.add_token_head(token_dim)
+        return backbone, settings
+    assert config.scratch is not None
+    processor = build_training_processor(config)
+    settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
+    backbone = _random_backbone(config.scratch, processor, known_pooling(settings.pooling))
+    if token_dim is not None:
+        backbone.add_token_head(token_dim)
+    return backbone, settings
+
+
+def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Pooling) -> QwenVLBackbone:
+    from transformers import Qwen2VLConfig, Qwen2VLModel
+
+    visual_ids = processor.tokenizer.visual_ids
+    vocabulary = json.loads(processor.tokenizer.path.read_text("utf-8"))
+    size = 1 + max([*vocabulary["model"]["vocab"].values(), *(t["id"] for t in vocabulary["added_tokens"])])
+    head_dim = shape.hidden_size // shape.num_heads
+    # Time, row and column share the frequencies in Qwen2-VL's proportion of 2 : 3 : 3.
+    spatial = head_dim // 2 * 3 // 8
+    special = {token["content"]: token["id"] for token in vocabulary["added_tokens"]}
+    config = Qwen2VLConfig(
+        text_config={
+            "hidden_size": shape.hidden_size,
+            "num_hidden_layers": shape.num_layers,
+            "num_attention_heads": shape.num_heads,
+            "num_key_value_heads": shape.num_kv_heads,
+            "intermediate_size": shape.intermediate_size,
+            "vocab_size": size,
+            "bos_token_id": None,
+            "eos_token_id": special.get("<|im_end|>"),
+            "pad_token_id": special.get("<|endoftext|>"),
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1_000_000.0,
+                "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial],
+            },
+        },
+        vision_config={
+            "depth": shape.vision_layers,
+            "embed_dim": shape.vision_size,
+            "num_heads": shape.vision_heads,
+            "hidden_size": shape.hidden_size,
+        },
+        image_token_id=visual_ids["<|image_pad|>"],
+        video_token_id=visual_ids["<|video_pad|>"],
+        vision_start_token_id=visual_ids["<|vision_start|>"],
+        vision_end_token_id=visual_ids["<|vision_end|>"],
+    )
+    model = Qwen2VLModel(config)
+    _balance(model)
+    return QwenVLBackbone(model, processor, pooling)
+
+
+def _balance(model: Qwen2VLModel) -> None:
+    """Let what a token is weigh more at the start than what random layers make of it.
+
+    With transformers' initial values a token's embedding is a tenth of one layer's output, so that all vectors start
+    out nearly alike and the loss stays at that of guessing for a long time. Layer outputs are scaled as in GPT-2.
+    """
+    language, visual = model.language_model, model.visual
+    with torch.no_grad():
+        language.embed_tokens.weight.normal_(std=1.0)
+        visual.merger.mlp[2].weight.normal_(std=visual.merger.mlp[2].in_features ** -0.5 * 3)
+        for layer in language.layers:
+            layer.self_attn.o_proj.weight.mul_((2 * len(language.layers)) ** -0.5)
+            layer.mlp.down_proj.weight.mul_((2 * len(language.layers)) ** -0.5)
+        for block in visual.blocks:
+            block.attn.proj.weight.mul_((2 * len(visual.blocks)) ** -0.5)
+            block.mlp.fc2.weight.mul_((2 * len(visual.blocks)) ** -0.5)

@@ -1,0 +1,83 @@
+"""How well does a model in training rank held-out pairs? Recall at 1, 5 and 10 in a pool."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from vlm2vec.data.records import Pair
+from vlm2vec.media import media_kind
+from vlm2vec.model.packing import plan_packs
+from vlm2vec.model.pooling import normalize
+from vlm2vec.model.processor import Prepared
+from vlm2vec.tasks.sources import SourceConfig, open_source
+from vlm2vec.training.config import Validation
+from vlm2vec.training.distributed import gathered
+from vlm2vec.training.trainee import Trainee
+
+_TOKEN_BUDGET = 8192
+
+
+class Validator:
+    """Held-out pairs, read and prepared once.
+
+    Args:
+        config: the `validation` section; up to `pool` pairs of different labels and documents.
+        trainee: the model that is measured.
+
+    Raises:
+        ConfigError: the file cannot be read, or fewer than two such pairs are in it.
+    """
+
+    def __init__(self, config: Validation, trainee: Trainee) -> None:
+        self.every = config.every
+        self.backbone = trainee.backbone
+        processor = trainee.backbone.processor
+        self.queries: list[Prepared] = []
+        self.documents: list[Prepared] = []
+        seen: set[object] = set()
+        for pair in _shuffled(open_source("validation", SourceConfig(path=config.path), None)):
+            document = processor.prepare(pair.positive, role="document")
+            keys = {document.content_hash(), pair.label or pair.origin}
+            if keys & seen:
+                continue
+            seen |= keys
+            target = media_kind(pair.positive.media[0]) if pair.positive.media else None
+            self.queries.append(processor.prepare(pair.query, role="query", target=target))
+            self.documents.append(document)
+            if len(self.documents) == config.pool:
+                break
+
+    def measure(self, device: torch.device, precision: str) -> dict[str, float]:
+        """`recall@1`, `@5` and `@10` of the queries in the pool of all documents; every process must call it."""
+        self.backbone.eval()
+        queries, documents = (self._encoded(side, device, precision) for side in (self.queries, self.documents))
+        self.backbone.train()
+        scores = queries @ documents.T
+        # A tie counts against the right document.
+        ranks = (scores >= scores.diagonal()[:, None]).sum(1)
+        return {f"recall@{k}": float((ranks <= k).float().mean()) for k in (1, 5, 10)} | {"pool": float(len(documents))}
+
+    def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
+        """Vectors of all, each process encoding its share."""
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        rank = distributed.get_rank() if world > 1 else 0
+        own = list(range(rank, len(prepared), world))
+        members = plan_packs([prepared[i].length for i in own], _TOKEN_BUDGET)
+        order = [own[i] for pack in members for i in pack]
+        rows = []
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            for pack in members:
+                batch = self.backbone.pack([prepared[own[i]] for i in pack]).to(device)
+                rows.append(normalize(self.backbone(batch).pooled))
+        empty = torch.empty(0, self.backbone.dim, device=device)
+        everything = torch.cat(gathered(torch.cat([empty, *rows])))
+        places = torch.cat(gathered(torch.tensor(order, dtype=torch.int64, device=device)))
+        return everything[torch.argsort(places)]
+
+
+def _shuffled(pairs: Sequence[Pair]) -> list[Pair]:
+    return random.Random(0).sample(list(pairs), len(pairs))

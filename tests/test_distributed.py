@@ -1,0 +1,90 @@
+"""Two real processes over gloo train what one process trains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from train_files import logged, write_config, write_data
+
+EVERYTHING: dict[str, object] = {
+    "data": {
+        "image": {"path": "negatives.jsonl", "weight": 2, "temperature": 0.2},
+        "video": {"path": "video.jsonl"},
+        "words": {"path": "words.jsonl", "weight": 2},
+    },
+    "loss": {
+        "temperature": 0.1,
+        "learn_temperature": True,
+        "symmetric": True,
+        "mask_same_content": True,
+        "mask_same_label": True,
+        "matryoshka": [16, 64],
+        "token_dim": 16,
+    },
+}
+ADAPTER: dict[str, object] = {
+    "init": "base",
+    "scratch": None,
+    "adapter": {"rank": 2, "dropout": 0.0, "targets": ["q_proj", "down_proj"]},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_data(tmp_path)
+    return tmp_path
+
+
+def _train(folder: Path, out: str, *options: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    path = write_config(folder, out=out, **({"steps": 4, "token_budget": 60, "learning_rate": 0.0003} | changes))
+    command = [sys.executable, "-m", "vlm2vec", "train", str(path), *options]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(path for path in sorted(out.glob("*model.safetensors"))))
+
+
+@pytest.mark.parametrize(
+    ("parallel", "changes"), [("ddp", EVERYTHING), ("fsdp", EVERYTHING), ("ddp", ADAPTER)], ids=["ddp", "fsdp", "dora"]
+)
+def test_two_processes_train_what_one_trains(folder: Path, parallel: str, changes: dict[str, object]) -> None:
+    if "init" in changes:
+        assert _train(folder, "base", steps=1).returncode == 0
+    one = _train(folder, "one", **changes)
+    assert one.returncode == 0, one.stderr
+    two = _train(folder, "two", processes=2, parallel=parallel, **changes)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout == f"{folder / 'two'}\n"
+    for field in ("loss", "grad_norm", "accuracy", "temperature"):
+        assert logged(folder / "two", field) == pytest.approx(logged(folder / "one", field), rel=1e-5)
+    first, second = _weights(folder / "one"), _weights(folder / "two")
+    assert first.keys() == second.keys()
+    # Stored in half precision, whose steps are 1e-3 of a value.
+    assert max(float((first[key].float() - second[key].float()).abs().max()) for key in first) < 2e-3
+
+
+def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
+    assert _train(folder, "whole", steps=6, save_every=3).returncode == 0
+    shutil.copytree(folder / "whole" / "checkpoint-3", folder / "part" / "checkpoint-3")
+    shutil.copyfile(folder / "whole" / "log.jsonl", folder / "part" / "log.jsonl")
+    more = _train(folder, "part", "--resume", steps=6, save_every=3, processes=2)
+    assert more.returncode == 0, more.stderr
+    assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-5)
+
+
+def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folder: Path) -> None:
+    path = write_config(folder, steps=1, processes=2)
+    alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
+    command = [sys.executable, "-m", "vlm2vec", "train", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: 1 process(es) take part, but processes=2 was asked for")

@@ -1,0 +1,70 @@
+"""A training run of seconds: eight colours in words, pictures and two-frame videos, and a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import PIL.Image
+import yaml
+
+from golden_cases import MODEL
+
+COLOURS = ["red", "green", "blue", "yellow", "black", "white", "purple", "orange"]
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_data(folder: Path) -> None:
+    """Pairs from each word: image.jsonl, negatives.jsonl (the next colour as hard one), video.jsonl, words.jsonl."""
+    for colour in COLOURS:
+        PIL.Image.new("RGB", (56, 56), colour).save(folder / f"{colour}.png")
+        (folder / colour).mkdir()
+        for number in range(2):
+            PIL.Image.new("RGB", (56, 56), colour).save(folder / colour / f"{number}.png")
+    images = [{"query": c, "positive": {"image": f"{c}.png"}, "label": c} for c in COLOURS]
+    write_rows(folder / "image.jsonl", images)
+    others = [*COLOURS[1:], COLOURS[0]]
+    negatives = [row | {"negatives": [{"image": f"{c}.png"}]} for row, c in zip(images, others, strict=True)]
+    write_rows(folder / "negatives.jsonl", negatives)
+    write_rows(folder / "words.jsonl", [{"query": c, "positive": f"the colour {c}"} for c in COLOURS])
+    write_rows(folder / "video.jsonl", [{"query": {"text": c}, "positive": {"video": c}} for c in COLOURS])
+
+
+def write_config(folder: Path, **changes: object) -> Path:
+    """A configuration with some fields changed; None leaves one out."""
+    values: dict[str, object] = {
+        "out": "out",
+        "scratch": {
+            "tokenizer": str(MODEL),
+            "hidden_size": 64,
+            "num_layers": 2,
+            "num_heads": 2,
+            "num_kv_heads": 1,
+            "intermediate_size": 128,
+            "vision_size": 64,
+            "vision_layers": 1,
+            "vision_heads": 2,
+        },
+        "inputs": {"max_pixels": 3136, "num_frames": 2},
+        "data": {"image": {"path": "image.jsonl", "weight": 3}, "video": {"path": "video.jsonl"}},
+        "steps": 30,
+        "batch_size": 8,
+        "sub_batch": 4,
+        "learning_rate": 0.003,
+        "loss": {"temperature": 0.1, "mask_same_label": True},
+        "loader_workers": 0,
+        "seed": 1,
+    }
+    path = folder / f"{changes.get('out', 'config')}.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in (values | changes).items() if value is not None}))
+    return path
+
+
+def logged(out: Path, field: str) -> list[float]:
+    """A value of every step, from the log."""
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    return [row[field] for row in rows]
