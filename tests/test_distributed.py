@@ -43,9 +43,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _train(folder: Path, out: str, *options: str, **changes: object) -> subprocess.CompletedProcess[str]:
+def _train(
+    folder: Path, out: str, *options: str, launcher: tuple[str, ...] = ("vlm2vec",), **changes: object
+) -> subprocess.CompletedProcess[str]:
     path = write_config(folder, out=out, **({"steps": 4, "token_budget": 60, "learning_rate": 0.0003} | changes))
-    command = [sys.executable, "-m", "vlm2vec", "train", str(path), *options]
+    command = [sys.executable, "-m", *launcher, "train", str(path), *options]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -59,7 +61,8 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 def test_two_processes_train_what_one_trains(folder: Path, parallel: str, changes: dict[str, object]) -> None:
     if "init" in changes:
         assert _train(folder, "base", steps=1).returncode == 0
-    one = _train(folder, "one", **changes)
+    # One process with the graph of everything against two with cached gradients.
+    one = _train(folder, "one", token_budget=None, **changes)
     assert one.returncode == 0, one.stderr
     two = _train(folder, "two", processes=2, parallel=parallel, **changes)
     assert two.returncode == 0, two.stderr
@@ -76,15 +79,23 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     assert _train(folder, "whole", steps=6, save_every=3).returncode == 0
     shutil.copytree(folder / "whole" / "checkpoint-3", folder / "part" / "checkpoint-3")
     shutil.copyfile(folder / "whole" / "log.jsonl", folder / "part" / "log.jsonl")
-    more = _train(folder, "part", "--resume", steps=6, save_every=3, processes=2)
+    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "-m", "vlm2vec")
+    more = _train(folder, "part", "--resume", launcher=launcher, steps=6, save_every=3, processes=2)
     assert more.returncode == 0, more.stderr
     assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-5)
 
 
 def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folder: Path) -> None:
-    path = write_config(folder, steps=1, processes=2)
-    alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
-    command = [sys.executable, "-m", "vlm2vec", "train", str(path)]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: 1 process(es) take part, but processes=2 was asked for")
+    launcher = ("torch.distributed.run", "--nproc-per-node", "1", "-m", "vlm2vec")
+    run = _train(folder, "out", launcher=launcher, steps=1, processes=2)
+    assert run.returncode != 0
+    assert "error: 1 process(es) take part, but processes=2 was asked for; start with 'vlm2vec train'" in run.stderr
+    assert not (folder / "out").exists()
+
+
+def test_under_accelerate_on_cpu_which_starts_one_process_the_others_are_started(folder: Path) -> None:
+    launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "vlm2vec")
+    run = _train(folder, "two", launcher=launcher, processes=2)
+    assert run.returncode == 0, run.stderr
+    assert _train(folder, "one").returncode == 0
+    assert logged(folder / "two", "loss") == pytest.approx(logged(folder / "one", "loss"), rel=1e-5)

@@ -59,7 +59,8 @@ class StepReport(NamedTuple):
         accuracy: share of queries whose own positive scored best in the batch.
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
-        tokens_per_s: real tokens; none is padding.
+        tokens_per_s: of what the model computed.
+        padding_share: of these, what belongs to no input.
         bad_rows: rows replaced so far because they could not be read.
     """
 
@@ -71,6 +72,7 @@ class StepReport(NamedTuple):
     learning_rate: float
     grad_norm: float
     tokens_per_s: float
+    padding_share: float
     bad_rows: int
 
 
@@ -141,7 +143,9 @@ def train(
             optimizer.step()
             progress.step = step + 1
 
-            tokens = sum(chunk.num_tokens for chunk in (*batch.queries, *batch.documents)) * world
+            packs = (*batch.queries, *batch.documents)
+            tokens = sum(pack.num_tokens for pack in packs)
+            real_tokens = sum(sum(pack.segments.lengths) for pack in packs)
             report = StepReport(
                 step=step,
                 loss=outcome.loss.item(),
@@ -150,7 +154,9 @@ def train(
                 temperature=objective.temperature(),
                 learning_rate=rate,
                 grad_norm=grad_norm,
-                tokens_per_s=tokens / (time.perf_counter() - started_s),
+                # The processes' shares differ little; they wait for the slowest.
+                tokens_per_s=tokens * world / (time.perf_counter() - started_s),
+                padding_share=1 - real_tokens / tokens,
                 bad_rows=len(progress.bad_rows),
             )
             if first:
