@@ -39,16 +39,16 @@ def test_it_is_small_half_precision_and_complete() -> None:
     assert json.loads((BUNDLED / "vlm2vec.json").read_text("utf-8"))["prompt_style"] == "qwen2-vl"
 
 
-def test_it_finds_every_second_object_by_its_name_among_all_samples(bundled: Embedder, index: Index) -> None:
+def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(bundled: Embedder, index: Index) -> None:
     objects = [path for path in index.table.files() if path.startswith("objects/")]
     found = []
     for path in objects:
         name = Path(path).stem.replace("_", " ")
         found.append(search(index, bundled, Item(f"a {name}"), k=1)[0].path == path)
-    assert (len(objects), sum(found) >= 6) == (12, True)
+    assert (len(objects), sum(found) >= 9) == (12, True)
 
 
-def test_the_demo_asks_its_four_questions_and_its_sunflower_comes_first(bundled: Embedder, index: Index) -> None:
+def test_the_demo_asks_four_questions_and_finds_the_right_file_first_for_three(bundled: Embedder, index: Index) -> None:
     questions = json.loads((ROOT / "demo" / "queries.json").read_text("utf-8"))
     first = {}
     for question in questions:
@@ -56,7 +56,7 @@ def test_the_demo_asks_its_four_questions_and_its_sunflower_comes_first(bundled:
         hit = search(index, bundled, Item(question.get("text", ""), media), k=1)[0]
         first[question.get("text", question.get("image"))] = hit.path == question["right"]
     assert len(first) == 4
-    assert first["a yellow sunflower"]
+    assert sum(first.values()) >= 3, first
 
 
 def test_every_sample_is_read(index: Index) -> None:

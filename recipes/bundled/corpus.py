@@ -289,7 +289,7 @@ def add_clips(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: set
             others = tuple(rng.sample(still, rng.choice((0, 0, 1, 2, 3))))
             plans.append(ClipPlan(f"{'held' if is_held else 'seen'}{index:05d}", pair, rng.choice(actors), others))
         pool.map(draw_clip, plans, 16)
-        for index, plan in enumerate(plans):
+        for plan in plans:
             rng = dice("sentence", plan.name)
             name = plan.picture.concept
             if plan.picture.emoji and plan.picture.emoji.group == 3:
