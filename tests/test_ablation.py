@@ -28,6 +28,12 @@ def test_one_command_trains_every_size_and_goes_on_where_it_was_stopped(tmp_path
     before = log.stat().st_mtime_ns
     again = CliRunner().invoke(app, command)
     assert (again.stdout, log.stat().st_mtime_ns) == (done.stdout, before)
+    write_config(tmp_path, steps=2, validation={"path": "image.jsonl", "every": 2, "pool": 8}, learning_rate=0.1)
+    other = CliRunner().invoke(app, command)
+    assert other.exit_code == 2
+    assert (
+        "sub_batch_0_seed_1 comes from another configuration, so it is another run: learning_rate was" in other.stderr
+    )
 
 
 def test_the_table_holds_mean_and_deviation_over_seeds(tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ EVERYTHING: dict[str, object] = {
         "token_dim": 16,
     },
 }
+# Steps of texts alone between others: what they do not reach has a gradient of zero, in one process as in two.
+BY_TURNS: dict[str, object] = {
+    "data": {"image": {"path": "image.jsonl"}, "words": {"path": "words.jsonl"}},
+    "sub_batch": 8,
+    "weight_decay": 0.1,
+    "steps": 6,
+}
 ADAPTER: dict[str, object] = {
     "init": "base",
     "scratch": None,
@@ -56,7 +63,14 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("parallel", "changes"), [("ddp", EVERYTHING), ("fsdp", EVERYTHING), ("ddp", ADAPTER)], ids=["ddp", "fsdp", "dora"]
+    ("parallel", "changes"),
+    [
+        pytest.param("ddp", EVERYTHING, id="ddp"),
+        pytest.param("fsdp", EVERYTHING, id="fsdp"),
+        pytest.param("ddp", BY_TURNS, id="ddp, texts by turns"),
+        pytest.param("ddp", ADAPTER, id="ddp, dora"),
+        pytest.param("fsdp", ADAPTER | {"data": {"named": {"path": "named.jsonl"}}}, id="fsdp, dora, pictures first"),
+    ],
 )
 def test_two_processes_train_what_one_trains(folder: Path, parallel: str, changes: dict[str, object]) -> None:
     if "init" in changes:
@@ -83,6 +97,31 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     more = _train(folder, "part", "--resume", launcher=launcher, steps=6, save_every=3, processes=2)
     assert more.returncode == 0, more.stderr
     assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-5)
+
+
+def test_a_divided_model_is_validated_saved_and_goes_on(folder: Path) -> None:
+    changes: dict[str, object] = {
+        "validation": {"path": "image.jsonl", "every": 1, "pool": 8},
+        "parallel": "fsdp",
+        "processes": 2,
+        "save_every": 2,
+    }
+    whole = _train(folder, "whole", **changes)
+    assert whole.returncode == 0, whole.stderr
+    shutil.copytree(folder / "whole" / "checkpoint-2", folder / "part" / "checkpoint-2")
+    shutil.copyfile(folder / "whole" / "log.jsonl", folder / "part" / "log.jsonl")
+    more = _train(folder, "part", "--resume", **changes)
+    assert more.returncode == 0, more.stderr
+    assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-6)
+
+
+def test_an_ablation_runs_on_several_processes(folder: Path) -> None:
+    validation = {"path": "image.jsonl", "every": 1, "pool": 8}
+    path = write_config(folder, steps=1, processes=2, validation=validation)
+    command = [sys.executable, "-m", "vlm2vec", "ablate", str(path), "--sub-batches", "0,8"]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == (folder / "out" / "ablation.md").read_text()
 
 
 def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folder: Path) -> None:

@@ -23,6 +23,7 @@ from vlm2vec.training.loop import train
 
 VARIANTS: dict[str, dict[str, object]] = {
     "full": {},
+    "texts alone, which do not reach the vision tower": {"data": {"words": {"path": "words.jsonl"}}},
     "learned temperature and token vectors": {"loss": {"temperature": 0.1, "learn_temperature": True, "token_dim": 16}},
 }
 
@@ -77,6 +78,17 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on(folder: Path) -> None
     assert not (out / "model.safetensors").exists()
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert logged(out, "loss") == logged(folder / "whole", "loss")
+
+
+def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, object] = {"steps": 2}
+    train(read_config(write_config(folder, out="whole", **changes)))
+    with monkeypatch.context() as patch:
+        patch.setattr("vlm2vec.training.loop.clip_gradients", lambda parameters, max_norm: float("nan"))
+        with pytest.raises(ConfigError, match=r"the loss of step 0 is .*, its gradient's norm nan.*in checkpoint-0"):
+            train(read_config(write_config(folder, out="part", **changes)))
+    train(read_config(write_config(folder, out="part", **changes)), resume=True)
+    assert logged(folder / "part", "loss") == logged(folder / "whole", "loss")
 
 
 def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None:

@@ -19,6 +19,8 @@ from vlm2vec.model.packing import Segments
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.loop import StepReport, learning_rate, train
+from vlm2vec.training.trainee import build_trainee
+from vlm2vec.training.validation import Validator
 
 
 @pytest.fixture
@@ -117,6 +119,29 @@ def test_a_row_that_cannot_be_read_is_replaced_by_the_next_of_its_source_and_cou
     # Every row comes once an epoch, so each step of eight meets the bad one once.
     assert [[r.bad_rows for r in run] for run in reports] == [[1, 2], [1, 2]]
     assert [r.loss for r in reports[0]] == [r.loss for r in reports[1]]
+    told = [json.loads(line) for line in (folder / "run0" / "bad_rows.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in told] == [0, 1]
+    assert told[0]["row"].startswith(f"{folder / 'image.jsonl'}:3: ")
+
+
+def test_neighbouring_bad_rows_count_once_each(folder: Path) -> None:
+    for colour in ("green", "blue", "yellow"):
+        (folder / f"{colour}.png").write_bytes(b"no picture")
+    changes: dict[str, object] = {"data": {"image": {"path": "image.jsonl"}}, "steps": 1}
+    assert [report.bad_rows for report in _run(write_config(folder, **changes))] == [3]
+
+
+def test_validation_needs_pairs_that_differ_and_counts_what_is_no_number_as_not_found(folder: Path) -> None:
+    (folder / "one.jsonl").write_text('{"query": "a", "positive": "b"}\n')
+    with pytest.raises(ConfigError, match=r"one.jsonl holds 1 pair\(s\) of different labels and documents; 2 are"):
+        _run(write_config(folder, validation={"path": "one.jsonl", "every": 1}))
+    config = read_config(write_config(folder, validation={"path": "image.jsonl", "every": 1, "pool": 8}))
+    trainee = build_trainee(config)
+    assert config.validation is not None
+    validator = Validator(config.validation, trainee)
+    trainee.backbone.model.language_model.norm.weight.data.fill_(torch.nan)
+    scores = validator.measure(torch.device("cpu"), "float32")
+    assert (scores["recall@1"], scores["recall@5"]) == (0.0, 0.0)
 
 
 def test_too_many_bad_rows_stop_the_run_and_are_listed(folder: Path) -> None:
@@ -157,7 +182,8 @@ def test_a_loss_that_is_no_number_stops_with_a_checkpoint_and_names_the_rows(
 
     calls: list[int] = []
     monkeypatch.setattr(QwenVLBackbone, "decode", broken)
-    with pytest.raises(ConfigError, match=r"loss of step 2 is nan; vectors of 1 row\(s\) are no numbers: .*jsonl:\d"):
+    message = r"loss of step 2 is nan, .*; vectors of 1 row\(s\) and 0 hard neg.* are no numbers: .*jsonl:\d"
+    with pytest.raises(ConfigError, match=message):
         _run(write_config(folder))
     assert Embedder.load(folder / "out" / "checkpoint-2", device="cpu").dim == 64
 
@@ -169,7 +195,12 @@ def test_paths_of_a_configuration_are_relative_to_it(folder: Path) -> None:
 
 def test_a_run_does_not_write_over_another(folder: Path) -> None:
     _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="out already holds a run; pass --resume to go on with it, or another --out"):
+    with pytest.raises(ConfigError, match="out already holds a finished run; give another --out"):
         _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="fresh holds no checkpoint to go on from; leave out --resume"):
+    with pytest.raises(ConfigError, match="out holds a finished run without checkpoints, so there is nothing to go on"):
+        _run(write_config(folder, steps=1), resume=True)
+    with pytest.raises(ConfigError, match="fresh holds no run without checkpoints"):
         _run(write_config(folder, out="fresh"), resume=True)
+    _run(write_config(folder, out="stopped", steps=2, save_every=1))
+    with pytest.raises(ConfigError, match="stopped already holds a run; pass --resume to go on with it, or another"):
+        _run(write_config(folder, out="stopped", steps=2, save_every=1))

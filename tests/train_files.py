@@ -18,7 +18,8 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def write_data(folder: Path) -> None:
-    """Pairs from each word: image.jsonl, negatives.jsonl (the next colour as hard one), video.jsonl, words.jsonl."""
+    """Pairs from each word: image.jsonl, negatives.jsonl (the next colour as hard one), video.jsonl, words.jsonl; and
+    from each picture: named.jsonl."""
     for colour in COLOURS:
         PIL.Image.new("RGB", (56, 56), colour).save(folder / f"{colour}.png")
         (folder / colour).mkdir()
@@ -29,6 +30,7 @@ def write_data(folder: Path) -> None:
     others = [*COLOURS[1:], COLOURS[0]]
     negatives = [row | {"negatives": [{"image": f"{c}.png"}]} for row, c in zip(images, others, strict=True)]
     write_rows(folder / "negatives.jsonl", negatives)
+    write_rows(folder / "named.jsonl", [{"query": {"image": f"{c}.png"}, "positive": c} for c in COLOURS])
     write_rows(folder / "words.jsonl", [{"query": c, "positive": f"the colour {c}"} for c in COLOURS])
     write_rows(folder / "video.jsonl", [{"query": {"text": c}, "positive": {"video": c}} for c in COLOURS])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,21 +28,28 @@ def ablate(
     """
     from vlm2vec.training.ablation import ablate_sub_batch
     from vlm2vec.training.config import read_config
+    from vlm2vec.training.launch import launched
     from vlm2vec.training.loop import StepReport
 
     settings = read_config(config)
     if out is not None:
         settings = settings.model_copy(update={"out": out.resolve()})
+    options = ["--sub-batches", sub_batches, "--seeds", seeds, "--out", str(settings.out)]
+    if launched(["ablate", str(config), *options], settings.processes):
+        return
+    first = os.environ.get("RANK", "0") == "0"
     with progress("training") as show:
 
         def on_run(done: int, total: int, name: str) -> None:
-            note(f"run {done + 1} of {total}: {name}")
+            if first:
+                note(f"run {done + 1} of {total}: {name}")
 
         def on_step(report: StepReport) -> None:
             show(report.step + 1, settings.steps)
 
         ablate_sub_batch(settings, _numbers(sub_batches), _numbers(seeds), on_run, on_step)
-    print((settings.out / "ablation.md").read_text("utf-8"), end="")
+    if first:
+        print((settings.out / "ablation.md").read_text("utf-8"), end="")
 
 
 def _numbers(text: str) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,11 +35,10 @@ def train(
     if plan:
         _print_plan(settings)
         return
-    from vlm2vec.training.launch import is_launched, launch
+    from vlm2vec.training.launch import launched
 
-    if (settings.processes or 1) > 1 and not is_launched():
-        command = [sys.executable, "-m", "vlm2vec", "train", str(config), "--out", str(settings.out)]
-        launch([*command, *(["--resume"] if resume else [])], settings.processes or 1)
+    options = ["--out", str(settings.out), *(["--resume"] if resume else [])]
+    if launched(["train", str(config), *options], settings.processes):
         return
     _run(settings, resume=resume)
     if os.environ.get("RANK", "0") == "0":

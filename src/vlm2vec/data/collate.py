@@ -53,7 +53,7 @@ class PairBatch(Generic[Batch]):
         contents: int64 [N], equal for documents of equal content.
         sources: int64 [B], index of the source in the schedule.
         origins: file and line of each row.
-        replaced: a message for each row that could not be read, in whose place another stands.
+        replaced: a message for each row that was drawn and could not be read, in whose place another stands.
     """
 
     queries: tuple[Batch, ...]
@@ -133,24 +133,28 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         )
 
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
-        """The row, or the next of its source that can be read; each that cannot adds a message."""
-        rows = self.rows[name]
+        """The row, or the next of its source that can be read; then a message is added to `replaced`."""
+        rows, failures = self.rows[name], list[str]()
         for turn in range(min(_TRIES, len(rows))):
             try:
                 pair = rows[(row + turn) % len(rows)]
             except VLM2VecError as error:
-                replaced.append(str(error))
+                failures.append(str(error))
                 continue
             try:
-                return _Ready(
+                ready = _Ready(
                     pair,
                     self.prepare_query(pair),
                     self.prepare_document(pair.positive),
                     tuple(self.prepare_document(negative) for negative in pair.negatives),
                 )
             except VLM2VecError as error:
-                replaced.append(f"{pair.origin}: {error}")
-        listed = "; ".join(replaced[-3:])
+                failures.append(f"{pair.origin}: {error}")
+                continue
+            # The others are told when they are drawn themselves.
+            replaced += failures[:1]
+            return ready
+        listed = "; ".join(failures[-3:])
         raise ConfigError(f"source {name!r}: none of {min(_TRIES, len(rows))} rows can be read; the last: {listed}")
 
     def _packed(self, inputs: Sequence[Input]) -> tuple[tuple[Batch, ...], Tensor]:

@@ -29,7 +29,8 @@ class Mixture:
         sub_batch: rows of one source that stand together; must divide `batch_size`. 0: every row is drawn for itself.
         seed: of the order of sources and rows.
         draw: "even": after any number of sub-batches of a stage every source is within one of its exact share, in
-            random order; "sampled": each sub-batch is drawn by weight, independently of the others, as published.
+            random order (see `EvenOrder` for weights without a common period in runs beyond 262,144 sub-batches).
+            "sampled": each sub-batch is drawn by weight, independently of the others, as published.
         stage_starts: first step of the second and of each later stage.
     """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.training.checkpoint import checkpoints
+from vlm2vec.training.checkpoint import check_same_run, checkpoints
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.loop import StepReport, train
 from vlm2vec.training.report import VALIDATION, read_log
@@ -38,7 +39,8 @@ def ablate_sub_batch(
     was stopped goes on. `ablation.json`, `ablation.md` and `ablation.png` beside them hold the held-out recalls.
 
     Raises:
-        ConfigError: the configuration has no `validation`, or a sub-batch does not divide the batch.
+        ConfigError: the configuration has no `validation`, a sub-batch does not divide the batch, or a finished run
+            is of another configuration.
     """
     if config.validation is None:
         raise ConfigError("an ablation compares held-out recall; add 'validation' to the configuration")
@@ -51,11 +53,14 @@ def ablate_sub_batch(
         out = config.out / f"sub_batch_{sub_batch}_seed_{seed}"
         on_run(number, len(plan), out.name)
         run = config.model_copy(update={"out": out, "sub_batch": sub_batch, "seed": seed})
-        if not (out / "README.md").is_file():
+        if (out / "README.md").is_file():
+            check_same_run(out, run)
+        else:
             train(run, resume=bool(checkpoints(out)), on_step=on_step)
         last = read_log(out / VALIDATION)[-1]
         trials.append(Trial(sub_batch, seed, {metric: last[metric] for metric in METRICS}))
-    write_results(config.out, trials, config.batch_size)
+    if os.environ.get("RANK", "0") == "0":
+        write_results(config.out, trials, config.batch_size)
     return trials
 
 

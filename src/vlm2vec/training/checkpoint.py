@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +35,8 @@ _FREE = {
     "trackers",
     "parallel",
 }
-"""Fields that may differ when a run goes on: none changes which rows come or what is learned from them."""
+"""Fields that may differ when a run goes on: none changes which rows come. Another number of processes only draws
+other dropout."""
 
 
 @dataclass(slots=True)
@@ -62,10 +62,14 @@ def check_out(out: Path, *, resume: bool) -> None:
     Raises:
         ConfigError: it does, or there is none to go on with.
     """
-    if resume and not checkpoints(out):
-        raise ConfigError(f"{out} holds no checkpoint to go on from; leave out --resume")
-    if not resume and (checkpoints(out) or any(out.glob("*.safetensors"))):
+    whole, finished = checkpoints(out), (out / CONFIG).is_file()
+    if resume and not whole:
+        state = "a finished run" if finished else "no run"
+        raise ConfigError(f"{out} holds {state} without checkpoints, so there is nothing to go on from")
+    if not resume and whole:
         raise ConfigError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
+    if not resume and finished:
+        raise ConfigError(f"{out} already holds a finished run; give another --out")
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -88,7 +92,7 @@ def save_checkpoint(
     write_model(partial, trainee, weights, config)
     save_file(tensors, partial / f"{STATE}.safetensors")
     (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
-    for path in partial.iterdir():
+    for path in (*partial.iterdir(), partial):
         _flush(path)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
@@ -105,24 +109,36 @@ def resume_checkpoint(
         ConfigError: the run had another configuration, in a field that changes what is learned; each is named.
     """
     folder = checkpoints(out)[-1]
-    before = json.loads((folder / CONFIG).read_text("utf-8"))
-    now = json.loads(config.model_dump_json())
-    changed = sorted(key for key in now if key not in _FREE and now[key] != before.get(key))
-    if changed:
-        listed = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
-        raise ConfigError(f"{folder} comes from another configuration, so going on would be another run: {listed}")
+    check_same_run(folder, config)
+    values = json.loads((folder / f"{STATE}.json").read_text("utf-8"))
+    progress = Progress(**values | {"best": tuple(values["best"]) if values["best"] else None})
     tensors = load_file(folder / f"{STATE}.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(trainee.backbone, objective):
             _assign(parameter, tensors[f"parameter.{name}"])
+            if progress.step == 0:
+                continue
             moments: dict[str, Tensor] = {}
             for kind in ("exp_avg", "exp_avg_sq"):
                 moments[kind] = torch.zeros_like(parameter)
                 _assign(moments[kind], tensors[f"{kind}.{name}"])
             moments["step"] = tensors[f"step.{name}"].to(parameter.device)
             optimizer.state[parameter] = moments
-    values = json.loads((folder / f"{STATE}.json").read_text("utf-8"))
-    return Progress(**values | {"best": tuple(values["best"]) if values["best"] else None})
+    return progress
+
+
+def check_same_run(folder: Path, config: TrainConfig) -> None:
+    """Refuse to go on with, or to count as done, what another configuration has made.
+
+    Raises:
+        ConfigError: it differs in a field that changes what is learned; each is named.
+    """
+    before = json.loads((folder / CONFIG).read_text("utf-8"))
+    now = json.loads(config.model_dump_json())
+    changed = sorted(key for key in now if key not in _FREE and now[key] != before.get(key))
+    if changed:
+        listed = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
+        raise ConfigError(f"{folder} comes from another configuration, so it is another run: {listed}")
 
 
 def tidy(out: Path, keep: int, best: str | None) -> None:
@@ -138,7 +154,8 @@ def full_weights(trainee: Trainee) -> dict[str, Tensor]:
     if trainee.attached is not None:
         from peft import get_peft_model_state_dict
 
-        weights = get_peft_model_state_dict(trainee.attached)
+        # Else peft asks the hub whether the base's vocabulary has grown.
+        weights = get_peft_model_state_dict(trainee.attached, save_embedding_layers=False)
     else:
         weights = source.state_dict()
     if trainee.backbone.token_head is not None:
@@ -155,12 +172,9 @@ def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], conf
         save_file({"weight": head.contiguous()}, folder / f"{TOKEN_HEAD}.safetensors")
     model = trainee.backbone.model
     if trainee.attached is not None:
-        with warnings.catch_warnings():
-            # peft looks for the base's configuration on the hub, to see whether its vocabulary has grown.
-            warnings.filterwarnings("ignore", message="Could not find a config file", category=UserWarning)
-            adapter = trainee.attached.peft_config["default"]
-            adapter.base_model_name_or_path = config.init
-            adapter.save_pretrained(str(folder))
+        adapter = trainee.attached.peft_config["default"]
+        adapter.base_model_name_or_path = config.init
+        adapter.save_pretrained(str(folder))
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     else:
         with no_progress_bar():
@@ -185,7 +199,7 @@ def _trained(*modules: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def _state_tensors(backbone: nn.Module, objective: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in _trained(backbone, objective):
         yield f"parameter.{name}", _full(parameter)
-        for kind, value in optimizer.state[parameter].items():
+        for kind, value in optimizer.state.get(parameter, {}).items():
             yield f"{kind}.{name}", _full(value)
 
 

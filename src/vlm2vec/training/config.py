@@ -128,7 +128,7 @@ class TrainConfig(_Strict):
     max_grad_norm: PositiveFloat = 1.0
     loss: Loss = Loss()
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
     validation: Validation | None = None
     save_every: PositiveInt | None = None
     keep: PositiveInt = 3
@@ -146,8 +146,8 @@ class TrainConfig(_Strict):
             raise ValueError("an adapter on random weights learns little; leave out 'adapter' or give 'init'")
         if self.adapter is not None and self.freeze:
             raise ValueError("'freeze' has no effect with an adapter, which trains nothing but itself; leave it out")
-        if self.parallel == "fsdp" and "language_model" in self.freeze:
-            raise ValueError("parallel=fsdp needs every input to reach something that is trained; use ddp")
+        if {"visual", "language_model"} <= set(self.freeze):
+            raise ValueError("'freeze' leaves nothing to train")
         return self
 
 

@@ -10,14 +10,17 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.model.qwen_vl import QwenVLBackbone
 
 
-def check_world(asked: int | None, world: int) -> None:
-    """Refuse a number of processes that is not the one asked for.
+def check_world(asked: int | None, world: int, batch_size: int) -> None:
+    """Refuse a number of processes that is not the one asked for, or that cannot share a batch.
 
     Raises:
-        ConfigError: it is another; some launchers silently start a single process on CPU.
+        ConfigError: it is such a number; some launchers silently start a single process on CPU.
     """
+    if batch_size % world:
+        raise ConfigError(f"batch_size={batch_size} cannot be shared by {world} processes; use a multiple of {world}")
     if asked is not None and world != asked:
         raise ConfigError(
             f"{world} process(es) take part, but processes={asked} was asked for; start with "
@@ -48,13 +51,17 @@ def gathered(x: Tensor) -> list[Tensor]:
     return rows
 
 
-def gathered_messages(messages: Sequence[str]) -> list[str]:
+def total(number: int, device: torch.device) -> int:
+    """Sum of a number over all processes."""
+    return int(torch.cat(gathered(torch.tensor([number], device=device))).sum())
+
+
+def gathered_messages(messages: Sequence[str], device: torch.device) -> list[str]:
     """The messages of all processes in the order of their rank."""
     if not _is_distributed():
         return list(messages)
     # Nearly always there is none, and a number travels faster than objects.
-    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else None
-    if int(torch.stack(gathered(torch.tensor([len(messages)], device=device))).sum()) == 0:
+    if total(len(messages), device) == 0:
         return []
     parts: list[list[str]] = [[]] * distributed.get_world_size()
     distributed.all_gather_object(parts, list(messages))
@@ -62,17 +69,18 @@ def gathered_messages(messages: Sequence[str]) -> list[str]:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Add up the gradients of all processes, in place; a parameter that no input of a process reached counts as zero.
+    """Add up the gradients of all processes, in place; a parameter that no input reached has a gradient of zero.
 
     Done once at the end of a step. DistributedDataParallel would do it within the last backward pass, but it leaves out
     parameters that this pass does not reach on any process, such as the vision tower's if it holds only texts.
     """
-    if not _is_distributed():
-        return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in trained:
         if parameter.grad is None:
+            # Also in one process: the optimiser skips what has no gradient, momentum and decay included.
             parameter.grad = torch.zeros_like(parameter)
+    if not _is_distributed():
+        return
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
@@ -98,11 +106,12 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
     return norm
 
 
-def same_everywhere(parameters: Iterable[nn.Parameter]) -> None:
-    """Give all processes the values of the first."""
+def same_everywhere(tensors: Iterable[Tensor | None]) -> None:
+    """Give all processes the values of the first, in place."""
     if _is_distributed():
-        for parameter in parameters:
-            distributed.broadcast(parameter.data, src=0)
+        for tensor in tensors:
+            if tensor is not None:
+                distributed.broadcast(tensor.data, src=0)
 
 
 def _sum_of_squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -113,23 +122,26 @@ def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def shard(backbone: nn.Module, world: int) -> Callable[[bool], None]:
+def shard(backbone: QwenVLBackbone, world: int) -> Callable[[bool], None]:
     """Divide parameters, gradients and moments among the processes (FSDP2), the whole model as one unit.
 
     Our forward pass calls the inner modules of transformers' blocks directly, so that blocks cannot be units. The
-    weights are gathered in the first forward pass of a step and let go after its last backward pass; processes may
+    weights are gathered at the start of a step and let go after its last backward pass; processes may
     encode different numbers of packs in between.
 
     Returns:
         a switch to be called with False at the start of a step and with True before its last backward pass.
 
     Raises:
-        ConfigError: only one process takes part, or this torch cannot do it.
+        ConfigError: only one process takes part, nothing of the language model is trained, or this torch cannot do it.
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     if world == 1:
         raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
+    if not any(parameter.requires_grad for parameter in backbone.model.language_model.parameters()):
+        # A pack of texts would have no backward pass, in which the processes meet.
+        raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
         raise ConfigError(f"parallel=fsdp needs torch 2.13 or newer, this is {torch.__version__}; use ddp")
     fully_shard(backbone, reshard_after_forward=False)
@@ -145,5 +157,8 @@ def shard(backbone: nn.Module, world: int) -> Callable[[bool], None]:
         module.set_is_last_backward(last)
         module.set_requires_gradient_sync(last)
         module.set_reshard_after_backward(last)
+        if not last:
+            # Before any forward pass: a frozen vision tower is called by itself.
+            module.unshard()
 
     return switch

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from vlm2vec.errors import ConfigError
 
 
-def is_launched() -> bool:
-    """Whether a launcher such as torchrun has started this process among others."""
-    return "WORLD_SIZE" in os.environ
+def launched(arguments: Sequence[str], processes: int | None) -> bool:
+    """Run a command of vlm2vec in so many processes that know of each other, to their end.
 
-
-def launch(command: Sequence[str], processes: int) -> None:
-    """Run a command in so many processes that know of each other, to their end.
+    Returns:
+        False, and nothing is run, if this process is to do the work: because one is enough, or because it is one of
+        those that torchrun or this function has started.
 
     Raises:
         ConfigError: one of them failed; its own message is on stderr.
     """
+    if processes in (None, 1) or "WORLD_SIZE" in os.environ:
+        return False
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -34,6 +36,7 @@ def launch(command: Sequence[str], processes: int) -> None:
     # Several processes with a thread for every core each slow each other down.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     try:
-        elastic_launch(plan, command[0])(*command[1:])
+        elastic_launch(plan, sys.executable)("-m", "vlm2vec", *arguments)
     except ChildFailedError:
         raise ConfigError("one of the processes failed; what it said stands above") from None
+    return True

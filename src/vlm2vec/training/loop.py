@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
 from vlm2vec.data.collate import PairBatch, PairSteps, Rows
@@ -36,6 +37,7 @@ from vlm2vec.training.distributed import (
     same_everywhere,
     shard,
     sum_gradients,
+    total,
 )
 from vlm2vec.training.encoder import Encoder
 from vlm2vec.training.gradcache import cached_step
@@ -96,14 +98,15 @@ def train(
 
     Raises:
         ConfigError: data or configuration do not fit, too many rows cannot be read, the number of processes is not the
-            one asked for, a tracker is not installed, or the loss is no number; by then a checkpoint is written.
+            one asked for, a tracker is not installed, or the loss or its gradient is no number (then the weights
+            before that step are saved as a checkpoint).
     """
     check_trackers(config.trackers)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
     )
     first, world, device = accelerator.is_main_process, accelerator.num_processes, accelerator.device
-    check_world(config.processes, world)
+    check_world(config.processes, world, config.batch_size)
     check_out(config.out, resume=resume)
     rows = open_rows(config)
     schedule = build_schedule(config, rows)
@@ -123,29 +126,34 @@ def train(
 
     with RunLog(config, accelerator, progress.step) as log:
         batches = _batches(config, schedule, rows, backbone.processor, progress.step, accelerator)
+        started_s = time.perf_counter()
         for step, batch in zip(range(progress.step, config.steps), batches, strict=True):
-            started_s = time.perf_counter()
             # Random numbers depend on the place in the run alone, so that a resumed run draws the same ones.
             torch.manual_seed(hash((config.seed, step, accelerator.process_index)))
-            count_bad_rows(progress, gathered_messages(batch.replaced), config)
+            replaced = gathered_messages(batch.replaced, device)
+            log.bad_rows(step, replaced)
+            count_bad_rows(progress, replaced, config)
             rate = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
             optimizer.zero_grad(set_to_none=True)
             outcome, sides = _forward_backward(backbone, objective, batch, config, synchronised, device)
-            if not torch.isfinite(outcome.loss):
-                folder = save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
-                raise ConfigError(_not_a_number(step, outcome, sides, batch, folder.name))
             if synchronised is None:
                 sum_gradients(backbone.parameters())
+            # Every process has the whole gradient of the temperature; rounding must not let them drift apart.
+            same_everywhere(parameter.grad for parameter in objective.parameters())
             grad_norm = clip_gradients(trained, config.max_grad_norm)
+            if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
+                folder = save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
+                raise ConfigError(_not_a_number(step, outcome, grad_norm, sides, batch, folder.name))
             optimizer.step()
             progress.step = step + 1
 
             packs = (*batch.queries, *batch.documents)
-            tokens = sum(pack.num_tokens for pack in packs)
-            real_tokens = sum(sum(pack.segments.lengths) for pack in packs)
+            tokens = total(sum(pack.num_tokens for pack in packs), device)
+            real_tokens = total(sum(sum(pack.segments.lengths) for pack in packs), device)
+            now_s = time.perf_counter()
             report = StepReport(
                 step=step,
                 loss=outcome.loss.item(),
@@ -154,11 +162,11 @@ def train(
                 temperature=objective.temperature(),
                 learning_rate=rate,
                 grad_norm=grad_norm,
-                # The processes' shares differ little; they wait for the slowest.
-                tokens_per_s=tokens * world / (time.perf_counter() - started_s),
+                tokens_per_s=tokens / (now_s - started_s),
                 padding_share=1 - real_tokens / tokens,
                 bad_rows=len(progress.bad_rows),
             )
+            started_s = now_s
             if first:
                 on_step(report)
             log.step(report)
@@ -166,6 +174,9 @@ def train(
             due = config.save_every is not None and progress.step % config.save_every == 0
             if validator and (progress.step % validator.every == 0 or is_last):
                 scores = validator.measure(device, config.precision)
+                if isinstance(backbone, FSDPModule):
+                    # Only the parts of this process are what the optimiser knows and a checkpoint stores.
+                    backbone.reshard()
                 log.validation(progress.step, scores)
                 if progress.best is None or scores["recall@1"] > progress.best[1]:
                     progress.best = (f"checkpoint-{progress.step}", scores["recall@1"])
@@ -239,7 +250,8 @@ def _batches(
         sampler=range(first_step, config.steps),
         batch_size=None,
         num_workers=config.loader_workers,
-        prefetch_factor=4 if config.loader_workers else None,
+        # A prepared batch of pages may take a gigabyte.
+        prefetch_factor=max(1, 4 // config.loader_workers) if config.loader_workers else None,
         worker_init_fn=_one_thread,
     )
     for batch in loader:
@@ -305,18 +317,26 @@ def _by_source(outcome: Outcome, schedule: Schedule) -> dict[str, float]:
 
 
 def _not_a_number(
-    step: int, outcome: Outcome, sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch], checkpoint: str
+    step: int,
+    outcome: Outcome,
+    grad_norm: float,
+    sides: tuple[Tensor, Tensor],
+    batch: PairBatch[PackedBatch],
+    checkpoint: str,
 ) -> str:
     rows = len(batch.origins)
-    bad = (~torch.isfinite(sides[0]).all(1))[batch.query_order.to(sides[0].device)]
-    bad = bad | (~torch.isfinite(sides[1]).all(1))[batch.document_order.to(sides[1].device)][:rows]
-    named = [origin for origin, is_bad in zip(batch.origins, bad.tolist(), strict=True) if is_bad]
-    whose = (
-        f"vectors of {len(named)} row(s) are no numbers: {', '.join(named[:10])}"
-        if named
-        else (f"all vectors are numbers; the rows of the step were {', '.join(batch.origins[:10])}")
+    bad_queries, bad_documents = (
+        (~torch.isfinite(side).all(1)).cpu()[order]
+        for side, order in zip(sides, (batch.query_order, batch.document_order), strict=True)
     )
+    bad_rows = bad_queries | bad_documents[:rows]
+    named = [origin for origin, is_bad in zip(batch.origins, bad_rows.tolist(), strict=True) if is_bad]
+    others = int(bad_documents[rows:].sum())
+    if named or others:
+        whose = f"vectors of {len(named)} row(s) and {others} hard negative(s) are no numbers: {', '.join(named[:10])}"
+    else:
+        whose = f"all vectors of this process are numbers; its rows were {', '.join(batch.origins[:10])}"
     return (
-        f"the loss of step {step} is {outcome.loss.item()}; {whose}. The weights before this step are in {checkpoint}; "
-        "look at these rows, lower learning_rate or raise loss.temperature"
+        f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}; {whose}. The weights "
+        f"before this step are in {checkpoint}; look at these rows, lower learning_rate or raise loss.temperature"
     )

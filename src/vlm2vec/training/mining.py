@@ -221,7 +221,9 @@ def write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
             for line, sources in zip(lines, negatives, strict=True):
                 row = json.loads(line)
                 if len(sources):
-                    row["negatives"] = row.get("negatives", []) + [json.loads(lines[i])["positive"] for i in sources]
+                    row["negatives"] = (row.get("negatives") or []) + [
+                        json.loads(lines[i])["positive"] for i in sources
+                    ]
                 text = json.dumps(_moved(row, prefix), ensure_ascii=False)
                 # What UTF-8 cannot hold, halves of a surrogate pair, comes out as JSON's own escape.
                 stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))

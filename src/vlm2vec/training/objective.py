@@ -102,7 +102,7 @@ class Objective(nn.Module):
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
         dims = self.config.matryoshka or (q_BD.shape[1],)
         total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
-        if queries.tokens is not None and documents.tokens is not None:
+        if self.config.token_dim is not None:
             scores_BN = maxsim(
                 *_all_tokens(queries, len(queries.lengths)), *_all_tokens(documents, len(queries.lengths))
             )

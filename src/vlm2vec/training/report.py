@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOG = "log.jsonl"
 VALIDATION = "validation.jsonl"
+BAD_ROWS = "bad_rows.jsonl"
 CURVES = "curves.png"
 
 
@@ -37,9 +38,9 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class RunLog:
-    """Writes `log.jsonl` and `validation.jsonl` beside the model and tells the trackers, in the first process only.
+    """Writes `log.jsonl`, `validation.jsonl` and `bad_rows.jsonl` beside the model, and tells the trackers.
 
-    Lines of steps that a resumed run does again are cut off first.
+    Only in the first process. Lines of steps that a resumed run does again are cut off first.
     """
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, first_step: int) -> None:
@@ -48,9 +49,11 @@ class RunLog:
         self.active = accelerator.is_main_process
         if self.active:
             config.out.mkdir(parents=True, exist_ok=True)
-            for name, limit in ((LOG, first_step - 1), (VALIDATION, first_step)):
+            for name, limit in ((LOG, first_step - 1), (VALIDATION, first_step), (BAD_ROWS, first_step - 1)):
                 kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
-                (config.out / name).write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+                partial = config.out / f"{name}.partial"
+                partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+                partial.replace(config.out / name)
         if config.trackers:
             accelerator.init_trackers(config.out.name)
 
@@ -71,12 +74,22 @@ class RunLog:
         """Log scores after so many steps."""
         self._append(VALIDATION, {"step": step, **scores})
 
+    def bad_rows(self, step: int, messages: Sequence[str]) -> None:
+        """Log rows that could not be read and were replaced, into `bad_rows.jsonl`."""
+        if self.active:
+            for message in messages:
+                _add_line(self.config.out / BAD_ROWS, {"step": step, "row": message})
+
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.active:
-            with (self.config.out / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            _add_line(self.config.out / name, row)
         if self.config.trackers:
             self.accelerator.log(dict(_flat(row)), step=row["step"])
+
+
+def _add_line(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -50,12 +50,12 @@ def build_trainee(config: TrainConfig) -> Trainee:
     attached = None
     if config.adapter is not None:
         attached = attach_adapter(backbone.model, config.adapter)
-        if backbone.token_head is not None:
-            backbone.token_head.requires_grad_(True)
     else:
         backbone.requires_grad_(True)
         for part in config.freeze:
             _part(backbone.model, part).requires_grad_(False)
+    if backbone.token_head is not None:
+        backbone.token_head.requires_grad_(config.loss.token_dim is not None)
     return Trainee(backbone, settings, attached)
 
 
@@ -130,8 +130,11 @@ def _initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
         if config.adapter is not None and folders.adapter is not None:
             raise ConfigError(f"init: {config.init} is an adapter; put a new one on its base, or leave out 'adapter'")
         backbone, settings = load_backbone(folders, inputs, device=torch.device("cpu"), dtype=torch.float32)
-        if token_dim is not None and backbone.token_head is None:
+        head = backbone.token_head
+        if token_dim is not None and head is None:
             backbone.add_token_head(token_dim)
+        elif token_dim is not None and head is not None and head.out_features != token_dim:
+            raise ConfigError(f"loss.token_dim is {token_dim}, but the head of {config.init} gives {head.out_features}")
         return backbone, settings
     assert config.scratch is not None
     processor = build_training_processor(config)

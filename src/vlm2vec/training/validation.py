@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, distributed
 
 from vlm2vec.data.records import Pair
-from vlm2vec.media import media_kind
+from vlm2vec.errors import ConfigError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.processor import Prepared
 from vlm2vec.tasks.sources import SourceConfig, open_source
 from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
+from vlm2vec.training.plan import prepare_document, prepare_query
 from vlm2vec.training.trainee import Trainee
 
 _TOKEN_BUDGET = 8192
@@ -29,7 +30,7 @@ class Validator:
         trainee: the model that is measured.
 
     Raises:
-        ConfigError: the file cannot be read, or fewer than two such pairs are in it.
+        ConfigError: the file or a row cannot be read, or it has fewer such pairs than processes, or than two.
     """
 
     def __init__(self, config: Validation, trainee: Trainee) -> None:
@@ -40,16 +41,24 @@ class Validator:
         self.documents: list[Prepared] = []
         seen: set[object] = set()
         for pair in _shuffled(open_source("validation", SourceConfig(path=config.path), None)):
-            document = processor.prepare(pair.positive, role="document")
+            try:
+                document, query = prepare_document(processor, pair.positive), prepare_query(processor, pair)
+            except VLM2VecError as error:
+                raise ConfigError(f"validation: {pair.origin}: {error}") from error
             keys = {document.content_hash(), pair.label or pair.origin}
             if keys & seen:
                 continue
             seen |= keys
-            target = media_kind(pair.positive.media[0]) if pair.positive.media else None
-            self.queries.append(processor.prepare(pair.query, role="query", target=target))
+            self.queries.append(query)
             self.documents.append(document)
             if len(self.documents) == config.pool:
                 break
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        if len(self.documents) < max(2, world):
+            raise ConfigError(
+                f"validation: {config.path} holds {len(self.documents)} pair(s) of different labels and documents; "
+                f"{max(2, world)} are needed"
+            )
 
     def measure(self, device: torch.device, precision: str) -> dict[str, float]:
         """`recall@1`, `@5` and `@10` of the queries in the pool of all documents; every process must call it."""
@@ -57,8 +66,8 @@ class Validator:
         queries, documents = (self._encoded(side, device, precision) for side in (self.queries, self.documents))
         self.backbone.train()
         scores = queries @ documents.T
-        # A tie counts against the right document.
-        ranks = (scores >= scores.diagonal()[:, None]).sum(1)
+        # A tie counts against the right document, and so does what is no number.
+        ranks = (~(scores < scores.diagonal()[:, None])).sum(1)
         return {f"recall@{k}": float((ranks <= k).float().mean()) for k in (1, 5, 10)} | {"pool": float(len(documents))}
 
     def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
