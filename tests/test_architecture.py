@@ -18,7 +18,7 @@ ALLOWED = {
     "vectors": {"errors", "items", "media"},
     "training": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},
-    "cli": {"errors", "items", "media", "model", "search", "training"},
+    "cli": {"errors", "items", "media", "model", "search", "training", "tasks"},
 }
 TORCH_ALLOWED = {"model", "training"}
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
     "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
     "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
+    "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
     "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
 }
 

@@ -1,0 +1,150 @@
+"""How do questions and pages in the tables of a BEIR-like data set become queries and candidates?"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, overload
+
+import PIL.Image
+
+from vlm2vec.data.tables import Table
+from vlm2vec.errors import MediaError
+from vlm2vec.items import Image, Item
+from vlm2vec.media.image import open_image, open_picture
+from vlm2vec.media.limits import DEFAULT_LIMITS
+from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.reading import TaskReader, composed
+
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """How a document task gives its pages.
+
+    Args:
+        target_instruction: of the pages.
+        saved_as: the published evaluation writes each page to a file and reads it back: a "png", which changes no
+            pixel, or "by-id", in the format that the ending of the page's id names, which may be a lossy one.
+    """
+
+    target_instruction: str
+    saved_as: Literal["png", "by-id"] = "png"
+
+
+def parse_pages(reader: TaskReader, options: PageOptions) -> TaskData:
+    """Read a task of the tables `queries`, `corpus` and `qrels`.
+
+    Candidates are the right pages of the queries in their order, then the rest of the corpus. Pages are read from the
+    table when they are asked for.
+
+    Raises:
+        ConfigError: a row is malformed, a query has no right page, or a right page is not in the corpus.
+    """
+    table = reader.open("corpus")
+    rows: dict[str, int] = {}
+    for number, row in enumerate(reader.scan(table, ("corpus-id",))):
+        page = row.key("corpus-id")
+        if options.saved_as == "by-id" and (_format(page) is None or "/" in page):
+            raise row.wrong("corpus-id", f"is {page!r}: it must be a file name with the ending of a picture format")
+        if rows.setdefault(page, number) != number:
+            reader.warn(row, "corpus-id", "a page occurs twice; the first one is taken")
+    grades: dict[str, dict[str, int]] = {}
+    for row in reader.scan(reader.open("qrels"), ("query-id", "corpus-id", "score")):
+        query, page, score = row.key("query-id"), row.key("corpus-id"), row.number("score")
+        if score <= 0:
+            continue
+        if page not in rows:
+            raise row.wrong("corpus-id", f"is {page!r}, which is not in the corpus")
+        of_query = grades.setdefault(query, {})
+        of_query[page] = max(score, of_query.get(page, score))
+    names: dict[str, None] = {}
+    for row in reader.rows("queries"):
+        query = row.key("query-id")
+        if query not in grades:
+            raise row.wrong("query-id", f"is {query!r}, for which 'qrels' has no page with a score above 0")
+        names |= dict.fromkeys(grades[query])
+        reader.query(row, composed(reader.instruction, row.text("query")), grades[query], column="query-id", name=query)
+    names |= dict.fromkeys(rows)
+    pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, options)
+    return reader.data((pages.names, pages))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pages(Sequence[Item]):
+    """The pages of a corpus, each read from its table when it is asked for; can be pickled.
+
+    Args:
+        table: the corpus.
+        names: ids of the pages.
+        rows: their rows in the table.
+        root: what paths in the table are relative to, where it holds no bytes.
+        options: how the task gives its pages.
+    """
+
+    table: Table
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    root: Path
+    options: PageOptions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int, /) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> list[Item]: ...
+
+    def __getitem__(self, index: int | slice, /) -> Item | list[Item]:
+        """Read a page.
+
+        Raises:
+            MediaError: the table has no picture for it, or one that cannot be written as published.
+        """
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        name, where = self.names[index], self.table.name(self.rows[index])
+        source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
+        source = _as_saved(source, (_format(name) or "PNG") if self.options.saved_as == "by-id" else "PNG", where)
+        return composed(self.options.target_instruction, medium=Image(source, exif=False))
+
+
+def _stored(value: object, root: Path, where: str) -> Path | bytes:
+    """A picture as the library `datasets` stores it: its bytes, else a path."""
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
+    if isinstance(data, bytes) and data:
+        return data
+    if not isinstance(path, str) or not (root / path).is_file():
+        raise MediaError(f"{where}: column 'image' holds neither the bytes of a picture nor the path of one: {path!r}")
+    return root / path
+
+
+def _as_saved(source: Path | bytes, form: str, where: str) -> Path | bytes:
+    """A picture with the pixels that it has after the published evaluation saved it in this format.
+
+    The library `datasets`, which read it there, turns a picture by its EXIF orientation. Lossy formats give the same
+    pixels only with the same libraries (JPEG: quality 75, Pillow's default).
+    """
+    try:
+        with open_picture(source, DEFAULT_LIMITS) as picture:
+            turned = picture.getexif().get(_ORIENTATION, 1) != 1
+        if form == "PNG" and not turned:
+            return source
+        buffer = BytesIO()
+        open_image(Image(source, exif=turned)).save(buffer, form)
+    except MediaError as error:
+        raise MediaError(f"{where}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{where}: the page cannot be written as {form}, as its id's ending asks: {error}") from None
+    return buffer.getvalue()
+
+
+def _format(page: str) -> str | None:
+    """The format that the ending of a page's id names."""
+    return PIL.Image.registered_extensions().get(os.path.splitext(page)[1].lower())

@@ -1,0 +1,108 @@
+"""How do the rows of MMEB's picture tasks become queries and candidates?
+
+Columns are those of ziyjiang/MMEB_Test_Instruct: one query with its own list of candidates, the first of
+which is right. Every string is the published one (TIGER-AI-Lab/VLM2Vec at commit 6e1e1d4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from vlm2vec.errors import ConfigError
+from vlm2vec.items import MEDIA_MARKER, Item
+from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.reading import TaskReader, TaskRow, plain
+
+_TOKEN = "<|image_1|>"
+"""Stands for the picture in the published columns."""
+
+_TYPED_TOKEN = "<|image_pad|>"
+"""What the publication writes for it where no picture goes with the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """How a picture task writes its strings.
+
+    Args:
+        query: a "picture" with its instruction; a picture with a "question", whose instruction stands alone on a new
+            line; or a "text".
+        target: a "text"; a "picture", identified by its file; or a "region" or edit, identified by file and caption.
+        query_end: what a text query ends in.
+    """
+
+    query: Literal["picture", "question", "text"]
+    target: Literal["text", "picture", "region"]
+    query_end: str = "\n"
+
+
+def parse_image(reader: TaskReader, options: ImageOptions) -> TaskData:
+    """Read a picture task.
+
+    Raises:
+        ConfigError: a row is malformed; MediaError: a picture is missing.
+    """
+    for row in reader.rows():
+        query = _text_query(reader, row, options) if options.query == "text" else _picture_query(reader, row, options)
+        column = "tgt_text" if options.target == "text" else "tgt_img_path"
+        pool = _texts(reader, row) if options.target == "text" else _pictures(reader, row, options)
+        if not pool:
+            raise row.wrong(column, "is empty: it must list candidates, the right one first")
+        reader.query(row, query, pool[:1], pool=pool, column=column)
+    return reader.data()
+
+
+def _picture_query(reader: TaskReader, row: TaskRow, options: ImageOptions) -> Item:
+    instruction = row.text("qry_inst").replace(_TOKEN, "")
+    text = row.text("qry_text", nullable=True)
+    body = "\n" + instruction.strip() if options.query == "question" else instruction
+    whole = _joined(f"{body} {text}" if text else body) + "\n"
+    picture = reader.picture(row, "qry_img_path", row.text("qry_img_path"))
+    return Item(text.strip(), (picture,), instruction.strip(), whole)
+
+
+def _text_query(reader: TaskReader, row: TaskRow, options: ImageOptions) -> Item:
+    instruction, text = row.text("qry_inst"), row.text("qry_text")
+    if _TOKEN in instruction:
+        reader.warn(row, "qry_inst", f"{_TOKEN} stands in a query without picture; it stays text")
+    whole = f"{instruction.replace(_TOKEN, _TYPED_TOKEN)} {text}{options.query_end}"
+    return Item(text.strip(), (), instruction.replace(_TOKEN, "").strip(), whole)
+
+
+def _texts(reader: TaskReader, row: TaskRow) -> list[str]:
+    return [reader.candidate(row, "tgt_text", text, text, plain) for text in row.texts("tgt_text")]
+
+
+def _pictures(reader: TaskReader, row: TaskRow, options: ImageOptions) -> list[str]:
+    captions, paths = row.texts("tgt_text"), row.texts("tgt_img_path")
+    if not captions:
+        raise row.wrong("tgt_text", "is empty: it must hold a caption for each picture, or an empty text")
+    # The publication looks at the first caption alone.
+    captioned, region = bool(captions[0].strip()), options.target == "region"
+    if len(captions) != len(paths) and (captioned or region):
+        raise _unequal(row, captions, paths)
+    instruction = row.text("tgt_inst").replace(_TOKEN, "")
+    bare = _joined(instruction) + ("" if region else "\n")
+    pool = []
+    for number, path in enumerate(paths):
+        caption = captions[number] if captioned or region else ""
+        whole = _joined(f"{instruction} {caption}") + "\n" if captioned else bare
+        make = partial(_picture_item, reader, row, path, instruction.strip(), caption.strip() if captioned else "")
+        name = f"{path}:{caption.strip(chr(34))}" if region else path
+        pool.append(reader.candidate(row, "tgt_img_path", name, whole, make))
+    return pool
+
+
+def _picture_item(reader: TaskReader, row: TaskRow, path: str, instruction: str, text: str, verbatim: str) -> Item:
+    return Item(text, (reader.picture(row, "tgt_img_path", path),), instruction, verbatim)
+
+
+def _unequal(row: TaskRow, captions: list[str], paths: list[str]) -> ConfigError:
+    return row.wrong("tgt_text", f"has {len(captions)} entries but 'tgt_img_path' has {len(paths)}: give one for each")
+
+
+def _joined(body: str) -> str:
+    """Put the picture in front; no space stays before a line's end, as published."""
+    return f"{MEDIA_MARKER} {body}".replace(" \n", "\n")

@@ -1,0 +1,280 @@
+"""What do the parsers of benchmark tasks share? Typed columns, media that are there, and the lists that they fill."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlm2vec.data.tables import Table, open_mirrored
+from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
+from vlm2vec.media import DEFAULT_LIMITS, frame_indices
+from vlm2vec.media.video import frame_paths
+from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One row of annotations; its columns are checked when they are asked for.
+
+    Raises, in every method:
+        ConfigError: the column is missing or holds something else; the message names task, row and column.
+    """
+
+    values: Mapping[str, object]
+    task: str
+    name: str
+
+    def text(self, column: str, *, nullable: bool = False) -> str:
+        """A text; null is "" where that is allowed."""
+        value = self._value(column)
+        return "" if nullable and value is None else self._checked(value, column)
+
+    def texts(self, column: str) -> list[str]:
+        """A list of texts."""
+        return [self._checked(value, column) for value in self.entries(column)]
+
+    def entries(self, column: str) -> list[object]:
+        """A list of anything."""
+        values = self._value(column)
+        if not isinstance(values, list):
+            raise self.wrong(column, f"holds {_short(values)}: it must be a list")
+        return values
+
+    def number(self, column: str) -> int:
+        """A whole number."""
+        value = self._value(column)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.wrong(column, f"holds {_short(value)}: it must be a whole number")
+        return value
+
+    def key(self, column: str) -> str:
+        """A text or a whole number that identifies something, as text."""
+        value = self._value(column)
+        return self._checked(value, column) if isinstance(value, str) else str(self.number(column))
+
+    def wrong(self, column: str, problem: str) -> ConfigError:
+        """The error that says what is wrong with a column."""
+        return ConfigError(f"{self.task}: {self.name}: column {column!r} {problem}")
+
+    def _value(self, column: str) -> object:
+        if column not in self.values:
+            raise self.wrong(column, f"is missing: the row has {', '.join(self.values) or 'none'}")
+        return self.values[column]
+
+    def _checked(self, value: object, column: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong(column, f"holds {_short(value)}: it must be a text")
+        if MEDIA_MARKER in value:
+            raise self.wrong(column, f"holds the text {MEDIA_MARKER}, which would be taken for a medium's place")
+        return value
+
+
+class TaskReader:
+    """Opens the annotations of one task and collects what its parser makes of them.
+
+    Args:
+        spec: the task.
+        root: the data root.
+        limit: how many queries to read at most.
+        download: ask the hub for annotations that are not in the mirror.
+    """
+
+    def __init__(self, spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False) -> None:
+        self.root = root
+        self.instruction = spec.instruction or ""
+        self.media_dir = spec.media_dir
+        self._spec = spec
+        self._limits = [count for count in (limit, spec.max_rows) if count is not None]
+        self._download = download
+        self._ids: list[str] = []
+        self._queries: list[Item] = []
+        self._relevant: dict[str, dict[str, int]] = {}
+        self._pools: list[tuple[str, ...]] = []
+        self._candidates: dict[str, Item] = {}
+        self._names: dict[str, str] = {}
+        self._warnings: dict[tuple[str, str], DataWarning] = {}
+        self._videos: dict[Path, Video] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether no more queries are wanted."""
+        return bool(self._limits) and len(self._queries) >= min(self._limits)
+
+    def open(self, config: str | None = None) -> Table:
+        """The table of a configuration, else of the task's own."""
+        source = self._spec.source
+        return open_mirrored(self.root, source.dataset, config or source.config, source.split, download=self._download)
+
+    def rows(self, config: str | None = None) -> Iterator[TaskRow]:
+        """The rows that become queries."""
+        table = self.open(config)
+        for number in range(len(table)):
+            if self.full:
+                return
+            yield TaskRow(table[number], self._spec.name, table.name(number))
+
+    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[TaskRow]:
+        """All rows, without reading other columns where that costs something."""
+        present = table.columns if table.columns is not None else columns
+        lacking = [column for column in columns if column not in present]
+        if lacking:
+            raise ConfigError(f"{self._spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
+        for number, values in enumerate(table.scan(columns)):
+            # A row that cannot be read says why when it is read alone.
+            yield TaskRow(table[number] if values is None else values, self._spec.name, table.name(number))
+
+    def picture(self, row: TaskRow, column: str, path: str) -> Image:
+        """A picture under the media folder, with its pixels as stored.
+
+        Raises:
+            MediaError: there is no such file.
+        """
+        if not path:
+            raise row.wrong(column, "is empty: it must name a picture")
+        file = self.root / self.media_dir / path
+        if not file.is_file():
+            problem = "is a folder, not a picture" if file.is_dir() else "is not there; put the task's media in place"
+            raise MediaError(f"{row.task}: {row.name}: column {column!r}: {file} {problem}")
+        return Image(file, exif=False)
+
+    def video(self, row: TaskRow, folder: str, wanted: int | None, *, needed: int = 1) -> Video:
+        """The frames that stand for the video in a folder under the media folder, by the published rule.
+
+        Args:
+            row: for messages.
+            folder: its path.
+            wanted: how many frames; None: all.
+            needed: with fewer frames than this it is an error.
+
+        Raises:
+            MediaError: the folder is missing or holds too few frames.
+        """
+        place = self.root / self.media_dir / folder
+        if place not in self._videos:
+            try:
+                paths = frame_paths(place, DEFAULT_LIMITS)
+            except MediaError as error:
+                raise MediaError(f"{row.task}: {row.name}: {error}") from None
+            if len(paths) < needed:
+                raise MediaError(f"{row.task}: {row.name}: {place} holds {len(paths)} frames: {needed} are needed")
+            picks = range(len(paths)) if wanted is None else frame_indices(len(paths), wanted)
+            self._videos[place] = Video(tuple(paths[pick] for pick in picks))
+        return self._videos[place]
+
+    def candidate(self, row: TaskRow, column: str, name: str, verbatim: str, make: Callable[[str], Item]) -> str:
+        """Put a candidate on the list, unless its name is on it; the first of a name counts, as published.
+
+        Args:
+            row: which lists it, for messages.
+            column: which lists it, for messages.
+            name: identifies it.
+            verbatim: its whole published string.
+            make: makes the item of that string.
+
+        Returns:
+            The name, as one object however often it occurs.
+        """
+        known = self._candidates.get(name)
+        if known is None:
+            self._candidates[name] = known = make(verbatim)
+            self._names[name] = name
+        elif known.verbatim != verbatim:
+            self.warn(row, column, "two candidates of one name differ; the first one is taken")
+        if not verbatim:
+            self.warn(row, column, "a candidate is empty; it ranks last")
+        return self._names[name]
+
+    def query(
+        self,
+        row: TaskRow,
+        item: Item,
+        labels: Iterable[str] | Mapping[str, int],
+        *,
+        pool: Sequence[str] | None = None,
+        column: str = "",
+        name: str | None = None,
+    ) -> None:
+        """Take a query.
+
+        Args:
+            row: for messages.
+            item: the query.
+            labels: names of the right candidates, or their grades.
+            pool: names of the candidates that are ranked for it; None: all.
+            column: which lists them, for messages.
+            name: its id; None: its number.
+        """
+        relevant = dict(labels) if isinstance(labels, Mapping) else dict.fromkeys(labels, 1)
+        if not relevant:
+            self.warn(row, column, "a query has no right candidate")
+        if pool is not None:
+            listed = set(pool)
+            if not relevant.keys() <= listed:
+                self.warn(row, column, "the label is not among the candidates, so that no answer is right")
+            if len(listed) < len(pool):
+                self.warn(row, column, "a candidate is listed twice; as a label it counts once")
+            self._pools.append(tuple(pool))
+        key = str(len(self._queries)) if name is None else name
+        if key in self._relevant:
+            self.warn(row, column, "a query id occurs twice; the later one gets its number behind it")
+            key = f"{key}#{len(self._queries)}"
+        self._ids.append(key)
+        self._queries.append(item)
+        self._relevant[key] = relevant
+
+    def warn(self, row: TaskRow, column: str, problem: str) -> None:
+        """Count an oddity that is read as published."""
+        known = self._warnings.get((problem, column))
+        self._warnings[problem, column] = (
+            replace(known, count=known.count + 1)
+            if known
+            else DataWarning(self._spec.name, problem, column, row.name, 1)
+        )
+
+    def data(self, candidates: tuple[Sequence[str], Sequence[Item]] | None = None) -> TaskData:
+        """Everything that was collected; `candidates` replaces the collected names and items.
+
+        Raises:
+            ConfigError: there is no query.
+        """
+        if not self._queries:
+            raise ConfigError(f"{self._spec.name}: its annotations hold no row")
+        names, items = candidates or (tuple(self._candidates), tuple(self._candidates.values()))
+        return TaskData(
+            query_ids=tuple(self._ids),
+            queries=tuple(self._queries),
+            candidate_names=tuple(names),
+            candidates=items,
+            relevant=self._relevant,
+            pools=tuple(self._pools) if self._spec.pool == "local" else None,
+            warnings=tuple(self._warnings.values()),
+        )
+
+
+def composed(instruction: str, text: str = "", medium: Image | Video | None = None) -> Item:
+    """Write an item down by the rule of most published parsers: medium, instruction, text, with one space between.
+
+    An empty text takes its space with it.
+    """
+    whole = f"{instruction} {text}" if text else instruction
+    if medium is None:
+        return Item(text.strip(), (), instruction.strip(), whole)
+    return Item(text.strip(), (medium,), instruction.strip(), f"{MEDIA_MARKER} {whole}")
+
+
+def plain(text: str) -> Item:
+    """A candidate that is a text and nothing else."""
+    return Item(text, (), "", text)
+
+
+def base_name(path: str) -> str:
+    """The last part of a path without its last ending."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"

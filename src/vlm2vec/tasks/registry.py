@@ -1,0 +1,148 @@
+"""Which tasks does a benchmark have, and how is one of them read?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import yaml
+
+from vlm2vec.errors import ConfigError
+from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
+from vlm2vec.tasks.document import PageOptions, parse_pages
+from vlm2vec.tasks.image import ImageOptions, parse_image
+from vlm2vec.tasks.reading import TaskReader
+from vlm2vec.tasks.video import (
+    ChoiceOptions,
+    ClipOptions,
+    LabelOptions,
+    RetrievalOptions,
+    parse_choices,
+    parse_clips,
+    parse_labels,
+    parse_listed_clips,
+    parse_retrieval,
+)
+
+BENCHMARKS: Mapping[str, str] = MappingProxyType({"mmeb-v2": "mmeb_v2.yaml"})
+"""The packaged table of each benchmark."""
+
+
+class Parser(NamedTuple):
+    """A known form of annotations: what reads it, and the class of the options that it takes."""
+
+    parse: Callable[[TaskReader, Any], TaskData]
+    options: type
+
+
+PARSERS: Mapping[str, Parser] = MappingProxyType(
+    {
+        "image": Parser(parse_image, ImageOptions),
+        "labels": Parser(parse_labels, LabelOptions),
+        "choices": Parser(parse_choices, ChoiceOptions),
+        "retrieval": Parser(parse_retrieval, RetrievalOptions),
+        "clips": Parser(parse_clips, ClipOptions),
+        "listed-clips": Parser(parse_listed_clips, ClipOptions),
+        "pages": Parser(parse_pages, PageOptions),
+    }
+)
+
+
+def get_tasks(
+    benchmark: str = "mmeb-v2",
+    *,
+    names: Iterable[str] | None = None,
+    modality: str | None = None,
+    group: str | None = None,
+) -> list[TaskSpec]:
+    """The tasks of a benchmark in the order of its table, or those of them that all conditions hold for.
+
+    Args:
+        benchmark: its name.
+        names: of tasks.
+        modality: "image", "video" or "visdoc".
+        group: such as "I-CLS".
+
+    Raises:
+        ConfigError: a name is unknown (the message suggests one), or no task is left.
+    """
+    if benchmark not in BENCHMARKS:
+        raise ConfigError(f"no benchmark named {benchmark!r}{_hint(benchmark, BENCHMARKS)} {_all(BENCHMARKS)}")
+    tasks = _table(benchmark)
+    wanted = None if names is None else set(names)
+    for name in sorted(wanted or ()):
+        if name not in tasks:
+            count = f"'vlm2vec tasks' lists all {len(tasks)}"
+            raise ConfigError(f"no task named {name!r}{_hint(name, tasks)} {count}")
+    for word, value, known in (
+        ("modality", modality, [spec.modality for spec in tasks.values()]),
+        ("group", group, [spec.group for spec in tasks.values()]),
+    ):
+        if value is not None and value not in known:
+            raise ConfigError(f"no {word} named {value!r}{_hint(value, known)} {_all(known)}")
+    chosen = [
+        spec
+        for spec in tasks.values()
+        if (wanted is None or spec.name in wanted) and modality in (None, spec.modality) and group in (None, spec.group)
+    ]
+    if not chosen:
+        raise ConfigError(f"no task of {benchmark} fits names, modality and group together; leave one of them out")
+    return chosen
+
+
+def parse_task(spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False) -> TaskData:
+    """Read the annotations of a task.
+
+    Args:
+        spec: the task.
+        root: the data root: annotations lie in its mirror (see `open_mirrored`), media under `spec.media_dir`.
+        limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
+            a packaged list are all there.
+        download: ask the hub for annotations that are not in the mirror.
+
+    Raises:
+        ConfigError: annotations are missing or malformed; the message names task, row and column.
+        MediaError: a picture or frames are missing; the message names task, row and file.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}: it must be at least 1 query")
+    return PARSERS[spec.parser].parse(TaskReader(spec, root, limit=limit, download=download), spec.options)
+
+
+@cache
+def _table(benchmark: str) -> Mapping[str, TaskSpec]:
+    table = yaml.safe_load(Path(__file__).with_name(BENCHMARKS[benchmark]).read_text("utf-8"))
+    return {name: _spec(benchmark, name, table["families"], row) for name, row in table["tasks"].items()}
+
+
+def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row: dict[str, Any]) -> TaskSpec:
+    merged = families[row["family"]] | {key: value for key, value in row.items() if key != "family"}
+    values = {key: value.replace("{name}", name) if isinstance(value, str) else value for key, value in merged.items()}
+    source = TaskSource(values.pop("dataset"), values.pop("config", None), values.pop("split"))
+    own = {field.name: values.pop(field.name) for field in fields(TaskSpec) if field.name in values}
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return TaskSpec(
+        name=name,
+        benchmark=benchmark,
+        source=source,
+        options=PARSERS[own["parser"]].options(**options),
+        **({"media_dir": "", "instruction": None, "max_rows": None} | own),
+    )
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    by_word = {one.lower(): one for one in known}
+    # The first name that begins so, before the most similar one: ImageNet means ImageNet-1K, not ImageNet-R.
+    close = [word for word in by_word if word.startswith(name.lower())] or difflib.get_close_matches(
+        name.lower(), list(by_word), n=1
+    )
+    return f"; did you mean {by_word[close[0]]!r}?" if close else ";"
+
+
+def _all(known: Iterable[str]) -> str:
+    return f"there are: {', '.join(dict.fromkeys(known))}"
