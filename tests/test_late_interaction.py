@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from train_files import write_config, write_data
-from vlm2vec.errors import ModelError
+from vlm2vec.errors import ConfigError, ModelError
 from vlm2vec.items import Item
 from vlm2vec.model import late_interaction
 from vlm2vec.model.embedder import Embedder
@@ -67,3 +68,14 @@ def test_a_trained_token_head_is_saved_and_gives_a_vector_for_every_token(tmp_pa
 def test_a_model_without_token_head_says_so() -> None:
     with pytest.raises(ModelError, match="bundled has no token head"):
         Embedder.load(device="cpu").encode_tokens(["a"])
+
+
+def test_a_head_of_another_size_than_asked_for_is_refused_and_one_not_asked_for_stays_as_it_is(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    train(read_config(write_config(tmp_path, out="first", steps=1, loss={"token_dim": 16})))
+    changes: dict[str, object] = {"init": "first", "scratch": None, "steps": 1}
+    with pytest.raises(ConfigError, match=r"loss.token_dim is 8, but the head of .*first gives 16"):
+        train(read_config(write_config(tmp_path, out="second", loss={"token_dim": 8}, **changes)))
+    train(read_config(write_config(tmp_path, out="third", **changes)))
+    heads = [load_file(tmp_path / out / "token_head.safetensors")["weight"] for out in ("first", "third")]
+    assert torch.equal(*heads)

@@ -103,6 +103,13 @@ def test_warm_up_is_linear_and_the_rest_goes_down_to_nothing(folder: Path, decay
         ({"inputs": {"prompt_style": "clip"}}, "prompt_style 'clip' is unknown; use one of qwen2-vl, vlm2vec"),
         ({"scratch": {"tokenizer": "t", "num_heads": 3}}, "scratch: Value error, hidden_size must be a multiple"),
         ({"data": {}}, "data: Dictionary should have at least 1 item"),
+        ({"freeze": ["visual", "language_model"]}, "'freeze' leaves nothing to train"),
+        ({"adapter": {}}, "an adapter on random weights learns little"),
+        (
+            {"adapter": {}, "init": "base", "scratch": None, "freeze": ["visual"]},
+            "'freeze' has no effect with an adapter",
+        ),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
     ],
 )
 def test_a_malformed_configuration_is_named_field_by_field(

@@ -74,8 +74,12 @@ def cached_step(
         if number < kept:
             with states[number].replayed():
                 encoded = encode(chunks[number])
-        # A pack of texts reaches nothing that is trained when only the vision tower is.
-        reached = [(part, leaf.grad) for part, leaf in zip(encoded, leaves[number], strict=True) if part.requires_grad]
+        # A pack of texts reaches nothing that is trained when only the vision tower is; the loss may not use all parts.
+        reached = [
+            (part, leaf.grad)
+            for part, leaf in zip(encoded, leaves[number], strict=True)
+            if part.requires_grad and leaf.grad is not None
+        ]
         if reached:
             torch.autograd.backward([part for part, _ in reached], [gradient for _, gradient in reached])
     return Step(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))

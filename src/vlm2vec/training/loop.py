@@ -126,6 +126,9 @@ def train(
 
     with RunLog(config, accelerator, progress.step) as log:
         batches = _batches(config, schedule, rows, backbone.processor, progress.step, accelerator)
+        if validator and progress.step == 0:
+            # What the model could do before is what training is measured against.
+            _validate(validator, log, 0, device, config)
         started_s = time.perf_counter()
         for step, batch in zip(range(progress.step, config.steps), batches, strict=True):
             # Random numbers depend on the place in the run alone, so that a resumed run draws the same ones.
@@ -173,11 +176,7 @@ def train(
             is_last = progress.step == config.steps
             due = config.save_every is not None and progress.step % config.save_every == 0
             if validator and (progress.step % validator.every == 0 or is_last):
-                scores = validator.measure(device, config.precision)
-                if isinstance(backbone, FSDPModule):
-                    # Only the parts of this process are what the optimiser knows and a checkpoint stores.
-                    backbone.reshard()
-                log.validation(progress.step, scores)
+                scores = _validate(validator, log, progress.step, device, config)
                 if progress.best is None or scores["recall@1"] > progress.best[1]:
                     progress.best = (f"checkpoint-{progress.step}", scores["recall@1"])
                     due = due or config.save_every is not None
@@ -307,6 +306,17 @@ def _in_row_order(parts: tuple[Tensor, ...], packs: tuple[PackedBatch, ...], ord
         sequences = parts[1].split(lengths)
         tokens = torch.cat([sequences[i] for i in order.tolist()])
     return Side(pooled, tokens, tuple(lengths[i] for i in order.tolist()))
+
+
+def _validate(
+    validator: Validator, log: RunLog, step: int, device: torch.device, config: TrainConfig
+) -> dict[str, float]:
+    scores = validator.measure(device, config.precision)
+    if isinstance(validator.backbone, FSDPModule):
+        # Only the parts of this process are what the optimiser knows and a checkpoint stores.
+        validator.backbone.reshard()
+    log.validation(step, scores)
+    return scores
 
 
 def _by_source(outcome: Outcome, schedule: Schedule) -> dict[str, float]:

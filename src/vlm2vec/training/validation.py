@@ -68,7 +68,9 @@ class Validator:
         scores = queries @ documents.T
         # A tie counts against the right document, and so does what is no number.
         ranks = (~(scores < scores.diagonal()[:, None])).sum(1)
-        return {f"recall@{k}": float((ranks <= k).float().mean()) for k in (1, 5, 10)} | {"pool": float(len(documents))}
+        return {f"recall@{k}": float((ranks <= k).double().mean()) for k in (1, 5, 10)} | {
+            "pool": float(len(documents))
+        }
 
     def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
         """Vectors of all, each process encoding its share."""
