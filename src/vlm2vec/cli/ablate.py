@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +27,7 @@ def ablate(
     """
     from vlm2vec.training.ablation import ablate_sub_batch
     from vlm2vec.training.config import read_config
-    from vlm2vec.training.launch import launched
+    from vlm2vec.training.launch import among_processes, launched
     from vlm2vec.training.loop import StepReport
 
     settings = read_config(config)
@@ -37,8 +36,7 @@ def ablate(
     options = ["--sub-batches", sub_batches, "--seeds", seeds, "--out", str(settings.out)]
     if launched(["ablate", str(config), *options], settings.processes):
         return
-    first = os.environ.get("RANK", "0") == "0"
-    with progress("training") as show:
+    with progress("training") as show, among_processes() as first:
 
         def on_run(done: int, total: int, name: str) -> None:
             if first:

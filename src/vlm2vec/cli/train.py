@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,13 +34,14 @@ def train(
     if plan:
         _print_plan(settings)
         return
-    from vlm2vec.training.launch import launched
+    from vlm2vec.training.launch import among_processes, launched
 
     options = ["--out", str(settings.out), *(["--resume"] if resume else [])]
     if launched(["train", str(config), *options], settings.processes):
         return
-    _run(settings, resume=resume)
-    if os.environ.get("RANK", "0") == "0":
+    with among_processes() as first:
+        _run(settings, resume=resume)
+    if first:
         print(settings.out)
 
 

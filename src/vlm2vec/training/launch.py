@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from vlm2vec.errors import ConfigError
+
+
+@contextmanager
+def among_processes() -> Iterator[bool]:
+    """Do a run's work inside; yields whether this process is the first of those that share it.
+
+    Afterwards the connections are closed in order: a process that ends with them open may abort.
+    """
+    from torch import distributed
+
+    try:
+        yield os.environ.get("RANK", "0") == "0"
+    finally:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def launched(arguments: Sequence[str], processes: int | None) -> bool:
