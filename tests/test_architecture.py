@@ -18,7 +18,8 @@ ALLOWED = {
     "vectors": {"errors", "items", "media"},
     "training": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},
-    "cli": {"errors", "items", "media", "model", "search", "training", "tasks"},
+    "evaluation": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
+    "cli": {"errors", "items", "media", "model", "search", "training", "tasks", "evaluation"},
 }
 TORCH_ALLOWED = {"model", "training"}
 

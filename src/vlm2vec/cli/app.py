@@ -29,6 +29,7 @@ _COMMANDS = {
     "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
     "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
     "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
+    "report": _Entry("vlm2vec.cli.report:report", "Compare models on a benchmark by their scores."),
     "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,13 @@ _CANDIDATES_AT_ONCE = 1 << 13
 
 _NOT_RANKED = np.iinfo(np.int64).min
 _LOW = 0xFFFF_FFFF
+
+
+class _Ties(NamedTuple):
+    """A number for each query and, all different, for each candidate; `_mixed` makes the order of a tie of them."""
+
+    queries: NDArray[np.uint32]
+    candidates: NDArray[np.uint32]
 
 
 def top_k(
@@ -40,36 +49,110 @@ def top_k(
     Raises:
         InputError: shapes do not fit, `k` is less than 1, or a score is not finite.
     """
-    _check(queries_QD, candidates_CD, k, exclude)
+    _check(queries_QD, candidates_CD, k)
+    if exclude is not None and len(exclude) != len(queries_QD):
+        raise InputError(f"exclude names candidates for {len(exclude)} queries of {len(queries_QD)}")
+    ranks = np.full((len(queries_QD), min(k, len(candidates_CD))), _NOT_RANKED, dtype=np.int64)
+    for rows in _blocks(np.arange(len(queries_QD)), k):
+        excluded = None if exclude is None else [np.sort(exclude[row]) for row in rows]
+        ranks[rows] = _best(queries_QD[rows], candidates_CD, ranks.shape[1], excluded=excluded)
+    indices = np.where(ranks == _NOT_RANKED, -1, _LOW - (ranks & _LOW))
+    return indices, _scores(ranks)
+
+
+def rank(
+    queries_QD: NDArray[np.float32],
+    candidates_CD: NDArray[np.float32],
+    k: int,
+    *,
+    query_ids: Sequence[str],
+    candidate_ids: Sequence[str],
+    pools: Sequence[NDArray[np.int64]] | None = None,
+    empty: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `k` best candidates of each query for measuring: ties are broken without favour, scores are as in `top_k`.
+
+    Of equal scores the one comes first whose tie number is larger. It depends on the ids of query and candidate alone,
+    never on places, so that a label gains nothing by standing first in its list. It is mix(h(query) xor h(candidate)):
+    h is BLAKE2b of the UTF-8 id with a digest of 4 bytes (of candidates that share it, all but the first in the order
+    of ids move to the next free number), mix the finishing step of MurmurHash3, which maps 32 bits one to one.
+
+    Args:
+        queries_QD, candidates_CD: may be mapped files; candidates are read in chunks.
+        candidate_ids: all different.
+        pools: for each query the indices of its own candidates, the only ones it ranks; one named twice counts once.
+            None ranks all candidates for every query.
+        empty: bool [C], candidates without content. They rank last whatever their vectors hold, with score -inf.
+
+    Returns:
+        int64 [Q, min(k, C)] and float32 of that shape. Past the end of a pool the index is -1 and the score -inf.
+
+    Raises:
+        InputError: shapes or lengths do not fit, `k` is less than 1, a score is not finite, an id of a candidate occurs
+            twice, or a pool names a candidate that does not exist.
+    """
+    _check(queries_QD, candidates_CD, k)
     num_queries, num_candidates = len(queries_QD), len(candidates_CD)
-    k = min(k, num_candidates)
-    ranks = np.full((num_queries, k), _NOT_RANKED, dtype=np.int64)
-    if k:
-        rows = max(1, _SCORES_AT_ONCE // (k + _CANDIDATES_AT_ONCE))
-        for start in range(0, num_queries, rows):
-            stop = min(start + rows, num_queries)
-            ranks[start:stop] = _best(queries_QD[start:stop], candidates_CD, k, exclude and exclude[start:stop])
-    return _unpack(ranks)
+    if (len(query_ids), len(candidate_ids)) != (num_queries, num_candidates):
+        raise InputError(
+            f"{len(query_ids)} query ids and {len(candidate_ids)} candidate ids do not fit {num_queries} queries "
+            f"and {num_candidates} candidates: give one id for each vector"
+        )
+    if empty is not None and empty.shape != (num_candidates,):
+        raise InputError(f"empty has the shape {empty.shape}: give one value for each of {num_candidates} candidates")
+    ties = _Ties(np.array([_hash(name) for name in query_ids], dtype=np.uint32), _distinct_hashes(candidate_ids))
+    ranks = np.full((num_queries, min(k, num_candidates)), _NOT_RANKED, dtype=np.int64)
+    for pool, members in _shared_pools(pools, num_queries, num_candidates):
+        for rows in _blocks(members, k):
+            best = _best(
+                queries_QD[rows],
+                candidates_CD,
+                ranks.shape[1],
+                pool=pool,
+                empty=empty,
+                ties=_Ties(ties.queries[rows], ties.candidates),
+            )
+            ranks[rows, : best.shape[1]] = best
+    order = np.argsort(ties.candidates)
+    numbers = _unmixed((ranks & _LOW).astype(np.uint32)) ^ ties.queries[:, None]
+    # What is not ranked has no number of a candidate, so its place may lie past the end.
+    found = np.searchsorted(ties.candidates, numbers, sorter=order)
+    indices = order[np.minimum(found, num_candidates - 1)] if num_candidates else found
+    return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
 
 
 def _best(
     queries_QD: NDArray[np.float32],
     candidates_CD: NDArray[np.float32],
     k: int,
-    exclude: Sequence[NDArray[np.int64]] | None,
+    *,
+    excluded: Sequence[NDArray[np.int64]] | None = None,
+    pool: NDArray[np.int64] | None = None,
+    empty: NDArray[np.bool_] | None = None,
+    ties: _Ties | None = None,
 ) -> NDArray[np.int64]:
+    """Packed ranks, best first; the lower 32 bits are a tie number, or without `ties` stand for the index."""
     queries = np.asarray(queries_QD, dtype=np.float64)
-    excluded = None if exclude is None else [np.sort(of_query) for of_query in exclude]
     best: NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
-    for start in range(0, len(candidates_CD), _CANDIDATES_AT_ONCE):
-        stop = min(start + _CANDIDATES_AT_ONCE, len(candidates_CD))
+    num_candidates = len(candidates_CD) if pool is None else len(pool)
+    for start in range(0, num_candidates, _CANDIDATES_AT_ONCE):
+        chunk = slice(start, min(start + _CANDIDATES_AT_ONCE, num_candidates))
+        chosen = chunk if pool is None else pool[chunk]
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = (queries @ np.asarray(candidates_CD[start:stop], dtype=np.float64).T).astype(np.float32)
+            scores = (queries @ np.asarray(candidates_CD[chosen], dtype=np.float64).T).astype(np.float32)
+        if empty is not None:
+            scores[:, empty[chosen]] = 0
         if not np.isfinite(scores).all():
             raise InputError("vectors cannot be ranked: a score is not finite; look for nan or inf among them")
-        ranks = _pack(scores, start)
+        if empty is not None:
+            scores[:, empty[chosen]] = -np.inf
+        if ties is None:
+            places = _LOW - np.arange(chunk.start, chunk.stop, dtype=np.int64)
+        else:
+            places = _mixed(ties.queries[:, None] ^ ties.candidates[chosen]).astype(np.int64)
+        ranks = (_ordered(scores) << 32) | places
         for row, of_query in enumerate(excluded or ()):
-            inside = of_query[slice(*np.searchsorted(of_query, [start, stop]))]
+            inside = of_query[slice(*np.searchsorted(of_query, [chunk.start, chunk.stop]))]
             ranks[row, inside - start] = _NOT_RANKED
         best = np.concatenate([best, ranks], axis=1)
         if best.shape[1] > k:
@@ -77,35 +160,89 @@ def _best(
     return np.sort(best, axis=1)[:, ::-1]
 
 
-def _pack(scores: NDArray[np.float32], first: int) -> NDArray[np.int64]:
-    """One whole number for score and index, larger for a better rank, so that no two are equal.
+def _blocks(rows: NDArray[np.int64], k: int) -> list[NDArray[np.int64]]:
+    """Rows of queries in pieces whose scores fit into memory together."""
+    at_once = max(1, _SCORES_AT_ONCE // (k + _CANDIDATES_AT_ONCE))
+    return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+
+
+def _shared_pools(
+    pools: Sequence[NDArray[np.int64]] | None, num_queries: int, num_candidates: int
+) -> list[tuple[NDArray[np.int64] | None, NDArray[np.int64]]]:
+    """Each pool once, without repetition, with the queries that have it: they are ranked in one product."""
+    if pools is None:
+        return [(None, np.arange(num_queries))]
+    if len(pools) != num_queries:
+        raise InputError(f"pools are given for {len(pools)} queries of {num_queries}")
+    shared: dict[bytes, tuple[NDArray[np.int64], list[int]]] = {}
+    for row, members in enumerate(pools):
+        pool = np.unique(np.asarray(members, dtype=np.int64))
+        if len(pool) and (pool[0] < 0 or pool[-1] >= num_candidates):
+            wrong = pool[0] if pool[0] < 0 else pool[-1]
+            raise InputError(f"the pool of query {row} names candidate {wrong} of {num_candidates}")
+        shared.setdefault(pool.tobytes(), (pool, []))[1].append(row)
+    return [(pool, np.array(rows, dtype=np.int64)) for pool, rows in shared.values()]
+
+
+def _ordered(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Whole numbers in the order of the scores.
 
     The bits of a float32 are ordered like its value once those of negative numbers are turned round (IEEE 754).
     """
     # Adding zero makes -0.0 and 0.0 the same bits.
     bits = (scores + np.float32(0.0)).view(np.int32)
-    ordered: NDArray[np.int64] = np.where(bits < 0, bits ^ 0x7FFF_FFFF, bits).astype(np.int64)
-    places: NDArray[np.int64] = _LOW - np.arange(first, first + scores.shape[1], dtype=np.int64)
-    return (ordered << 32) | places
+    return np.where(bits < 0, bits ^ 0x7FFF_FFFF, bits).astype(np.int64)
 
 
-def _unpack(ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _scores(ranks: NDArray[np.int64]) -> NDArray[np.float32]:
     ordered = (ranks >> 32).astype(np.int32)
     scores = np.where(ordered < 0, ordered ^ 0x7FFF_FFFF, ordered).astype(np.int32).view(np.float32)
-    missing = ranks == _NOT_RANKED
-    return np.where(missing, -1, _LOW - (ranks & _LOW)), np.where(missing, np.float32(-np.inf), scores)
+    return np.where(ranks == _NOT_RANKED, np.float32(-np.inf), scores)
 
 
-def _check(
-    queries_QD: NDArray[np.float32],
-    candidates_CD: NDArray[np.float32],
-    k: int,
-    exclude: Sequence[NDArray[np.int64]] | None,
-) -> None:
+# Multipliers and shifts of MurmurHash3's 32-bit finishing step (A. Appleby, public domain).
+_FIRST, _SECOND = 0x85EB_CA6B, 0xC2B2_AE35
+
+
+def _mixed(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    numbers = _folded(numbers, 16) * np.uint32(_FIRST)
+    numbers = _folded(numbers, 13) * np.uint32(_SECOND)
+    return _folded(numbers, 16)
+
+
+def _unmixed(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    numbers = _folded(numbers, 16) * np.uint32(pow(_SECOND, -1, 1 << 32))
+    # Undoing a shift of less than half the bits takes a second one.
+    numbers = (_folded(numbers, 13) ^ (numbers >> np.uint32(26))) * np.uint32(pow(_FIRST, -1, 1 << 32))
+    return _folded(numbers, 16)
+
+
+def _folded(numbers: NDArray[np.uint32], shift: int) -> NDArray[np.uint32]:
+    return numbers ^ (numbers >> np.uint32(shift))
+
+
+def _hash(name: str) -> int:
+    # File names may hold half a surrogate pair.
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big")
+
+
+def _distinct_hashes(names: Sequence[str]) -> NDArray[np.uint32]:
+    hashes: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in sorted(names):
+        if name in hashes:
+            raise InputError(f"two candidates have the id {name!r}: give every candidate an id of its own")
+        number = _hash(name)
+        while number in taken:
+            number = (number + 1) & _LOW
+        taken.add(number)
+        hashes[name] = number
+    return np.array([hashes[name] for name in names], dtype=np.uint32)
+
+
+def _check(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32], k: int) -> None:
     shapes = np.shape(queries_QD), np.shape(candidates_CD)
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise InputError(f"queries {shapes[0]} and candidates {shapes[1]} cannot be ranked: give [Q, D] and [C, D]")
     if k < 1:
         raise InputError(f"k is {k}: ask for at least one candidate")
-    if exclude is not None and len(exclude) != len(queries_QD):
-        raise InputError(f"exclude names candidates for {len(exclude)} queries of {len(queries_QD)}")

@@ -1,0 +1,61 @@
+"""`vlm2vec report`: compare models on a benchmark by their score files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm2vec.cli.output import note
+from vlm2vec.errors import ConfigError
+
+
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR_OR_FILE...", help="Score files, or folders of them.", show_default=False),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="published[:VERSION]", help="Add the published models, newest scores or v2.0.0, v2.0.1, v2.1."
+        ),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables in Markdown.")] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the scores for submission; a list if there are several."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
+) -> None:
+    """Compare models on a benchmark: overall, by modality and by group.
+
+    Scores are times 100. A star marks a mean from which datasets are missing; they are named below the table.
+    The page's plots show the first model beside the others.
+    """
+    from vlm2vec.evaluation.report import as_markdown, as_text, build_report, published_entries, read_entries
+    from vlm2vec.evaluation.scores import as_json
+
+    given = read_entries(paths)
+    published = published_entries(against) if against else []
+    whole = build_report([*given, *published])
+    print(as_text(whole))
+    if against == "published":
+        note("published: v2.1, with ViDoSeek-doc and MMLongBench-doc, which it lacks, from v2.0.1")
+    if markdown is not None:
+        _write(markdown, as_markdown(whole))
+    if submission is not None:
+        _write(submission, as_json([entry.scores for entry in given]))
+    if html is not None:
+        from vlm2vec.evaluation.html import report_page
+
+        _write(html, report_page(whole))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; give another path") from error
+    note(f"wrote {path}")

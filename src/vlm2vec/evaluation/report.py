@@ -1,0 +1,241 @@
+"""How do models compare on a benchmark? One table, for a terminal, in Markdown or for submission."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm2vec.errors import ConfigError
+from vlm2vec.evaluation.aggregate import OVERALL, Mean, dataset_score, groups, means, modalities
+from vlm2vec.evaluation.published import VERSIONS, read_published
+from vlm2vec.evaluation.scores import SCORES, ModelScores, read_scores
+from vlm2vec.tasks.data import TaskSpec
+from vlm2vec.tasks.registry import get_tasks
+
+_PUBLISHED = "published"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model's scores, and where they are from in words short enough for a table."""
+
+    scores: ModelScores
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model of a report: means by name, scores times 100 by dataset, and datasets that do not count."""
+
+    label: str
+    scores: ModelScores
+    means: dict[str, Mean]
+    by_dataset: dict[str, float | None]
+    unlisted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Models on the datasets of one benchmark; the first row is the one that others are compared with."""
+
+    benchmark: str
+    tasks: tuple[TaskSpec, ...]
+    rows: tuple[Row, ...]
+
+
+def read_entries(paths: Iterable[Path]) -> list[Entry]:
+    """Score files in the order given. A folder stands for its `scores.json`, else for all its .json files by name.
+
+    Raises:
+        ConfigError: a file is missing or no score file, or a folder holds none.
+    """
+    entries = []
+    for path in paths:
+        files = [path]
+        if path.is_dir():
+            files = [path / SCORES] if (path / SCORES).is_file() else sorted(path.glob("*.json"))
+            if not files:
+                raise ConfigError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
+        entries += [Entry(read_scores(file), file.resolve().parent.name) for file in files]
+    return entries
+
+
+def published_entries(name: str) -> list[Entry]:
+    """The published models by the name that `--against` takes: "published" or, such as "published:v2.0.0", a version.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    word, _, version = name.partition(":")
+    if word != _PUBLISHED or (version and version not in VERSIONS):
+        known = [_PUBLISHED, *(f"{_PUBLISHED}:{version}" for version in VERSIONS)]
+        raise ConfigError(f"nothing named {name!r} to compare with; there are {', '.join(known)}")
+    return [Entry(scores, f"{_PUBLISHED} {version}".rstrip()) for scores in read_published(version or None)]
+
+
+def build_report(entries: Sequence[Entry]) -> Report:
+    """Put models side by side. Models of the same name are told apart by where their scores are from.
+
+    Raises:
+        ConfigError: there are no models, they are from different benchmarks, or the benchmark is unknown.
+    """
+    benchmarks = sorted({entry.scores.benchmark for entry in entries})
+    if len(benchmarks) != 1:
+        found = ", ".join(benchmarks) or "none"
+        raise ConfigError(f"a report compares models on one benchmark; the scores are from: {found}")
+    tasks = tuple(get_tasks(benchmarks[0]))
+    rows = [_row(label, entry.scores, tasks) for label, entry in zip(_labels(entries), entries, strict=True)]
+    return Report(benchmarks[0], tasks, tuple(rows))
+
+
+def columns(report: Report) -> list[tuple[str, int]]:
+    """Names of the means in the order of a table, with the decimals that are published of each."""
+    coarse = [OVERALL, *modalities(report.tasks)]
+    return [(name, 2) for name in coarse] + [(name, 1) for name in groups(report.tasks)]
+
+
+def cell(mean: Mean, decimals: int) -> str:
+    """A mean for a table: with a star if datasets are missing from it, a dash if all are."""
+    return number(mean.score, decimals) + ("*" if mean.missing and mean.found else "")
+
+
+def number(score: float | None, decimals: int) -> str:
+    """A score for a table; a dash for none."""
+    # First to four decimals, as the published averages are: so 72.85 is rounded as that number and not by the error of
+    # the sum that gave it.
+    return "-" if score is None else f"{round(score, 4):.{decimals}f}"
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know beside the numbers: which datasets are missing from whose means, which do not count."""
+    lacking: dict[str, list[str]] = {}
+    unlisted: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.means[OVERALL].missing:
+            lacking.setdefault(_missing(report, row), []).append(row.label)
+        if row.unlisted:
+            unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
+    return [f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()] + [
+        f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
+        for names, labels in unlisted.items()
+    ]
+
+
+def as_text(report: Report) -> str:
+    """Two tables for a terminal, of overall and modalities and of groups, and the notes."""
+    count = len(report.tasks)
+    coarse = [
+        [row.label, f"{row.means[OVERALL].found}/{count}"]
+        + [cell(row.means[name], decimals) for name, decimals in columns(report) if decimals == 2]
+        for row in report.rows
+    ]
+    names = groups(report.tasks)
+    fine = [[row.label] + [cell(row.means[name], 1) for name in names] for row in report.rows]
+    # "VD-OOD" above two lines, so that twelve columns of five figures fit beside a name.
+    first, second = zip(*(name.split("-", 1) if "-" in name else ("", name) for name in names), strict=True)
+    parts = [
+        _aligned([[report.benchmark, "datasets", OVERALL, *modalities(report.tasks)], *coarse]),
+        _aligned([["", *first], ["groups", *second], *fine]),
+        "\n".join(notes(report)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def as_markdown(report: Report) -> str:
+    """The same as one Markdown table, then every dataset."""
+    names = [name for name, _ in columns(report)]
+    summary = [["model", "n", *names]] + [
+        [_escaped(row.label), str(row.means[OVERALL].found)]
+        + [cell(row.means[name], decimals) for name, decimals in columns(report)]
+        for row in report.rows
+    ]
+    datasets = [["dataset", "group", "metric", *(_escaped(row.label) for row in report.rows)]] + [
+        [task.name, task.group, task.metric, *(number(row.by_dataset[task.name], 1) for row in report.rows)]
+        for task in report.tasks
+    ]
+    remarks = [f"- {_escaped(note)}" for note in notes(report)]
+    parts = [
+        f"# {report.benchmark}",
+        f"Scores times 100. Overall is the mean over all {len(report.tasks)} datasets.",
+        _markdown(summary),
+        *(["\n".join(remarks)] if remarks else []),
+        "## Datasets",
+        _markdown(datasets),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec]) -> Row:
+    listed = {(task.modality, task.name) for task in tasks}
+    unlisted = [
+        _printable(name)
+        for modality, datasets in scores.datasets.items()
+        for name in datasets
+        if (modality, name) not in listed
+    ]
+    by_dataset = {task.name: dataset_score(scores, task) for task in tasks}
+    return Row(label, scores, means(scores, tasks), by_dataset, tuple(unlisted))
+
+
+def _labels(entries: Sequence[Entry]) -> list[str]:
+    """Names of the models; with their origins where names are equal, and with numbers where origins are equal too."""
+    names = Counter(entry.scores.model for entry in entries)
+    labels = [
+        entry.scores.model if names[entry.scores.model] == 1 else f"{entry.scores.model} ({entry.origin})"
+        for entry in entries
+    ]
+    same, seen = Counter(labels), Counter[str]()
+    for place, label in enumerate(labels):
+        if same[label] > 1:
+            seen[label] += 1
+            labels[place] = f"{label} {seen[label]}"
+    return [_printable(label) for label in labels]
+
+
+def _missing(report: Report, row: Row) -> str:
+    """Missing datasets by name, or by modality or group where all of one are missing."""
+    missing = set(row.means[OVERALL].missing)
+    words = []
+    for modality in modalities(report.tasks):
+        of_modality = [task for task in report.tasks if task.modality == modality]
+        for name, members in [(modality, of_modality)] + [
+            (group, [task for task in of_modality if task.group == group]) for group in groups(of_modality)
+        ]:
+            if missing.issuperset(task.name for task in members):
+                words.append(f"all {len(members)} of {name}")
+                missing -= {task.name for task in members}
+        words += [task.name for task in of_modality if task.name in missing]
+    return ", ".join(words)
+
+
+def _who(report: Report, labels: Sequence[str]) -> str:
+    if len(labels) == len(report.rows) > 1:
+        return "every model"
+    return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} models, such as {labels[0]}"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [row[0].ljust(widths[0])] + [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in table]
+    lines.insert(1, "|" + "---|" * len(table[0]))
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    # Else a note's star would open a list within the list.
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def _printable(name: str) -> str:
+    """A name from a file as it can be shown: what would steer a terminal is replaced."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
