@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vec.data.records import Pair, read_pairs
-from vlm2vec.media import media_kind
 from vlm2vec.model.embedder import Embedder
 
 WORK = Path(__file__).parent / "work"
@@ -31,8 +30,7 @@ def main(model: str) -> None:
     results = {}
     for path in sorted((WORK / "corpus").glob("*_heldout.jsonl")):
         pairs = _drawn(read_pairs(path))
-        target = media_kind(pairs[0].positive.media[0]) if pairs[0].positive.media else None
-        queries = embedder.encode_query([pair.query for pair in pairs], target=target)
+        queries = embedder.encode_query([pair.query for pair in pairs], target=pairs[0].target)
         positives = embedder.encode_document([pair.positive for pair in pairs])
         scores = embedder.similarity(queries, positives)
         # Rank of the own positive; a tie counts against it.

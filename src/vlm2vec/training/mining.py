@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.errors import ConfigError
-from vlm2vec.media import media_kind
-from vlm2vec.vectors.keys import Target, content_key, item_key, naming, number
+from vlm2vec.vectors.keys import content_key, item_key, naming, number
 from vlm2vec.vectors.ranking import top_k
 from vlm2vec.vectors.store import Encoder, Vectors, VectorStore, atomic_writer, encode_with_store
 
@@ -288,7 +287,7 @@ def _encode_all(
             on_progress(before + done, 2 * len(pairs))
 
     queries_RD = np.empty((len(pairs), embedder.dim), dtype=np.float32)
-    targets = [_target(pair) for pair in pairs]
+    targets = [pair.target for pair in pairs]
     for target in dict.fromkeys(targets):
         rows = [row for row, of_row in enumerate(targets) if of_row == target]
         queries_RD[rows] = encode_with_store(
@@ -310,11 +309,6 @@ def _encode_all(
         on_progress=report,
     )
     return _unit(queries_RD), _unit(positives_RD)
-
-
-def _target(pair: Pair) -> Target | None:
-    # As in training: the query is asked with the instruction for the kind of its own positive.
-    return media_kind(pair.positive.media[0]) if pair.positive.media else None
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -9,7 +9,6 @@ from vlm2vec.data.mixture import Mixture, Schedule
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import Item
-from vlm2vec.media import media_kind
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.tasks.sources import open_source
 from vlm2vec.training.config import TrainConfig
@@ -79,8 +78,7 @@ def plan_run(config: TrainConfig) -> list[PlanRow]:
 
 def prepare_query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
     """The model input of a pair's query."""
-    target = media_kind(pair.positive.media[0]) if pair.positive.media else None
-    return processor.prepare(pair.query, role="query", target=target)
+    return processor.prepare(pair.query, role="query", target=pair.target)
 
 
 def prepare_document(processor: QwenVLProcessor, document: Item) -> Prepared:
