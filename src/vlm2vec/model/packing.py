@@ -142,7 +142,7 @@ def _attend(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor, *, causal: bool) -> 
     if q_NHLD.requires_grad and q_NHLD.device.type == "cpu" and q_NHLD.dtype == torch.bfloat16:
         length = q_NHLD.shape[2]
         if length <= _SHORT:
-            # SDPA's backward in bfloat16 on CPU takes 2 to 7 times as long as these products on short sequences.
+            # On CPU in bfloat16 SDPA forth and back takes 2 to 5 times as long (benchmarks/attention.py).
             scores_NHLL = (q_NHLD * q_NHLD.shape[-1] ** -0.5) @ k_NHLD.transpose(-1, -2)
             if causal:
                 later = torch.ones(length, length, dtype=torch.bool).triu(1)

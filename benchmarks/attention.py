@@ -1,0 +1,63 @@
+"""Why does training in bfloat16 on CPU compute short attention by plain products? Forward and backward, both ways.
+
+python benchmarks/attention.py        prints a table, writes benchmarks/results/attention.json   (20 seconds)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RESULTS = Path(__file__).parent / "results" / "attention.json"
+SHAPES = ((128, 3, 36, 64, False), (16, 3, 256, 64, False), (4, 3, 1024, 64, False), (128, 4, 20, 64, True))
+"""Sequences, heads, tokens, head size, causal."""
+
+
+def main() -> None:
+    """Time SDPA against two products and a softmax, the best of five each, taken in turn."""
+    rows = []
+    for count, heads, length, dim, causal in SHAPES:
+        times: dict[str, list[float]] = {"sdpa_ms": [], "products_ms": []}
+        for _ in range(5):
+            for name in times:
+                q, k, v = (
+                    torch.randn(count, length, heads, dim, dtype=torch.bfloat16).transpose(1, 2).requires_grad_()
+                    for _ in range(3)
+                )
+                started = time.perf_counter()
+                attended = products(q, k, v, causal) if name == "products_ms" else sdpa(q, k, v, causal)
+                attended.backward(torch.ones_like(attended))
+                times[name].append((time.perf_counter() - started) * 1e3)
+        best = {name: round(min(values), 2) for name, values in times.items()}
+        ratio = round(best["sdpa_ms"] / best["products_ms"], 2)
+        rows.append({"shape": [count, heads, length, dim], "causal": causal} | best | {"ratio": ratio})
+        print(rows[-1])
+    machine = {
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    results = {"command": "python benchmarks/attention.py", "machine": machine, "rows": rows}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def products(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if causal:
+        length = q.shape[2]
+        scores = scores.masked_fill(torch.ones(length, length, dtype=torch.bool).triu(1), float("-inf"))
+    return scores.softmax(-1) @ v
+
+
+if __name__ == "__main__":
+    main()
