@@ -84,10 +84,10 @@ def frame_paths(folder: Path, limits: Limits) -> list[Path]:
         raise MediaError(f"{folder} holds no frames: a folder taken as a video needs .jpg, .jpeg or .png files")
     if len(paths) > limits.frames:
         raise LimitError(f"{folder} holds {len(paths):,} frames, more than the {limits.frames:,} allowed")
-    return sorted(paths, key=lambda path: _natural(path.name))
+    return sorted(paths, key=lambda path: frame_order(path.name))
 
 
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+def frame_order(name: str) -> tuple[list[tuple[int, str]], str]:
     """Sort key in which digits count as numbers: frame2 before frame10. The name itself breaks ties (1 and 01)."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name

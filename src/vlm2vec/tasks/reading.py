@@ -10,9 +10,9 @@ from pathlib import Path
 from vlm2vec.data.tables import Table, open_mirrored
 from vlm2vec.errors import ConfigError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
-from vlm2vec.media import DEFAULT_LIMITS, frame_indices
-from vlm2vec.media.video import frame_paths
+from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
+from vlm2vec.tasks.media import TaskMedia, open_media
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,18 @@ class TaskReader:
         root: the data root.
         limit: how many queries to read at most.
         download: ask the hub for annotations that are not in the mirror.
+        media: where pictures and frames are; None: under the data root.
     """
 
-    def __init__(self, spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        root: Path,
+        *,
+        limit: int | None = None,
+        download: bool = False,
+        media: TaskMedia | None = None,
+    ) -> None:
         self.root = root
         self.instruction = spec.instruction or ""
         self.media_dir = spec.media_dir
@@ -96,7 +105,8 @@ class TaskReader:
         self._candidates: dict[str, Item] = {}
         self._names: dict[str, str] = {}
         self._warnings: dict[tuple[str, str], DataWarning] = {}
-        self._videos: dict[Path, Video] = {}
+        self._videos: dict[str, Video] = {}
+        self._media = open_media(root) if media is None else media
 
     @property
     def full(self) -> bool:
@@ -134,11 +144,10 @@ class TaskReader:
         """
         if not path:
             raise row.wrong(column, "is empty: it must name a picture")
-        file = self.root / self.media_dir / path
-        if not file.is_file():
-            problem = "is a folder, not a picture" if file.is_dir() else "is not there; put the task's media in place"
-            raise MediaError(f"{row.task}: {row.name}: column {column!r}: {file} {problem}")
-        return Image(file, exif=False)
+        try:
+            return Image(self._media.picture(self._place(path)), exif=False)
+        except MediaError as error:
+            raise MediaError(f"{row.task}: {row.name}: column {column!r}: {error}") from None
 
     def video(self, row: TaskRow, folder: str, wanted: int | None, *, needed: int = 1) -> Video:
         """The frames that stand for the video in a folder under the media folder, by the published rule.
@@ -152,17 +161,21 @@ class TaskReader:
         Raises:
             MediaError: the folder is missing or holds too few frames.
         """
-        place = self.root / self.media_dir / folder
+        place = self._place(folder)
         if place not in self._videos:
             try:
-                paths = frame_paths(place, DEFAULT_LIMITS)
+                frames = self._media.frames(place)
             except MediaError as error:
                 raise MediaError(f"{row.task}: {row.name}: {error}") from None
-            if len(paths) < needed:
-                raise MediaError(f"{row.task}: {row.name}: {place} holds {len(paths)} frames: {needed} are needed")
-            picks = range(len(paths)) if wanted is None else frame_indices(len(paths), wanted)
-            self._videos[place] = Video(tuple(paths[pick] for pick in picks))
+            if len(frames) < needed:
+                raise MediaError(f"{row.task}: {row.name}: {place} holds {len(frames)} frames: {needed} are needed")
+            picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
+            self._videos[place] = Video(tuple(frames[pick] for pick in picks))
         return self._videos[place]
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder under the media folder, sorted; none if it is missing."""
+        return self._media.folders(self._place(folder))
 
     def candidate(self, row: TaskRow, column: str, name: str, verbatim: str, make: Callable[[str], Item]) -> str:
         """Put a candidate on the list, unless its name is on it; the first of a name counts, as published.
@@ -252,6 +265,9 @@ class TaskReader:
             pools=tuple(self._pools) if self._spec.pool == "local" else None,
             warnings=tuple(self._warnings.values()),
         )
+
+    def _place(self, path: str) -> str:
+        return f"{self.media_dir}/{path}" if self.media_dir else path
 
 
 def composed(instruction: str, text: str = "", medium: Image | Video | None = None) -> Item:

@@ -16,6 +16,7 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
 from vlm2vec.tasks.document import PageOptions, parse_pages
 from vlm2vec.tasks.image import ImageOptions, parse_image
+from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
 from vlm2vec.tasks.video import (
     ChoiceOptions,
@@ -95,7 +96,9 @@ def get_tasks(
     return chosen
 
 
-def parse_task(spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False) -> TaskData:
+def parse_task(
+    spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False, media: TaskMedia | None = None
+) -> TaskData:
     """Read the annotations of a task.
 
     Args:
@@ -104,6 +107,7 @@ def parse_task(spec: TaskSpec, root: Path, *, limit: int | None = None, download
         limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
             a packaged list are all there.
         download: ask the hub for annotations that are not in the mirror.
+        media: where pictures and frames are; None: under the data root.
 
     Raises:
         ConfigError: annotations are missing or malformed; the message names task, row and column.
@@ -111,7 +115,7 @@ def parse_task(spec: TaskSpec, root: Path, *, limit: int | None = None, download
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: it must be at least 1 query")
-    return PARSERS[spec.parser].parse(TaskReader(spec, root, limit=limit, download=download), spec.options)
+    return PARSERS[spec.parser].parse(TaskReader(spec, root, limit=limit, download=download, media=media), spec.options)
 
 
 @cache

@@ -215,12 +215,11 @@ def parse_clips(reader: TaskReader, options: ClipOptions) -> TaskData:
     for row in reader.rows():
         folder = base_name(row.text("video_path"))
         query = composed(reader.instruction, row.text("query"), reader.video(row, f"{folder}/query", NUM_FRAMES))
-        place = reader.root / reader.media_dir / folder
         # Published in the order in which the file system lists them.
-        clips = sorted(path.name for path in place.iterdir() if path.is_dir() and path.name != "query")
+        clips = [clip for clip in reader.folders(folder) if clip != "query"]
         right = [clip for clip in clips if clip.startswith("positive")]
         if not right:
-            raise row.wrong("video_path", f"leads to {place}, which holds no folder that begins with 'positive'")
+            raise row.wrong("video_path", f"leads to {folder}, which holds no folder that begins with 'positive'")
         if len(right) > 1:
             reader.warn(row, "video_path", "several folders begin with 'positive'; the last one by name is right")
         pool = {
