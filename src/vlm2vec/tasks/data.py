@@ -36,6 +36,7 @@ class TaskSpec:
         metric: the score that counts, such as "hit@1".
         instruction: of the query; None where each row brings its own.
         max_rows: only the first so many rows belong to the task.
+        control: it shows what a model must not be able to do, and counts for no average.
         options: an object of the parser's own options class.
     """
 
@@ -50,6 +51,7 @@ class TaskSpec:
     metric: str
     instruction: str | None
     max_rows: int | None
+    control: bool
     options: object
 
 

@@ -135,7 +135,7 @@ def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row
         benchmark=benchmark,
         source=source,
         options=PARSERS[own["parser"]].options(**options),
-        **({"media_dir": "", "instruction": None, "max_rows": None} | own),
+        **({"media_dir": "", "instruction": None, "max_rows": None, "control": False} | own),
     )
 
 
