@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Linear
 
 from vlm2vec.errors import InputError, ModelError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video, as_item
@@ -19,9 +22,10 @@ from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import check_truncation, normalize
+from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
 from vlm2vec.model.prompts import Role, Target, prompt_style
-from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 
 Vectors = NDArray[np.float32]
 
@@ -174,29 +178,57 @@ class Embedder:
         truncate_dim: int | None = None,
         normalize_embeddings: bool | None = None,
         token_budget: int | None = None,
+        workers: int | None = None,
     ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
         """Embed an iterable of any length, taking items as they are needed.
+
+        Args:
+            items: taken in another thread, unless `workers` is 0.
+            workers: threads that decode and tokenise while the model computes; None: one a core, at most eight.
+            role, target, prompt, truncate_dim, normalize_embeddings, token_budget: as for `encode_query`.
 
         Yields:
             (position, vector [D]) or, for an item that cannot be embedded, (position, its error); in no fixed order.
         """
         check_truncation(truncate_dim, self.dim)
-        scaled = self.settings.normalize if normalize_embeddings is None else normalize_embeddings
-        window: list[tuple[int, Prepared]] = []
-        tokens = 0
-        for position, item in enumerate(items):
-            try:
-                prepared = self.backbone.processor.prepare(as_item(item), role=role, target=target, prompt=prompt)
-            except VLM2VecError as error:
-                yield position, error
-                continue
-            window.append((position, prepared))
-            tokens += prepared.length
-            if tokens >= _WINDOW_TOKENS:
-                yield from self._forward(window, token_budget, truncate_dim, bool(scaled))
-                window, tokens = [], 0
-        if window:
-            yield from self._forward(window, token_budget, truncate_dim, bool(scaled))
+        scaled = bool(self.settings.normalize if normalize_embeddings is None else normalize_embeddings)
+
+        def pooled(encoded: Encoded, lengths: Sequence[int]) -> Iterable[Vectors]:
+            vectors = encoded.pooled[:, :truncate_dim]
+            return cast(Vectors, (normalize(vectors) if scaled else vectors.float()).cpu().numpy())
+
+        yield from self._stream(items, role, target, prompt, token_budget, workers, pooled)
+
+    def stream_tokens(
+        self,
+        items: Iterable[ItemLike],
+        *,
+        role: Role | None = None,
+        target: Target | None = None,
+        prompt: str | None = None,
+        token_budget: int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+        """As `stream`, with a vector for every token of an item, [tokens, E]; of a model with a token head.
+
+        Raises:
+            ModelError: the model has no token head.
+        """
+        self._check_token_head()
+
+        def by_item(encoded: Encoded, lengths: Sequence[int]) -> Iterable[Vectors]:
+            return (vectors.numpy() for vectors in cast(Tensor, encoded.tokens).cpu().split(list(lengths)))
+
+        yield from self._stream(items, role, target, prompt, token_budget, workers, by_item)
+
+    @property
+    def token_dim(self) -> int:
+        """Dimensions of a token's vector.
+
+        Raises:
+            ModelError: the model has no token head.
+        """
+        return self._check_token_head().out_features
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D]: [N, M]."""
@@ -229,17 +261,12 @@ class Embedder:
             ModelError: the model has no token head.
             InputError, MediaError: as for `encode`.
         """
-        if self.backbone.token_head is None:
-            raise ModelError(f"{self.name} has no token head; train one with loss.token_dim")
-        prepare = self.backbone.processor.prepare
-        prepared = [prepare(as_item(item), role=role, target=target, prompt=prompt) for item in items]
-        found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(prepared)
-        for members in plan_packs([one.length for one in prepared], self._budget(token_budget)):
-            batch = self.backbone.pack([prepared[i] for i in members]).to(self.backbone.pixel_table.device)
-            with torch.inference_mode():
-                tokens = cast(Tensor, self.backbone(batch).tokens).cpu()
-            for i, vectors in zip(members, tokens.split(batch.segments.lengths), strict=True):
-                found[i] = vectors.numpy()
+        found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
+        results = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
+        for position, vectors in results:
+            if isinstance(vectors, VLM2VecError):
+                raise type(vectors)(f"item {position} of {len(items)}: {vectors}") from vectors
+            found[position] = vectors
         return found
 
     def late_similarity(self, queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
@@ -249,6 +276,11 @@ class Embedder:
         ]
         with torch.inference_mode():
             return cast(Vectors, maxsim(*sides[0], *sides[1]).numpy())
+
+    def _check_token_head(self) -> Linear:
+        if self.backbone.token_head is None:
+            raise ModelError(f"{self.name} has no token head; train one with loss.token_dim")
+        return self.backbone.token_head
 
     def _budget(self, token_budget: int | None) -> int:
         return token_budget or _TOKEN_BUDGET.get(self.backbone.pixel_table.device.type, _TOKEN_BUDGET["cpu"])
@@ -289,17 +321,40 @@ class Embedder:
             vectors[position] = vector
         return vectors[0] if single else vectors
 
-    def _forward(
-        self, window: list[tuple[int, Prepared]], token_budget: int | None, truncate_dim: int | None, scaled: bool
-    ) -> Iterator[tuple[int, Vectors]]:
+    def _stream(
+        self,
+        items: Iterable[ItemLike],
+        role: Role | None,
+        target: Target | None,
+        prompt: str | None,
+        token_budget: int | None,
+        workers: int | None,
+        take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
+    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+        # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items.
+        one_at_a_time = Lock()
+
+        def prepare(given: ItemLike) -> Prepared:
+            item = as_item(given)
+            with one_at_a_time if _holds_pictures(item) else nullcontext():
+                return self.backbone.processor.prepare(item, role=role, target=target, prompt=prompt)
+
+        workers = default_workers() if workers is None else workers
         device = self.backbone.pixel_table.device
-        for members in plan_packs([prepared.length for _, prepared in window], self._budget(token_budget)):
-            batch = self.backbone.pack([window[i][1] for i in members]).to(device)
-            with torch.inference_mode():
-                pooled: Tensor = self.backbone(batch).pooled[:, :truncate_dim]
-                vectors = normalize(pooled) if scaled else pooled.float()
-            for i, vector in zip(members, vectors.cpu().numpy(), strict=True):
-                yield window[i][0], vector
+        with closing(prepared_windows(prepare, items, window_tokens=_WINDOW_TOKENS, workers=workers)) as windows:
+            for window in windows:
+                whole: list[tuple[int, Prepared]] = []
+                for position, outcome in window:
+                    if isinstance(outcome, VLM2VecError):
+                        yield position, outcome
+                    else:
+                        whole.append((position, outcome))
+                for members in plan_packs([prepared.length for _, prepared in whole], self._budget(token_budget)):
+                    batch = self.backbone.pack([whole[i][1] for i in members]).to(device)
+                    with torch.inference_mode():
+                        vectors = take(self.backbone(batch), batch.segments.lengths)
+                    for i, vector in zip(members, vectors, strict=True):
+                        yield whole[i][0], vector
 
 
 def _is_single(items: object) -> bool:
@@ -308,6 +363,14 @@ def _is_single(items: object) -> bool:
     if isinstance(items, Sequence):
         return False
     raise InputError(f"cannot embed a {type(items).__name__}: pass one item, or a list of items")
+
+
+def _holds_pictures(item: Item) -> bool:
+    """Whether a medium is a PIL image and not bytes or a file."""
+    sources = [medium.source for medium in item.media]
+    return any(
+        hasattr(one, "convert") for source in sources for one in (source if isinstance(source, tuple) else (source,))
+    )
 
 
 def _strings(settings: Settings) -> list[object]:

@@ -1,0 +1,129 @@
+"""How are items made ready while the model computes? In threads that run ahead by a bounded number of tokens."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Full, Queue
+from typing import TypeAlias, TypeVar
+
+from vlm2vec.errors import VLM2VecError
+from vlm2vec.model.processor import Prepared
+
+T = TypeVar("T")
+Window: TypeAlias = list[tuple[int, Prepared | VLM2VecError]]
+
+# Decoding and resizing release the interpreter's lock, tokenising too; more threads than this wait for one another.
+MAX_WORKERS = 8
+# Items that each worker may be ahead.
+_AHEAD = 4
+_LOOK_EVERY_S = 0.1
+
+
+def default_workers() -> int:
+    """A thread for every core that this process may use, up to `MAX_WORKERS`."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_WORKERS)
+
+
+def prepared_windows(
+    prepare: Callable[[T], Prepared], items: Iterable[T], *, window_tokens: int, workers: int
+) -> Generator[Window, None, None]:
+    """Prepare items in their order, in windows that are full with so many tokens.
+
+    While one window is used, the next one waits and the one after it is being filled: three are in memory at most.
+
+    Args:
+        prepare: called in several threads at once.
+        items: taken as they are needed, in a thread of their own.
+        window_tokens: a window ends with the item that reaches it.
+        workers: threads that prepare; 0 prepares in the caller's thread, when a window is asked for.
+
+    Yields:
+        for each item its position and what it became, or the error that says why it cannot be embedded.
+    """
+    if workers == 0:
+        yield from _windows((_outcome(prepare, item) for item in items), window_tokens)
+        return
+    with ThreadPoolExecutor(workers, "prepare") as pool:
+        yield from _ahead(_windows(_in_order(pool, prepare, items, workers * _AHEAD), window_tokens))
+
+
+def _windows(outcomes: Iterable[Prepared | VLM2VecError], window_tokens: int) -> Generator[Window, None, None]:
+    window: Window = []
+    tokens = 0
+    for position, outcome in enumerate(outcomes):
+        window.append((position, outcome))
+        tokens += outcome.length if isinstance(outcome, Prepared) else 0
+        if tokens >= window_tokens:
+            yield window
+            window, tokens = [], 0
+    if window:
+        yield window
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, prepare: Callable[[T], Prepared], items: Iterable[T], ahead: int
+) -> Iterator[Prepared | VLM2VecError]:
+    waiting: deque[Future[Prepared | VLM2VecError]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(_outcome, prepare, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _outcome(prepare: Callable[[T], Prepared], item: T) -> Prepared | VLM2VecError:
+    try:
+        return prepare(item)
+    except VLM2VecError as error:
+        return error
+
+
+def _ahead(values: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The same values, the next one of which is made while the last is used."""
+    handed: Queue[tuple[str, object]] = Queue(maxsize=1)
+    stopped = threading.Event()
+
+    def hand(kind: str, value: object) -> bool:
+        while not stopped.is_set():
+            try:
+                handed.put((kind, value), timeout=_LOOK_EVERY_S)
+                return True
+            except Full:
+                continue
+        return False
+
+    def fill() -> None:
+        try:
+            for value in values:
+                if not hand("value", value):
+                    break
+            else:
+                hand("end", None)
+        except BaseException as error:  # Whatever it is, the caller's thread must get it.
+            hand("error", error)
+        finally:
+            # Else what waits in the pool would be prepared though nobody wants it.
+            values.close()
+
+    thread = threading.Thread(target=fill, name="prepare-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = handed.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value  # type: ignore[misc]
+            yield value  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
