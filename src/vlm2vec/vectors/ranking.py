@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,12 @@ from vlm2vec.errors import InputError
 # Scores held at once: 32 MiB of float64, and some four arrays of that size while they are sorted out.
 _SCORES_AT_ONCE = 1 << 22
 _CANDIDATES_AT_ONCE = 1 << 13
+
+Places: TypeAlias = slice | NDArray[np.int64]
+"""Some candidates: a run of them, or their indices."""
+
+Score: TypeAlias = Callable[[Places], NDArray[np.float32]]
+"""Some queries' scores with the candidates at some places, [Q, places]; a score must not depend on the places."""
 
 _NOT_RANKED = np.iinfo(np.int64).min
 _LOW = 0xFFFF_FFFF
@@ -49,13 +55,15 @@ def top_k(
     Raises:
         InputError: shapes do not fit, `k` is less than 1, or a score is not finite.
     """
-    _check(queries_QD, candidates_CD, k)
+    _check_shapes(queries_QD, candidates_CD)
+    _check_k(k)
     if exclude is not None and len(exclude) != len(queries_QD):
         raise InputError(f"exclude names candidates for {len(exclude)} queries of {len(queries_QD)}")
     ranks = np.full((len(queries_QD), min(k, len(candidates_CD))), _NOT_RANKED, dtype=np.int64)
     for rows in _blocks(np.arange(len(queries_QD)), k):
         excluded = None if exclude is None else [np.sort(exclude[row]) for row in rows]
-        ranks[rows] = _best(queries_QD[rows], candidates_CD, ranks.shape[1], excluded=excluded)
+        score = _products(queries_QD[rows], candidates_CD)
+        ranks[rows] = _best(score, len(rows), len(candidates_CD), ranks.shape[1], excluded=excluded)
     indices = np.where(ranks == _NOT_RANKED, -1, _LOW - (ranks & _LOW))
     return indices, _scores(ranks)
 
@@ -91,8 +99,39 @@ def rank(
         InputError: shapes or lengths do not fit, `k` is less than 1, a score is not finite, an id of a candidate occurs
             twice, or a pool names a candidate that does not exist.
     """
-    _check(queries_QD, candidates_CD, k)
-    num_queries, num_candidates = len(queries_QD), len(candidates_CD)
+    _check_shapes(queries_QD, candidates_CD)
+    return rank_by(
+        lambda rows: _products(queries_QD[rows], candidates_CD),
+        (len(queries_QD), len(candidates_CD)),
+        k,
+        query_ids=query_ids,
+        candidate_ids=candidate_ids,
+        pools=pools,
+        empty=empty,
+    )
+
+
+def rank_by(
+    scores_of: Callable[[NDArray[np.int64]], Score],
+    shape: tuple[int, int],
+    k: int,
+    *,
+    query_ids: Sequence[str],
+    candidate_ids: Sequence[str],
+    pools: Sequence[NDArray[np.int64]] | None = None,
+    empty: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `k` best candidates of each query by any score; the rest is as in `rank`.
+
+    Args:
+        scores_of: given the rows of some queries, how these are scored.
+        shape: how many queries and candidates there are.
+
+    Raises:
+        InputError: as `rank`.
+    """
+    num_queries, num_candidates = shape
+    _check_k(k)
     if (len(query_ids), len(candidate_ids)) != (num_queries, num_candidates):
         raise InputError(
             f"{len(query_ids)} query ids and {len(candidate_ids)} candidate ids do not fit {num_queries} queries "
@@ -105,8 +144,9 @@ def rank(
     for pool, members in _shared_pools(pools, num_queries, num_candidates):
         for rows in _blocks(members, k):
             best = _best(
-                queries_QD[rows],
-                candidates_CD,
+                scores_of(rows),
+                len(rows),
+                num_candidates,
                 ranks.shape[1],
                 pool=pool,
                 empty=empty,
@@ -121,9 +161,19 @@ def rank(
     return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
 
 
+def _products(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32]) -> Score:
+    queries = np.asarray(queries_QD, dtype=np.float64)
+
+    def score(places: Places) -> NDArray[np.float32]:
+        return (queries @ np.asarray(candidates_CD[places], dtype=np.float64).T).astype(np.float32)
+
+    return score
+
+
 def _best(
-    queries_QD: NDArray[np.float32],
-    candidates_CD: NDArray[np.float32],
+    score: Score,
+    num_queries: int,
+    num_candidates: int,
     k: int,
     *,
     excluded: Sequence[NDArray[np.int64]] | None = None,
@@ -132,14 +182,13 @@ def _best(
     ties: _Ties | None = None,
 ) -> NDArray[np.int64]:
     """Packed ranks, best first; the lower 32 bits are a tie number, or without `ties` stand for the index."""
-    queries = np.asarray(queries_QD, dtype=np.float64)
-    best: NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
-    num_candidates = len(candidates_CD) if pool is None else len(pool)
-    for start in range(0, num_candidates, _CANDIDATES_AT_ONCE):
-        chunk = slice(start, min(start + _CANDIDATES_AT_ONCE, num_candidates))
+    best: NDArray[np.int64] = np.empty((num_queries, 0), dtype=np.int64)
+    num_ranked = num_candidates if pool is None else len(pool)
+    for start in range(0, num_ranked, _CANDIDATES_AT_ONCE):
+        chunk = slice(start, min(start + _CANDIDATES_AT_ONCE, num_ranked))
         chosen = chunk if pool is None else pool[chunk]
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = (queries @ np.asarray(candidates_CD[chosen], dtype=np.float64).T).astype(np.float32)
+            scores = score(chosen)
         if empty is not None:
             scores[:, empty[chosen]] = 0
         if not np.isfinite(scores).all():
@@ -240,9 +289,12 @@ def _distinct_hashes(names: Sequence[str]) -> NDArray[np.uint32]:
     return np.array([hashes[name] for name in names], dtype=np.uint32)
 
 
-def _check(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32], k: int) -> None:
+def _check_shapes(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32]) -> None:
     shapes = np.shape(queries_QD), np.shape(candidates_CD)
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise InputError(f"queries {shapes[0]} and candidates {shapes[1]} cannot be ranked: give [Q, D] and [C, D]")
+
+
+def _check_k(k: int) -> None:
     if k < 1:
         raise InputError(f"k is {k}: ask for at least one candidate")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,29 +19,34 @@ from vlm2vec.vectors.keys import KEY_BYTES
 Vectors: TypeAlias = NDArray[np.float32]
 
 
-class VectorStore:
-    """Vectors by key in a folder. Make one with `VectorStore.open`; `len` is the number of vectors.
+class Store:
+    """What is kept by key in a folder; `VectorStore` and `TokenStore` say what that is. `len` is the number of keys.
 
     The folder holds shards that never change, each written under another name and then renamed: a killed process
-    leaves whole shards and at most a `.part` file, which nobody reads. A shard is one file of two arrays as `np.save`
-    writes them, uint8 keys [N, 16] and float32 vectors [N, dim]. Several processes may write to one folder at once;
-    what others have written is seen after `refresh`. In memory are only the keys, some 200 bytes each.
+    leaves whole shards and at most a `.part` file, which nobody reads. A shard is one file of arrays as `np.save`
+    writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers [N], and float32 rows [T, dim].
+    Several processes may write to one folder at once; what others have written is seen after `refresh`. In memory are
+    only the keys, some 200 bytes each.
 
     Attributes:
         folder: where the shards lie.
-        dim: of its vectors. A folder may hold shards of other models and dimensions: no key of one is one of another.
+        dim: of its vectors. A folder may hold shards of other models, dimensions and kinds: no key of one is one of
+            another, and the names of shards say their kind and dimension.
     """
+
+    _prefix: ClassVar[str]
+    _counted: ClassVar[bool]
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
         self.dim = dim
-        self._rows: dict[bytes, int] = {}
-        self._shards: list[_Shard] = []
+        self._numbers: dict[bytes, int] = {}
+        self._shards: list[Shard] = []
         self._starts: list[int] = []
         self._known: set[str] = set()
 
     @classmethod
-    def open(cls, folder: Path, dim: int) -> VectorStore:
+    def open(cls, folder: Path, dim: int) -> Self:
         """Open the store in `folder`, which is made if it is missing. Reads the keys and no vector.
 
         Raises:
@@ -56,7 +61,10 @@ class VectorStore:
         return store
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._numbers)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._numbers
 
     def refresh(self) -> None:
         """Take in the shards that other processes have written since.
@@ -64,14 +72,72 @@ class VectorStore:
         Raises:
             ConfigError: as `open`.
         """
+        start = f"{self._prefix}{self.dim}-"
         try:
             # Sorted, so that of two vectors under one key it is not the file system that chooses.
-            names = sorted(name for name in os.listdir(self.folder) if _is_shard(name, self.dim))
+            names = sorted(name for name in os.listdir(self.folder) if name.startswith(start) and name.endswith(".npy"))
         except OSError as error:
             raise ConfigError(f"cannot read the folder of vectors {self.folder}: {error.strerror}") from error
         for name in names:
             if name not in self._known:
                 self._take_in(self.folder / name)
+
+    def _find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """The number of each key in this store; -1 where it is not there."""
+        return np.fromiter((self._numbers.get(key, -1) for key in keys), np.int64, len(keys))
+
+    def _by_shard(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """Each shard that is needed, the positions in `numbers` that it serves, and where in the shard those lie."""
+        # One after another: a mapping keeps its file open, and there may be thousands.
+        shard_of = np.where(numbers >= 0, np.searchsorted(self._starts, numbers, side="right") - 1, -1)
+        for shard in np.unique(shard_of[numbers >= 0]):
+            positions = np.flatnonzero(shard_of == shard)
+            yield self._shards[shard], positions, numbers[positions] - self._starts[shard]
+
+    def _new(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """The keys that are not there yet, each once, with the first position where it stands."""
+        new: dict[bytes, int] = {}
+        for position, key in enumerate(keys):
+            if key not in self._numbers:
+                new.setdefault(key, position)
+        return new
+
+    def _write(self, keys: Iterable[bytes], rows: Sequence[Vectors]) -> None:
+        """Write a shard of these keys. With counts, each array of `rows` is a key's; else there is one row a key."""
+        path = self.folder / f"{self._prefix}{self.dim}-{uuid.uuid4().hex}.npy"
+        counts = np.array([len(array) for array in rows], dtype="<i8")
+        try:
+            with atomic_writer(path) as stream:
+                key_bytes = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+                npy.write_array(stream, key_bytes, allow_pickle=False)
+                if self._counted:
+                    npy.write_array(stream, counts, allow_pickle=False)
+                # Array by array, so that they need not lie in memory a second time.
+                shape = (int(counts.sum()), self.dim)
+                npy.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                for array in rows:
+                    stream.write(np.ascontiguousarray(array, dtype="<f4").data)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write vectors to {self.folder}: {error.strerror}; give another folder"
+            ) from error
+        self._take_in(path)
+
+    def _take_in(self, path: Path) -> None:
+        shard, keys = _open_shard(path, self.dim, counted=self._counted)
+        start = self._starts[-1] + len(self._shards[-1].bounds) - 1 if self._shards else 0
+        for place, key in enumerate(keys):
+            self._numbers.setdefault(key, start + place)
+        self._starts.append(start)
+        self._shards.append(shard)
+        self._known.add(path.name)
+
+
+class VectorStore(Store):
+    """A vector for each key, as `Store` keeps it. Make one with `VectorStore.open`."""
+
+    _prefix = ""
+    _counted = False
 
     def get(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], Vectors]:
         """Look keys up.
@@ -82,15 +148,11 @@ class VectorStore:
         Raises:
             ConfigError: a shard has gone or is damaged.
         """
-        rows = np.fromiter((self._rows.get(key, -1) for key in keys), np.int64, len(keys))
+        numbers = self._find(keys)
         vectors = np.zeros((len(keys), self.dim), dtype=np.float32)
-        found = rows >= 0
-        # Mapped one after another: a mapping keeps its file open, and there may be thousands.
-        shard_of = np.where(found, np.searchsorted(self._starts, rows, side="right") - 1, -1)
-        for shard in np.unique(shard_of[found]):
-            of_shard = shard_of == shard
-            vectors[of_shard] = self._shards[shard].vectors(self.dim)[rows[of_shard] - self._starts[shard]]
-        return found, vectors
+        for shard, positions, places in self._by_shard(numbers):
+            vectors[positions] = shard.rows(self.dim)[places]
+        return numbers >= 0, vectors
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Write vectors, all of them or none; keys that are there already keep theirs.
@@ -108,33 +170,9 @@ class VectorStore:
                 f"{len(keys)} keys and vectors of shape {vectors.shape} cannot be stored: this store takes keys of "
                 f"{KEY_BYTES} bytes and as many vectors of {self.dim} numbers"
             )
-        new: dict[bytes, int] = {}
-        for row, key in enumerate(keys):
-            if key not in self._rows:
-                new.setdefault(key, row)
-        if not new:
-            return
-        path = self.folder / f"{self.dim}-{uuid.uuid4().hex}.npy"
-        try:
-            with atomic_writer(path) as stream:
-                key_bytes = np.frombuffer(b"".join(new), dtype=np.uint8).reshape(-1, KEY_BYTES)
-                npy.write_array(stream, key_bytes, allow_pickle=False)
-                chosen = vectors[list(new.values())].astype("<f4", copy=False)
-                npy.write_array(stream, np.ascontiguousarray(chosen), allow_pickle=False)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write vectors to {self.folder}: {error.strerror}; give another folder"
-            ) from error
-        self._take_in(path)
-
-    def _take_in(self, path: Path) -> None:
-        shard, keys = _open_shard(path, self.dim)
-        start = self._starts[-1] + self._shards[-1].num_rows if self._shards else 0
-        for row, key in enumerate(keys):
-            self._rows.setdefault(key, start + row)
-        self._starts.append(start)
-        self._shards.append(shard)
-        self._known.add(path.name)
+        new = self._new(keys)
+        if new:
+            self._write(new, [vectors[list(new.values())]])
 
 
 @contextmanager
@@ -155,40 +193,58 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
-class _Shard(NamedTuple):
+class Shard(NamedTuple):
+    """One file of a store.
+
+    Args:
+        path: the file.
+        bounds: int64 [N + 1], at which row those of each of its N keys begin, and how many rows there are.
+        offset: where the rows begin, in bytes.
+    """
+
     path: Path
-    num_rows: int
+    bounds: NDArray[np.int64]
     offset: int
 
-    def vectors(self, dim: int) -> Vectors:
+    def rows(self, dim: int) -> Vectors:
+        """All rows, mapped from the file.
+
+        Raises:
+            ConfigError: the file has gone or is damaged.
+        """
         try:
-            return np.memmap(self.path, dtype="<f4", mode="r", offset=self.offset, shape=(self.num_rows, dim))
+            return np.memmap(self.path, dtype="<f4", mode="r", offset=self.offset, shape=(int(self.bounds[-1]), dim))
         except (OSError, ValueError) as error:
             raise _damaged(self.path, str(error)) from error
 
 
-def _is_shard(name: str, dim: int) -> bool:
-    return name.startswith(f"{dim}-") and name.endswith(".npy")
-
-
-def _open_shard(path: Path, dim: int) -> tuple[_Shard, list[bytes]]:
+def _open_shard(path: Path, dim: int, *, counted: bool) -> tuple[Shard, list[bytes]]:
     try:
         with path.open("rb") as stream:
             keys = npy.read_array(stream, allow_pickle=False)
+            if keys.dtype != np.uint8 or keys.shape[1:] != (KEY_BYTES,):
+                raise ValueError(f"its keys are {keys.dtype} {keys.shape}")
+            bounds = _read_bounds(stream, len(keys)) if counted else np.arange(len(keys) + 1)
             if npy.read_magic(stream) != (1, 0):
                 raise ValueError("its format is unknown")
             shape, by_columns, dtype = npy.read_array_header_1_0(stream)
-            shard = _Shard(path, len(keys), stream.tell())
-        if keys.dtype != np.uint8 or keys.shape[1:] != (KEY_BYTES,):
-            raise ValueError(f"its keys are {keys.dtype} {keys.shape}")
-        if (shape, by_columns, dtype) != ((len(keys), dim), False, np.dtype("<f4")):
+            shard = Shard(path, bounds, stream.tell())
+        num_rows = int(bounds[-1])
+        if (shape, by_columns, dtype) != ((num_rows, dim), False, np.dtype("<f4")):
             raise ValueError(f"its vectors are {dtype} {shape}")
-        wanted = shard.offset + len(keys) * dim * 4
+        wanted = shard.offset + num_rows * dim * 4
         if path.stat().st_size != wanted:
             raise ValueError(f"it has {path.stat().st_size} bytes, and {wanted} were written")
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, str(error)) from error
     return shard, [row.tobytes() for row in keys]
+
+
+def _read_bounds(stream: BinaryIO, num_keys: int) -> NDArray[np.int64]:
+    counts = npy.read_array(stream, allow_pickle=False)
+    if counts.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
+        raise ValueError(f"its {num_keys} keys have counts {counts.dtype} {counts.shape}, or one below 1")
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def _damaged(path: Path, reason: str) -> ConfigError:

@@ -1,0 +1,131 @@
+"""Which candidates are nearest where every token has a vector? Late interaction, exact, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.errors import InputError
+from vlm2vec.vectors.ranking import Places, Score, rank_by
+from vlm2vec.vectors.store import Vectors
+from vlm2vec.vectors.token_store import StoredTokens
+
+# Tokens of candidates held at once, and products of token pairs: 32 MiB of float64. One item is never divided.
+_TOKENS_AT_ONCE = 1 << 13
+_PAIRS_AT_ONCE = 1 << 22
+
+
+def rank_late(
+    queries: Sequence[Vectors] | StoredTokens,
+    candidates: Sequence[Vectors] | StoredTokens,
+    k: int,
+    *,
+    query_ids: Sequence[str],
+    candidate_ids: Sequence[str],
+    pools: Sequence[NDArray[np.int64]] | None = None,
+    empty: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `k` best candidates of each query by late interaction (ColBERT, arXiv 2004.12832); the rest is as in `rank`.
+
+    The score is the sum over the query's tokens of the largest inner product with a token of the candidate, summed in
+    float64 and rounded to float32. `model.late_interaction.maxsim` takes the mean, which has the same order.
+
+    Args:
+        queries, candidates: for each item its token vectors, float32 [tokens, D]. Candidates are read in chunks.
+        empty: bool [C], candidates without content; their token vectors are not looked at.
+
+    Raises:
+        InputError: as `rank`, or a query or a candidate that is not empty has no tokens.
+    """
+    of_queries, of_candidates = _Tokens(queries, "query"), _Tokens(candidates, "candidate")
+    if len(queries) and len(candidates) and of_queries.dim != of_candidates.dim:
+        raise InputError(
+            f"queries with {of_queries.dim} numbers a token and candidates with {of_candidates.dim} cannot be ranked: "
+            "give token vectors of one model"
+        )
+    of_queries.refuse_none()
+    of_candidates.refuse_none(empty)
+    return rank_by(
+        lambda rows: _late(of_queries, rows, of_candidates, empty),
+        (len(queries), len(candidates)),
+        k,
+        query_ids=query_ids,
+        candidate_ids=candidate_ids,
+        pools=pools,
+        empty=empty,
+    )
+
+
+class _Tokens:
+    """Token vectors of items, a list or in a store."""
+
+    def __init__(self, items: Sequence[Vectors] | StoredTokens, kind: str) -> None:
+        self._items = items
+        self._kind = kind
+        if isinstance(items, StoredTokens):
+            self.dim, self.lengths = items.dim, items.lengths
+            return
+        shapes = {np.shape(one)[1:] for one in items}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            found = ", ".join(str(shape) for shape in sorted({np.shape(one) for one in items})[:3])
+            raise InputError(
+                f"{kind} tokens of shapes such as {found} cannot be ranked: give [tokens, D] for each item"
+            )
+        self.dim = next(iter(shapes), (0,))[0]
+        self.lengths = np.array([len(one) for one in items], dtype=np.int64)
+
+    def take(self, places: NDArray[np.int64]) -> list[Vectors]:
+        """Those of some items."""
+        if isinstance(self._items, StoredTokens):
+            return self._items.take(places)
+        return [self._items[place] for place in places]
+
+    def refuse_none(self, empty: NDArray[np.bool_] | None = None) -> None:
+        """Refuse items without tokens, except those that are known to be empty."""
+        bare = self.lengths == 0
+        # A wrong shape is refused later, as for single vectors.
+        if empty is not None and empty.shape == bare.shape:
+            bare &= ~empty
+        if bare.any():
+            raise InputError(f"{self._kind} {int(bare.argmax())} has no tokens: give at least one, or embed it again")
+
+
+def _late(queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None) -> Score:
+    query_tokens = queries.take(rows)
+
+    def score(places: Places) -> NDArray[np.float32]:
+        chosen = np.arange(len(candidates.lengths))[places]
+        scores_QC = np.zeros((len(rows), len(chosen)), dtype=np.float32)
+        filled = np.arange(len(chosen)) if empty is None else np.flatnonzero(~empty[chosen])
+        for part in _parts(candidates.lengths[chosen[filled]], _TOKENS_AT_ONCE):
+            tokens_TD, starts = _laid(candidates.take(chosen[filled[part]]))
+            for block in _parts(queries.lengths[rows], _PAIRS_AT_ONCE // len(tokens_TD)):
+                queries_TD, query_starts = _laid(query_tokens[block])
+                best_TC = np.maximum.reduceat(queries_TD @ tokens_TD.T, starts, axis=1)
+                scores_QC[block, filled[part]] = np.add.reduceat(best_TC, query_starts, axis=0).astype(np.float32)
+        return scores_QC
+
+    return score
+
+
+def _parts(lengths: NDArray[np.int64], limit: int) -> Iterator[slice]:
+    """Pieces of a list of items whose lengths add up to `limit` at most, or that are one item."""
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(ends):
+        before = ends[start] - lengths[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def _laid(items: Sequence[Vectors]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Tokens end to end, and where those of each item begin."""
+    tokens_TD = np.concatenate(items, dtype=np.float64)
+    if not np.isfinite(tokens_TD).all():
+        # The largest of several products would hide one that is -inf.
+        raise InputError("vectors cannot be ranked: a token's is not finite; look for nan or inf among them")
+    ends = np.cumsum([len(one) for one in items])
+    return tokens_TD, np.concatenate([[0], ends[:-1]])
