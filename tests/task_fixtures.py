@@ -15,9 +15,11 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 
+from vlm2vec.tasks.captions import CaptionOptions
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.document import PageOptions
 from vlm2vec.tasks.image import ImageOptions
+from vlm2vec.tasks.m_beir import MBeirOptions
 from vlm2vec.tasks.video import ChoiceOptions, LabelOptions, RetrievalOptions, packaged_labels
 
 Rows = Sequence[Mapping[str, object]]
@@ -41,6 +43,14 @@ def write_corpus(spec: TaskSpec, root: Path, pages: Sequence[tuple[object, bytes
     images = [{"bytes": data, "path": None} for _, data in pages]
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     pyarrow.parquet.write_table(pyarrow.table({"corpus-id": ids, "image": pyarrow.array(images, kind)}), path)
+    return path
+
+
+def write_pool(spec: TaskSpec, root: Path, rows: Rows) -> Path:
+    """Put the candidates of a task of M-BEIR where the mirror has them."""
+    assert isinstance(spec.options, MBeirOptions)
+    path = _place(spec, root, "cand_pool/local").with_name(f"{spec.options.candidates}.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
 
 
@@ -213,6 +223,76 @@ def _pages(spec: TaskSpec, root: Path, media: Path) -> None:
     )
 
 
+def _instructed(spec: TaskSpec, root: Path, media: Path) -> None:
+    for colour in COLOURS:
+        write_picture(media / spec.name / f"{colour}.png", colour)
+    # What asks and what is sought differs between tasks, and nothing in the table says how; any of both must be read.
+    shows, sought = spec.group != "I-RET" or spec.name.endswith("i2t"), spec.group in ("I-RET", "I-VG")
+    rows = []
+    for number, colour in enumerate(COLOURS):
+        others = [colour, *(other for other in COLOURS if other != colour)]
+        paths = [f"{spec.name}/{other}.png" for other in others]
+        asked = f"Find it in {spec.name}: {number}\n"
+        rows.append(
+            {
+                "qry_text": f"<|image_1|>\n{asked}" if shows else asked,
+                "qry_img_path": paths[0] if shows else "",
+                "tgt_text": ["<|image_1|>\nRepresent the given image.\n"] * 3 if sought else others,
+                "tgt_img_path": paths if sought else [""] * 3,
+            }
+        )
+    write_rows(spec, root, rows)
+
+
+def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
+    assert isinstance(spec.options, MBeirOptions)
+    # From the name, as in visualnews_task0.
+    task = int(spec.name[-1])
+    asks = spec.options.query
+    sought = {0: "image", 1: "text", 2: "image,text", 3: "text", 4: "image", 6: "text", 7: "image", 8: "image,text"}[
+        task
+    ]
+    queries, pool = [], []
+    for number, colour in enumerate(COLOURS):
+        path = f"mbeir_images/{spec.name}/{colour}.jpg"
+        write_picture(media / path, colour)
+        queries.append(
+            {
+                "qid": f"9:{number}",
+                "query_txt": f"a {colour} one" if "text" in asks else None,
+                "query_img_path": path if "image" in asks else None,
+                "query_modality": asks,
+                "query_src_content": None,
+                "pos_cand_list": [f"9:1{number}"],
+                "neg_cand_list": [],
+                "task_id": task,
+            }
+        )
+        pool.append(
+            {
+                "txt": f"It is {colour}." if "text" in sought else None,
+                "img_path": path if "image" in sought else None,
+                "modality": sought,
+                "did": f"9:1{number}",
+                "src_content": None,
+            }
+        )
+    write_rows(spec, root, queries)
+    write_pool(spec, root, pool)
+
+
+def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
+    assert isinstance(spec.options, CaptionOptions)
+    folder, rows = spec.options.folder, []
+    for number, colour in enumerate(COLOURS):
+        write_picture(media / ("val2014" if folder else "") / f"{number}.jpg", colour)
+        captions = [f"{word} {colour} square" for word in ("a", "one", "this", "that", "some")]
+        row: dict[str, object] = {spec.options.picture: f"{number}.jpg"}
+        row[spec.options.captions] = captions if spec.options.several else captions[0]
+        rows.append(row | ({folder: "val2014"} if folder else {}))
+    write_rows(spec, root, rows)
+
+
 _WRITERS = {
     "image": _image,
     "labels": _labels,
@@ -221,4 +301,7 @@ _WRITERS = {
     "clips": _clips,
     "listed-clips": _listed_clips,
     "pages": _pages,
+    "instructed": _instructed,
+    "m-beir": _m_beir,
+    "captions": _captions,
 }

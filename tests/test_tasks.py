@@ -65,7 +65,10 @@ def test_names_modality_and_group_select_together_in_the_order_of_the_table() ->
         ({"names": ["msrvtt"]}, "no task named 'msrvtt'; did you mean 'MSR-VTT'? 'vlm2vec tasks' lists all 78"),
         ({"names": ["zzz"]}, "no task named 'zzz'; 'vlm2vec tasks' lists all 78"),
         ({"modality": "vide"}, "no modality named 'vide'; did you mean 'video'? there are: image, video, visdoc"),
-        ({"benchmark": "mmeb"}, "no benchmark named 'mmeb'; did you mean 'mmeb-v2'? there are: mmeb-v2"),
+        (
+            {"benchmark": "mmeb"},
+            "no benchmark named 'mmeb'; did you mean 'mmeb-v2'? there are: mmeb-v2, mmeb-v1, mmeb-mini, m-beir, retrieval",
+        ),
         (
             {"names": ["CIRR"], "group": "I-VG"},
             "no task of mmeb-v2 fits names, modality and group together; leave one of them out",

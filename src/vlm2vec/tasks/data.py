@@ -78,6 +78,7 @@ class TaskData:
         candidate_names, candidates: parallel, each name once, in the published order of encoding. Items may be read
             from disk each time they are asked for, so go through them once.
         relevant: grades above 0 by candidate name, by query id. A name may be missing among the candidates.
+        empty: names of candidates in which there is nothing to embed; they rank last.
         pools: names that are ranked for each query, as published: in their order, with those listed twice; None: all
             candidates are ranked for every query.
         warnings: oddities that were read as published.
@@ -87,6 +88,7 @@ class TaskData:
     queries: tuple[Item, ...]
     candidate_names: tuple[str, ...]
     candidates: Sequence[Item]
+    empty: frozenset[str]
     relevant: Mapping[str, Mapping[str, int]]
     pools: tuple[tuple[str, ...], ...] | None
     warnings: tuple[DataWarning, ...]

@@ -261,6 +261,7 @@ class TaskReader:
             queries=tuple(self._queries),
             candidate_names=tuple(names),
             candidates=items,
+            empty=frozenset(name for name, item in self._candidates.items() if not item.media and not item.verbatim),
             relevant=self._relevant,
             pools=tuple(self._pools) if self._spec.pool == "local" else None,
             warnings=tuple(self._warnings.values()),

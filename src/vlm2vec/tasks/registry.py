@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.tasks.captions import CaptionOptions, parse_captions
 from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
 from vlm2vec.tasks.document import PageOptions, parse_pages
 from vlm2vec.tasks.image import ImageOptions, parse_image
+from vlm2vec.tasks.instructed import InstructedOptions, parse_instructed
+from vlm2vec.tasks.m_beir import MBeirOptions, parse_m_beir
 from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
 from vlm2vec.tasks.video import (
@@ -30,7 +33,15 @@ from vlm2vec.tasks.video import (
     parse_retrieval,
 )
 
-BENCHMARKS: Mapping[str, str] = MappingProxyType({"mmeb-v2": "mmeb_v2.yaml"})
+BENCHMARKS: Mapping[str, str] = MappingProxyType(
+    {
+        "mmeb-v2": "mmeb_v2.yaml",
+        "mmeb-v1": "mmeb_v1.yaml",
+        "mmeb-mini": "mmeb_mini.yaml",
+        "m-beir": "m_beir.yaml",
+        "retrieval": "retrieval.yaml",
+    }
+)
 """The packaged table of each benchmark."""
 
 
@@ -50,6 +61,9 @@ PARSERS: Mapping[str, Parser] = MappingProxyType(
         "clips": Parser(parse_clips, ClipOptions),
         "listed-clips": Parser(parse_listed_clips, ClipOptions),
         "pages": Parser(parse_pages, PageOptions),
+        "instructed": Parser(parse_instructed, InstructedOptions),
+        "m-beir": Parser(parse_m_beir, MBeirOptions),
+        "captions": Parser(parse_captions, CaptionOptions),
     }
 )
 
@@ -78,7 +92,8 @@ def get_tasks(
     wanted = None if names is None else set(names)
     for name in sorted(wanted or ()):
         if name not in tasks:
-            count = f"'vlm2vec tasks' lists all {len(tasks)}"
+            option = "" if benchmark == "mmeb-v2" else f" --benchmark {benchmark}"
+            count = f"'vlm2vec tasks{option}' lists all {len(tasks)}"
             raise ConfigError(f"no task named {name!r}{_hint(name, tasks)} {count}")
     for word, value, known in (
         ("modality", modality, [spec.modality for spec in tasks.values()]),
@@ -116,6 +131,12 @@ def parse_task(
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: it must be at least 1 query")
     return PARSERS[spec.parser].parse(TaskReader(spec, root, limit=limit, download=download, media=media), spec.options)
+
+
+def packaged_root(benchmark: str) -> Path | None:
+    """The data root of a benchmark whose data are part of this package; None if they are not."""
+    root = Path(__file__).parents[1] / benchmark.replace("-", "_")
+    return root if root.is_dir() else None
 
 
 @cache
