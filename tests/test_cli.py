@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from golden_cases import MODEL
 from vlm2vec.cli.app import app
 from vlm2vec.items import Image
+from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
-from vlm2vec.search.thumbnails import half_blocks
 
 
 class Result:
@@ -78,7 +78,10 @@ def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
     )
     assert done.stdout.endswith("code 0\nheavy []\n"), done.stderr
     commands = re.findall(r"^│ (\w+) {2,}[A-Z]", done.stdout, re.MULTILINE)
-    assert commands == ["index", "search", "embed", "models", "train", "ablate", "mine", "tasks", "report", "doctor"]
+    assert commands == [
+        *("index", "search", "embed", "models", "train", "ablate", "mine"),
+        *("evaluate", "tasks", "data", "report", "doctor"),
+    ]
 
 
 def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:

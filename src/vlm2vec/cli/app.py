@@ -28,7 +28,9 @@ _COMMANDS = {
     "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
     "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
     "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
+    "evaluate": _Entry("vlm2vec.cli.evaluate:evaluate", "Measure a model on a benchmark."),
     "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
+    "data": _Entry("vlm2vec.cli.data:data", "Fetch a benchmark's data, or check that they are all there."),
     "report": _Entry("vlm2vec.cli.report:report", "Compare models on a benchmark by their scores."),
     "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
 }

@@ -6,6 +6,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def print_json(value: object) -> None:
@@ -23,40 +27,77 @@ def fail(message: str) -> None:
     print(f"error: {_printable(message)}", file=sys.stderr)
 
 
+def quiet_datasets() -> None:
+    """Keep the bars of the library `datasets` off the terminal, where they would be drawn over ours."""
+    import datasets
+
+    datasets.disable_progress_bars()
+
+
 @contextmanager
 def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """A bar with rate and time left, in a terminal only; yields what to call with (done, total)."""
+    with _bars() as bars:
+        if bars is None:
+            yield lambda done, total: None
+            return
+        task = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def nested_progress(description: str, parts: int) -> Iterator[Callable[[int, str, int, int], None]]:
+    """A bar for a run of so many parts and one for the part at hand, in a terminal only.
+
+    Yields what to call with (parts done, name of the part at hand, its items done, all its items).
+    """
+    with _bars() as bars:
+        if bars is None:
+            yield lambda done, name, items, total: None
+            return
+        run = bars.add_task(description, total=parts)
+        part = bars.add_task("", total=None)
+        at_hand = ""
+
+        def show(done: int, name: str, items: int, total: int) -> None:
+            nonlocal at_hand
+            if name != at_hand:
+                at_hand = name
+                # Else its rate would be that of the part before.
+                bars.reset(part, description=name)
+            bars.update(part, completed=items, total=total or None)
+            bars.update(run, completed=done + (items / total if total else 0))
+
+        yield show
+
+
+@contextmanager
+def _bars() -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
-    bar = Progress(
+    class Done(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{int(task.completed):,}/{task.total:,.0f}" if task.total else f"{int(task.completed):,}")
+
+    with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        Done(),
         Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-    )
-    with bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    ) as bars:
+        yield bars
 
 
 def _printable(message: str) -> str:

@@ -114,7 +114,8 @@ def _print_hits(index: Index, hits: Sequence[Hit], *, thumbnails: bool) -> None:
         # Not through rich, which would wrap long paths and read brackets in them as markup.
         print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
         if console is not None:
-            from vlm2vec.search.thumbnails import half_blocks, hit_medium, thumbnail
+            from vlm2vec.media.thumbnails import half_blocks, thumbnail
+            from vlm2vec.search.html import hit_medium
 
             picture = thumbnail(hit_medium(index.folder, hit), 4 * _COLUMNS)
             if picture is not None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm2vec.items import Item
+from vlm2vec.items import Image, Item, Video
+from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.search.index import Index
 from vlm2vec.search.scan import printable
 from vlm2vec.search.table import Hit
-from vlm2vec.search.thumbnails import hit_medium, thumbnail
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -75,6 +73,12 @@ def results_page(index: Index, query: Item, hits: Sequence[Hit]) -> str:
 """
 
 
+def hit_medium(folder: Path, hit: Hit) -> Image | Video:
+    """The picture, page, video or span that a hit in `folder` stands for."""
+    path = folder / hit.path
+    return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
+
+
 def _hit(folder: Path, rank: int, hit: Hit) -> str:
     picture = _picture(thumbnail(hit_medium(folder, hit), _THUMBNAIL_PX), "") or "cannot be shown"
     fragment = f"#page={hit.page}" if hit.page else f"#t={hit.span_s[0]:g}" if hit.span_s else ""
@@ -90,10 +94,7 @@ def _hit(folder: Path, rank: int, hit: Hit) -> str:
 def _picture(picture: PIL.Image.Image | None, alternative: str) -> str:
     if picture is None:
         return ""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=82)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{_text(alternative)}">'
+    return f'<img src="{data_uri(picture)}" alt="{_text(alternative)}">'
 
 
 def _text(text: str) -> str:

@@ -1,34 +1,25 @@
-"""What does a hit look like, small?"""
+"""What does a medium look like, small?"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
+from PIL import ImageOps
 
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.search.table import Hit
+from vlm2vec.media.frames import load_frames
 
 if TYPE_CHECKING:
-    import PIL.Image
     from rich.text import Text
-
-
-def hit_medium(folder: Path, hit: Hit) -> Image | Video:
-    """The picture, page, video or span that a hit in `folder` stands for."""
-    path = folder / hit.path
-    return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
 
 
 def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
     """A picture of at most `max_px` a side, in RGB; of a video its middle frame. None if it can no longer be read."""
-    import PIL.Image
-    from PIL import ImageOps
-
-    from vlm2vec.media import load_frames
-
     try:
         frames = load_frames(medium, num_frames=3).images
     except MediaError:
@@ -40,6 +31,13 @@ def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
         picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
     picture = picture.convert("RGB")
     return ImageOps.contain(picture, (max_px, max_px)) if max(picture.size) > max_px else picture
+
+
+def data_uri(picture: PIL.Image.Image) -> str:
+    """An RGB picture as a JPEG inside the address of an `<img>`."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def half_blocks(picture: PIL.Image.Image, columns: int) -> Text:

@@ -1,0 +1,228 @@
+"""Which files does a data set on the hub have, and how do they get here, from where the last try was cut off?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlm2vec.errors import ConfigError
+
+_TRIES = 5
+"""How often in a row a transfer may break off without a byte more."""
+
+_SILENCE_S = 60.0
+"""A server that sends nothing for so long has broken off."""
+
+
+class HubFile(NamedTuple):
+    """A file of a data set on the hub: its bytes are those of `etag`, whatever is uploaded later."""
+
+    repo: str
+    revision: str
+    path: str
+    size: int
+    etag: str
+
+
+class RefusedError(ConfigError):
+    """The hub does not give one data set or file; it may give others."""
+
+
+class _BrokenOffError(Exception):
+    """A transfer ended before its end; trying again may help."""
+
+
+def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] | None = None) -> list[HubFile]:
+    """The files of a data set.
+
+    Args:
+        repo: its name on the hub.
+        revision: None: the newest.
+        paths: only these.
+
+    Raises:
+        ConfigError: the hub cannot be reached; RefusedError: it does not give them.
+    """
+    with hub_errors(repo):
+        from huggingface_hub import HfApi
+        from huggingface_hub.hf_api import RepoFile
+
+        api = HfApi()
+        commit = revision or newest_revision(repo)
+        entries: Any = (
+            api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit)
+            if paths is None
+            else api.get_paths_info(repo, list(paths), repo_type="dataset", revision=commit)
+        )
+        return [
+            HubFile(repo, commit, entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+            for entry in entries
+            if isinstance(entry, RepoFile)
+        ]
+
+
+def newest_revision(repo: str) -> str:
+    """The commit that a data set is at.
+
+    Raises:
+        ConfigError: the hub cannot be reached; RefusedError: it does not have the data set.
+    """
+    with hub_errors(repo):
+        from huggingface_hub import HfApi
+
+        return str(HfApi().dataset_info(repo).sha)
+
+
+def local_path(file: HubFile, folder: Path) -> Path:
+    """Where `fetch` puts a file."""
+    return folder / file.repo.replace("/", "__") / file.path
+
+
+def bytes_left(file: HubFile, folder: Path) -> int:
+    """How much of a file `fetch` will ask for."""
+    path = local_path(file, folder)
+    if path.is_file() and path.stat().st_size == file.size:
+        return 0
+    part = _part(path, file)
+    return file.size - min(part.stat().st_size if part.is_file() else 0, file.size)
+
+
+def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+    """Bring a file here, from where an earlier try was cut off.
+
+    The hub's own client begins anew after a killed run, which does not do for archives of many GB.
+
+    Args:
+        file: which.
+        folder: where files of the hub are kept while they are needed.
+        on_bytes: told of every piece that arrives.
+
+    Raises:
+        ConfigError: the hub cannot be reached, or the disk is full; RefusedError: the hub does not give the file.
+    """
+    path = local_path(file, folder)
+    if path.is_file() and path.stat().st_size == file.size:
+        return path
+    part = _part(path, file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in sorted(path.parent.glob(f"{path.name}.*.part")):
+            if stale != part:
+                stale.unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write to {path.parent}: {error}; give another folder by --data") from error
+    tries = 0
+    while (have := part.stat().st_size if part.is_file() else 0) != file.size or not part.is_file():
+        try:
+            _append(file, part, have, on_bytes)
+        except _BrokenOffError as error:
+            tries = 1 if part.is_file() and part.stat().st_size > have else tries + 1
+            if tries == _TRIES:
+                raise ConfigError(
+                    f"{file.repo}: {file.path} broke off at {part.stat().st_size if part.is_file() else 0:,} of "
+                    f"{file.size:,} bytes, {_TRIES} times: {error}; the same command goes on from there"
+                ) from None
+            time.sleep(tries)
+    os.replace(part, path)
+    return path
+
+
+@contextmanager
+def hub_errors(repo: str) -> Iterator[None]:
+    """Say what a refusal of the hub means, and what to do.
+
+    Raises:
+        RefusedError: it does not give this data set; ConfigError: it cannot be asked at all. Both in place of what its
+            client raises.
+    """
+    from huggingface_hub import constants, errors
+
+    where = _address(repo)
+    if constants.HF_HUB_OFFLINE:
+        raise ConfigError(f"{where} may not be asked: unset HF_HUB_OFFLINE, or put the data in place by hand")
+    try:
+        yield
+    except errors.GatedRepoError:
+        # It counts as not found too, so the order matters.
+        raise gated(repo) from None
+    except errors.RepositoryNotFoundError:
+        raise absent(repo) from None
+    except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise RefusedError(f"{where} lacks a file that it should have: {_first_line(error)}") from None
+    except errors.HfHubHTTPError as error:
+        raise ConfigError(f"{where} refuses: {_first_line(error)}; try again later") from None
+    except (_transport_error(), ConnectionError) as error:
+        raise ConfigError(
+            f"{where} cannot be reached: {error or type(error).__name__}; check the network, or put the data in place "
+            "by hand"
+        ) from None
+
+
+def gated(repo: str) -> RefusedError:
+    """The error for a data set whose terms have to be accepted."""
+    return RefusedError(
+        f"{_address(repo)} is gated: accept its terms there, and set HF_TOKEN to a token of your account"
+    )
+
+
+def absent(repo: str) -> RefusedError:
+    """The error for a data set that the hub does not show."""
+    return RefusedError(f"{_address(repo)} is not there, or private: for a private one set HF_TOKEN")
+
+
+def _append(file: HubFile, part: Path, have: int, on_bytes: Callable[[int], None]) -> None:
+    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # It is documented.
+
+    if have > file.size:
+        part.unlink()
+        have = 0
+    url = hf_hub_url(file.repo, file.path, repo_type="dataset", revision=file.revision)
+    # Compressed in transit the bytes would not be those of the file, and not be counted right.
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=_SILENCE_S) as response:
+            if response.status_code >= 500:
+                raise _BrokenOffError(f"the server answers {response.status_code}")
+            if response.status_code >= 400:
+                response.read()
+                with hub_errors(file.repo):
+                    hf_raise_for_status(response)
+            # A server that does not know ranges sends everything.
+            ranged = response.status_code == 206
+            if not ranged:
+                on_bytes(-have)
+            with part.open("ab" if ranged else "wb") as stream:
+                # As they come in: what is collected first would be lost with a killed run.
+                for block in response.iter_bytes():
+                    stream.write(block)
+                    on_bytes(len(block))
+    except _transport_error() as error:
+        raise _BrokenOffError(str(error) or type(error).__name__) from None
+    except OSError as error:
+        raise ConfigError(f"{part} cannot be written: {error}; make room, then the same command goes on") from error
+
+
+def _address(repo: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/datasets/{repo}"
+
+
+def _part(path: Path, file: HubFile) -> Path:
+    return path.with_name(f"{path.name}.{file.etag[:16]}.part")
+
+
+def _transport_error() -> type[Exception]:
+    """What the HTTP library below the hub's client raises; which library that is depends on the client's version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,147 @@
+"""What does a benchmark task need on disk, and what of it is missing? Everything, not only the first thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm2vec.errors import MediaError, VLM2VecError
+from vlm2vec.tasks.data import DataWarning, TaskData, TaskSource, TaskSpec
+from vlm2vec.tasks.document import PageOptions
+from vlm2vec.tasks.m_beir import MBeirOptions
+from vlm2vec.tasks.media import TaskMedia, open_media
+from vlm2vec.tasks.registry import parse_task
+from vlm2vec.tasks.video import NUM_FRAMES, ChoiceOptions, RetrievalOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNeeds:
+    """What one task lacks under a data root.
+
+    Args:
+        spec: the task.
+        queries, candidates: how many it has; None if its annotations could not be read.
+        annotations: those that are in none of their places.
+        pictures: paths under the data root at which a picture is missing.
+        videos: folders under the data root that are missing or hold too few frames.
+        problem: why its annotations could not be read, other than that something is missing.
+        warnings: oddities that were read as published.
+    """
+
+    spec: TaskSpec
+    queries: int | None = None
+    candidates: int | None = None
+    annotations: tuple[TaskSource, ...] = ()
+    pictures: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    problem: str | None = None
+    warnings: tuple[DataWarning, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the task can be read from beginning to end."""
+        return not (self.annotations or self.pictures or self.videos or self.problem)
+
+
+def task_sources(spec: TaskSpec) -> list[TaskSource]:
+    """The annotations that a task's parser opens."""
+    options, own = spec.options, spec.source
+    if isinstance(options, PageOptions):
+        return [own._replace(config=config) for config in ("corpus", "qrels", "queries")]
+    if isinstance(options, ChoiceOptions) and options.configs:
+        return [own._replace(config=config) for config in options.configs]
+    if isinstance(options, MBeirOptions):
+        return [own, own._replace(config="cand_pool/local", split=options.candidates)]
+    return [own]
+
+
+def annotation_places(root: Path, source: TaskSource) -> list[Path]:
+    """Where `open_mirrored` looks for annotations, in its order."""
+    folder = root / "annotations" / source.dataset.replace("/", "__") / (source.config or "default")
+    return [folder / f"{source.split}.parquet", folder / f"{source.split}.jsonl", folder / source.split]
+
+
+def task_needs(spec: TaskSpec, root: Path, media: TaskMedia | None = None) -> TaskNeeds:
+    """Read a task's annotations to their end and collect what is missing.
+
+    Pages of documents are not opened: they lie in the annotations themselves.
+
+    Args:
+        spec: the task.
+        root: the data root.
+        media: what lies under it, to open a pack once for many tasks; None: it is opened.
+    """
+    lacking = [
+        source for source in task_sources(spec) if not any(place.exists() for place in annotation_places(root, source))
+    ]
+    if lacking:
+        return TaskNeeds(spec, annotations=tuple(lacking))
+    # As published: only retrieval asks for so many.
+    least = NUM_FRAMES if isinstance(spec.options, RetrievalOptions) else 1
+    recorder = _Recorder(open_media(root) if media is None else media, root, least)
+    data: TaskData | None = None
+    problem = None
+    try:
+        data = parse_task(spec, root, media=recorder)
+    except VLM2VecError as error:
+        problem = str(error)
+    return TaskNeeds(
+        spec,
+        queries=None if data is None else len(data.query_ids),
+        candidates=None if data is None else len(data.candidate_names),
+        pictures=tuple(recorder.pictures),
+        videos=recorder.outermost_videos(),
+        problem=problem,
+        warnings=() if data is None else data.warnings,
+    )
+
+
+class _Recorder:
+    """Media that are there, and placeholders for those that are not, which it notes.
+
+    Args:
+        media: what is there.
+        root: the data root, for the placeholders' paths.
+        least: with fewer frames a video is missing.
+    """
+
+    def __init__(self, media: TaskMedia, root: Path, least: int) -> None:
+        self.pictures: dict[str, None] = {}
+        self._videos: dict[str, None] = {}
+        self._media = media
+        self._root = root
+        self._least = least
+
+    def picture(self, path: str) -> Path | bytes:
+        try:
+            return self._media.picture(path)
+        except MediaError:
+            self.pictures[path] = None
+            return self._root / path
+
+    def frames(self, folder: str) -> Sequence[Path | bytes]:
+        try:
+            frames = self._media.frames(folder)
+        except MediaError:
+            frames = []
+        if len(frames) >= self._least:
+            return frames
+        self._videos[folder] = None
+        return [self._root / folder / f"{number}.png" for number in range(self._least)]
+
+    def folders(self, folder: str) -> list[str]:
+        names = self._media.folders(folder)
+        # A folder of clips is of no use without the right one.
+        if any(name.startswith("positive") for name in names):
+            return names
+        self._videos[folder] = None
+        return [*names, "positive"]
+
+    def outermost_videos(self) -> tuple[str, ...]:
+        """The missing folders, without those in another one."""
+        return tuple(
+            folder
+            for folder in self._videos
+            if not any(folder[:end] in self._videos for end, sign in enumerate(folder) if sign == "/")
+        )

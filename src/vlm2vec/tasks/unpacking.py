@@ -1,0 +1,200 @@
+"""How do the wanted members of an archive get to their places, so that a killed run leaves nothing half there?"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple, cast
+
+from vlm2vec.errors import ConfigError
+
+STAGING = ".unpacking"
+"""In it folders wait until they are whole; it lies beside their places, so that moving them is one step."""
+
+
+class Unpacked(NamedTuple):
+    """What came of an archive: files written, wanted paths that it does not have, and its uppermost folders."""
+
+    written: int
+    absent: tuple[str, ...]
+    holds: tuple[str, ...]
+
+
+class _Member(NamedTuple):
+    name: str
+    read: Callable[[], IO[bytes] | None]
+
+
+def unpack(
+    parts: Sequence[Path],
+    root: Path,
+    prefix: str,
+    place: Callable[[str], str],
+    wanted: Collection[str],
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Unpacked:
+    """Unpack the wanted members of an archive; what is there already stays as it is.
+
+    Every file gets its name when it is whole. A wanted folder appears with all its files at once, because one with a
+    part of its frames could not be told from a short video.
+
+    Args:
+        parts: the archive, as one file or as parts that are read one after the other: tar, tar with gzip, or zip.
+        root: the data root.
+        prefix: folder under it that everything goes to.
+        place: the path under the root of a member.
+        wanted: paths under the root of files, or of folders with all that is in them.
+        on_bytes: told how much of the archive has been read since the last time.
+
+    Raises:
+        ConfigError: the archive is damaged, a member leads out of the folder or is no plain file, or the disk is full.
+    """
+    names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
+    staging = root / prefix / STAGING
+    what = parts[0].name
+    try:
+        for member in _members(parts, on_bytes):
+            inner = _safe(member.name, what)
+            holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
+            # Systems leave such files beside the real ones; a picture's would count as a frame.
+            if PurePosixPath(inner).name.startswith("._"):
+                continue
+            path = _safe(place(inner), what)
+            match = _match(path, names)
+            if match is None:
+                continue
+            found.add(match)
+            target = root / path if match == path else staging / PurePosixPath(path).relative_to(prefix)
+            if target.exists() or (root / path).exists():
+                continue
+            source = member.read()
+            if source is None:
+                raise ConfigError(f"{what}: {member.name} is a link or a device, not a plain file; it is not unpacked")
+            _write(source, target)
+            written += 1
+        for folder in sorted(found):
+            _settle(staging / PurePosixPath(folder).relative_to(prefix), root / folder)
+        shutil.rmtree(staging, ignore_errors=True)
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{', '.join(map(str, parts))} cannot be unpacked: {error}; delete it and start the same command again"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{root / prefix} cannot be written: {error}; then the same command goes on") from error
+    return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
+
+
+def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[_Member]:
+    with _joined(parts, on_bytes) as stream:
+        start = stream.peek(4)[:4]
+        if start[:2] == b"PK":
+            yield from _of_zip(parts)
+        elif start[:2] == b"\x1f\x8b":
+            # Not tarfile's own gzip: it reads the first of several streams only.
+            with gzip.open(stream) as plain:
+                yield from _of_tar(plain)
+        else:
+            yield from _of_tar(stream)
+
+
+def _of_tar(stream: IO[bytes] | gzip.GzipFile) -> Iterator[_Member]:
+    # Archives that were joined have an end mark in their middle.
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", ignore_zeros=True) as archive:
+        while (info := archive.next()) is not None:
+            # It would keep all of them, which are a million in an archive of frames.
+            archive.members.clear()  # type: ignore[attr-defined]
+            if not info.isdir():
+                yield _Member(info.name, lambda info=info: archive.extractfile(info) if info.isreg() else None)  # type: ignore[misc]
+
+
+def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
+    if len(parts) > 1:
+        raise ConfigError(f"{parts[0].name}: a zip archive in parts cannot be read; join them first")
+    with zipfile.ZipFile(parts[0]) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                # The upper half holds Unix's kind of file: a link's "contents" are where it leads.
+                link = info.external_attr >> 28 == 0o12
+                yield _Member(info.filename, lambda info=info, link=link: None if link else archive.open(info))  # type: ignore[misc]
+
+
+def _safe(name: str, what: str) -> str:
+    """A member's name without "./" in front.
+
+    Raises:
+        ConfigError: it is absolute or leads upwards.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or "\0" in name or ".." in parts or not parts:
+        raise ConfigError(f"{what} holds {name!r}, which leads out of its folder: the archive is not unpacked")
+    return "/".join(parts)
+
+
+def _match(path: str, wanted: Collection[str]) -> str | None:
+    """What is wanted of a path: itself, or the folder around it."""
+    if path in wanted:
+        return path
+    return next((str(folder) for folder in PurePosixPath(path).parents if str(folder) in wanted), None)
+
+
+def _write(source: IO[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.part")
+    with source, draft.open("wb") as stream:
+        shutil.copyfileobj(source, stream, 1 << 20)
+    os.replace(draft, target)
+
+
+def _settle(staged: Path, place: Path) -> None:
+    """Give a whole folder its place; if there is one already, its files join those there."""
+    if not staged.is_dir():
+        return
+    for draft in sorted(staged.rglob(".*.part")):
+        draft.unlink()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(staged, place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        for file in sorted(path for path in staged.rglob("*") if path.is_file()):
+            target = place / file.relative_to(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+
+
+@contextmanager
+def _joined(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[io.BufferedReader]:
+    """Parts of a file as one stream, without a copy on disk."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(part.open("rb", buffering=0)) for part in parts]
+        yield io.BufferedReader(_Chain(streams, on_bytes), 1 << 20)
+
+
+class _Chain(io.RawIOBase):
+    """Streams one after the other."""
+
+    def __init__(self, streams: Sequence[IO[bytes]], on_bytes: Callable[[int], None]) -> None:
+        self._streams = list(streams)
+        self._on_bytes = on_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # any buffer, in typeshed's words
+        while self._streams:
+            piece = self._streams[0].read(len(buffer))
+            if piece:
+                buffer[: len(piece)] = piece
+                self._on_bytes(len(piece))
+                return len(piece)
+            self._streams.pop(0)
+        return 0
