@@ -19,7 +19,7 @@ ALLOWED = {
     "training": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},
     "evaluation": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
-    "cli": {"errors", "items", "media", "model", "search", "training", "tasks", "evaluation"},
+    "cli": {"errors", "items", "media", "model", "data", "vectors", "search", "training", "tasks", "evaluation"},
 }
 TORCH_ALLOWED = {"model", "training"}
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from pages import Page, opened
 from vlm2vec.cli.app import app
 from vlm2vec.evaluation.html import report_page
 from vlm2vec.evaluation.published import read_published
@@ -189,35 +187,13 @@ def test_markdown_holds_all_means_and_every_dataset(mine: Path, tmp_path: Path) 
 # The page
 
 
-class _Page(HTMLParser):
-    """Every tag with its attributes; fails where tags are not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 @pytest.fixture(scope="module")
 def page() -> str:
     return report_page(build_report([Entry(scores, "published") for scores in read_published("v2.1")]))
 
 
 def test_the_page_is_whole_and_asks_for_nothing(page: str) -> None:
-    parsed = _Page(page)
+    parsed = Page(page)
     assert parsed.open == []
     asking = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
     assert [tag for tag, attributes in parsed.tags if asking & set(attributes)] == []
@@ -225,7 +201,7 @@ def test_the_page_is_whole_and_asks_for_nothing(page: str) -> None:
 
 
 def test_the_page_shows_every_mean_and_every_difference(page: str) -> None:
-    parsed = _Page(page)
+    parsed = Page(page)
     kinds = [attributes.get("class") for tag, attributes in parsed.tags if tag == "rect"]
     # 16 means of 8 models; 7 comparisons over the 76 datasets of this edition.
     assert (kinds.count("first"), kinds.count("other")) == (16, 16 * 7)
@@ -263,30 +239,10 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
 
 
 def test_a_browser_opens_the_page_without_errors_and_sorts_its_tables(page: str, tmp_path: Path) -> None:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("chromium is not installed: the page is not opened in a browser")
     # Pressing "overall" twice sorts it the other way round.
     press = "<script>for (const i of [0, 0]) document.querySelectorAll('th button')[i].click()</script>"
-    file = tmp_path / "r.html"
-    file.write_text(page.replace("</body>", f"{press}</body>"), encoding="utf-8")
-    done = subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-            "--dump-dom",
-            file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    table = done.stdout.split("<tbody>")[1].split("</tbody>")[0]
+    shown = opened(page.replace("</body>", f"{press}</body>"), tmp_path)
+    table = shown.split("<tbody>")[1].split("</tbody>")[0]
     assert re.findall(r'scope="row">([^<]+)<', table) == [
         "LamRA-Ret",
         "VLM2Vec-V1-Qwen2VL-2B",
@@ -297,4 +253,4 @@ def test_a_browser_opens_the_page_without_errors_and_sorts_its_tables(page: str,
         "gme-Qwen2-VL-7B-Instruct",
         "VLM2Vec-V2.0-Qwen2VL-2B",
     ]
-    assert 'aria-sort="ascending"' in done.stdout
+    assert 'aria-sort="ascending"' in shown

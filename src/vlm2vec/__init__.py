@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vlm2vec.errors import VLM2VecError as VLM2VecError
+    from vlm2vec.evaluation.runner import evaluate as evaluate
     from vlm2vec.items import MEDIA_MARKER as MEDIA_MARKER
     from vlm2vec.items import Image as Image
     from vlm2vec.items import Item as Item
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder as Embedder
     from vlm2vec.search.index import Hit as Hit
     from vlm2vec.search.index import Index as Index
+    from vlm2vec.tasks.registry import get_tasks as get_tasks
 
 _HOME = {
     "Embedder": "vlm2vec.model.embedder",
@@ -27,6 +29,8 @@ _HOME = {
     "read_pages": "vlm2vec.media.document",
     "Index": "vlm2vec.search.index",
     "Hit": "vlm2vec.search.index",
+    "evaluate": "vlm2vec.evaluation.runner",
+    "get_tasks": "vlm2vec.tasks.registry",
     "VLM2VecError": "vlm2vec.errors",
 }
 
@@ -40,6 +44,8 @@ __all__ = [
     "read_pages",
     "Index",
     "Hit",
+    "evaluate",
+    "get_tasks",
     "VLM2VecError",
 ]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlm2vec.cli.output import note
 from vlm2vec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlm2vec.evaluation.examples import Example
 
 
 def report(
@@ -32,12 +35,14 @@ def report(
     """Compare models on a benchmark: overall, by modality and by group.
 
     Scores are times 100. A star marks a mean from which datasets are missing; they are named below the table.
-    The page's plots show the first model beside the others.
+    The page's plots show the first model beside the others, and it holds the best and worst queries of the first
+    evaluation among the folders that has kept some.
     """
     from vlm2vec.evaluation.report import as_markdown, as_text, build_report, published_entries, read_entries
     from vlm2vec.evaluation.scores import as_json
 
-    given = read_entries(paths)
+    by_path = [read_entries([path]) for path in paths]
+    given = [entry for entries in by_path for entry in entries]
     published = published_entries(against) if against else []
     whole = build_report([*given, *published])
     print(as_text(whole))
@@ -50,7 +55,21 @@ def report(
     if html is not None:
         from vlm2vec.evaluation.html import report_page
 
-        _write(html, report_page(whole))
+        place, examples = _examples(paths, [len(entries) for entries in by_path])
+        _write(html, report_page(whole, examples, examples_of=place))
+
+
+def _examples(paths: list[Path], counts: list[int]) -> tuple[int, dict[str, list[Example]]]:
+    """The examples of the first evaluation that has some, and which model it is; `counts` is of each path's models."""
+    from vlm2vec.evaluation.examples import EXAMPLES, read_examples
+    from vlm2vec.evaluation.scores import SCORES
+
+    for place, path in enumerate(paths):
+        scores = path / SCORES if path.is_dir() else path
+        # Beside score files of other names there may be examples of any model.
+        if scores.name == SCORES and scores.is_file() and (found := read_examples(scores.parent / EXAMPLES)):
+            return sum(counts[:place]), found
+    return 0, {}
 
 
 def _write(path: Path, text: str) -> None:

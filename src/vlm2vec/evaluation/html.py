@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from vlm2vec.evaluation.aggregate import OVERALL, modalities
+from vlm2vec.evaluation.examples import Example
+from vlm2vec.evaluation.html_examples import EXAMPLES_STYLE, examples_section
 from vlm2vec.evaluation.report import Report, Row, cell, columns, notes, number
 from vlm2vec.tasks.data import TaskSpec
 
@@ -74,10 +76,16 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
-def report_page(report: Report) -> str:
-    """One HTML page: the table, every mean as bars, differences of datasets, all datasets. It loads nothing.
+def report_page(
+    report: Report, examples: Mapping[str, Sequence[Example]] | None = None, *, examples_of: int = 0
+) -> str:
+    """One HTML page: the table, every mean as bars, differences of datasets, all datasets, examples. It loads nothing.
 
     Light or dark as the reader's system is. Without scripts it shows the same, only tables cannot be sorted.
+
+    Args:
+        examples: of one model, by dataset (`read_examples`).
+        examples_of: which row of the report that model is.
     """
     count = "1 model" if len(report.rows) == 1 else f"{len(report.rows)} models"
     title = f"{report.benchmark}: {count}"
@@ -88,7 +96,7 @@ def report_page(report: Report) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{EXAMPLES_STYLE}</style>
 </head>
 <body>
 <header><h1>{escape(title)}</h1>
@@ -102,6 +110,7 @@ def report_page(report: Report) -> str:
 {_differences(report)}
 <h2>Datasets</h2>
 {_datasets(report)}
+{examples_section(report, examples or {}, report.rows[examples_of])}
 <script>{_SCRIPT}</script>
 </body>
 </html>

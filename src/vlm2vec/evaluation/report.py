@@ -38,10 +38,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Models on the datasets of one benchmark; the first row is the one that others are compared with."""
+    """Models on the datasets of one benchmark; the first row is the one that others are compared with.
+
+    Args:
+        tasks: that count.
+        controls: that show what a model must not be able to do.
+    """
 
     benchmark: str
     tasks: tuple[TaskSpec, ...]
+    controls: tuple[TaskSpec, ...]
     rows: tuple[Row, ...]
 
 
@@ -85,9 +91,11 @@ def build_report(entries: Sequence[Entry]) -> Report:
     if len(benchmarks) != 1:
         found = ", ".join(benchmarks) or "none"
         raise ConfigError(f"a report compares models on one benchmark; the scores are from: {found}")
-    tasks = tuple(get_tasks(benchmarks[0]))
-    rows = [_row(label, entry.scores, tasks) for label, entry in zip(_labels(entries), entries, strict=True)]
-    return Report(benchmarks[0], tasks, tuple(rows))
+    listed = get_tasks(benchmarks[0])
+    tasks = tuple(task for task in listed if not task.control)
+    controls = tuple(task for task in listed if task.control)
+    rows = [_row(label, entry.scores, tasks, controls) for label, entry in zip(_labels(entries), entries, strict=True)]
+    return Report(benchmarks[0], tasks, controls, tuple(rows))
 
 
 def columns(report: Report) -> list[tuple[str, int]]:
@@ -117,9 +125,18 @@ def notes(report: Report) -> list[str]:
             lacking.setdefault(_missing(report, row), []).append(row.label)
         if row.unlisted:
             unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
-    return [f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()] + [
-        f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
-        for names, labels in unlisted.items()
+    return [
+        *(f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()),
+        *(
+            f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
+            for names, labels in unlisted.items()
+        ),
+        *(
+            f"only the first {row.scores.limit} queries of each dataset: {row.label}"
+            for row in report.rows
+            if row.scores.limit is not None
+        ),
+        *(_control(report, task) for task in report.controls if any(row.by_dataset[task.name] for row in report.rows)),
     ]
 
 
@@ -141,6 +158,18 @@ def as_text(report: Report) -> str:
         "\n".join(notes(report)),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def datasets_text(report: Report) -> str:
+    """A table for a terminal of every dataset that the first model has a score for, controls last."""
+    first = report.rows[0]
+    shown = [task for task in (*report.tasks, *report.controls) if first.by_dataset[task.name] is not None]
+    rows = [
+        [task.name, "control" if task.control else task.group]
+        + [number(row.by_dataset[task.name], 1) for row in report.rows]
+        for task in shown
+    ]
+    return _aligned([["dataset", "group", *(row.label for row in report.rows)], *rows])
 
 
 def as_markdown(report: Report) -> str:
@@ -167,15 +196,15 @@ def as_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec]) -> Row:
-    listed = {(task.modality, task.name) for task in tasks}
+def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> Row:
+    listed = {(task.modality, task.name) for task in (*tasks, *controls)}
     unlisted = [
         _printable(name)
         for modality, datasets in scores.datasets.items()
         for name in datasets
         if (modality, name) not in listed
     ]
-    by_dataset = {task.name: dataset_score(scores, task) for task in tasks}
+    by_dataset = {task.name: dataset_score(scores, task) for task in (*tasks, *controls)}
     return Row(label, scores, means(scores, tasks), by_dataset, tuple(unlisted))
 
 
@@ -192,6 +221,15 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
             seen[label] += 1
             labels[place] = f"{label} {seen[label]}"
     return [_printable(label) for label in labels]
+
+
+def _control(report: Report, task: TaskSpec) -> str:
+    scores = ", ".join(
+        f"{row.label} {number(row.by_dataset[task.name], 1)}"
+        for row in report.rows
+        if row.by_dataset[task.name] is not None
+    )
+    return f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
 
 
 def _missing(report: Report, row: Row) -> str:

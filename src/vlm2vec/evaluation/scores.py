@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.vectors.metrics import METRICS
+from vlm2vec.vectors.store import atomic_writer
 
 MODALITIES = ("image", "video", "visdoc")
 SCORES = "scores.json"
@@ -38,12 +39,14 @@ class ModelScores:
         generated: when the scores were put together, as ISO 8601.
         datasets: scores by modality and dataset.
         benchmark: name of the table of tasks that the datasets are from.
+        limit: only so many queries of each dataset were asked; None: all.
     """
 
     model: str
     generated: str
     datasets: Mapping[str, Mapping[str, DatasetScores]]
     benchmark: str = "mmeb-v2"
+    limit: int | None = None
 
 
 def read_scores(path: Path) -> ModelScores:
@@ -70,7 +73,8 @@ def write_scores(path: Path, scores: ModelScores) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_json([scores]), "utf-8")
+        with atomic_writer(path) as stream:
+            stream.write(as_json([scores]).encode("ascii"))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}; give another path") from error
 
@@ -98,6 +102,7 @@ def as_scores(document: object, origin: str) -> ModelScores:
             for modality, datasets in document["metrics"].items()
         },
         benchmark=metadata.get("benchmark", "mmeb-v2"),
+        limit=metadata.get("limit"),
     )
 
 
@@ -108,10 +113,15 @@ def as_json(models: Sequence[ModelScores]) -> str:
 
 
 def as_document(scores: ModelScores) -> dict[str, object]:
-    """The JSON document of the leaderboard's form. The benchmark is named in it unless it is the leaderboard's own."""
-    metadata = {"model_name": scores.model, "report_generated_date": scores.generated}
+    """The JSON document of the leaderboard's form.
+
+    The benchmark is named in it unless it is the leaderboard's own, and a limit if there is one.
+    """
+    metadata: dict[str, object] = {"model_name": scores.model, "report_generated_date": scores.generated}
     if scores.benchmark != "mmeb-v2":
         metadata["benchmark"] = scores.benchmark
+    if scores.limit is not None:
+        metadata["limit"] = scores.limit
     return {
         "metadata": metadata,
         "metrics": {
@@ -140,6 +150,9 @@ def problems(document: object) -> list[str]:
         ]
         if not isinstance(metadata.get("benchmark", "mmeb-v2"), str):
             found.append("metadata.benchmark is not a name")
+        limit = metadata.get("limit")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            found.append(f"metadata.limit is {json.dumps(limit)}, not a whole number above 0")
     metrics = document.get("metrics")
     if not isinstance(metrics, dict):
         return [*found, "metrics is missing or not an object"]

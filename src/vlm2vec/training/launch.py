@@ -1,4 +1,4 @@
-"""Start the processes of a run on this machine."""
+"""How do several processes come to share a run?"""
 
 from __future__ import annotations
 
@@ -6,8 +6,39 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar, cast
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.vectors.encoding import Alone, Processes
+
+T = TypeVar("T")
+
+# One process may have far longer videos than another, which waits for it.
+_PATIENCE = timedelta(days=1)
+
+
+class _Joined:
+    """The processes of torch.distributed, which exchange objects on the CPU."""
+
+    def __init__(self) -> None:
+        from torch import distributed
+
+        distributed.init_process_group("gloo", timeout=_PATIENCE)
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+
+    def gather(self, value: T) -> list[T]:
+        from torch import distributed
+
+        parts: list[T | None] = [None] * self.size
+        distributed.all_gather_object(parts, value)
+        return cast(list[T], parts)
+
+
+def joined_processes() -> Processes:
+    """The processes that torchrun has started, else this one alone. To be called within `among_processes`."""
+    return _Joined() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone()
 
 
 @contextmanager

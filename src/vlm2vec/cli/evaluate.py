@@ -1,0 +1,164 @@
+"""`vlm2vec evaluate`: measure a model on a benchmark."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
+from vlm2vec.tasks.registry import get_tasks, packaged_root
+
+if TYPE_CHECKING:
+    from vlm2vec.evaluation.runner import Evaluation, Progress, TaskScore
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.tasks.data import TaskSpec
+    from vlm2vec.vectors.encoding import Processes
+
+REPORT = "report.html"
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Name or folder of the model, or of an adapter.")] = "bundled",
+    benchmark: Annotated[str, typer.Option(help="mmeb-mini comes with this package.")] = "mmeb-mini",
+    tasks: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks; else all.", show_default=False)
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Only image, video or visdoc.", show_default=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where annotations and media lie: docs/benchmark_data.md.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where all goes; else evaluations/BENCHMARK/MODEL.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many queries of each task.", show_default=False)
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of an adapter.", show_default=False)] = None,
+    prompt_style: Annotated[
+        str | None, typer.Option(help="How items are written down; else the model's own.", show_default=False)
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Of a picture or frame; else the model's own.", show_default=False)
+    ] = None,
+    num_frames: Annotated[
+        int | None, typer.Option(help="Of a video; else the model's own.", show_default=False)
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    download: Annotated[bool, typer.Option("--download", help="Ask the hub for missing annotations.")] = False,
+) -> None:
+    """Measure a model on a benchmark.
+
+    Without arguments it measures the bundled model on mmeb-mini, offline. Vectors are kept in OUT, so that a killed run
+    goes on where it was, and a second one embeds nothing. Under torchrun the processes share the work.
+
+    Prints the averages and every dataset; writes OUT/scores.json for 'vlm2vec report', and OUT/report.html. A task that
+    fails is named at the end, the others go on, and the command exits with 1.
+    """
+    chosen = get_tasks(benchmark, names=_names(tasks), modality=modality)
+    place = out or Path("evaluations") / benchmark / _folder_name(model)
+    quiet_datasets()
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.training.launch import among_processes, joined_processes
+
+    with among_processes() as first:
+        processes = joined_processes()
+        embedder = Embedder.load(
+            model,
+            base=base,
+            prompt_style=prompt_style,
+            max_pixels=max_pixels,
+            dtype=dtype,  # type: ignore[arg-type]  # load checks it.
+            device=_device(processes),
+        )
+        found = _run(embedder, chosen, place, data, limit, download, processes)
+    if not first:
+        # The first process has said all; torchrun takes an exit code above 0 for a crash.
+        return
+    _print_report(found, place, benchmark)
+    for name, reason in found.failures.items():
+        fail(f"{name}: {reason}")
+    if found.failures:
+        fail(f"{len(found.failures)} of {len(chosen)} tasks failed and have no score")
+        raise typer.Exit(1)
+
+
+def _run(
+    embedder: Embedder,
+    tasks: list[TaskSpec],
+    out: Path,
+    data: Path | None,
+    limit: int | None,
+    download: bool,
+    processes: Processes,
+) -> Evaluation:
+    from vlm2vec.evaluation.runner import evaluate as run
+
+    num_done = 0
+
+    def on_score(score: TaskScore) -> None:
+        nonlocal num_done
+        num_done += 1
+        task, metric = score.task, score.task.metric
+        note(
+            f"{num_done}/{len(tasks)} {task.name}: {metric} {100 * score.scores.metrics[metric]:.1f} (chance "
+            f"{100 * score.chance:.1f}), {score.scores.num_queries} queries, {score.num_candidates} candidates"
+        )
+        for warning in score.warnings:
+            note(f"  as published: {warning}")
+
+    with nested_progress("evaluate", len(tasks)) as show:
+
+        def on_progress(where: Progress) -> None:
+            if processes.rank == 0:
+                show(where.tasks_done, where.task.name, where.items_done, where.num_items)
+
+        return run(
+            embedder,
+            tasks,
+            out=out,
+            root=data,
+            limit=limit,
+            download=download,
+            processes=processes,
+            on_progress=on_progress,
+            on_score=on_score,
+        )
+
+
+def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
+    if not any(found.scores.datasets.values()):
+        return
+    from vlm2vec.evaluation.examples import read_examples
+    from vlm2vec.evaluation.html import report_page
+    from vlm2vec.evaluation.report import Entry, as_text, build_report, datasets_text, read_entries
+
+    root = packaged_root(benchmark)
+    baselines = [] if root is None else read_entries([root / "baselines"])
+    report = build_report([Entry(found.scores, str(out)), *baselines])
+    print(as_text(report))
+    print()
+    print(datasets_text(report))
+    (out / REPORT).write_text(report_page(report, read_examples(out / "examples")), encoding="utf-8")
+    note(f"wrote {out / 'scores.json'} and {out / REPORT}")
+
+
+def _names(tasks: str | None) -> list[str] | None:
+    return None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+
+
+def _folder_name(model: str) -> str:
+    """The model's name as the name of one folder: "VLM2Vec/VLM2Vec-V2.0" is VLM2Vec--VLM2Vec-V2.0."""
+    parts = [part for part in Path(model).parts if part not in ("/", ".", "..")]
+    return "--".join(parts[-2:]) or "model"
+
+
+def _device(processes: Processes) -> str | None:
+    """This process's own device under torchrun; None: the first."""
+    import torch
+
+    if processes.size == 1 or not torch.cuda.is_available():
+        return None
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
