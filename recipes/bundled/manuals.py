@@ -26,7 +26,7 @@ def read_titles(limit: int, per_manual: int = 40) -> list[tuple[Path, int, str]]
         package = path.relative_to(DOCS / "texlive-doc").parts[1]
         if package in _FOREIGN or not FREE.match(licences.get(package, "none")):
             continue
-        found += _titles_of(path)[:per_manual]
+        found += titles_of(path)[:per_manual]
     # `Introduction` or `Documentation` names a page of every manual, and so none.
     repeats = Counter(title.lower() for _, _, title in found)
     return [entry for entry in found if repeats[entry[2].lower()] == 1][:limit]
@@ -42,7 +42,8 @@ def render_page(path: Path, page: int, box: tuple[int, int]) -> Image.Image:
         return image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
 
 
-def _titles_of(path: Path) -> list[tuple[Path, int, str]]:
+def titles_of(path: Path) -> list[tuple[Path, int, str]]:
+    """(PDF, page counted from 0, title) of the outline's entries, one a page, whose title occurs once."""
     with pypdfium2.PdfDocument(path) as document:
         entries = []
         for bookmark in document.get_toc(max_depth=15):
