@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from evaluation_runs import Together, in_threads
 from golden_cases import GOLDEN, MODEL
-from vlm2vec.errors import InputError, MediaError, VLM2VecError
+from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.embedder import Embedder, Vectors
-from vlm2vec.vectors.encoding import encode_with_store
+from vlm2vec.vectors import encoding
+from vlm2vec.vectors.encoding import TokenVectors, encode_with_store, store_vectors
 from vlm2vec.vectors.store import VectorStore
+from vlm2vec.vectors.token_store import TokenStore
 
 PICTURE = GOLDEN / "inputs" / "img_28.png"
 
@@ -127,3 +130,129 @@ def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 def test_a_store_of_another_dimension_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was opened for 3 dimensions, the model has 2"):
         encode_with_store(Lengths(), ["a"], store=VectorStore.open(tmp_path, 3))
+
+
+# Several processes
+
+
+class Faulty(VectorStore):
+    """A store that fails in ways that are set after it was opened."""
+
+    fail_put = 0
+    fail_refresh = 0
+    hide = 0
+
+    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
+        if self.fail_put:
+            self.fail_put -= 1
+            raise ConfigError("the disk is full")
+        super().put(keys, vectors)
+
+    def refresh(self) -> None:
+        if self.fail_refresh:
+            self.fail_refresh -= 1
+            raise ConfigError("the folder has gone")
+        if self.hide:
+            self.hide -= 1
+        else:
+            super().refresh()
+
+
+TEXTS = ["a", "bb", "ccc", "dddd"]
+
+
+def _both(stores: Sequence[VectorStore], items: Sequence[str] = TEXTS) -> list[list[list[float]] | Exception]:
+    """The vectors that each of two processes finds, or its error."""
+
+    def work(processes: Together) -> list[list[float]]:
+        store = stores[processes.rank]
+        keys = store_vectors(Lengths(), items, store=store, processes=processes)
+        found: list[list[float]] = store.get(keys)[1].tolist()
+        return found
+
+    return in_threads(work)
+
+
+@pytest.mark.parametrize("fault", ["fail_put", "fail_refresh"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_store_that_fails_in_one_process_fails_in_all_and_the_next_items_go_on(
+    tmp_path: Path, fault: str, rank: int
+) -> None:
+    stores = [Faulty.open(tmp_path, 2) for _ in range(2)]
+    setattr(stores[rank], fault, 1)
+    errors = _both(stores)
+    message = {"fail_put": "the disk is full", "fail_refresh": "the folder has gone"}[fault]
+    assert [(type(error), str(error)) for error in errors] == [(ConfigError, message)] * 2
+    assert _both(stores, ["eeeee"]) == [[[5, 1]]] * 2
+    # Its own rows were given up and not tried again; those of the other are there.
+    kept = {"fail_put": 3, "fail_refresh": 5}[fault]
+    assert len(VectorStore.open(tmp_path, 2)) == kept
+    assert _both(stores) == [[[1, 1], [2, 1], [3, 1], [4, 1]]] * 2
+
+
+def test_a_full_disk_is_tried_once_and_says_so_even_after_an_item_that_failed(tmp_path: Path) -> None:
+    store = Faulty.open(tmp_path, 2)
+    store.fail_put = 2
+    with pytest.raises(ConfigError, match="the disk is full"):
+        store_vectors(Lengths(), TEXTS, store=store)
+    assert store.fail_put == 1
+    with pytest.raises(InputError, match="item 0 of 2: it is bad"):
+        store_vectors(Lengths(), ["bad", "good"], store=store)
+    assert store.fail_put == 0
+
+
+def test_a_file_that_another_machine_lists_late_is_waited_for(tmp_path: Path) -> None:
+    stores = [Faulty.open(tmp_path, 2) for _ in range(2)]
+    stores[1].hide = 3
+    assert _both(stores) == [[[1, 1], [2, 1], [3, 1], [4, 1]]] * 2
+    assert stores[1].hide == 0
+
+
+def test_a_folder_that_is_not_shared_is_an_error_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_LISTED_WITHIN_S", 0.0)
+    (tmp_path / "one").mkdir()
+    stores = [VectorStore.open(tmp_path / name, 2) for name in ("one", "two")]
+    errors = _both(stores)
+    assert errors[0] is not None
+    assert {str(error) for error in errors} == {
+        f"2 vectors that another process has made are not in {tmp_path / 'one'}: give a folder that all processes share"
+    }
+
+
+def test_ctrl_c_keeps_what_is_done_and_a_full_disk_does_not_swallow_it(tmp_path: Path) -> None:
+    class Interrupted(Lengths):
+        def stream(self, items: Iterable[ItemLike], **arguments: object) -> Iterator[tuple[int, Vectors]]:
+            yield 0, np.array([1, 1], dtype=np.float32)
+            raise KeyboardInterrupt
+
+    store = Faulty.open(tmp_path, 2)
+    for fail_put, kept in ((1, 0), (0, 1)):
+        store.fail_put = fail_put
+        with pytest.raises(KeyboardInterrupt):
+            store_vectors(Interrupted(), TEXTS, store=store)
+        assert len(VectorStore.open(tmp_path, 2)) == kept
+
+
+# Token vectors
+
+
+def test_token_vectors_are_made_once_and_meet_no_single_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tokens(Lengths):
+        token_dim = 2
+
+        def stream_tokens(self, items: Iterable[ItemLike], **arguments: object) -> Iterator[tuple[int, Vectors]]:
+            for position, item in enumerate(items):
+                self.seen.append(item)
+                yield position, np.full((len(str(item)), 2), position, dtype=np.float32)
+
+    model = Tokens()
+    # Each pair of texts is more than a shard may have.
+    monkeypatch.setattr(encoding, "_BYTES_PER_SHARD", 20)
+    tokens, single = TokenStore.open(tmp_path, 2), VectorStore.open(tmp_path, 2)
+    keys = store_vectors(TokenVectors(model), TEXTS, store=tokens)
+    assert [one.tolist() for one in tokens.get(keys)[1][:2]] == [[[0, 0]], [[1, 1], [1, 1]]]
+    assert len(list(tmp_path.glob("tokens-2-*.npy"))) == 3
+    assert set(keys).isdisjoint(store_vectors(model, TEXTS, store=single))
+    assert len(model.seen) == 8
+    assert store_vectors(TokenVectors(model), TEXTS, store=TokenStore.open(tmp_path, 2)) == keys
+    assert len(model.seen) == 8

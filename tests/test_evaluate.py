@@ -10,41 +10,23 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
-from numpy.lib import format as npy
 
-from golden_cases import MODEL
+from evaluation_runs import Counting, command, predictions_in, run, scores_in, stored_keys, under_torchrun
 from task_fixtures import write_fixture
-from vlm2vec.errors import ConfigError, VLM2VecError
+from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import Progress, TaskScore, evaluate
 from vlm2vec.evaluation.scores import as_document, problems, read_scores
-from vlm2vec.items import ItemLike
-from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks, parse_task
 from vlm2vec.vectors.keys import content_key
 
 SOME = ["ImageNet-1K", "OK-VQA", "K700", "MSR-VTT", "QVHighlight", "ViDoRe_docvqa"]
 CODE = Path(__file__).with_name("evaluate_and_die.py")
-
-
-class Counting:
-    """A model that remembers how many items it was asked for."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self.name, self.dim, self.fingerprint = "tiny", embedder.dim, embedder.fingerprint
-        self.num_encoded = 0
-
-    def stream(self, items: Iterable[ItemLike], **arguments: object) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
-        for one in self._embedder.stream(items, **arguments):  # type: ignore[arg-type]
-            self.num_encoded += 1
-            yield one
 
 
 @pytest.fixture(scope="module")
@@ -59,36 +41,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-
-
-def _scores(out: Path) -> dict[str, dict[str, dict[str, float]]]:
-    document = json.loads((out / "scores.json").read_text())
-    document["metadata"].pop("report_generated_date")
-    return document
-
-
-def _predictions(out: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted((out / "predictions").iterdir())}
-
-
-def _stored_keys(out: Path) -> Counter[bytes]:
-    keys: Counter[bytes] = Counter()
-    for shard in (out / "vectors").glob("*.npy"):
-        with shard.open("rb") as stream:
-            keys.update(row.tobytes() for row in npy.read_array(stream))
-    return keys
-
-
-def _command(root: Path, out: Path, *options: str, launcher: tuple[str, ...] = ("vlm2vec",)) -> list[str]:
-    return [
-        *(sys.executable, "-m", *launcher, "evaluate", "--model", str(MODEL), "--prompt-style", "vlm2vec"),
-        *("--benchmark", "mmeb-v2", "--data", str(root), "--out", str(out), *options),
-    ]
-
-
-def _run(command: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_the_second_time(
@@ -115,11 +67,11 @@ def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_t
     assert model.num_encoded == len(different) < len(filled)
     assert (seen[0].tasks_done, seen[-1].tasks_done, seen[-1].num_tasks) == (0, 77, 78)
     assert (seen[-1].items_done, seen[-1].num_items) == (5, 5)
-    before = _scores(tmp_path), _predictions(tmp_path)
+    before = scores_in(tmp_path), predictions_in(tmp_path)
     second = evaluate(model, tasks, root=root, out=tmp_path)
     assert model.num_encoded == len(different)
     assert second.scores.datasets == first.scores.datasets == read_scores(tmp_path / "scores.json").datasets
-    assert (_scores(tmp_path), _predictions(tmp_path)) == before
+    assert (scores_in(tmp_path), predictions_in(tmp_path)) == before
 
 
 def _filled(data) -> list[tuple[str, object]]:  # type: ignore[no-untyped-def]
@@ -148,39 +100,38 @@ def test_scores_are_those_of_the_models_own_vectors(published: Embedder, root: P
 
 def test_killed_at_any_item_and_started_again_it_gives_the_same_report(root: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _run([sys.executable, str(CODE), str(root), str(whole), "0", *SOME], tmp_path).returncode == 0
-    num_all = len(_stored_keys(whole))
+    assert run([sys.executable, str(CODE), str(root), str(whole), "0", *SOME], tmp_path).returncode == 0
+    num_all = len(stored_keys(whole))
     stored = 0
     # Each run dies when it has been given so many vectors, in the middle of a task.
     for after in (2, 9):
-        done = _run([sys.executable, str(CODE), str(root), str(killed), str(after), *SOME], tmp_path)
+        done = run([sys.executable, str(CODE), str(root), str(killed), str(after), *SOME], tmp_path)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        now = len(_stored_keys(killed))
+        now = len(stored_keys(killed))
         assert now == stored + after - 1
         stored = now
-    last = _run([sys.executable, str(CODE), str(root), str(killed), "0", *SOME], tmp_path)
+    last = run([sys.executable, str(CODE), str(root), str(killed), "0", *SOME], tmp_path)
     assert last.stdout == f"{num_all - stored}\n", last.stderr
-    assert _scores(killed) == _scores(whole)
-    assert _predictions(killed) == _predictions(whole)
-    assert set(_stored_keys(killed).values()) == {1}
+    assert scores_in(killed) == scores_in(whole)
+    assert predictions_in(killed) == predictions_in(whole)
+    assert set(stored_keys(killed).values()) == {1}
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.torture)])
 def test_several_processes_give_the_report_of_one_and_share_the_work(root: Path, tmp_path: Path, ranks: int) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
     options = ("--tasks", ",".join(SOME))
-    alone = _run(_command(root, one, *options), tmp_path)
+    alone = run(command(root, one, *options), tmp_path)
     assert alone.returncode == 0, alone.stderr
-    launcher = ("torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "vlm2vec")
-    together = _run(_command(root, several, *options, launcher=launcher), tmp_path)
+    together = run(command(root, several, *options, launcher=under_torchrun(ranks)), tmp_path)
     assert together.returncode == 0, together.stderr
-    assert _scores(several) == _scores(one)
+    assert scores_in(several) == scores_in(one)
     assert together.stdout == alone.stdout
-    assert [[line.split('"relevant"')[1] for line in text.splitlines()] for text in _predictions(several).values()] == [
-        [line.split('"relevant"')[1] for line in text.splitlines()] for text in _predictions(one).values()
-    ]
-    assert _stored_keys(several) == _stored_keys(one)
-    assert set(_stored_keys(several).values()) == {1}
+    assert [
+        [line.split('"relevant"')[1] for line in text.splitlines()] for text in predictions_in(several).values()
+    ] == [[line.split('"relevant"')[1] for line in text.splitlines()] for text in predictions_in(one).values()]
+    assert stored_keys(several) == stored_keys(one)
+    assert set(stored_keys(several).values()) == {1}
     assert len(list((several / "vectors").iterdir())) > len(list((one / "vectors").iterdir()))
 
 
@@ -193,7 +144,7 @@ def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: P
     damaged = broken / "video-tasks/frames/video_ret/MSR-VTT/video_0/frame_0001.png"
     damaged.write_bytes(b"no picture")
     out = tmp_path / "out"
-    done = _run(_command(broken, out, "--tasks", ",".join(SOME)), tmp_path)
+    done = run(command(broken, out, "--tasks", ",".join(SOME)), tmp_path)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3, done.stderr
@@ -202,7 +153,7 @@ def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: P
     assert errors[1].startswith("error: MSR-VTT: MSR-VTT: candidate 'video_0': ")
     assert str(damaged) in errors[1]
     assert errors[2] == "error: 2 of 6 tasks failed and have no score"
-    assert [list(datasets) for datasets in _scores(out)["metrics"].values()] == [
+    assert [list(datasets) for datasets in scores_in(out)["metrics"].values()] == [
         ["OK-VQA"],
         ["K700", "QVHighlight"],
         ["ViDoRe_docvqa"],
@@ -212,9 +163,9 @@ def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: P
 
 def test_a_terminal_shows_a_bar_for_the_run_and_one_for_the_task(root: Path, tmp_path: Path) -> None:
     screen, terminal = pty.openpty()
-    command = _command(root, tmp_path / "out", "--tasks", "GQA,MSVD")
+    arguments = command(root, tmp_path / "out", "--tasks", "GQA,MSVD")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env=environment) as done:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=terminal, env=environment) as done:
         os.close(terminal)
         shown = b""
         # A terminal whose other side has been closed is an error to read.
@@ -231,17 +182,17 @@ def test_a_terminal_shows_a_bar_for_the_run_and_one_for_the_task(root: Path, tmp
 def test_a_folder_gathers_the_tasks_of_one_model_and_no_other(
     published: Embedder, own: Embedder, root: Path, tmp_path: Path
 ) -> None:
-    def run(model: Embedder, *names: str, limit: int | None = None) -> list[str]:
+    def measured(model: Embedder, *names: str, limit: int | None = None) -> list[str]:
         tasks = get_tasks(names=names)
         found = evaluate(Counting(model), tasks, root=root, out=tmp_path, limit=limit)
         return [name for datasets in found.scores.datasets.values() for name in datasets]
 
-    assert run(published, "QVHighlight") == ["QVHighlight"]
-    assert run(published, "ImageNet-1K") == ["ImageNet-1K", "QVHighlight"]
+    assert measured(published, "QVHighlight") == ["QVHighlight"]
+    assert measured(published, "ImageNet-1K") == ["ImageNet-1K", "QVHighlight"]
     with pytest.raises(ConfigError, match=r"holds an evaluation with fingerprint .* give another folder with --out"):
-        run(own, "ImageNet-1K")
+        measured(own, "ImageNet-1K")
     with pytest.raises(ConfigError, match=r"holds an evaluation with limit null, not 1; give another folder"):
-        run(published, "ImageNet-1K", limit=1)
+        measured(published, "ImageNet-1K", limit=1)
 
 
 def test_a_limit_is_kept_in_the_score_file(published: Embedder, root: Path, tmp_path: Path) -> None:

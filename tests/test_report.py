@@ -113,6 +113,61 @@ def test_against_adds_the_published_models_after_ones_own(mine: Path) -> None:
     assert err == ""
 
 
+def test_a_mean_of_too_few_datasets_to_compare_is_not_shown(tmp_path: Path) -> None:
+    names = ["OK-VQA", "GQA", "DocVQA", "MSVD"]
+    first = _file(tmp_path / "a.json", _document("first", **dict.fromkeys(names, 0.25)))
+    half = _file(tmp_path / "b.json", _document("half", **dict.fromkeys(names[:2], 0.5)))
+    few = _file(tmp_path / "c.json", _document("few", VizWiz=0.75, MSVD=0.75, YouCook2=0.25))
+    _, out, _ = _run(first, half, few)
+    assert re.findall(r"^(\w+) +\d/78 +(.*)$", out, re.MULTILINE) == [
+        ("first", "25.00*  25.00*  25.00*       -"),
+        ("half", "50.00*  50.00*       -       -"),
+        # Of the first one's three of images it has none, of videos the only one.
+        ("few", "-       -  50.00*       -"),
+    ]
+    assert "\n- where more than half of the datasets of first are missing: few\n" in out
+
+
+def test_a_note_in_a_score_file_is_shown_and_kept(tmp_path: Path) -> None:
+    document = _document(GQA=0.5)
+    document["metadata"]["note"] = "half of it\x1b[31m"
+    path = _file(tmp_path / "a.json", document)
+    _, out, _ = _run(path, "--json", tmp_path / "out.json", "--html", tmp_path / "out.html")
+    assert out.endswith("\nmine: half of it\ufffd[31m\n")
+    assert "mine: half of it" in (tmp_path / "out.html").read_text("utf-8")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == document
+    document["metadata"]["note"] = 3
+    assert _run(_file(path, document))[0] == 2
+
+
+def _captions(model: str, *hits: float) -> dict[str, Any]:
+    """A score file of Flickr30K in both directions, found among the first 1, 5 and 10 so often."""
+    document = _document(model, Flickr30K_t2i=0.5, Flickr30K_i2t=0.5)
+    document["metadata"]["benchmark"] = "retrieval"
+    document["metrics"]["image"]["Flickr30K_t2i"] |= dict(zip(("hit@1", "hit@5", "hit@10"), hits, strict=True))
+    return document
+
+
+def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None:
+    one = _file(tmp_path / "1.json", _captions("one", 0.25, 0.5, 0.75))
+    two = _file(tmp_path / "2.json", _captions("two", 0.125, 0.375, 1))
+    _, out, _ = _run(one, two, "--markdown", tmp_path / "out.md", "--html", tmp_path / "out.html")
+    assert out.split("\n\n")[-1] == (
+        "                            one                   two\n"
+        "dataset            group  hit@1  hit@5  hit@10  hit@1  hit@5  hit@10\n"
+        "Flickr30K_t2i  Flickr30K   25.0   50.0    75.0   12.5   37.5   100.0\n"
+        "Flickr30K_i2t  Flickr30K   50.0   50.0    50.0   50.0   50.0    50.0\n"
+    )
+    markdown = (tmp_path / "out.md").read_text("utf-8")
+    heads = [f"{model} {metric}" for model in ("one", "two") for metric in ("hit@1", "hit@5", "hit@10")]
+    assert f"| dataset | group | metric | {' | '.join(heads)} |" in markdown
+    assert "| Flickr30K_t2i | Flickr30K | hit@1 | 25.0 | 50.0 | 75.0 | 12.5 | 37.5 | 100.0 |" in markdown
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert all(f"<button>{head}</button>" in page for head in heads)
+    row = re.findall(r'<th scope="row">Flickr30K_t2i</th>(.*)</tr>', page)[0]
+    assert re.sub("<[^>]+>", " ", row).split()[2:] == ["25.0", "50.0", "75.0", "12.5", "37.5", "100.0"]
+
+
 # Mistakes
 
 
@@ -173,7 +228,8 @@ def test_markdown_holds_all_means_and_every_dataset(mine: Path, tmp_path: Path) 
     assert parts[2].splitlines()[2:] == [
         "| mine | 4 | 46.88* | 37.50* | 100.00* | 12.50* "
         "| - | 37.5* | - | - | - | - | 100.0* | - | - | - | - | 12.5* |",
-        "| a\\|b | 1 | 50.00* | 50.00* | - | - | - | 50.0* | - | - | - | - | - | - | - | - | - | - |",
+        # It lacks three of the first one's four datasets, and one of its two of images.
+        "| a\\|b | 1 | - | 50.00* | - | - | - | 50.0* | - | - | - | - | - | - | - | - | - | - |",
     ]
     assert parts[3].startswith("- \\* without all 10 of I-CLS, all 12 of I-RET, ")
     assert parts[4] == "## Datasets"

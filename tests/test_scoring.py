@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from vlm2vec.evaluation.scoring import chance, rank_task
 from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import mean_metrics
+from vlm2vec.vectors.token_store import StoredTokens, TokenStore
 
 
 def _data(
@@ -67,6 +70,19 @@ def test_an_empty_candidate_ranks_last_whatever_its_vector() -> None:
     ranking = rank_task(data, QUERIES, CANDIDATES)
     assert ranking.indices.tolist() == [[1, 2, 0], [2, 1, 0]]
     assert ranking.scores[:, 2].tolist() == [-np.inf, -np.inf]
+
+
+def test_vectors_of_tokens_are_ranked_by_late_interaction(tmp_path: Path) -> None:
+    store = TokenStore.open(tmp_path, 2)
+    keys = {name: name.encode() * 16 for name in "pqbc"}
+    tokens = {"p": [[1, 0], [0, 1]], "q": [[0, 1]], "b": [[1, 0], [0, 1]], "c": [[0, 3]]}
+    store.put(list(keys.values()), [np.array(tokens[name], dtype=np.float32) for name in keys])
+    data = _data({"p": {"c": 1}, "q": {"c": 1}}, ("a", "b", "c"), empty=frozenset({"a"}))
+    queries = StoredTokens(store, [keys["p"], keys["q"]])
+    ranking = rank_task(data, queries, StoredTokens(store, [b"", keys["b"], keys["c"]]))
+    # Of b 1 + 1 and 1, of c 0 + 3 and 3; a is empty.
+    assert ranking.indices.tolist() == [[2, 1, 0], [2, 1, 0]]
+    assert ranking.scores[:, :2].tolist() == [[3, 2], [3, 1]]
 
 
 def test_chance_is_that_of_each_querys_own_candidates() -> None:

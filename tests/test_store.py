@@ -20,7 +20,7 @@ from vlm2vec.errors import ConfigError, InputError, MediaError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Vectors
 from vlm2vec.vectors.keys import content_key, item_key, number
-from vlm2vec.vectors.store import VectorStore
+from vlm2vec.vectors.store import VectorStore, atomic_writer
 
 PICTURE = GOLDEN / "inputs" / "img_28.png"
 SRC = Path(__file__).parents[1] / "src"
@@ -284,3 +284,13 @@ def test_the_store_needs_no_torch() -> None:
     environment = os.environ | {"PYTHONPATH": str(SRC)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_two_writers_of_one_file_never_share_a_draft(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_writer(path) as one, atomic_writer(path) as other:
+        one.write(b"one")
+        other.write(b"the other")
+        assert len(list(tmp_path.iterdir())) == 2
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]

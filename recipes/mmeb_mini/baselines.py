@@ -34,6 +34,7 @@ from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
 BENCHMARK = "mmeb-mini"
 SIDE_PX = 12
+PIXELS_NOTE = "texts have no pixels, so it has scores only where queries and candidates are pictures or clips"
 BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
 
 
@@ -59,18 +60,18 @@ def main() -> None:
     tasks = get_tasks(BENCHMARK)
     data = {task.name: parse_task(task, root) for task in tasks}
     folder = root / "baselines"
-    _write(folder / "chance.json", "chance", tasks, {t.name: _chance(data[t.name]) for t in tasks})
+    _write(folder / "chance.json", "chance", None, tasks, {t.name: _chance(data[t.name]) for t in tasks})
     with tempfile.TemporaryDirectory() as work:
         seen = [task for task in tasks if _only_media(data[task.name])]
-        for name, model, chosen in (
-            ("pixels", Pixels(), seen),
-            ("untrained", _untrained(Path(work) / "model"), tasks),
+        for name, model, note, chosen in (
+            ("pixels", Pixels(), PIXELS_NOTE, seen),
+            ("untrained", _untrained(Path(work) / "model"), None, tasks),
         ):
             found = evaluate(model, chosen, out=Path(work) / name)
             if found.failures:
                 sys.exit(f"{name}: {found.failures}")
             by_name = {task: one for datasets in found.scores.datasets.values() for task, one in datasets.items()}
-            _write(folder / f"{name}.json", model.name, tasks, by_name)
+            _write(folder / f"{name}.json", model.name, note, tasks, by_name)
 
 
 def _chance(data: TaskData) -> DatasetScores:
@@ -92,13 +93,13 @@ def _untrained(folder: Path) -> Embedder:
     return embedder
 
 
-def _write(path: Path, model: str, tasks: list[TaskSpec], scores: dict[str, DatasetScores]) -> None:
+def _write(path: Path, model: str, note: str | None, tasks: list[TaskSpec], scores: dict[str, DatasetScores]) -> None:
     by_modality = {
         modality: {task.name: scores[task.name] for task in tasks if task.modality == modality and task.name in scores}
         for modality in MODALITIES
     }
     today = datetime.now(UTC).date().isoformat()
-    write_scores(path, ModelScores(model, today, by_modality, benchmark=BENCHMARK))
+    write_scores(path, ModelScores(model, today, by_modality, benchmark=BENCHMARK, note=note))
     print(f"{path}: {len(scores)} datasets")
 
 

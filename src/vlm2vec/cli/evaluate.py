@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
+from vlm2vec.cli.report import write_text
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def evaluate(
     max_pixels: Annotated[
         int | None, typer.Option(help="Of a picture or frame; else the model's own.", show_default=False)
     ] = None,
-    num_frames: Annotated[
-        int | None, typer.Option(help="Of a video; else the model's own.", show_default=False)
-    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    late_interaction: Annotated[
+        bool, typer.Option("--late-interaction", help="Rank by a vector for every token; of a model with a token head.")
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Ask the hub for missing annotations.")] = False,
 ) -> None:
     """Measure a model on a benchmark.
@@ -73,7 +74,11 @@ def evaluate(
             dtype=dtype,  # type: ignore[arg-type]  # load checks it.
             device=_device(processes),
         )
-        found = _run(embedder, chosen, place, data, limit, download, processes)
+        if first and not late_interaction and embedder.backbone.token_head is not None:
+            note(
+                f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
+            )
+        found = _run(embedder, chosen, place, data, limit, download, late_interaction, processes)
     if not first:
         # The first process has said all; torchrun takes an exit code above 0 for a crash.
         return
@@ -92,6 +97,7 @@ def _run(
     data: Path | None,
     limit: int | None,
     download: bool,
+    late_interaction: bool,
     processes: Processes,
 ) -> Evaluation:
     from vlm2vec.evaluation.runner import evaluate as run
@@ -122,6 +128,7 @@ def _run(
             root=data,
             limit=limit,
             download=download,
+            late_interaction=late_interaction,
             processes=processes,
             on_progress=on_progress,
             on_score=on_score,
@@ -130,19 +137,23 @@ def _run(
 
 def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
     if not any(found.scores.datasets.values()):
+        # The page of an earlier run would show scores that do not hold any more.
+        (out / REPORT).unlink(missing_ok=True)
         return
-    from vlm2vec.evaluation.examples import read_examples
+    from vlm2vec.evaluation.examples import EXAMPLES, read_examples
     from vlm2vec.evaluation.html import report_page
-    from vlm2vec.evaluation.report import Entry, as_text, build_report, datasets_text, read_entries
+    from vlm2vec.evaluation.report import Entry, as_text, build_report, datasets_text, limited_to, read_entries
+    from vlm2vec.evaluation.scores import SCORES
 
     root = packaged_root(benchmark)
     baselines = [] if root is None else read_entries([root / "baselines"])
-    report = build_report([Entry(found.scores, str(out)), *baselines])
+    # Means over other datasets than the run's could not be compared with its own.
+    report = build_report([Entry(found.scores, str(out)), *(limited_to(one, found.scores) for one in baselines)])
     print(as_text(report))
     print()
     print(datasets_text(report))
-    (out / REPORT).write_text(report_page(report, read_examples(out / "examples")), encoding="utf-8")
-    note(f"wrote {out / 'scores.json'} and {out / REPORT}")
+    note(f"wrote {out / SCORES}")
+    write_text(out / REPORT, report_page(report, read_examples(out / EXAMPLES)))
 
 
 def _names(tasks: str | None) -> list[str] | None:

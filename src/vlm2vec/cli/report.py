@@ -38,7 +38,15 @@ def report(
     The page's plots show the first model beside the others, and it holds the best and worst queries of the first
     evaluation among the folders that has kept some.
     """
-    from vlm2vec.evaluation.report import as_markdown, as_text, build_report, published_entries, read_entries
+    from vlm2vec.evaluation.report import (
+        SHOWN_METRICS,
+        as_markdown,
+        as_text,
+        build_report,
+        datasets_text,
+        published_entries,
+        read_entries,
+    )
     from vlm2vec.evaluation.scores import as_json
 
     by_path = [read_entries([path]) for path in paths]
@@ -46,17 +54,20 @@ def report(
     published = published_entries(against) if against else []
     whole = build_report([*given, *published])
     print(as_text(whole))
+    if whole.benchmark in SHOWN_METRICS:
+        # The means above are of the main metric only.
+        print(f"\n{datasets_text(whole)}")
     if against == "published":
         note("published: v2.1, with ViDoSeek-doc and MMLongBench-doc, which it lacks, from v2.0.1")
     if markdown is not None:
-        _write(markdown, as_markdown(whole))
+        write_text(markdown, as_markdown(whole))
     if submission is not None:
-        _write(submission, as_json([entry.scores for entry in given]))
+        write_text(submission, as_json([entry.scores for entry in given]))
     if html is not None:
         from vlm2vec.evaluation.html import report_page
 
         place, examples = _examples(paths, [len(entries) for entries in by_path])
-        _write(html, report_page(whole, examples, examples_of=place))
+        write_text(html, report_page(whole, examples, examples_of=place))
 
 
 def _examples(paths: list[Path], counts: list[int]) -> tuple[int, dict[str, list[Example]]]:
@@ -72,7 +83,12 @@ def _examples(paths: list[Path], counts: list[int]) -> tuple[int, dict[str, list
     return 0, {}
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file and say so.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from vlm2vec.evaluation.scores import ModelScores
@@ -18,7 +18,8 @@ class Mean:
 
     Args:
         name: "overall", a modality or a group.
-        score: the mean times 100 over those datasets that have a score; None if none has.
+        score: the mean times 100 over those datasets that have a score; None if none has, or so few that it would
+            mislead (`comparable`).
         found: how many have one.
         missing: names of the datasets that have none, in the order of the benchmark's table.
     """
@@ -29,10 +30,10 @@ class Mean:
     missing: tuple[str, ...]
 
 
-def dataset_score(scores: ModelScores, task: TaskSpec) -> float | None:
-    """100 times the dataset's main metric; None if the file lacks the dataset."""
+def dataset_score(scores: ModelScores, task: TaskSpec, metric: str | None = None) -> float | None:
+    """100 times the dataset's main metric, or another one; None if the file lacks the dataset."""
     found = scores.datasets.get(task.modality, {}).get(task.name)
-    return None if found is None else 100 * found.metrics[task.metric]
+    return None if found is None else 100 * found.metrics[metric or task.metric]
 
 
 def means(scores: ModelScores, tasks: Sequence[TaskSpec]) -> dict[str, Mean]:
@@ -47,6 +48,17 @@ def means(scores: ModelScores, tasks: Sequence[TaskSpec]) -> dict[str, Mean]:
         **{group: [task for task in tasks if task.group == group] for group in groups(tasks)},
     }
     return {name: _mean(name, scores, members) for name, members in by_name.items()}
+
+
+def comparable(mean: Mean, reference: Mean) -> Mean:
+    """The mean, without its score if it lacks more than half of the datasets that a reference has.
+
+    A mean over a few datasets of many says more about which these are than about the model.
+    """
+    # Both are over one list, so what the reference has is whatever it does not miss.
+    missing_in_both = len(set(mean.missing) & set(reference.missing))
+    lacking = len(mean.missing) - missing_in_both
+    return replace(mean, score=None) if 2 * lacking > reference.found else mean
 
 
 def modalities(tasks: Sequence[TaskSpec]) -> list[str]:

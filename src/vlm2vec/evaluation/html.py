@@ -8,7 +8,7 @@ from html import escape
 from vlm2vec.evaluation.aggregate import OVERALL, modalities
 from vlm2vec.evaluation.examples import Example
 from vlm2vec.evaluation.html_examples import EXAMPLES_STYLE, examples_section
-from vlm2vec.evaluation.report import Report, Row, cell, columns, notes, number
+from vlm2vec.evaluation.report import Report, Row, cell, columns, dataset_columns, notes, number
 from vlm2vec.tasks.data import TaskSpec
 
 # Sizes of the plots in units of their own, which are about a pixel on a page of full width.
@@ -133,15 +133,14 @@ def _summary(report: Report) -> str:
 
 
 def _datasets(report: Report) -> str:
-    rows = [
-        (
-            task.name,
-            [(task.group, None), (task.metric, None)]
-            + [(number(row.by_dataset[task.name], 1), row.by_dataset[task.name]) for row in report.rows],
+    shown = dataset_columns(report)
+    rows: list[tuple[str, list[tuple[str, float | None]]]] = []
+    for task in report.tasks:
+        scores = [column.score(task) for column in shown]
+        rows.append(
+            (task.name, [(task.group, None), (task.metric, None), *((number(score, 1), score) for score in scores)])
         )
-        for task in report.tasks
-    ]
-    return _table(["dataset", "group", "metric", *(row.label for row in report.rows)], rows, None)
+    return _table(["dataset", "group", "metric", *(column.head for column in shown)], rows, None)
 
 
 def _best(scores: Sequence[float | None]) -> float | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.evaluation.aggregate import OVERALL, Mean, dataset_score, groups, means, modalities
+from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.scores import SCORES, ModelScores, read_scores
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks
+
+SHOWN_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({"retrieval": ("hit@1", "hit@5", "hit@10")})
+"""What is shown of each dataset of a benchmark, the main metric first; of others that one alone."""
 
 _PUBLISHED = "published"
 
@@ -27,13 +31,33 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model of a report: means by name, scores times 100 by dataset, and datasets that do not count."""
+    """One model of a report: means by name, scores times 100 by dataset, and datasets that do not count.
+
+    A mean has no score if it lacks more than half of the datasets that the first model of the report has.
+    """
 
     label: str
     scores: ModelScores
     means: dict[str, Mean]
     by_dataset: dict[str, float | None]
     unlisted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table of datasets: a model's main metric, or with `metric` another one of all datasets."""
+
+    row: Row
+    metric: str | None
+
+    @property
+    def head(self) -> str:
+        """What stands above it in one line."""
+        return self.row.label if self.metric is None else f"{self.row.label} {self.metric}"
+
+    def score(self, task: TaskSpec) -> float | None:
+        """Times 100; None if the model has none for the dataset."""
+        return dataset_score(self.row.scores, task, self.metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +119,20 @@ def build_report(entries: Sequence[Entry]) -> Report:
     tasks = tuple(task for task in listed if not task.control)
     controls = tuple(task for task in listed if task.control)
     rows = [_row(label, entry.scores, tasks, controls) for label, entry in zip(_labels(entries), entries, strict=True)]
-    return Report(benchmarks[0], tasks, controls, tuple(rows))
+    first = rows[0].means
+    shown = [
+        replace(row, means={name: comparable(mean, first[name]) for name, mean in row.means.items()}) for row in rows
+    ]
+    return Report(benchmarks[0], tasks, controls, tuple(shown))
+
+
+def limited_to(entry: Entry, scores: ModelScores) -> Entry:
+    """An entry with only those datasets that other scores have too."""
+    datasets = {
+        modality: {name: one for name, one in of_modality.items() if name in scores.datasets.get(modality, {})}
+        for modality, of_modality in entry.scores.datasets.items()
+    }
+    return replace(entry, scores=replace(entry.scores, datasets=datasets))
 
 
 def columns(report: Report) -> list[tuple[str, int]]:
@@ -104,9 +141,15 @@ def columns(report: Report) -> list[tuple[str, int]]:
     return [(name, 2) for name in coarse] + [(name, 1) for name in groups(report.tasks)]
 
 
+def dataset_columns(report: Report) -> list[Column]:
+    """What a table of datasets shows: of each model the main metric, or those that its benchmark shows."""
+    shown = SHOWN_METRICS.get(report.benchmark, (None,))
+    return [Column(row, metric) for row in report.rows for metric in shown]
+
+
 def cell(mean: Mean, decimals: int) -> str:
-    """A mean for a table: with a star if datasets are missing from it, a dash if all are."""
-    return number(mean.score, decimals) + ("*" if mean.missing and mean.found else "")
+    """A mean for a table: with a star if datasets are missing from it, a dash if it has no score."""
+    return number(mean.score, decimals) + ("*" if mean.missing and mean.score is not None else "")
 
 
 def number(score: float | None, decimals: int) -> str:
@@ -120,6 +163,7 @@ def notes(report: Report) -> list[str]:
     """What a reader must know beside the numbers: which datasets are missing from whose means, which do not count."""
     lacking: dict[str, list[str]] = {}
     unlisted: dict[str, list[str]] = {}
+    few = [row.label for row in report.rows if any(mean.found and mean.score is None for mean in row.means.values())]
     for row in report.rows:
         if row.means[OVERALL].missing:
             lacking.setdefault(_missing(report, row), []).append(row.label)
@@ -127,6 +171,11 @@ def notes(report: Report) -> list[str]:
             unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
     return [
         *(f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()),
+        *(
+            [f"- where more than half of the datasets of {report.rows[0].label} are missing: {_who(report, few)}"]
+            if few
+            else []
+        ),
         *(
             f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
             for names, labels in unlisted.items()
@@ -136,6 +185,7 @@ def notes(report: Report) -> list[str]:
             for row in report.rows
             if row.scores.limit is not None
         ),
+        *(f"{row.label}: {_printable(row.scores.note)}" for row in report.rows if row.scores.note),
         *(_control(report, task) for task in report.controls if any(row.by_dataset[task.name] for row in report.rows)),
     ]
 
@@ -162,14 +212,21 @@ def as_text(report: Report) -> str:
 
 def datasets_text(report: Report) -> str:
     """A table for a terminal of every dataset that the first model has a score for, controls last."""
-    first = report.rows[0]
-    shown = [task for task in (*report.tasks, *report.controls) if first.by_dataset[task.name] is not None]
+    first, shown = report.rows[0], dataset_columns(report)
+    tasks = [task for task in (*report.tasks, *report.controls) if first.by_dataset[task.name] is not None]
     rows = [
-        [task.name, "control" if task.control else task.group]
-        + [number(row.by_dataset[task.name], 1) for row in report.rows]
-        for task in shown
+        [task.name, "control" if task.control else task.group, *(number(column.score(task), 1) for column in shown)]
+        for task in tasks
     ]
-    return _aligned([["dataset", "group", *(row.label for row in report.rows)], *rows])
+    heads = [["dataset", "group", *(column.row.label for column in shown)]]
+    if any(column.metric for column in shown):
+        # A model's name once, above its metrics.
+        names = [
+            column.row.label if place % (len(shown) // len(report.rows)) == 0 else ""
+            for place, column in enumerate(shown)
+        ]
+        heads = [["", "", *names], ["dataset", "group", *(column.metric or "" for column in shown)]]
+    return _aligned([*heads, *rows])
 
 
 def as_markdown(report: Report) -> str:
@@ -180,8 +237,9 @@ def as_markdown(report: Report) -> str:
         + [cell(row.means[name], decimals) for name, decimals in columns(report)]
         for row in report.rows
     ]
-    datasets = [["dataset", "group", "metric", *(_escaped(row.label) for row in report.rows)]] + [
-        [task.name, task.group, task.metric, *(number(row.by_dataset[task.name], 1) for row in report.rows)]
+    shown = dataset_columns(report)
+    datasets = [["dataset", "group", "metric", *(_escaped(column.head) for column in shown)]] + [
+        [task.name, task.group, task.metric, *(number(column.score(task), 1) for column in shown)]
         for task in report.tasks
     ]
     remarks = [f"- {_escaped(note)}" for note in notes(report)]

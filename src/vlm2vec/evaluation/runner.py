@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, cast
 
-import numpy as np
-
-from vlm2vec.errors import ConfigError, VLM2VecError
-from vlm2vec.evaluation.examples import pick_examples, task_file, write_examples
-from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, read_scores, write_scores
+from vlm2vec.errors import ConfigError, ModelError, VLM2VecError
+from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
+from vlm2vec.evaluation.scores import DatasetScores, ModelScores
 from vlm2vec.evaluation.scoring import Ranking, chance, score_task
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
-from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
-from vlm2vec.vectors.encoding import Alone, Encoder, Processes, raise_first
+from vlm2vec.tasks.registry import packaged_root, parse_task
+from vlm2vec.vectors.encoding import Alone, Encoder, Processes, TokenEncoder, TokenVectors, raise_first
 from vlm2vec.vectors.metrics import mean_metrics
-from vlm2vec.vectors.store import VectorStore, atomic_writer
+from vlm2vec.vectors.store import VectorStore
+from vlm2vec.vectors.token_store import TokenStore
 
-_RUN = "run.json"
+T = TypeVar("T")
 
 
 class NamedEncoder(Encoder, Protocol):
@@ -76,6 +73,7 @@ def evaluate(
     root: Path | None = None,
     limit: int | None = None,
     download: bool = False,
+    late_interaction: bool = False,
     processes: Processes | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_score: Callable[[TaskScore], None] | None = None,
@@ -83,7 +81,8 @@ def evaluate(
     """Measure a model on tasks of one benchmark.
 
     Vectors are stored under everything that made them, so that a killed run goes on where it was, and what occurs in
-    several tasks is embedded once. A task that fails is named in the result, and the others go on. Written to `out`:
+    several tasks is embedded once. A task that fails is named in the result and keeps no earlier score, and the others
+    go on. Several runs of the same settings may write to one folder at once, each its own tasks. Written to `out`:
 
         scores.json         the score file, of all tasks measured there with this model and these settings
         predictions/        for each query of a task its ten best candidates
@@ -98,24 +97,28 @@ def evaluate(
         root: the data root (docs/benchmark_data.md); None: the benchmark's own data in this package.
         limit: only the first so many queries of each task.
         download: ask the hub for annotations that are not under `root`.
+        late_interaction: rank by the vectors of tokens; of a model that has a token head.
         processes: those that share the embedding; None: there is one. All return the same.
         on_progress: called now and then.
         on_score: called after each task that has been measured, in the first process.
 
     Raises:
         ConfigError: there are no tasks or they are of several benchmarks, the benchmark has no data in this package,
-            or `out` cannot be written or holds the scores of another model or other settings.
+            the model gives no vectors of tokens for late interaction, or `out` cannot be written or holds the scores
+            of another model, other data or other settings.
     """
     processes = processes or Alone()
     benchmark, root = _place(tasks, root)
-    failed: VLM2VecError | None = None
-    known: dict[str, DatasetScores] = {}
-    try:
-        known = _open_run(out, _Settings(benchmark, embedder.name, embedder.fingerprint, limit))
-        store = VectorStore.open(out / "vectors", embedder.dim)
-    except VLM2VecError as error:
-        failed = error
-    raise_first(failed, processes)
+    encoder = _token_vectors(embedder) if late_interaction else embedder
+    settings = RunSettings(
+        benchmark,
+        embedder.name,
+        embedder.fingerprint,
+        limit,
+        None if root == packaged_root(benchmark) else str(root.resolve()),
+        late_interaction,
+    )
+    folder, store = _open(out, settings, encoder, processes)
     failures: dict[str, str] = {}
     # With several processes only what all of them learn of can be passed over.
     recoverable = Exception if processes.size == 1 else VLM2VecError
@@ -126,24 +129,18 @@ def evaluate(
                 on_progress(Progress(number, len(tasks), task, done, total))
 
         report(0, 0)
-        known.pop(task.name, None)
         try:
-            data = _parse(task, root, limit=limit, download=download, processes=processes)
-            ranking = score_task(embedder, task.name, data, store=store, processes=processes, on_progress=report)
+            data = _parse(task, root, folder, limit=limit, download=download, processes=processes)
+            ranking = score_task(encoder, task.name, data, store=store, processes=processes, on_progress=report)
             if ranking is not None:
                 score = _measured(task, data, ranking)
-                _write_task(out, task, data, ranking)
-                known[task.name] = score.scores
-                _write(out, benchmark, embedder.name, known, limit)
+                folder.keep(task, data, ranking, score.scores)
                 if on_score is not None:
                     on_score(score)
         except recoverable as error:
             unexpected = "" if isinstance(error, VLM2VecError) else f"{type(error).__name__}: "
             failures[task.name] = f"{unexpected}{error}"
-    known, failures = processes.gather((known, failures))[0]
-    if processes.rank == 0:
-        _write(out, benchmark, embedder.name, known, limit)
-    return Evaluation(_model_scores(benchmark, embedder.name, known, limit), failures)
+    return _in_first(lambda: Evaluation(folder.scores(), failures), processes)
 
 
 def _place(tasks: Sequence[TaskSpec], root: Path | None) -> tuple[str, Path]:
@@ -159,42 +156,60 @@ def _place(tasks: Sequence[TaskSpec], root: Path | None) -> tuple[str, Path]:
     return benchmarks[0], root
 
 
-class _Settings(NamedTuple):
-    """What two runs must have in common to share a folder."""
-
-    benchmark: str
-    model: str
-    fingerprint: str
-    limit: int | None
-
-
-def _open_run(out: Path, settings: _Settings) -> dict[str, DatasetScores]:
-    """Claim a folder for these settings; what was measured there with them before."""
-    path = out / _RUN
+def _token_vectors(embedder: NamedEncoder) -> TokenVectors:
+    hint = "train one with loss.token_dim, or rank single vectors: leave out --late-interaction"
+    if not hasattr(embedder, "stream_tokens"):
+        raise ConfigError(f"{embedder.name} gives no vectors of tokens; give another model: {hint}")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            earlier = json.loads(path.read_text("utf-8"))
-            for name, value in settings._asdict().items():
-                if earlier.get(name) != value:
-                    raise ConfigError(
-                        f"{out} holds an evaluation with {name} {json.dumps(earlier.get(name))}, not "
-                        f"{json.dumps(value)}; give another folder with --out"
-                    )
-        else:
-            with atomic_writer(path) as stream:
-                stream.write(json.dumps(settings._asdict(), indent=1).encode("ascii") + b"\n")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"cannot use {out} for an evaluation: {error}; give another folder with --out") from error
-    if not (out / SCORES).is_file():
-        return {}
-    return {name: one for datasets in read_scores(out / SCORES).datasets.values() for name, one in datasets.items()}
+        return TokenVectors(cast(TokenEncoder, embedder))
+    except ModelError as error:
+        raise ConfigError(f"{embedder.name} has no token head, and so no vectors of tokens; {hint}") from error
 
 
-def _parse(task: TaskSpec, root: Path, *, limit: int | None, download: bool, processes: Processes) -> TaskData:
+def _open(
+    out: Path, settings: RunSettings, encoder: Encoder, processes: Processes
+) -> tuple[RunFolder, VectorStore | TokenStore]:
+    """The folder of results, which the first process claims for all, and the store of vectors in it."""
+    fingerprints = processes.gather(settings.fingerprint)
+    if len(set(fingerprints)) > 1:
+        raise ConfigError(
+            f"the processes have loaded models of different fingerprints ({', '.join(fingerprints)}): give all of them "
+            "the same files, the same kind of device, and --dtype"
+        )
+    folder = _in_first(lambda: RunFolder.claim(out, settings), processes)
+    failed: VLM2VecError | None = None
+    store: VectorStore | TokenStore | None = None
+    try:
+        store = (TokenStore if settings.late_interaction else VectorStore).open(out / "vectors", encoder.dim)
+    except VLM2VecError as error:
+        failed = error
+    raise_first(failed, processes)
+    assert store is not None
+    return folder, store
+
+
+def _in_first(work: Callable[[], T], processes: Processes) -> T:
+    """What some work gives in the first process, where alone it is done; all processes get it, or its error."""
+    failed: VLM2VecError | None = None
+    result: T | None = None
+    if processes.rank == 0:
+        try:
+            result = work()
+        except VLM2VecError as error:
+            failed = error
+    raise_first(failed, processes)
+    return cast(T, processes.gather(result)[0])
+
+
+def _parse(
+    task: TaskSpec, root: Path, folder: RunFolder, *, limit: int | None, download: bool, processes: Processes
+) -> TaskData:
+    """A task that has been read, and has no score of an earlier run any more."""
     failed: VLM2VecError | None = None
     data: TaskData | None = None
     try:
+        if processes.rank == 0:
+            folder.drop(task)
         data = parse_task(task, root, limit=limit, download=download)
     except VLM2VecError as error:
         failed = error
@@ -206,49 +221,3 @@ def _parse(task: TaskSpec, root: Path, *, limit: int | None, download: bool, pro
 def _measured(task: TaskSpec, data: TaskData, ranking: Ranking) -> TaskScore:
     scores = DatasetScores(mean_metrics(ranking.per_query), len(data.queries))
     return TaskScore(task, scores, chance(data)[task.metric], len(data.candidate_names), data.warnings)
-
-
-def _write_task(out: Path, task: TaskSpec, data: TaskData, ranking: Ranking) -> None:
-    names = data.candidate_names
-    lines = []
-    for query, places, scores in zip(data.query_ids, ranking.indices, ranking.scores, strict=True):
-        best = [
-            # Nothing has the score of a candidate that is empty.
-            [names[place], round(float(score), 6) if np.isfinite(score) else None]
-            for place, score in zip(places, scores, strict=True)
-            if place >= 0
-        ]
-        lines.append(json.dumps({"query": query, "ranked": best, "relevant": dict(data.relevant[query])}) + "\n")
-    folder = out / "predictions"
-    try:
-        folder.mkdir(exist_ok=True)
-        with atomic_writer(task_file(folder, task.name, ".jsonl")) as stream:
-            stream.write("".join(lines).encode("ascii"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {folder}: {error.strerror}; free some space or give another --out"
-        ) from error
-    examples = pick_examples(task.name, data, ranking.indices, ranking.scores, ranking.per_query, task.metric)
-    write_examples(out / "examples", task.name, examples)
-
-
-def _write(out: Path, benchmark: str, model: str, known: Mapping[str, DatasetScores], limit: int | None) -> None:
-    if known:
-        write_scores(out / SCORES, _model_scores(benchmark, model, known, limit))
-
-
-def _model_scores(benchmark: str, model: str, known: Mapping[str, DatasetScores], limit: int | None) -> ModelScores:
-    """Scores in the order of the benchmark's table."""
-    tasks = get_tasks(benchmark)
-    return ModelScores(
-        model=model,
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
-        datasets={
-            modality: {
-                task.name: known[task.name] for task in tasks if task.modality == modality and task.name in known
-            }
-            for modality in MODALITIES
-        },
-        benchmark=benchmark,
-        limit=limit,
-    )

@@ -40,6 +40,7 @@ class ModelScores:
         datasets: scores by modality and dataset.
         benchmark: name of the table of tasks that the datasets are from.
         limit: only so many queries of each dataset were asked; None: all.
+        note: what a reader of the scores must know, in one line; None: nothing.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelScores:
     datasets: Mapping[str, Mapping[str, DatasetScores]]
     benchmark: str = "mmeb-v2"
     limit: int | None = None
+    note: str | None = None
 
 
 def read_scores(path: Path) -> ModelScores:
@@ -103,6 +105,7 @@ def as_scores(document: object, origin: str) -> ModelScores:
         },
         benchmark=metadata.get("benchmark", "mmeb-v2"),
         limit=metadata.get("limit"),
+        note=metadata.get("note"),
     )
 
 
@@ -115,13 +118,15 @@ def as_json(models: Sequence[ModelScores]) -> str:
 def as_document(scores: ModelScores) -> dict[str, object]:
     """The JSON document of the leaderboard's form.
 
-    The benchmark is named in it unless it is the leaderboard's own, and a limit if there is one.
+    The benchmark is named in it unless it is the leaderboard's own, and a limit and a note if there are such.
     """
     metadata: dict[str, object] = {"model_name": scores.model, "report_generated_date": scores.generated}
     if scores.benchmark != "mmeb-v2":
         metadata["benchmark"] = scores.benchmark
     if scores.limit is not None:
         metadata["limit"] = scores.limit
+    if scores.note is not None:
+        metadata["note"] = scores.note
     return {
         "metadata": metadata,
         "metrics": {
@@ -150,6 +155,8 @@ def problems(document: object) -> list[str]:
         ]
         if not isinstance(metadata.get("benchmark", "mmeb-v2"), str):
             found.append("metadata.benchmark is not a name")
+        if not isinstance(metadata.get("note", ""), str):
+            found.append("metadata.note is not a text")
         limit = metadata.get("limit")
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             found.append(f"metadata.limit is {json.dumps(limit)}, not a whole number above 0")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypedDict, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.chance import chance_metrics
 from vlm2vec.vectors.encoding import Encoder, Processes, store_vectors
+from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.metrics import CUTOFFS, Numbers, query_metrics
 from vlm2vec.vectors.ranking import rank
 from vlm2vec.vectors.store import Vectors, VectorStore
 from vlm2vec.vectors.stored import StoredVectors
+from vlm2vec.vectors.token_store import StoredTokens, TokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,16 @@ def score_task(
     name: str,
     data: TaskData,
     *,
-    store: VectorStore,
+    store: VectorStore | TokenStore,
     processes: Processes,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Ranking | None:
     """Embed the queries and candidates of a task that the store lacks, and rank them.
 
     Args:
+        embedder: the model, or for late interaction its `TokenVectors`.
         name: of the task, for messages.
+        store: for late interaction a `TokenStore`.
         processes: share the embedding; the first one ranks.
         on_progress: called with (items done, all items).
 
@@ -57,8 +62,6 @@ def score_task(
         ConfigError: the store cannot be read or written.
     """
     filled = [place for place, candidate in enumerate(data.candidate_names) if candidate not in data.empty]
-    # Asked for one by one only where it must be: candidates may be read from disk each time.
-    candidates = [data.candidates[place] for place in filled] if data.empty else data.candidates
     total = len(data.queries) + len(filled)
     report = on_progress or (lambda done, total: None)
     queries = store_vectors(
@@ -71,7 +74,7 @@ def score_task(
     )
     found = store_vectors(
         embedder,
-        candidates,
+        _Chosen(data.candidates, filled),
         store=store,
         origins=[f"{name}: candidate {data.candidate_names[place]!r}" for place in filled],
         on_progress=lambda done, _: report(len(data.queries) + done, total),
@@ -82,32 +85,35 @@ def score_task(
     keys = [b""] * len(data.candidate_names)
     for place, key in zip(filled, found, strict=True):
         keys[place] = key
+    if isinstance(store, TokenStore):
+        return rank_task(data, StoredTokens(store, queries), StoredTokens(store, keys))
     return rank_task(data, StoredVectors(store, queries), StoredVectors(store, keys))
 
 
 def rank_task(
     data: TaskData,
-    queries: Vectors | StoredVectors,
-    candidates: Vectors | StoredVectors,
+    queries: Vectors | StoredVectors | StoredTokens,
+    candidates: Vectors | StoredVectors | StoredTokens,
 ) -> Ranking:
     """Rank a task's candidates by given vectors, and measure.
 
     Args:
-        queries, candidates: float32 [Q, D] and [C, D], in the order of the task. What an empty candidate has is not
-            looked at.
+        queries, candidates: float32 [Q, D] and [C, D], in the order of the task, or both the vectors of tokens for late
+            interaction. What an empty candidate has is not looked at.
 
     Raises:
         InputError: vectors do not fit the task or are not finite.
     """
-    indices_QK, scores_QK = rank(
-        cast(Vectors, queries),
-        cast(Vectors, candidates),
-        max(CUTOFFS),
+    options = _Options(
         query_ids=data.query_ids,
         candidate_ids=data.candidate_names,
         pools=_pools(data),
         empty=np.array([name in data.empty for name in data.candidate_names], dtype=np.bool_),
     )
+    if isinstance(queries, StoredTokens) and isinstance(candidates, StoredTokens):
+        indices_QK, scores_QK = rank_late(queries, candidates, max(CUTOFFS), **options)
+    else:
+        indices_QK, scores_QK = rank(cast(Vectors, queries), cast(Vectors, candidates), max(CUTOFFS), **options)
     relevant = [data.relevant[query] for query in data.query_ids]
     return Ranking(indices_QK, scores_QK, query_metrics(indices_QK, data.candidate_names, relevant))
 
@@ -121,6 +127,37 @@ def chance(data: TaskData) -> dict[str, float]:
         [grade for name, grade in labels.items() if name in pool] for labels, pool in zip(relevant, pools, strict=True)
     ]
     return chance_metrics([len(pool) for pool in pools], found, [list(labels.values()) for labels in relevant])
+
+
+class _Options(TypedDict):
+    """What both ways of ranking take."""
+
+    query_ids: Sequence[str]
+    candidate_ids: Sequence[str]
+    pools: Sequence[NDArray[np.int64]] | None
+    empty: NDArray[np.bool_] | None
+
+
+class _Chosen(Sequence[Item]):
+    """Some of a sequence's items, taken from it one at a time: they may be read from disk each time."""
+
+    def __init__(self, items: Sequence[Item], places: Sequence[int]) -> None:
+        self._items = items
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, number: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, number: int | slice) -> Item | Sequence[Item]:
+        if isinstance(number, slice):
+            return _Chosen(self._items, self._places[number])
+        return self._items[self._places[number]]
 
 
 def _pools(data: TaskData) -> list[NDArray[np.int64]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -11,17 +12,21 @@ import numpy as np
 from vlm2vec.errors import ConfigError, InputError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item
 from vlm2vec.vectors.keys import Role, Target, item_key, naming, number
-from vlm2vec.vectors.store import Vectors, VectorStore
+from vlm2vec.vectors.store import Store, Vectors, VectorStore
 
 # What a kill may cost at most, against one file for each write.
 _ROWS_PER_SHARD = 1024
 _WRITE_EVERY_S = 20.0
+# Those of a page's tokens may take a megabyte.
+_BYTES_PER_SHARD = 1 << 26
+# A shared file system may list a file some seconds after another machine has written it.
+_LISTED_WITHIN_S = 15.0
 
 T = TypeVar("T")
 
 
 class Encoder(Protocol):
-    """What is asked of a model here; `Embedder` has it."""
+    """What is asked of a model here; `Embedder` has it, and `TokenVectors` for the vectors of tokens."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -37,6 +42,36 @@ class Encoder(Protocol):
         target: Target | None = None,
         prompt: str | None = None,
     ) -> Iterator[tuple[int, Vectors | VLM2VecError]]: ...
+
+
+class TokenEncoder(Encoder, Protocol):
+    """A model that gives a vector for every token too."""
+
+    @property
+    def token_dim(self) -> int: ...
+
+    def stream_tokens(
+        self,
+        items: Iterable[ItemLike],
+        *,
+        role: Role | None = None,
+        target: Target | None = None,
+        prompt: str | None = None,
+    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]: ...
+
+
+class TokenVectors:
+    """The token vectors of a model, asked for as single ones are; for a `TokenStore`.
+
+    Raises:
+        ModelError: the model has no token head.
+    """
+
+    def __init__(self, embedder: TokenEncoder) -> None:
+        self.dim = embedder.token_dim
+        # Never the key of a single vector.
+        self.fingerprint = f"{embedder.fingerprint} tokens"
+        self.stream = embedder.stream_tokens
 
 
 class Processes(Protocol):
@@ -98,7 +133,7 @@ def store_vectors(
     embedder: Encoder,
     items: Sequence[ItemLike],
     *,
-    store: VectorStore,
+    store: Store,
     role: Role | None = None,
     target: Target | None = None,
     prompt: str | None = None,
@@ -112,9 +147,9 @@ def store_vectors(
     loses at most the last 20 seconds or 1,024 vectors of each process.
 
     Args:
-        embedder: the model.
+        embedder: the model, or its `TokenVectors`.
         items: the same in all processes; those to embed are asked for twice, for their keys and for their vectors.
-        store: in a folder that all processes share.
+        store: in a folder that all processes share; a `VectorStore`, or for `TokenVectors` a `TokenStore`.
         role, target, prompt: as for `Embedder.stream`: role "query" is `encode_query`, "document" `encode_document`,
             None is `encode`.
         origins: what each item is called if something is wrong with it; else by its position.
@@ -127,7 +162,7 @@ def store_vectors(
 
     Raises:
         InputError, MediaError: an item cannot be embedded; the message begins with its origin.
-        ConfigError: the store cannot be read or written, or is not shared.
+        ConfigError: the store cannot be read or written, or is not shared. Of several processes all raise it.
     """
     processes = processes or Alone()
     if store.dim != embedder.dim:
@@ -159,42 +194,26 @@ def store_vectors(
     done = int(times[found].sum())
     report = on_progress or (lambda done, total: None)
     report(done, len(items))
-    waiting: list[bytes] = []
-    vectors: list[Vectors] = []
+    unwritten = _Unwritten(store)
 
-    def write() -> None:
-        if waiting:
-            store.put(waiting, np.stack(vectors))
-        waiting.clear()
-        vectors.clear()
-
-    failed: VLM2VecError | None = None
-    written_at_s = time.monotonic()
-    try:
+    def embed() -> None:
+        nonlocal done
         results = embedder.stream((items[first_at[one]] for one in mine), role=role, target=target, prompt=prompt)
         for place, result in results:
             one = int(mine[place])
             with naming(origin(int(first_at[one]))):
-                vectors.append(_checked(result))
-            waiting.append(keys[first_at[one]])
+                vectors = _checked(result)
+            unwritten.add(keys[first_at[one]], vectors)
             done += int(times[one]) * processes.size
             report(min(done, len(items)), len(items))
-            if len(waiting) >= _ROWS_PER_SHARD or time.monotonic() - written_at_s >= _WRITE_EVERY_S:
-                write()
-                written_at_s = time.monotonic()
-    except VLM2VecError as error:
-        failed = error
-    finally:
-        # Most of all after Ctrl-C: what is done is kept.
-        write()
+
+    def check_stored() -> None:
+        _await(store, [keys[position] for position in first_at], 0.0 if processes.size == 1 else _LISTED_WITHIN_S)
+
+    # Whatever becomes of the store in one process, all meet at the same places and go the same way.
+    failed = _failure(embed, always=unwritten.write)
     raise_first(failed, processes)
-    store.refresh()
-    lacking = sum(keys[position] not in store for position in first_at)
-    if lacking:
-        raise ConfigError(
-            f"{lacking} vectors that another process has made are not in {store.folder}: "
-            "give a folder that all processes share"
-        )
+    raise_first(_failure(check_stored), processes)
     if done < len(items):
         report(len(items), len(items))
     return keys
@@ -209,6 +228,77 @@ def raise_first(error: VLM2VecError | None, processes: Processes) -> None:
     errors = [one for one in processes.gather(error) if one is not None]
     if errors:
         raise errors[0]
+
+
+class _Unwritten:
+    """Vectors on their way into a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys: list[bytes] = []
+        self._vectors: list[Vectors] = []
+        self._num_bytes = 0
+        self._written_at_s = time.monotonic()
+
+    def add(self, key: bytes, vectors: Vectors) -> None:
+        """Take in what belongs to a key, and write all if it is time."""
+        self._keys.append(key)
+        self._vectors.append(vectors)
+        self._num_bytes += vectors.nbytes
+        late = time.monotonic() - self._written_at_s >= _WRITE_EVERY_S
+        if late or len(self._keys) >= _ROWS_PER_SHARD or self._num_bytes >= _BYTES_PER_SHARD:
+            self.write()
+
+    def write(self) -> None:
+        """Write all. What cannot be written is given up, so that it is not tried, and does not fail, again.
+
+        Raises:
+            ConfigError: the store cannot be written.
+        """
+        keys, vectors = self._keys, self._vectors
+        self._keys, self._vectors, self._num_bytes = [], [], 0
+        if keys:
+            self._store.put(keys, vectors)
+        self._written_at_s = time.monotonic()
+
+
+def _failure(work: Callable[[], None], *, always: Callable[[], None] = lambda: None) -> VLM2VecError | None:
+    """What a user can mend of what goes wrong in some work, or in what is done after it however it ends."""
+    failed: VLM2VecError | None = None
+    try:
+        work()
+    except VLM2VecError as error:
+        failed = error
+    except BaseException:
+        # After Ctrl-C, what is done is kept; that it cannot be kept must not hide the reason.
+        with suppress(VLM2VecError):
+            always()
+        raise
+    try:
+        always()
+    except VLM2VecError as error:
+        failed = failed or error
+    return failed
+
+
+def _await(store: Store, keys: Sequence[bytes], patience_s: float) -> None:
+    """See that a store has all of some keys, which other processes may just have written.
+
+    Raises:
+        ConfigError: some are missing after so many seconds, or the store cannot be read.
+    """
+    until_s = time.monotonic() + patience_s
+    while True:
+        store.refresh()
+        lacking = sum(key not in store for key in keys)
+        if not lacking:
+            return
+        if time.monotonic() >= until_s:
+            raise ConfigError(
+                f"{lacking} vectors that another process has made are not in {store.folder}: "
+                "give a folder that all processes share"
+            )
+        time.sleep(0.1)
 
 
 def _all_keys(key_of: Callable[[int], bytes], count: int, processes: Processes) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from vlm2vec.vectors.keys import KEY_BYTES
 Vectors: TypeAlias = NDArray[np.float32]
 
 
-class Store:
+class Store(ABC):
     """What is kept by key in a folder; `VectorStore` and `TokenStore` say what that is. `len` is the number of keys.
 
     The folder holds shards that never change, each written under another name and then renamed: a killed process
@@ -81,6 +82,15 @@ class Store:
         for name in names:
             if name not in self._known:
                 self._take_in(self.folder / name)
+
+    @abstractmethod
+    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
+        """Write what belongs to some keys, all of it or nothing; keys that are there already keep theirs.
+
+        Raises:
+            InputError: keys and vectors do not fit one another or this store.
+            ConfigError: the folder cannot be written.
+        """
 
     def _find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """The number of each key in this store; -1 where it is not there."""
@@ -154,17 +164,18 @@ class VectorStore(Store):
             vectors[positions] = shard.rows(self.dim)[places]
         return numbers >= 0, vectors
 
-    def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
         """Write vectors, all of them or none; keys that are there already keep theirs.
 
         Args:
             keys: of 16 bytes each (`vectors.keys.item_key`).
-            vectors: float32 [N, dim].
+            vectors: float32 [N, dim], or N of [dim].
 
         Raises:
             InputError: keys and vectors do not fit one another or this store.
             ConfigError: the folder cannot be written.
         """
+        vectors = np.asarray(vectors)
         if vectors.shape != (len(keys), self.dim) or any(len(key) != KEY_BYTES for key in keys):
             raise InputError(
                 f"{len(keys)} keys and vectors of shape {vectors.shape} cannot be stored: this store takes keys of "
@@ -182,7 +193,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written.
     """
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # A number of the process would not do: those of two machines that share the folder may be equal.
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with draft.open("wb") as stream:
             yield stream

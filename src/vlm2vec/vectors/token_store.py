@@ -46,27 +46,27 @@ class TokenStore(Store):
             lengths[positions] = np.diff(shard.bounds)[places]
         return lengths
 
-    def put(self, keys: Sequence[bytes], tokens: Sequence[Vectors]) -> None:
+    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
         """Write token vectors, all of them or none; keys that are there already keep theirs.
 
         Args:
             keys: of 16 bytes each (`vectors.keys.item_key`).
-            tokens: for each key float32 [tokens, dim], of at least one token.
+            vectors: for each key float32 [tokens, dim], of at least one token.
 
         Raises:
             InputError: keys and arrays do not fit one another or this store.
             ConfigError: the folder cannot be written.
         """
-        wrong = [np.shape(one) for one in tokens if np.ndim(one) != 2 or not len(one) or one.shape[1] != self.dim]
-        if len(tokens) != len(keys) or wrong or any(len(key) != KEY_BYTES for key in keys):
+        wrong = [np.shape(one) for one in vectors if np.ndim(one) != 2 or not len(one) or one.shape[1] != self.dim]
+        if len(vectors) != len(keys) or wrong or any(len(key) != KEY_BYTES for key in keys):
             raise InputError(
-                f"{len(keys)} keys and {len(tokens)} arrays{f', one of shape {wrong[0]},' if wrong else ''} cannot be "
+                f"{len(keys)} keys and {len(vectors)} arrays{f', one of shape {wrong[0]},' if wrong else ''} cannot be "
                 f"stored: this store takes keys of {KEY_BYTES} bytes and as many arrays [tokens, {self.dim}] of at "
                 "least one token"
             )
         new = self._new(keys)
         if new:
-            self._write(new, [tokens[position] for position in new.values()])
+            self._write(new, [vectors[position] for position in new.values()])
 
 
 class StoredTokens:
