@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from vlm2vec.model.packing import Segments, last_token_attention, packed_attention, plan_packs
+from vlm2vec.model.packing import Segments, _near_groups, last_token_attention, packed_attention, plan_packs
 
 
 def test_equal_lengths_meet_and_no_pack_exceeds_the_budget() -> None:
@@ -33,11 +34,35 @@ def _reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: tuple
     return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(0, 1)
 
 
-def test_packed_attention_is_attention_under_a_block_mask() -> None:
-    lengths = (3, 3, 1, 5, 3)
+@pytest.mark.parametrize("lengths", [(3, 3, 1, 5, 3), (30, 29, 29, 27, 3, 2), (300, 299, 12, 11)])
+@pytest.mark.parametrize("with_graph", [False, True])
+def test_packed_attention_is_attention_under_a_block_mask(lengths: tuple[int, ...], with_graph: bool) -> None:
+    total = sum(lengths)
     torch.manual_seed(0)
-    q, k, v = torch.randn(15, 4, 8), torch.randn(15, 2, 8), torch.randn(15, 2, 8)
+    q, k, v = (torch.randn(total, heads, 8, requires_grad=with_graph) for heads in (4, 2, 2))
     expected = _reference(q, k, v, lengths)
     torch.testing.assert_close(packed_attention(q, k, v, Segments(lengths), causal=True), expected)
     last = torch.tensor(Segments(lengths).ends) - 1
     torch.testing.assert_close(last_token_attention(q[last], k, v, Segments(lengths)), expected[last])
+
+
+def test_neighbours_of_nearly_equal_length_are_attended_to_together() -> None:
+    groups = _near_groups(Segments((30, 29, 28, 8, 300, 299)))
+    assert [tuple(group.slots.shape) for group in groups] == [(3, 30), (1, 8), (1, 300), (1, 299)]
+    assert groups[0].slots[1, -2:].tolist() == [58, 58]
+    assert [len(group.real) for group in groups] == [87, 8, 300, 299]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [(600, 600), (40, 40, 40), (1100,)])
+def test_attention_to_everything_in_blocks_is_plain_attention(lengths: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(sum(lengths), 2, 16, dtype=dtype) for _ in range(3))
+    expected = [
+        F.scaled_dot_product_attention(*(x.transpose(0, 1).float() for x in part)).transpose(0, 1)
+        for part in zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
+    ]
+    found = packed_attention(q, k, v, Segments(lengths), causal=False)
+    torch.testing.assert_close(
+        found.float(), torch.cat(expected), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
+    )

@@ -31,9 +31,9 @@ Vectors = NDArray[np.float32]
 
 # Raised when the same item would be prepared differently, so that stored vectors are not mistaken for new ones.
 _PREPROCESSING = 1
-# Tokens of one forward pass, and of the inputs that are sorted by length together. Larger packs gain nothing on a CPU;
-# a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
-_TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}
+# Tokens of one forward pass, and of the inputs that are sorted by length together. Larger packs do not fit a CPU's
+# cache (docs/performance.md); a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
+_TOKEN_BUDGET = {"cpu": 2048, "cuda": 32_768}
 _WINDOW_TOKENS = 32_768
 
 

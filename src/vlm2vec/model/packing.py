@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple, cast
 
@@ -116,11 +116,11 @@ def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segm
     if varlen is not None:
         return varlen(q_THD, k_TGD, v_TGD, segments, causal)
     heads = q_THD.shape[1]
+    if causal:
+        return torch.cat([_attend_near(q_THD, k_TGD, v_TGD, group) for group in _near_groups(segments)])
     return torch.cat(
         [
-            _attend(*(_batch(x, run, heads) for x in (q_THD, k_TGD, v_TGD)), causal=causal)
-            .transpose(1, 2)
-            .flatten(0, 1)
+            _attend(*(_batch(x, run, heads) for x in (q_THD, k_TGD, v_TGD)), causal=False).transpose(1, 2).flatten(0, 1)
             for run in segments.runs()
         ]
     )
@@ -138,22 +138,101 @@ def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: 
     return torch.cat(outputs)
 
 
+class _Group(NamedTuple):
+    """Neighbouring sequences that are filled up behind to one length, which causal attention does not see.
+
+    Args:
+        slots: int64 [N, L], the token in each place; behind a sequence its last token again.
+        real: int64 [T], the places of [N * L] that hold the group's tokens.
+    """
+
+    slots: Tensor
+    real: Tensor
+
+
+_NEAR = 256
+"""Sequences of up to this many tokens are filled up: each call of attention costs about as much as so short a one."""
+
+_MOST_FILLING = 1 / 8
+"""Of a group's places."""
+
+
+@lru_cache(maxsize=16)
+def _near_groups(segments: Segments) -> list[_Group]:
+    """Groups of neighbours of equal or, where they are short, nearly equal length. Asked for again by every layer."""
+    groups: list[list[int]] = []
+    for length in segments.lengths:
+        group = groups[-1] if groups else []
+        longest = max([*group, length])
+        filling = longest * (len(group) + 1) - sum(group) - length
+        if group and (filling == 0 or (longest <= _NEAR and filling <= _MOST_FILLING * longest * (len(group) + 1))):
+            group.append(length)
+        else:
+            groups.append([length])
+    found, start = [], 0
+    for group in groups:
+        lengths = torch.tensor(group)[:, None]
+        starts = start + torch.cat([torch.zeros(1, 1, dtype=torch.int64), lengths.cumsum(0)[:-1]])
+        places = torch.arange(max(group))
+        slots = starts + places.clamp(max=lengths - 1)
+        found.append(_Group(slots, (places < lengths).flatten().nonzero().squeeze(1)))
+        start += sum(group)
+    return found
+
+
+def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> Tensor:
+    """Causal attention of one group, [tokens of the group, H, D]."""
+    count, length = group.slots.shape
+    whole = count * length == len(group.real)
+    first, heads = int(group.slots[0, 0]), q_THD.shape[1]
+
+    def batch(x: Tensor) -> Tensor:
+        if whole:
+            return _batch(x, (first, count, length), heads)
+        return _batch(x[group.slots.to(x.device).flatten()], (0, count, length), heads)
+
+    attended = _attend(*(batch(x) for x in (q_THD, k_TGD, v_TGD)), causal=True).transpose(1, 2).flatten(0, 1)
+    return attended if whole else attended[group.real.to(attended.device)]
+
+
 def _attend(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor, *, causal: bool) -> Tensor:
-    if q_NHLD.requires_grad and q_NHLD.device.type == "cpu" and q_NHLD.dtype == torch.bfloat16:
-        length = q_NHLD.shape[2]
-        if length <= _SHORT:
-            # On CPU in bfloat16 SDPA forth and back takes 2 to 5 times as long (benchmarks/attention.py).
-            scores_NHLL = (q_NHLD * q_NHLD.shape[-1] ** -0.5) @ k_NHLD.transpose(-1, -2)
-            if causal:
-                later = torch.ones(length, length, dtype=torch.bool).triu(1)
-                scores_NHLL = scores_NHLL.masked_fill(later, float("-inf"))
-            attended: Tensor = scores_NHLL.softmax(-1) @ v_NHLD
-            return attended
+    if q_NHLD.device.type == "cpu" and q_NHLD.dtype == torch.bfloat16:
+        # SDPA computes in float32 there; plain products take less time (benchmarks/attention.py), but for short causal
+        # ones without a graph.
+        if q_NHLD.requires_grad and q_NHLD.shape[2] <= _SHORT:
+            return _attend_plainly(q_NHLD, k_NHLD, v_NHLD, causal=causal)
+        if not q_NHLD.requires_grad and not causal:
+            return _attend_in_blocks(q_NHLD, k_NHLD, v_NHLD)
     return F.scaled_dot_product_attention(q_NHLD, k_NHLD, v_NHLD, is_causal=causal)
 
 
 _SHORT = 512
-"""Up to this many tokens; beyond, the matrix of scores costs more than it saves."""
+"""With a graph up to this many tokens; beyond, the matrix of scores costs more than it saves."""
+
+_BLOCK_ROWS = 512
+"""Without a graph, queries of this many tokens at once, so that their scores stay in the processor's cache."""
+
+
+def _attend_in_blocks(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor) -> Tensor:
+    """Plain attention a block of queries at a time: of several short sequences, or a part of a long one."""
+    attended = torch.empty_like(q_NHLD)
+    length = q_NHLD.shape[2]
+    together = max(1, _BLOCK_ROWS // length)
+    for one in range(0, len(q_NHLD), together):
+        some = slice(one, one + together)
+        for first in range(0, length, _BLOCK_ROWS):
+            rows = slice(first, first + _BLOCK_ROWS)
+            attended[some, :, rows] = _attend_plainly(q_NHLD[some, :, rows], k_NHLD[some], v_NHLD[some], causal=False)
+    return attended
+
+
+def _attend_plainly(q_NHQD: Tensor, k_NHKD: Tensor, v_NHKD: Tensor, *, causal: bool) -> Tensor:
+    """Attention by matrix products."""
+    scores_NHQK = (q_NHQD * q_NHQD.shape[-1] ** -0.5) @ k_NHKD.transpose(-1, -2)
+    if causal:
+        later = torch.ones(scores_NHQK.shape[-2:], dtype=torch.bool).triu(1)
+        scores_NHQK = scores_NHQK.masked_fill(later, float("-inf"))
+    return cast(Tensor, scores_NHQK.softmax(-1) @ v_NHKD)
 
 
 def _batch(x_TGD: Tensor, run: tuple[int, int, int], heads: int) -> Tensor:

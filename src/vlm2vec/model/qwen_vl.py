@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlm2vec.errors import ModelError
+from vlm2vec.model.feed_forward import gated_mlp, vision_mlp
 from vlm2vec.model.packing import PackedBatch, Segments, last_token_attention, pack, packed_attention
 from vlm2vec.model.pooling import Pooling, last_tokens, mean_tokens, normalize
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
@@ -85,16 +86,16 @@ class QwenVLBackbone(nn.Module):
         visual = self.model.visual
         heads = self.model.config.vision_config.num_heads
         x_PD = self._embed_patches(patches)
-        cos, sin = (t.unsqueeze(1) for t in self._vision_rotary(grids, x_PD.device))
+        rotation = self._vision_rotation(grids, x_PD.device)
         # Attention stays inside one time step of one medium, as in Qwen2-VL.
         segments = Segments(tuple(grid.h * grid.w for grid in grids for _ in range(grid.t)))
         for block in visual.blocks:
             qkv = block.attn.qkv(block.norm1(x_PD)).unflatten(-1, (3, heads, -1))
             q, k, v = qkv.unbind(1)
             # Rotated in float32, as transformers does for vision.
-            q, k = (_rotate(x.float(), cos, sin).to(x.dtype) for x in (q, k))
+            q, k = (_rotate(x.float(), *rotation).to(x.dtype) for x in (q, k))
             x_PD = x_PD + block.attn.proj(packed_attention(q, k, v, segments, causal=False).flatten(1))
-            x_PD = x_PD + block.mlp(block.norm2(x_PD))
+            x_PD = x_PD + vision_mlp(block.mlp, block.norm2(x_PD))
         return cast(Tensor, visual.merger(x_PD))
 
     def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> Encoded:
@@ -102,23 +103,23 @@ class QwenVLBackbone(nn.Module):
         language = self.model.language_model
         config = self.model.config.text_config
         head_dim = config.hidden_size // config.num_attention_heads
-        cos, sin = (t.unsqueeze(1).to(x_TD.dtype) for t in self._text_rotary(positions))
+        rotation = self._text_rotation(positions, x_TD.dtype)
         only_last = self.pooling == "last" and self.token_head is None
         for index, layer in enumerate(language.layers):
             attention = layer.self_attn
             normed = layer.input_layernorm(x_TD)
-            k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+            k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), *rotation)
             v = attention.v_proj(normed).unflatten(-1, (-1, head_dim))
             if index == len(language.layers) - 1 and only_last:
                 # Nothing reads the other tokens' states any more: one query a sequence is enough.
-                x_TD, normed, cos, sin = (last_tokens(t, segments) for t in (x_TD, normed, cos, sin))
-                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+                x_TD, normed, *rotation = (last_tokens(t, segments) for t in (x_TD, normed, *rotation))
+                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation)
                 attended = last_token_attention(q, k, v, segments)
             else:
-                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), cos, sin)
+                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation)
                 attended = packed_attention(q, k, v, segments, causal=True)
             x_TD = x_TD + attention.o_proj(attended.flatten(1))
-            x_TD = x_TD + layer.mlp(layer.post_attention_layernorm(x_TD))
+            x_TD = x_TD + gated_mlp(layer.mlp, layer.post_attention_layernorm(x_TD))
         states = language.norm(x_TD)
         if only_last:
             return Encoded(states, None)
@@ -134,21 +135,20 @@ class QwenVLBackbone(nn.Module):
         # The convolution's stride is its kernel, so it is a linear layer; as Conv3d it is far slower on some devices.
         return nn.functional.linear(pixels, projection.weight.view(-1, PATCH_VALUES))
 
-    def _vision_rotary(self, grids: Sequence[Grid], device: torch.device) -> tuple[Tensor, Tensor]:
+    def _vision_rotation(self, grids: Sequence[Grid], device: torch.device) -> tuple[Tensor, Tensor]:
         inv_freq = self.model.visual.rotary_pos_emb.inv_freq.float()
         rows_columns = torch.from_numpy(np.concatenate([_patch_places(grid) for grid in grids], axis=1)).to(device)
         angles = rows_columns[..., None].float() * inv_freq
-        angles = torch.cat([angles[0], angles[1]], dim=-1).repeat(1, 2)
-        return angles.cos(), angles.sin()
+        return _rotation(torch.cat([angles[0], angles[1]], dim=-1))
 
-    def _text_rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _text_rotation(self, positions: Tensor, dtype: torch.dtype) -> list[Tensor]:
         rotary = self.model.language_model.rotary_emb
         sections = self.model.config.text_config.rope_parameters["mrope_section"]
         angles = positions[..., None].float() * rotary.inv_freq.float()
         # Each frequency belongs to one of time, row and column.
         parts = angles.split(sections, dim=-1)
-        angles = torch.cat([part[axis % 3] for axis, part in enumerate(parts)], dim=-1).repeat(1, 2)
-        return angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
+        angles = torch.cat([part[axis % 3] for axis, part in enumerate(parts)], dim=-1)
+        return [factor.to(dtype) for factor in _rotation(angles, rotary.attention_scaling)]
 
 
 def normalize_patches(patches: Tensor, table: Tensor) -> Tensor:
@@ -157,9 +157,16 @@ def normalize_patches(patches: Tensor, table: Tensor) -> Tensor:
     return torch.stack([table[channel][values[:, channel]] for channel in range(3)], dim=1).flatten(1)
 
 
-def _rotate(x_THD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x_THD.chunk(2, dim=-1)
-    return x_THD * cos + torch.cat([-second, first], dim=-1) * sin
+def _rotation(angles_TD: Tensor, scaling: float = 1.0) -> tuple[Tensor, Tensor]:
+    """What `_rotate` takes, [T, 1, D] each, of angles [T, D / 2]."""
+    cos, sin = angles_TD.cos() * scaling, angles_TD.sin() * scaling
+    return torch.cat([cos, cos], dim=-1).unsqueeze(1), torch.cat([-sin, sin], dim=-1).unsqueeze(1)
+
+
+def _rotate(x_THD: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
+    """Rotary positions: each pair (x[i], x[i + D / 2]) is turned by its angle."""
+    # The sign lies in the sine, which saves two passes over memory.
+    return torch.addcmul(x_THD * cos, x_THD.roll(x_THD.shape[-1] // 2, dims=-1), signed_sin)
 
 
 def _patch_places(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
