@@ -84,6 +84,25 @@ def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
     ]
 
 
+def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    arguments = ["vlm2vec", "search", "", str(folder), "--image", str(folder / "red.png"), "-k", "1", "--json"]
+    program = (
+        "import sys\n"
+        f"sys.argv = {arguments!r}\n"
+        "from vlm2vec.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = _python(program)
+    (hit,) = json.loads(done.stdout)["hits"]
+    assert (hit["path"], round(hit["score"], 5), done.stderr) == ("red.png", 1.0, "False\n")
+    # A new file has to be embedded first, and the model with it.
+    _picture(folder / "new.png", "green")
+    done = _python(program)
+    assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
+
+
 def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
     assert Result("index", folder, "--model", model).code == 0
     done = _python(

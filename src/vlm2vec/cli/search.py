@@ -14,8 +14,8 @@ from vlm2vec.cli.output import note, print_json, progress
 from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import Hit, Index
-from vlm2vec.search.scan import printable
-from vlm2vec.search.searching import open_index
+from vlm2vec.search.scan import Kind, printable
+from vlm2vec.search.searching import open_index, open_ready_index, search_near
 from vlm2vec.search.searching import search as search_index
 
 if TYPE_CHECKING:
@@ -51,14 +51,13 @@ def search(
 ) -> None:
     """Find images, videos and PDF pages in a folder by text, or by an image, a video or a page.
 
-    The folder is indexed first if it has no index; later, files that are new or have changed are indexed.
+    The folder is indexed first if it has no index; later, files that are new or have changed are indexed. A file that
+    is in the index, without words beside it, is asked for by its stored vector.
     """
     item = _query(query, image, video, pdf)
     if folder is None and query and not item.media and Path(query).is_dir():
         note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
-    index, embedder = open_index(folder, path=index_path, model=model)
-    _update(index, embedder)
-    hits = search_index(index, embedder, item, k, kind=kind)
+    index, hits = _search(item, folder, index_path, model, k, kind)
     if as_json:
         print_json({"hits": [asdict(hit) for hit in hits]})
     else:
@@ -71,6 +70,22 @@ def search(
         except OSError as error:
             raise InputError(f"cannot write {html}: {error.strerror}; give another path with --html") from error
         note(f"wrote {html}")
+
+
+def _search(
+    item: Item, folder: Path | None, path: Path | None, model: str | None, k: int, kind: Kind | None
+) -> tuple[Index, list[Hit]]:
+    alone = None if item.text else item.media[0]
+    if alone is not None and model is None:
+        # What has its vector already needs no model, which takes longer to load than the search takes.
+        ready = open_ready_index(folder, path=path)
+        hits = None if ready is None else search_near(ready, alone, k, kind=kind)
+        if ready is not None and hits is not None:
+            return ready, hits
+    index, embedder = open_index(folder, path=path, model=model)
+    _update(index, embedder)
+    hits = None if alone is None else search_near(index, alone, k, kind=kind)
+    return index, search_index(index, embedder, item, k, kind=kind) if hits is None else hits
 
 
 def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -> Item:

@@ -33,7 +33,8 @@ _INFO = "index.json"
 class Index:
     """The vectors of the images, videos and PDFs in one folder. Make one with `Index.create` or `Index.open`.
 
-    On disk it is a folder of a LanceDB table and a small `index.json`. Search is exact: every vector is compared.
+    On disk it is a folder of a LanceDB table and a small `index.json`. Search is exact, every vector is compared,
+    up to 200,000 of them; with more it goes through an approximate index (docs/performance.md says what it misses).
 
     Attributes:
         folder: whose files are indexed.

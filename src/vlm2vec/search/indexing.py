@@ -86,6 +86,14 @@ def update(
     )
 
 
+def is_current(index: Index) -> bool:
+    """Whether `Index.add` would find nothing to do, as far as sizes and times tell."""
+    index.table.refresh()
+    before = index.table.files()
+    scan = scan_folder(index.folder, skip=[index.path])
+    return not scan.failed and all(_is_current(file, before) for file in scan.files) and not _removed(scan, before)
+
+
 @dataclass(slots=True)
 class _Job:
     """A content that is being embedded, for one file or for several that are equal."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.items import Item
+from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
 from vlm2vec.search.scan import Kind
 
@@ -29,6 +29,43 @@ def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: 
     prompt = None if kind or query.instruction else ""
     vector = embedder.encode_query(query, target=kind, prompt=prompt, normalize_embeddings=True)
     return index.search(vector, k, kind=kind)
+
+
+def search_near(index: Index, medium: Image | Video, k: int = 10, *, kind: Kind | None = None) -> list[Hit] | None:
+    """The `k` best hits for a file that is in the index, by its stored vector; None if it is not there as one unit.
+
+    The stored vector carries the instruction of a document, so a file is nearest to itself. No model is needed.
+
+    Raises:
+        IndexFolderError: the index cannot be read.
+    """
+    if not isinstance(medium.source, Path):
+        return None
+    try:
+        name = index.relative(medium.source)
+    except IndexFolderError:
+        return None
+    page = medium.page if isinstance(medium, Image) else None
+    units = [row for row in index.table.rows([name]) if row.page == page]
+    return index.search(units[0].vector, k, kind=kind) if len(units) == 1 else None
+
+
+def open_ready_index(folder: Path | None = None, *, path: Path | None = None) -> Index | None:
+    """The index of a folder, without its model, if there is a sound one that is up to date.
+
+    Args:
+        folder, path: as for `open_index`.
+    """
+    from vlm2vec.search.indexing import is_current
+
+    if not Index.exists(path if path is not None else (folder or Path()) / DEFAULT_NAME):
+        return None
+    try:
+        index = Index.open(folder if path is not None else folder or Path(), path=path)
+        return index if is_current(index) else None
+    except IndexFolderError:
+        # Who makes it anew, or says what is wrong with it, is `open_index`.
+        return None
 
 
 def open_index(
