@@ -1,0 +1,111 @@
+"""How fast is an index built, and how fast does it answer? 10,000, 100,000 and a million vectors of 768 dimensions.
+
+    python benchmarks/speed/search.py [FOLDER]    writes benchmarks/results/search.json   (half an hour, 10 GB)
+
+Vectors: 2,000 centres and noise of 0.9 a dimension, scaled to length one; for a million also isotropic ones. Tables are
+made by the package's own `UnitTable`, as `vlm2vec index` makes them, and are left in FOLDER for the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from machine import describe
+from numpy.typing import NDArray
+
+from vlm2vec.search.table import Row, UnitTable
+
+RESULTS = Path(__file__).parents[1] / "results" / "search.json"
+DIM, QUERIES, K, CHUNK = 768, 200, 10, 25_000
+SETTINGS = [("centres", 10_000), ("centres", 100_000), ("centres", 1_000_000), ("isotropic", 1_000_000)]
+
+
+def main() -> None:
+    """Measure and write."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(sys.argv[1] if len(sys.argv) > 1 else scratch)
+        rows = [measure(work / f"{kind}_{count}", kind, count) for kind, count in SETTINGS]
+    document = {"command": "python benchmarks/speed/search.py", "machine": describe(), "rows": rows}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def measure(place: Path, kind: str, count: int) -> dict[str, Any]:
+    """Build a table, or open the one of an earlier run, and ask it 200 questions."""
+    notes = place / "built.json"
+    if not notes.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        table = UnitTable.create(place, dim=DIM, fingerprint="benchmark")
+        add_s = index_s = 0.0
+        for number, vectors in enumerate(_chunks(kind, count)):
+            rows = [_row(number * CHUNK + place, vector) for place, vector in enumerate(vectors)]
+            start = time.perf_counter()
+            table.replace([], rows)
+            add_s += time.perf_counter() - start
+        start = time.perf_counter()
+        table.tidy()
+        index_s = time.perf_counter() - start
+        notes.write_text(json.dumps({"rows_per_s": round(count / add_s), "tidy_s": round(index_s, 1)}))
+    table = UnitTable.open(place, dim=DIM, fingerprint="benchmark")
+    queries = next(_draw(kind, 10**6, QUERIES))
+    truth = _exact(kind, count, queries)
+    for query in queries[:20]:
+        table.nearest(query, K, None)
+    seconds, found = [], 0
+    for query, names in zip(queries, truth, strict=True):
+        start = time.perf_counter()
+        hits = table.nearest(query, K, None)
+        seconds.append(time.perf_counter() - start)
+        found += len(names & {hit.path for hit in hits})
+    row = {
+        "vectors": kind,
+        "rows": count,
+        **json.loads(notes.read_text()),
+        "median_ms": round(1000 * median(seconds), 2),
+        "p95_ms": round(1000 * float(np.quantile(seconds, 0.95)), 2),
+        "recall_at_10": found / (K * QUERIES),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def _row(number: int, vector: NDArray[np.float32]) -> Row:
+    return Row(f"{number}.jpg", "image", None, None, 1, f"{number:032x}", 1, 1, vector)
+
+
+def _chunks(kind: str, count: int) -> Iterator[NDArray[np.float32]]:
+    for seed, start in enumerate(range(0, count, CHUNK)):
+        yield from _draw(kind, seed + 1, min(CHUNK, count - start))
+
+
+def _draw(kind: str, seed: int, count: int) -> Iterator[NDArray[np.float32]]:
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((count, DIM), dtype=np.float32)
+    if kind == "centres":
+        centres = np.random.default_rng(0).standard_normal((2000, DIM), dtype=np.float32)
+        noise = centres[random.integers(0, len(centres), count)] + np.float32(0.9) * noise
+    yield noise / np.linalg.norm(noise, axis=1, keepdims=True)
+
+
+def _exact(kind: str, count: int, queries: NDArray[np.float32]) -> list[set[str]]:
+    """Names of the ten nearest vectors of each query."""
+    scores = np.empty((QUERIES, 0), dtype=np.float32)
+    places = np.empty((QUERIES, 0), dtype=np.int64)
+    for number, vectors in enumerate(_chunks(kind, count)):
+        of_chunk = np.arange(number * CHUNK, number * CHUNK + len(vectors))
+        scores = np.concatenate([scores, queries @ vectors.T], axis=1)
+        places = np.concatenate([places, np.broadcast_to(of_chunk, (QUERIES, len(vectors)))], axis=1)
+        order = np.argpartition(-scores, K, axis=1)[:, :K]
+        scores, places = np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
+    return [{f"{place}.jpg" for place in row} for row in places]
+
+
+if __name__ == "__main__":
+    main()
