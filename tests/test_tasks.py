@@ -67,7 +67,8 @@ def test_names_modality_and_group_select_together_in_the_order_of_the_table() ->
         ({"modality": "vide"}, "no modality named 'vide'; did you mean 'video'? there are: image, video, visdoc"),
         (
             {"benchmark": "mmeb"},
-            "no benchmark named 'mmeb'; did you mean 'mmeb-v2'? there are: mmeb-v2, mmeb-v1, mmeb-mini, m-beir, retrieval",
+            "no benchmark named 'mmeb'; did you mean 'mmeb-v2'? there are: mmeb-v2, mmeb-v1, mmeb-mini, m-beir, "
+            "retrieval",
         ),
         (
             {"names": ["CIRR"], "group": "I-VG"},
