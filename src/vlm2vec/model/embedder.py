@@ -32,7 +32,7 @@ Vectors = NDArray[np.float32]
 # Raised when the same item would be prepared differently, so that stored vectors are not mistaken for new ones.
 _PREPROCESSING = 1
 # Tokens of one forward pass, and of the inputs that are sorted by length together. Larger packs do not fit a CPU's
-# cache (docs/performance.md); a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
+# cache; a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
 _TOKEN_BUDGET = {"cpu": 2048, "cuda": 32_768}
 _WINDOW_TOKENS = 32_768
 
@@ -349,12 +349,29 @@ class Embedder:
                         yield position, outcome
                     else:
                         whole.append((position, outcome))
+                launched: tuple[list[int], Encoded, Sequence[int]] | None = None
                 for members in plan_packs([prepared.length for _, prepared in whole], self._budget(token_budget)):
                     batch = self.backbone.pack([whole[i][1] for i in members]).to(device)
                     with torch.inference_mode():
-                        vectors = take(self.backbone(batch), batch.segments.lengths)
-                    for i, vector in zip(members, vectors, strict=True):
-                        yield whole[i][0], vector
+                        encoded = self.backbone(batch)
+                    if launched is not None:
+                        yield from _vectors(launched, whole, take)
+                    # To read vectors is to wait for the GPU: first it gets the next pack.
+                    launched = members, encoded, batch.segments.lengths
+                if launched is not None:
+                    yield from _vectors(launched, whole, take)
+
+
+def _vectors(
+    launched: tuple[list[int], Encoded, Sequence[int]],
+    whole: Sequence[tuple[int, Prepared]],
+    take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
+) -> Iterator[tuple[int, Vectors]]:
+    """The vectors of a pack with the positions of its inputs."""
+    members, encoded, lengths = launched
+    with torch.inference_mode():
+        vectors = list(take(encoded, lengths))
+    yield from zip((whole[i][0] for i in members), vectors, strict=True)
 
 
 def _is_single(items: object) -> bool:
