@@ -47,12 +47,14 @@ class Hub:
         folder: its data sets.
         gated: data sets whose files are refused.
         stalling: at how many bytes a file's answer stops, for good.
+        altered: files whose last byte becomes another one on the way.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.gated: set[str] = set()
         self.stalling: dict[str, int] = {}
+        self.altered: set[str] = set()
         self.stalled = threading.Event()
         self.requests: list[Request] = []
         self.closing = threading.Event()
@@ -98,7 +100,18 @@ def start_vlm2vec(hub_address: str, home: Path, *arguments: object) -> subproces
         "except VLM2VecError as error: print('error:', error, file=sys.stderr); sys.exit(2)\n"
         "finally: print('torch', 'torch' in sys.modules, file=sys.stderr)\n"
     )
-    environment = os.environ | {
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(hub_address, home),
+    )
+
+
+def environment(hub_address: str, home: Path) -> dict[str, str]:
+    """Variables of a process that asks a hub, with caches of its own."""
+    return os.environ | {
         "HF_ENDPOINT": hub_address,
         "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(home),
@@ -106,13 +119,6 @@ def start_vlm2vec(hub_address: str, home: Path, *arguments: object) -> subproces
         "OMP_NUM_THREADS": "1",
         "NO_PROXY": "127.0.0.1",
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
 
 
 class Done(NamedTuple):
@@ -269,6 +275,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound", f"{name} does not exist")
             return
         data, start = path.read_bytes(), 0
+        if name in self.hub.altered:
+            data = data[:-1] + bytes([data[-1] ^ 1])
         if asked := re.fullmatch(r"bytes=([0-9]+)-", self.headers.get("Range") or ""):
             start = int(asked[1])
         self.send_response(206 if start else 200)
@@ -325,6 +333,8 @@ def _entry(repo: Path, path: Path) -> dict[str, object]:
     name = path.relative_to(repo).as_posix()
     if path.is_dir():
         return {"type": "directory", "path": name, "oid": hashlib.sha1(name.encode()).hexdigest()}
-    size, sha = path.stat().st_size, _sha(path)
-    lfs = {"lfs": {"oid": sha, "size": size, "pointerSize": 135}} if ".tar" in name else {}
-    return {"type": "file", "path": name, "size": size, "oid": sha[:40], **lfs}
+    data = path.read_bytes()
+    large = ".tar" in name or path.suffix in (".zip", ".parquet")
+    lfs = {"lfs": {"oid": _sha(path), "size": len(data), "pointerSize": 135}} if large else {}
+    oid = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+    return {"type": "file", "path": name, "size": len(data), "oid": oid, **lfs}

@@ -283,13 +283,21 @@ def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
 
 def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
     assert isinstance(spec.options, CaptionOptions)
-    folder, rows = spec.options.folder, []
+    rows: list[dict[str, object]] = []
     for number, colour in enumerate(COLOURS):
-        write_picture(media / ("val2014" if folder else "") / f"{number}.jpg", colour)
-        captions = [f"{word} {colour} square" for word in ("a", "one", "this", "that", "some")]
-        row: dict[str, object] = {spec.options.picture: f"{number}.jpg"}
-        row[spec.options.captions] = captions if spec.options.several else captions[0]
-        rows.append(row | ({folder: "val2014"} if folder else {}))
+        texts = [f"{word} {colour} square" for word in ("a", "one", "this", "that", "some")]
+        ids = [number * 5 + place for place in range(5)]
+        file = f"{number:08d}.jpg" if spec.group == "CC" else f"{number}.jpg"
+        if spec.group == "CC":
+            rows.append({"image_url": f"http://host/{colour}.png?size=1", "caption": texts[0]})
+        elif spec.group == "Flickr30K":
+            # A table in CSV, where every value is a text.
+            rows.append({"raw": json.dumps(texts), "sentids": json.dumps(ids), "split": "test", "filename": file,
+                         "img_id": str(number)})  # fmt: skip
+        else:
+            rows.append({"filepath": "val2014", "sentids": ids, "filename": file, "imgid": number, "split": "test",
+                         "sentences": texts, "cocoid": 100 + number, "url": f"http://host/{file}"})  # fmt: skip
+        write_picture(media / str(rows[-1].get("filepath", "")) / file, colour)
     write_rows(spec, root, rows)
 
 

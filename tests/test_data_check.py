@@ -10,7 +10,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import vlm2vec.tasks.m_beir
 import vlm2vec.tasks.reading
 from task_fixtures import write_fixture, write_rows
 from vlm2vec.cli.data import data
@@ -56,7 +55,6 @@ def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(
         return really(root, dataset, config, split, download=download)
 
     monkeypatch.setattr(vlm2vec.tasks.reading, "open_mirrored", recording)
-    monkeypatch.setattr(vlm2vec.tasks.m_beir, "open_mirrored", recording)
     write_fixture(spec, tmp_path)
     needs = task_needs(spec, tmp_path)
     assert needs.complete, needs

@@ -6,14 +6,13 @@ import os
 import re
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from hub_server import MMEB, VIDEO_QA, Done, Hub, publish, run_vlm2vec, serving, start_vlm2vec, write_tar
+from hub_server import MMEB, VIDEO_QA, Done, Hub, publish, run_vlm2vec, serving, start_vlm2vec
 from task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
 from vlm2vec.items import Image, Item, Video
@@ -21,7 +20,7 @@ from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
 from vlm2vec.tasks.document import Pages
 from vlm2vec.tasks.download import _archive, plan_tables
 from vlm2vec.tasks.hub_files import HubFile, RefusedError
-from vlm2vec.tasks.media_sources import MediaSource, annotation_file, media_source
+from vlm2vec.tasks.media_sources import MediaSource, media_source
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 KINDS = ["RefCOCO", "HMDB51", "MSR-VTT", "Charades-STA", "MomentSeeker", "EgoSchema", "VisRAG_ChartQA"]
@@ -216,31 +215,6 @@ def test_archives_can_be_kept_and_the_data_root_be_a_relative_path(hub: Hub, tmp
     assert kept.read_bytes() == (tmp_path / "hub" / MMEB / archive).read_bytes()
 
 
-def test_m_beir_comes_as_the_files_that_it_consists_of(hub: Hub, tmp_path: Path) -> None:
-    (spec,) = get_tasks("m-beir", names=["nights_task4"])
-    full, repo, root = tmp_path / "full", tmp_path / "hub" / "TIGER-Lab" / "M-BEIR", tmp_path / "root"
-    write_fixture(spec, full)
-    for path in sorted((full / "annotations" / "TIGER-Lab__M-BEIR").rglob("*.jsonl")):
-        target = repo / path.relative_to(full / "annotations" / "TIGER-Lab__M-BEIR")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    _split_tar(full / "image-tasks", repo, "mbeir_images.tar.gz.part-")
-    done = run_vlm2vec(hub.address, tmp_path / "home", "download", "m-beir", "--tasks", "nights_task4", "--data", root)
-    assert done.code == 0, done.err
-    assert _files(root) == [".download/lock", *_files(full)]
-
-
-def test_the_first_mmeb_comes_from_a_zip(hub: Hub, tmp_path: Path) -> None:
-    (spec,) = _published(["GQA"], tmp_path, "mmeb-v1")
-    repo, root = tmp_path / "hub" / "TIGER-Lab" / "MMEB-eval", tmp_path / "root"
-    with zipfile.ZipFile(repo / "images.zip", "w") as archive:
-        for name in _files(tmp_path / "full" / "image-tasks"):
-            archive.write(tmp_path / "full" / "image-tasks" / name, name)
-    done = run_vlm2vec(hub.address, tmp_path / "home", "download", "mmeb-v1", "--tasks", "GQA", "--data", root)
-    assert done.code == 0, done.err
-    assert parse_task(spec, root).query_ids == ("0", "1", "2")
-
-
 # What goes wrong
 
 
@@ -377,17 +351,3 @@ def test_the_parts_of_an_archive_must_be_complete() -> None:
     assert len(_archive(source, files("video_qa.tar.gz.part-00", "video_qa.tar.gz.part-01"))) == 2
     with pytest.raises(RefusedError, match=r"lacks a part of video_qa.tar.gz: it has the numbers \[0, 2\]"):
         _archive(source, [parts[0], parts[2]])
-
-
-def test_only_m_beir_has_annotations_that_are_files() -> None:
-    assert annotation_file("TIGER-Lab/M-BEIR", "query/test", "mbeir_x_test") == "query/test/mbeir_x_test.jsonl"
-    assert annotation_file("VLM2Vec/MSVD", None, "test") is None
-
-
-def _split_tar(media: Path, repo: Path, name: str) -> None:
-    write_tar(repo / "whole", {path: (media / path).read_bytes() for path in _files(media)})
-    data = (repo / "whole").read_bytes()
-    (repo / "whole").unlink()
-    for number in range(4):
-        step = -(-len(data) // 4)
-        (repo / f"{name}{number:02d}").write_bytes(data[number * step : (number + 1) * step])

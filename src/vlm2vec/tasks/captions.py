@@ -5,9 +5,11 @@ A picture is found if any of its captions is among the first k, as the publicati
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vlm2vec.errors import MediaError
 from vlm2vec.items import Image
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
@@ -19,16 +21,21 @@ class CaptionOptions:
 
     Args:
         query: what seeks the other.
-        picture: column of the picture's file.
+        picture: column that says which picture it is.
+        file: name of the picture's file by its row, whose number in the split, from 0, stands for `{row}`; None: the
+            column of the picture holds it.
+        may_lack: leave out rows whose picture is not in place, as long as one is.
         captions: column of its captions: texts, or objects with the text `raw`.
         folder: column of the folder that the file is in; None: the media folder itself.
         most: only the first so many captions of a picture belong to the task.
-        several: a row has a list of captions, else one.
+        several: a row has a list of captions, which may be written as JSON; else one.
         target_instruction: of pictures that are sought.
     """
 
     query: Literal["picture", "caption"]
     picture: str = "filename"
+    file: str | None = None
+    may_lack: bool = False
     captions: str = "captions"
     folder: str | None = None
     most: int = 5
@@ -40,13 +47,17 @@ def parse_captions(reader: TaskReader, options: CaptionOptions) -> TaskData:
     """Read a task of pictures and captions. A candidate caption is one by its text, whichever pictures it is of.
 
     Raises:
-        ConfigError: a row is malformed; MediaError: a picture is missing.
+        ConfigError: a row is malformed; MediaError: a picture is missing that may not, or all that may.
     """
+    lacking, found = list[str](), False
     for row in reader.rows():
-        file = row.text(options.picture)
-        path = f"{row.text(options.folder)}/{file}" if options.folder and file else file
+        path, captions = _path(row, options), _captions(row, options)
+        if options.may_lack and not reader.has_picture(path):
+            reader.warn(row, options.picture, "the picture is not in place, so the row is left out")
+            lacking.append(path)
+            continue
+        found = True
         picture = reader.picture(row, options.picture, path)
-        captions = _captions(row, options)
         if options.query == "picture":
             labels = [reader.candidate(row, options.captions, text, text, plain) for text in captions]
             query = composed(reader.instruction, medium=picture)
@@ -57,7 +68,18 @@ def parse_captions(reader: TaskReader, options: CaptionOptions) -> TaskData:
                 if not reader.full:
                     query = composed(reader.instruction, text) if reader.instruction else plain(text)
                     reader.query(row, query, [label], column=options.picture)
+    if lacking and not found:
+        raise MediaError(
+            f"{row.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
+            f"{lacking[0]} nor any other: put them there as docs/benchmark_data.md says"
+        )
     return reader.data()
+
+
+def _path(row: TaskRow, options: CaptionOptions) -> str:
+    named = row.text(options.picture)
+    file = options.file.format(row=row.position) if options.file else named
+    return f"{row.text(options.folder)}/{file}" if options.folder and file else file
 
 
 def _candidate(reader: TaskReader, row: TaskRow, options: CaptionOptions, path: str, picture: Image) -> str:
@@ -67,12 +89,24 @@ def _candidate(reader: TaskReader, row: TaskRow, options: CaptionOptions, path: 
 
 def _captions(row: TaskRow, options: CaptionOptions) -> list[str]:
     if options.several:
-        captions = [_caption(row, options.captions, entry) for entry in row.entries(options.captions)[: options.most]]
+        captions = [_caption(row, options.captions, entry) for entry in _entries(row, options.captions)[: options.most]]
     else:
         captions = [row.text(options.captions)]
     if not captions or not all(caption.strip() for caption in captions):
         raise row.wrong(options.captions, "is empty or holds an empty caption: a picture must have captions")
     return captions
+
+
+def _entries(row: TaskRow, column: str) -> list[object]:
+    """A list, or the JSON of one, which is what a table in CSV holds."""
+    written = row.values.get(column)
+    if not isinstance(written, str):
+        return row.entries(column)
+    try:
+        entries = json.loads(written)
+    except ValueError as error:
+        raise row.wrong(column, f"is a text, but not the JSON of a list: {error}") from None
+    return replace(row, values={column: entries}).entries(column)
 
 
 def _caption(row: TaskRow, column: str, entry: object) -> str:

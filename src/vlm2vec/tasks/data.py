@@ -57,7 +57,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class DataWarning:
-    """An oddity that was read as published: in how many rows of a task, and which is the first."""
+    """An oddity that is no error: in how many rows of a task, and which is the first."""
 
     task: str
     problem: str
@@ -81,7 +81,7 @@ class TaskData:
         empty: names of candidates in which there is nothing to embed; they rank last.
         pools: names that are ranked for each query, as published: in their order, with those listed twice; None: all
             candidates are ranked for every query.
-        warnings: oddities that were read as published.
+        warnings: oddities that were read as published, and rows that were left out.
     """
 
     query_ids: tuple[str, ...]

@@ -15,7 +15,7 @@ from vlm2vec.tasks.hub_annotations import AnnotationPlan, fetch_annotations, pla
 from vlm2vec.tasks.hub_files import HubFile, RefusedError, bytes_left, fetch, list_files
 from vlm2vec.tasks.media import PACK
 from vlm2vec.tasks.media_sources import MediaSource, media_source
-from vlm2vec.tasks.needs import TaskNeeds
+from vlm2vec.tasks.needs import TaskNeeds, annotation_places
 from vlm2vec.tasks.unpacking import Unpacked, unpack
 
 FOLDER = ".download"
@@ -137,6 +137,22 @@ def plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskS
     )
 
 
+def bring_table(source: TaskSource, root: Path) -> None:
+    """Bring annotations into the mirror, unless they are there. Processes that want the same ones wait for each other.
+
+    Raises:
+        ConfigError: the hub or the disk fails; RefusedError: the hub does not give them.
+    """
+    places, folder = annotation_places(root, source), root / FOLDER
+    if any(place.exists() for place in places):
+        return
+    with _alone(folder, wait=True):
+        # Another one may have brought them meanwhile.
+        if not any(place.exists() for place in places):
+            fetch_annotations(plan_annotations(source), root, folder, lambda count: None)
+        _tidy(folder)
+
+
 def to_fetch(plan: Plan, root: Path) -> int:
     """How many bytes of a plan are not here yet."""
     return sum(bytes_left(file, root / FOLDER) for file in plan.files())
@@ -229,13 +245,13 @@ def _existing(path: Path) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second download out: both would write the same files."""
+def _alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep a second download out, or wait for it to end: both would write the same files."""
     from filelock import FileLock, Timeout
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0)
+        lock = FileLock(folder / "lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout:
         raise ConfigError(f"another download works in {folder.parent}; wait for it, or stop it") from None

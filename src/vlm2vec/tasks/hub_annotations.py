@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import tempfile
@@ -32,7 +34,7 @@ _PLACE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 class AnnotationPlan(NamedTuple):
     """Annotations and the files of the hub that they are made of.
 
-    `builder` is what reads them, of the library `datasets`; None if the one file is the annotations as it is.
+    `builder` is what reads them, of the library `datasets`; None if they are one file that is no configuration.
     """
 
     source: TaskSource
@@ -92,13 +94,16 @@ def fetch_annotations(plan: AnnotationPlan, root: Path, folder: Path, on_bytes: 
     place = lines if plan.builder is None else parquet
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        if plan.builder is None:
+        if plan.builder is None and fetched[0].suffix == ".jsonl":
             os.replace(fetched[0], place)
             return place
         draft = place.with_name(f".{place.name}.part")
-        # Of the library's own cache nothing is left over.
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _write(plan, fetched, Path(scratch) / "rows", draft)
+        if plan.builder is None:
+            _write_lines(plan, fetched[0], draft)
+        else:
+            # Of the library's own cache nothing is left over.
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                _write(plan, fetched, Path(scratch) / "rows", draft)
         os.replace(draft, place)
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error}; then the same command goes on") from error
@@ -136,6 +141,24 @@ def _write(plan: AnnotationPlan, files: Sequence[Path], scratch: Path, draft: Pa
         builder.as_dataset(split=split).to_parquet(str(draft))
     except (ValueError, DatasetsError) as error:
         raise RefusedError(f"{_what(plan.source)} cannot be read: {_short(error)}") from None
+
+
+def _write_lines(plan: AnnotationPlan, table: Path, draft: Path) -> None:
+    """Write a table in CSV as JSON lines. Every value stays a text: what else it may be, its column's reader knows."""
+    path = plan.files[0].path
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream, draft.open("w", encoding="utf-8") as lines:
+            rows = csv.DictReader(stream, strict=True)
+            for row in rows:
+                # That is how it says that a row has more values, or fewer, than there are columns.
+                if None in row or None in row.values():
+                    raise RefusedError(
+                        f"{_what(plan.source)} cannot be read: {path} has other columns in the row that ends in line "
+                        f"{rows.line_num} than in its first line"
+                    )
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except (ValueError, csv.Error) as error:
+        raise RefusedError(f"{_what(plan.source)} cannot be read: {path} is no CSV: {_short(error)}") from None
 
 
 def _what(source: TaskSource) -> str:

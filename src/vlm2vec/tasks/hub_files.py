@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,10 @@ _SILENCE_S = 60.0
 
 
 class HubFile(NamedTuple):
-    """A file of a data set on the hub: its bytes are those of `etag`, whatever is uploaded later."""
+    """A file of a data set on the hub: its bytes are those of `etag`, whatever is uploaded later.
+
+    `etag` is the SHA-256 of a large file, else the hash that git has of it.
+    """
 
     repo: str
     revision: str
@@ -102,12 +107,13 @@ def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
         on_bytes: told of every piece that arrives.
 
     Raises:
-        ConfigError: the hub cannot be reached, or the disk is full; RefusedError: the hub does not give the file.
+        ConfigError: the hub cannot be reached, the disk is full, or other bytes came than the hub says.
+        RefusedError: the hub does not give the file.
     """
     path = local_path(file, folder)
     if path.is_file() and path.stat().st_size == file.size:
         return path
-    part = _part(path, file)
+    part, digest = _part(path, file), _digest(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in sorted(path.parent.glob(f"{path.name}.*.part")):
@@ -127,6 +133,15 @@ def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
                     f"{file.size:,} bytes, {_TRIES} times: {error}; the same command goes on from there"
                 ) from None
             time.sleep(tries)
+    with part.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != file.etag:
+        part.unlink()
+        raise ConfigError(
+            f"{file.repo}: {file.path} came with other bytes than the hub says (hash {digest.hexdigest()}, not "
+            f"{file.etag}), so it was deleted; start the same command again"
+        )
     os.replace(part, path)
     return path
 
@@ -205,6 +220,17 @@ def _append(file: HubFile, part: Path, have: int, on_bytes: Callable[[int], None
         raise _BrokenOffError(str(error) or type(error).__name__) from None
     except OSError as error:
         raise ConfigError(f"{part} cannot be written: {error}; make room, then the same command goes on") from error
+
+
+def _digest(file: HubFile) -> hashlib._Hash:
+    """What becomes `file.etag` when the file's bytes are put in."""
+    if re.fullmatch("[0-9a-f]{64}", file.etag):
+        return hashlib.sha256()
+    if re.fullmatch("[0-9a-f]{40}", file.etag):
+        return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+    raise ConfigError(
+        f"{file.repo}: {file.path} has the hash {file.etag!r} on the hub, of a kind that is not known here"
+    )
 
 
 def _address(repo: str) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vlm2vec.data.tables import open_mirrored
 from vlm2vec.items import Image
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
 
-_DATASET, _POOLS = "TIGER-Lab/M-BEIR", "cand_pool/local"
+POOLS = "cand_pool/local"
+"""Folder of the tasks' own pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def parse_m_beir(reader: TaskReader, options: MBeirOptions) -> TaskData:
         ConfigError: a row is malformed, or two candidates have one id; MediaError: a picture is missing.
     """
     known: set[str] = set()
-    pool = open_mirrored(reader.root, _DATASET, _POOLS, options.candidates)
+    pool = reader.open(POOLS, options.candidates)
     for row in reader.scan(pool, ("did", "txt", "img_path")):
         known.add(_candidate(reader, row, options.target_instruction, known))
     for row in reader.rows():

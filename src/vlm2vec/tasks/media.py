@@ -28,6 +28,10 @@ class TaskMedia(Protocol):
         """
         ...
 
+    def has_picture(self, path: str) -> bool:
+        """Whether anything is there, which `picture` then gives or refuses."""
+        ...
+
     def frames(self, folder: str) -> Sequence[Path | bytes]:
         """The frames in a folder, at least one, in natural order of their names.
 
@@ -53,6 +57,9 @@ class MediaFolder:
             problem = "is a folder, not a picture" if file.is_dir() else "is not there; put the task's media in place"
             raise MediaError(f"{file} {problem}")
         return file
+
+    def has_picture(self, path: str) -> bool:
+        return (self._root / path).exists()
 
     def frames(self, folder: str) -> list[Path]:
         return frame_paths(self._root / folder, DEFAULT_LIMITS)
@@ -85,6 +92,9 @@ class MediaPack:
         if path not in self._files:
             raise MediaError(f"{self._path} holds no file {path}")
         return self._files[path]
+
+    def has_picture(self, path: str) -> bool:
+        return path in self._files
 
     def frames(self, folder: str) -> list[bytes]:
         names = self._frames.get(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSource, TaskSpec
 from vlm2vec.tasks.document import PageOptions
-from vlm2vec.tasks.m_beir import MBeirOptions
+from vlm2vec.tasks.m_beir import POOLS, MBeirOptions
 from vlm2vec.tasks.media import TaskMedia, open_media
 from vlm2vec.tasks.registry import parse_task
 from vlm2vec.tasks.video import NUM_FRAMES, ChoiceOptions, RetrievalOptions
@@ -23,10 +23,11 @@ class TaskNeeds:
         spec: the task.
         queries, candidates: how many it has; None if its annotations could not be read.
         annotations: those that are in none of their places.
-        pictures: paths under the data root at which a picture is missing.
+        pictures: paths under the data root at which a picture is missing; of those that a task may lack, only where
+            none is there.
         videos: folders under the data root that are missing or hold too few frames.
         problem: why its annotations could not be read, other than that something is missing.
-        warnings: oddities that were read as published.
+        warnings: oddities that were read as published, and rows that are left out.
     """
 
     spec: TaskSpec
@@ -52,7 +53,7 @@ def task_sources(spec: TaskSpec) -> list[TaskSource]:
     if isinstance(options, ChoiceOptions) and options.configs:
         return [own._replace(config=config) for config in options.configs]
     if isinstance(options, MBeirOptions):
-        return [own, own._replace(config="cand_pool/local", split=options.candidates)]
+        return [own, own._replace(config=POOLS, split=options.candidates)]
     return [own]
 
 
@@ -81,16 +82,20 @@ def task_needs(spec: TaskSpec, root: Path, media: TaskMedia | None = None) -> Ta
     least = NUM_FRAMES if isinstance(spec.options, RetrievalOptions) else 1
     recorder = _Recorder(open_media(root) if media is None else media, root, least)
     data: TaskData | None = None
-    problem = None
+    problem, pictures = None, recorder.pictures
     try:
         data = parse_task(spec, root, media=recorder)
+    except MediaError as error:
+        # The recorder stands in for everything else, so this says that a task may lack pictures, but not all of them.
+        pictures = recorder.pictures | recorder.optional
+        problem = None if pictures else str(error)
     except VLM2VecError as error:
         problem = str(error)
     return TaskNeeds(
         spec,
         queries=None if data is None else len(data.query_ids),
         candidates=None if data is None else len(data.candidate_names),
-        pictures=tuple(recorder.pictures),
+        pictures=tuple(pictures),
         videos=recorder.outermost_videos(),
         problem=problem,
         warnings=() if data is None else data.warnings,
@@ -108,6 +113,7 @@ class _Recorder:
 
     def __init__(self, media: TaskMedia, root: Path, least: int) -> None:
         self.pictures: dict[str, None] = {}
+        self.optional: dict[str, None] = {}
         self._videos: dict[str, None] = {}
         self._media = media
         self._root = root
@@ -119,6 +125,12 @@ class _Recorder:
         except MediaError:
             self.pictures[path] = None
             return self._root / path
+
+    def has_picture(self, path: str) -> bool:
+        there = self._media.has_picture(path)
+        if not there:
+            self.optional[path] = None
+        return there
 
     def frames(self, folder: str) -> Sequence[Path | bytes]:
         try:

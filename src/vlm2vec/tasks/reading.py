@@ -13,11 +13,17 @@ from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.media import TaskMedia, open_media
+from vlm2vec.tasks.media_sources import annotation_file
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
     """One row of annotations; its columns are checked when they are asked for.
+
+    Args:
+        values: the columns.
+        task, name: for messages.
+        position: how many rows are before it in its table.
 
     Raises, in every method:
         ConfigError: the column is missing or holds something else; the message names task, row and column.
@@ -26,6 +32,7 @@ class TaskRow:
     values: Mapping[str, object]
     task: str
     name: str
+    position: int
 
     def text(self, column: str, *, nullable: bool = False) -> str:
         """A text; null is "" where that is allowed."""
@@ -113,10 +120,16 @@ class TaskReader:
         """Whether no more queries are wanted."""
         return bool(self._limits) and len(self._queries) >= min(self._limits)
 
-    def open(self, config: str | None = None) -> Table:
-        """The table of a configuration, else of the task's own."""
-        source = self._spec.source
-        return open_mirrored(self.root, source.dataset, config or source.config, source.split, download=self._download)
+    def open(self, config: str | None = None, split: str | None = None) -> Table:
+        """The table of a configuration and split, else of the task's own."""
+        own = self._spec.source
+        source = own._replace(config=config or own.config, split=split or own.split)
+        if self._download and annotation_file(*source) is not None:
+            # It is no configuration of its data set, so that the library `datasets` does not find it there.
+            from vlm2vec.tasks.download import bring_table
+
+            bring_table(source, self.root)
+        return open_mirrored(self.root, *source, download=self._download)
 
     def rows(self, config: str | None = None) -> Iterator[TaskRow]:
         """The rows that become queries."""
@@ -124,7 +137,7 @@ class TaskReader:
         for number in range(len(table)):
             if self.full:
                 return
-            yield TaskRow(table[number], self._spec.name, table.name(number))
+            yield TaskRow(table[number], self._spec.name, table.name(number), number)
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[TaskRow]:
         """All rows, without reading other columns where that costs something."""
@@ -134,7 +147,7 @@ class TaskReader:
             raise ConfigError(f"{self._spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
         for number, values in enumerate(table.scan(columns)):
             # A row that cannot be read says why when it is read alone.
-            yield TaskRow(table[number] if values is None else values, self._spec.name, table.name(number))
+            yield TaskRow(table[number] if values is None else values, self._spec.name, table.name(number), number)
 
     def picture(self, row: TaskRow, column: str, path: str) -> Image:
         """A picture under the media folder, with its pixels as stored.
@@ -148,6 +161,10 @@ class TaskReader:
             return Image(self._media.picture(self._place(path)), exif=False)
         except MediaError as error:
             raise MediaError(f"{row.task}: {row.name}: column {column!r}: {error}") from None
+
+    def has_picture(self, path: str) -> bool:
+        """Whether anything is in a picture's place under the media folder."""
+        return self._media.has_picture(self._place(path))
 
     def video(self, row: TaskRow, folder: str, wanted: int | None, *, needed: int = 1) -> Video:
         """The frames that stand for the video in a folder under the media folder, by the published rule.
@@ -239,7 +256,7 @@ class TaskReader:
         self._relevant[key] = relevant
 
     def warn(self, row: TaskRow, column: str, problem: str) -> None:
-        """Count an oddity that is read as published."""
+        """Count an oddity that is no error."""
         known = self._warnings.get((problem, column))
         self._warnings[problem, column] = (
             replace(known, count=known.count + 1)

@@ -121,7 +121,7 @@ def parse_task(
         root: the data root: annotations lie in its mirror (see `open_mirrored`), media under `spec.media_dir`.
         limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
             a packaged list are all there.
-        download: ask the hub for annotations that are not in the mirror.
+        download: ask the hub for annotations that are not in the mirror; those that are files there come into it.
         media: where pictures and frames are; None: under the data root.
 
     Raises:

@@ -12,12 +12,16 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from tarfile import InvalidHeaderError, ReadError, TruncatedHeaderError  # type: ignore[attr-defined]
+from typing import IO, NamedTuple, Self, cast
 
 from vlm2vec.errors import ConfigError
 
 STAGING = ".unpacking"
 """In it folders wait until they are whole; it lies beside their places, so that moving them is one step."""
+
+SET_ASIDE = ".unpacking-replaced"
+"""In it is a folder that is being replaced, until the new one has its place."""
 
 
 class Unpacked(NamedTuple):
@@ -58,9 +62,10 @@ def unpack(
         ConfigError: the archive is damaged, a member leads out of the folder or is no plain file, or the disk is full.
     """
     names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
-    staging = root / prefix / STAGING
+    staging, aside = root / prefix / STAGING, root / prefix / SET_ASIDE
     what = parts[0].name
     try:
+        _put_back(aside, root / prefix)
         for member in _members(parts, on_bytes):
             inner = _safe(member.name, what)
             holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
@@ -81,8 +86,10 @@ def unpack(
             _write(source, target)
             written += 1
         for folder in sorted(found):
-            _settle(staging / PurePosixPath(folder).relative_to(prefix), root / folder)
+            inside = PurePosixPath(folder).relative_to(prefix)
+            _settle(staging / inside, root / folder, aside / inside)
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"{', '.join(map(str, parts))} cannot be unpacked: {error}; delete it and start the same command again"
@@ -107,12 +114,24 @@ def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator
 
 def _of_tar(stream: IO[bytes] | gzip.GzipFile) -> Iterator[_Member]:
     # Archives that were joined have an end mark in their middle.
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", ignore_zeros=True) as archive:
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", ignore_zeros=True, tarinfo=_CheckedMember) as archive:
         while (info := archive.next()) is not None:
             # It would keep all of them, which are a million in an archive of frames.
             archive.members.clear()  # type: ignore[attr-defined]
             if not info.isdir():
                 yield _Member(info.name, lambda info=info: archive.extractfile(info) if info.isreg() else None)  # type: ignore[misc]
+
+
+class _CheckedMember(tarfile.TarInfo):
+    """A member whose header is whole: with `ignore_zeros` a damaged one is passed over, and the file with it."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except (InvalidHeaderError, TruncatedHeaderError) as error:
+            # Not a kind of header's error, which would be passed over.
+            raise ReadError(f"damaged at byte {tarfile.offset:,}: {error}") from None
 
 
 def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
@@ -153,22 +172,48 @@ def _write(source: IO[bytes], target: Path) -> None:
     os.replace(draft, target)
 
 
-def _settle(staged: Path, place: Path) -> None:
-    """Give a whole folder its place; if there is one already, its files join those there."""
+def _settle(staged: Path, place: Path, aside: Path) -> None:
+    """Give a whole folder its place; if there is one already, its files join the new ones first.
+
+    At every moment the place holds the folder that was there, or the whole one, or, between two renames, nothing.
+    """
     if not staged.is_dir():
         return
     for draft in sorted(staged.rglob(".*.part")):
         draft.unlink()
     place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        for file in sorted(path for path in place.rglob("*") if path.is_symlink() or path.is_file()):
+            _double(file, staged / file.relative_to(place))
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(place, aside)
+    os.rename(staged, place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _double(file: Path, target: Path) -> None:
+    """Give a file a second place, as it was before another one came."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
-        os.rename(staged, place)
+        os.link(file, target, follow_symlinks=False)
     except OSError:
-        if not place.is_dir():
-            raise
-        for file in sorted(path for path in staged.rglob("*") if path.is_file()):
-            target = place / file.relative_to(staged)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
+        # Not every file system has links.
+        draft = target.with_name(f".{target.name}.part")
+        shutil.copy2(file, draft, follow_symlinks=False)
+        os.replace(draft, target)
+
+
+def _put_back(aside: Path, home: Path) -> None:
+    """Give a folder its place again that a killed run set aside; delete what else is left of such ones."""
+    for folder, names, _ in os.walk(aside):
+        for name in sorted(names):
+            kept = Path(folder) / name
+            place = home / kept.relative_to(aside)
+            if not place.exists():
+                os.rename(kept, place)
+                names.remove(name)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
