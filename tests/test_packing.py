@@ -46,6 +46,15 @@ def test_packed_attention_is_attention_under_a_block_mask(lengths: tuple[int, ..
     torch.testing.assert_close(last_token_attention(q[last], k, v, Segments(lengths)), expected[last])
 
 
+def test_groups_made_without_a_graph_serve_one_with_a_graph_too() -> None:
+    segments = Segments((7, 6, 5))
+    q, k, v = (torch.randn(18, heads, 8, requires_grad=True) for heads in (4, 2, 2))
+    with torch.inference_mode():
+        packed_attention(q, k, v, segments, causal=True)
+    packed_attention(q, k, v, segments, causal=True).sum().backward()
+    assert q.grad is not None
+
+
 def test_neighbours_of_nearly_equal_length_are_attended_to_together() -> None:
     groups = _near_groups(Segments((30, 29, 28, 8, 300, 299)))
     assert [tuple(group.slots.shape) for group in groups] == [(3, 30), (1, 8), (1, 300), (1, 299)]

@@ -52,7 +52,7 @@ def search(
     """Find images, videos and PDF pages in a folder by text, or by an image, a video or a page.
 
     The folder is indexed first if it has no index; later, files that are new or have changed are indexed. A file that
-    is in the index, without words beside it, is asked for by its stored vector.
+    is in the index, without words or kind beside it, is asked for by its stored vector.
     """
     item = _query(query, image, video, pdf)
     if folder is None and query and not item.media and Path(query).is_dir():
@@ -75,16 +75,17 @@ def search(
 def _search(
     item: Item, folder: Path | None, path: Path | None, model: str | None, k: int, kind: Kind | None
 ) -> tuple[Index, list[Hit]]:
-    alone = None if item.text else item.media[0]
+    # With a kind, the instruction for that kind belongs to the question.
+    alone = None if item.text or kind else item.media[0]
     if alone is not None and model is None:
         # What has its vector already needs no model, which takes longer to load than the search takes.
         ready = open_ready_index(folder, path=path)
-        hits = None if ready is None else search_near(ready, alone, k, kind=kind)
+        hits = None if ready is None else search_near(ready, alone, k)
         if ready is not None and hits is not None:
             return ready, hits
     index, embedder = open_index(folder, path=path, model=model)
     _update(index, embedder)
-    hits = None if alone is None else search_near(index, alone, k, kind=kind)
+    hits = None if alone is None else search_near(index, alone, k)
     return index, search_index(index, embedder, item, k, kind=kind) if hits is None else hits
 
 

@@ -349,17 +349,16 @@ class Embedder:
                         yield position, outcome
                     else:
                         whole.append((position, outcome))
-                launched: tuple[list[int], Encoded, Sequence[int]] | None = None
+                launched: list[tuple[list[int], Encoded, Sequence[int]]] = []
                 for members in plan_packs([prepared.length for _, prepared in whole], self._budget(token_budget)):
                     batch = self.backbone.pack([whole[i][1] for i in members]).to(device)
                     with torch.inference_mode():
-                        encoded = self.backbone(batch)
-                    if launched is not None:
-                        yield from _vectors(launched, whole, take)
-                    # To read vectors is to wait for the GPU: first it gets the next pack.
-                    launched = members, encoded, batch.segments.lengths
-                if launched is not None:
-                    yield from _vectors(launched, whole, take)
+                        launched.append((members, self.backbone(batch), batch.segments.lengths))
+                    # To read vectors is to wait for a GPU: first it gets the next pack.
+                    if device.type == "cpu" or len(launched) == 2:
+                        yield from _vectors(launched.pop(0), whole, take)
+                for last in launched:
+                    yield from _vectors(last, whole, take)
 
 
 def _vectors(

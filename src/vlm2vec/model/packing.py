@@ -113,7 +113,8 @@ def plan_packs(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
 def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments, *, causal: bool) -> Tensor:
     """Attention of each sequence to itself. H query heads, G key/value heads (H a multiple of G).
 
-    On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over runs of equal length.
+    On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over neighbours of equal length; on
+    CPU short texts of nearly equal length are taken together too.
 
     Returns:
         [T, H, D].
@@ -122,11 +123,13 @@ def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segm
     if varlen is not None:
         return varlen(q_THD, k_TGD, v_TGD, segments, causal)
     heads = q_THD.shape[1]
-    if causal:
+    if causal and q_THD.device.type == "cpu":
         return torch.cat([_attend_near(q_THD, k_TGD, v_TGD, group) for group in _near_groups(segments)])
     return torch.cat(
         [
-            _attend(*(_batch(x, run, heads) for x in (q_THD, k_TGD, v_TGD)), causal=False).transpose(1, 2).flatten(0, 1)
+            _attend(*(_batch(x, run, heads) for x in (q_THD, k_TGD, v_TGD)), causal=causal)
+            .transpose(1, 2)
+            .flatten(0, 1)
             for run in segments.runs()
         ]
     )
@@ -164,6 +167,7 @@ _MOST_FILLING = 1 / 8
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # else what is kept could not be used with a graph later
 def _near_groups(segments: Segments) -> list[_Group]:
     """Groups of neighbours of equal or, where they are short, nearly equal length. Asked for again by every layer."""
     groups: list[list[int]] = []
@@ -195,10 +199,10 @@ def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> 
     def batch(x: Tensor) -> Tensor:
         if whole:
             return _batch(x, (first, count, length), heads)
-        return _batch(x[group.slots.to(x.device).flatten()], (0, count, length), heads)
+        return _batch(x[group.slots.flatten()], (0, count, length), heads)
 
     attended = _attend(*(batch(x) for x in (q_THD, k_TGD, v_TGD)), causal=True).transpose(1, 2).flatten(0, 1)
-    return attended if whole else attended[group.real.to(attended.device)]
+    return attended if whole else attended[group.real]
 
 
 def _attend(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor, *, causal: bool) -> Tensor:

@@ -149,6 +149,7 @@ class Index:
                 if any(not name or path == name or path.startswith(f"{name}/") for name in wanted)
             ]
             self.table.replace(gone, [])
+            self.table.tidy()
         return len(gone)
 
     def search(self, vector: Vector, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:

@@ -9,6 +9,7 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
 from vlm2vec.search.scan import Kind
+from vlm2vec.search.table import Row
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -31,8 +32,8 @@ def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: 
     return index.search(vector, k, kind=kind)
 
 
-def search_near(index: Index, medium: Image | Video, k: int = 10, *, kind: Kind | None = None) -> list[Hit] | None:
-    """The `k` best hits for a file that is in the index, by its stored vector; None if it is not there as one unit.
+def search_near(index: Index, medium: Image | Video, k: int = 10) -> list[Hit] | None:
+    """The `k` best hits for a file in the index, by its stored vector; None if it is not there as it is asked for.
 
     The stored vector carries the instruction of a document, so a file is nearest to itself. No model is needed.
 
@@ -45,9 +46,21 @@ def search_near(index: Index, medium: Image | Video, k: int = 10, *, kind: Kind 
         name = index.relative(medium.source)
     except IndexFolderError:
         return None
-    page = medium.page if isinstance(medium, Image) else None
-    units = [row for row in index.table.rows([name]) if row.page == page]
-    return index.search(units[0].vector, k, kind=kind) if len(units) == 1 else None
+    page, span_s = (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
+    for row in index.table.rows([name]):
+        is_whole = row.num_units == 1 or row.page is not None
+        as_asked = (row.page, span_s, row.kind == "video") == (page, None, isinstance(medium, Video))
+        if is_whole and as_asked and _is_unchanged(medium.source, row):
+            return index.search(row.vector, k)
+    return None
+
+
+def _is_unchanged(path: Path, row: Row) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns)
 
 
 def open_ready_index(folder: Path | None = None, *, path: Path | None = None) -> Index | None:
