@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check torture clean
+.PHONY: demo test check torture benchmark clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +25,17 @@ check: $(VENV)/.installed
 
 torture: $(VENV)/.installed
 	$(BIN)/python -m pytest -m torture
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt sentence-transformers
+	$(BIN)/python benchmarks/speed/encode.py
+	$(BIN)/python benchmarks/speed/memory.py
+	$(BIN)/python benchmarks/speed/mixed.py
+	$(BIN)/python benchmarks/speed/search.py
+	$(BIN)/python benchmarks/speed/start.py
+	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/speed/tables.py
 
 clean:
 	rm -rf $(VENV) samples/.vlm2vec

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 from multiprocessing.connection import Connection
@@ -22,8 +21,8 @@ import numpy as np
 from machine import describe
 
 RESULTS = Path(__file__).parents[1] / "results" / "encode.json"
-REPEATS = 1
-SETTINGS = [("small", "float32")]
+REPEATS = 2
+SETTINGS = [("large", "float32"), ("large", "bfloat16"), ("small", "float32")]
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
 
 
 def measure(work: Path, size: str, dtype: str, workload: str) -> list[dict[str, Any]]:
-    """One workload on one model: every way in turn, three times after a first run that does not count."""
+    """One workload on one model: every way in turn, twice after a first run that does not count."""
     ways = ["packed", "padded", "floor"]
     if workload == "texts":
         ways.insert(2, "sentence-transformers")
@@ -77,6 +76,7 @@ def measure(work: Path, size: str, dtype: str, workload: str) -> list[dict[str, 
         end.send("stop")
     for process in processes:
         process.join()
+    # Those of the last turn.
     for way, found in vectors.items():
         if way != "floor":
             nearest = float((found * vectors["packed"]).sum(axis=1).min())
@@ -111,7 +111,6 @@ def _row(
         "items_per_s": round(told[0]["items"] / seconds, 2),
         "tokens_per_s": round(tokens / seconds, 1),
         "padding_share": None if slots is None else round(1 - tokens / slots, 4),
-        "peak_mb": told[-1].get("peak_mb"),
     }
     for part in ("prepare_s", "forward_s", "operations"):
         values = [run[part] for run in told if run.get(part) is not None]
@@ -120,7 +119,7 @@ def _row(
 
 
 def _serve(end: Connection, way: str, work: Path, size: str, dtype: str, workload: str) -> None:
-    """Runs when told to, in a process of its own so that its peak of memory is its own."""
+    """Runs when told to, in a process of its own so that the ways share no cache."""
     from floor import Floor
     from ways import WAYS
     from workloads import WORKLOADS
@@ -131,7 +130,6 @@ def _serve(end: Connection, way: str, work: Path, size: str, dtype: str, workloa
     folder = work / size
     floor = Floor(folder, dtype, workload, items) if way == "floor" else None
     run = None if floor else WAYS[way](folder, dtype, workload, items)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     while end.recv() == "run":
         told: dict[str, Any] = {"items": len(items)}
         vectors = None
@@ -141,9 +139,8 @@ def _serve(end: Connection, way: str, work: Path, size: str, dtype: str, workloa
             assert run is not None
             done = run()
             vectors = done.vectors
-            peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
             told |= {"total_s": done.total_s, "prepare_s": done.prepare_s, "forward_s": done.forward_s}
-            told |= {"slots": done.slots, "peak_mb": round(peak)}
+            told |= {"slots": done.slots}
         end.send((told, vectors))
 
 

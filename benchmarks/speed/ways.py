@@ -153,7 +153,7 @@ def sentence_transformers(folder: Path, dtype: str, workload: str, items: Sequen
         json.loads((alone / "config.json").read_text())
     inner = models.Transformer(str(alone), model_kwargs={"dtype": getattr(torch, dtype)})
     inner.tokenizer.padding_side = "left"
-    pooling = models.Pooling(inner.get_word_embedding_dimension(), "lasttoken")
+    pooling = models.Pooling(inner.get_embedding_dimension(), "lasttoken")
     model = SentenceTransformer(modules=[inner, pooling, models.Normalize()], device="cpu")
     texts = [item.text for item in items]
 
