@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any, TypeVar
@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from numpy.lib import format as npy
 
 from golden_cases import MODEL
+from task_fixtures import write_fixture
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
 from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.tasks.registry import get_tasks
 
 T = TypeVar("T")
 
@@ -83,6 +85,13 @@ def in_threads(work: Callable[[Together], T], size: int = 2) -> list[T]:
     for thread in threads:
         thread.join()
     return results
+
+
+def written(names: Sequence[str], root: Path) -> Path:
+    """A data root with a miniature of each of some tasks of MMEB-V2."""
+    for task in get_tasks(names=names):
+        write_fixture(task, root)
+    return root
 
 
 def command(root: Path, out: Path, *options: str, launcher: tuple[str, ...] = ("vlm2vec",)) -> list[str]:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 
@@ -36,11 +35,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task in get_tasks():
         write_fixture(task, root)
     return root
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
 
 
 def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_the_second_time(

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 from threading import Event, Thread
 
-import datasets
 import pytest
 from filelock import FileLock
 
-from evaluation_runs import Counting, Together, in_threads, names_in, scores_in
+from evaluation_runs import Counting, Together, in_threads, names_in, scores_in, written
 from task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation import run_folder
@@ -26,14 +25,7 @@ TASKS = ["ImageNet-1K", "GQA", "MSR-VTT"]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for task in get_tasks(names=TASKS):
-        write_fixture(task, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+    return written(TASKS, tmp_path / "data")
 
 
 def _settings(out: Path) -> dict[str, object]:

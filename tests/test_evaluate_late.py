@@ -7,14 +7,22 @@ import re
 import shutil
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from evaluation_runs import Counting, Together, command, in_threads, predictions_in, run, scores_in, stored_keys
+from evaluation_runs import (
+    Counting,
+    Together,
+    command,
+    in_threads,
+    predictions_in,
+    run,
+    scores_in,
+    stored_keys,
+    written,
+)
 from golden_cases import MODEL
-from task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import Evaluation, evaluate
 from vlm2vec.model.embedder import Embedder
@@ -35,14 +43,7 @@ def with_head() -> Embedder:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for task in get_tasks(names=TASKS):
-        write_fixture(task, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+    return written(TASKS, tmp_path / "data")
 
 
 def test_scores_are_those_of_the_models_own_token_vectors(with_head: Embedder, root: Path, tmp_path: Path) -> None:

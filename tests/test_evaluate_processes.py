@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from threading import current_thread
 
-import datasets
 import pytest
 
-from evaluation_runs import Counting, Together, command, in_threads, names_in, run, under_torchrun
-from task_fixtures import write_fixture
+from evaluation_runs import Counting, Together, command, in_threads, names_in, run, under_torchrun, written
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import Evaluation, evaluate
 from vlm2vec.model.embedder import Embedder
@@ -22,14 +20,7 @@ TASKS = ["ImageNet-1K", "GQA", "MSR-VTT"]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for task in get_tasks(names=TASKS):
-        write_fixture(task, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+    return written(TASKS, tmp_path / "data")
 
 
 def test_a_full_disk_in_one_process_fails_one_task_in_all(

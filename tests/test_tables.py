@@ -21,11 +21,6 @@ from vlm2vec.items import Item
 ROWS = [{"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def _parquet(path: Path, rows: list[dict[str, object]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)

@@ -6,7 +6,6 @@ import io
 import json
 from pathlib import Path
 
-import datasets
 import PIL.Image
 import pytest
 
@@ -25,11 +24,6 @@ GROUPS = {
     "I-CLS": 10, "I-QA": 10, "I-RET": 12, "I-VG": 4, "V-CLS": 5, "V-QA": 5, "V-RET": 5, "V-MR": 3,
     "VD-Vidore-V1": 10, "VD-Vidore-V2": 4, "VD-VisRAG": 6, "VD-OOD": 4,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def task(name: str) -> TaskSpec:

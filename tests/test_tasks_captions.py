@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -17,11 +16,6 @@ from vlm2vec.tasks.needs import task_needs
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 DESCRIBE = "Find an image caption describing the given image."
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def _task(benchmark: str, name: str) -> TaskSpec:

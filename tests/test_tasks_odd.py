@@ -1,4 +1,4 @@
-"""Benchmark tasks: every string that is easy to get wrong, rows read as published though odd, and rows refused."""
+"""Tasks of pictures and documents: strings that are easy to get wrong, odd rows read as published, rows refused."""
 
 from __future__ import annotations
 
@@ -7,68 +7,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import PIL.Image
 import pytest
 
-from task_fixtures import picture_bytes, write_corpus, write_frames, write_picture, write_rows
+from odd_rows import problems, read_picture_row, read_rows, strings, task_named, write_clip
+from task_fixtures import picture_bytes, write_corpus, write_rows
 from vlm2vec.errors import ConfigError, MediaError
-from vlm2vec.items import Image, Item, Video
-from vlm2vec.tasks.data import TaskData, TaskSpec
-from vlm2vec.tasks.registry import get_tasks, parse_task
+from vlm2vec.items import Image, Item
+from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.registry import parse_task
 
 TASK = (
     "Given a video and a question, select the most accurate answer from the provided candidates. "
     "Return only the exact text of your chosen answer. Question:  "
 )
 """With two spaces at its end: one of the instruction, one that joins."""
-
-PICTURE_ROW = {
-    "qry_inst": "<|image_1|> Say:\n",
-    "qry_text": "",
-    "qry_img_path": "a.png",
-    "tgt_inst": "<|image_1|> It.",
-    "tgt_text": ["x", "y"],
-    "tgt_img_path": ["a.png", "b.png"],
-}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-def _task(name: str) -> TaskSpec:
-    return get_tasks(names=[name])[0]
-
-
-def _pictures(root: Path) -> None:
-    for name in ("a.png", "b.png"):
-        write_picture(root / "image-tasks" / name, "red")
-
-
-def _read(root: Path, name: str, *rows: dict[str, object], config: str | None = None) -> TaskData:
-    write_rows(_task(name), root, rows, config)
-    return parse_task(_task(name), root)
-
-
-def _image(root: Path, name: str, **columns: object) -> TaskData:
-    _pictures(root)
-    return _read(root, name, PICTURE_ROW | columns)
-
-
-def _frames(root: Path, name: str, folder: str, count: int = 8) -> None:
-    write_frames(root / _task(name).media_dir / folder, "red", count)
-
-
-def _problems(data: TaskData) -> list[tuple[str, str, int]]:
-    return [(warning.column, warning.problem, warning.count) for warning in data.warnings]
-
-
-def _strings(items: object) -> list[str | None]:
-    assert isinstance(items, (tuple, list))
-    return [item.verbatim for item in items if isinstance(item, Item)]
-
 
 # Pictures
 
@@ -98,25 +51,25 @@ def _strings(items: object) -> list[str | None]:
 def test_strings_of_picture_tasks(
     tmp_path: Path, name: str, columns: dict[str, object], query: str, candidates: list[str]
 ) -> None:
-    data = _image(tmp_path, name, **columns)
-    assert _strings(data.queries) == [query]
-    assert _strings(data.candidates)[: len(candidates)] == candidates
+    data = read_picture_row(tmp_path, name, **columns)
+    assert strings(data.queries) == [query]
+    assert strings(data.candidates)[: len(candidates)] == candidates
 
 
 def test_parts_of_a_picture_task_serve_styles_that_place_them_themselves(tmp_path: Path) -> None:
-    data = _image(tmp_path, "RefCOCO", qry_text=' "the cat" ')
+    data = read_picture_row(tmp_path, "RefCOCO", qry_text=' "the cat" ')
     picture = Image(tmp_path / "image-tasks" / "a.png", exif=False)
     assert data.queries == (Item('"the cat"', (picture,), "Say:", '<|media|>\nSay:  "the cat" \n'),)
     assert data.candidates[0] == Item("x", (picture,), "It.", "<|media|>  It. x\n")
 
 
 def test_regions_are_identified_by_file_and_caption_without_quotes_and_the_first_text_wins(tmp_path: Path) -> None:
-    data = _image(tmp_path, "MSCOCO", tgt_text=['""x""', "x"], tgt_img_path=["a.png", "a.png"])
+    data = read_picture_row(tmp_path, "MSCOCO", tgt_text=['""x""', "x"], tgt_img_path=["a.png", "a.png"])
     assert data.pools == (("a.png:x", "a.png:x"),)
     assert data.candidate_names == ("a.png:x",)
-    assert _strings(data.candidates) == ['<|media|>  It. ""x""\n']
+    assert strings(data.candidates) == ['<|media|>  It. ""x""\n']
     assert data.relevant == {"0": {"a.png:x": 1}}
-    assert _problems(data) == [
+    assert problems(data) == [
         ("tgt_img_path", "two candidates of one name differ; the first one is taken", 1),
         ("tgt_img_path", "a candidate is listed twice; as a label it counts once", 1),
     ]
@@ -148,7 +101,7 @@ def test_regions_are_identified_by_file_and_caption_without_quotes_and_the_first
 )
 def test_a_malformed_row_is_named(tmp_path: Path, name: str, columns: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        _image(tmp_path, name, **columns)
+        read_picture_row(tmp_path, name, **columns)
     rows = tmp_path / "annotations" / "ziyjiang__MMEB_Test_Instruct" / name / "test.jsonl"
     assert str(error.value) == f"{name}: {rows}:1: {message}"
 
@@ -166,248 +119,8 @@ def test_a_missing_picture_is_an_error_that_names_file_and_row(
 ) -> None:
     (tmp_path / "image-tasks" / "folder").mkdir(parents=True)
     with pytest.raises(MediaError, match=r"^CIRR: .*test\.jsonl:1: column '(qry|tgt)_img_path': ") as error:
-        _image(tmp_path, "CIRR", **columns)
+        read_picture_row(tmp_path, "CIRR", **columns)
     assert str(error.value).endswith(what)
-
-
-# Videos
-
-
-def test_64_frames_are_thinned_to_8_and_5_are_taken_as_they_are(tmp_path: Path) -> None:
-    _frames(tmp_path, "UCF101", "long", 64)
-    _frames(tmp_path, "UCF101", "short", 5)
-    rows = [{"video_id": name, "pos_text": "Archery"} for name in ("long", "short")]
-    data = _read(tmp_path, "UCF101", *rows)
-    numbers = [
-        [int(path.stem.removeprefix("frame_")) for path in query.media[0].source]  # type: ignore[union-attr]
-        for query in data.queries
-    ]
-    assert numbers == [[1, 10, 19, 28, 37, 46, 55, 64], [1, 2, 3, 4, 5]]
-
-
-@pytest.mark.parametrize(
-    ("name", "query", "labels"),
-    [
-        ("K700", "Recognize the category of the video content.", 700),
-        ("HMDB51", "What actions or objects interactions are the person in the video doing?", 51),
-        ("UCF101", "What activities or sports are being performed by the person in the video?", 101),
-        # The space at its end is published.
-        ("Breakfast", "Recognize the breakfast type that the person is cooking in the video. ", 10),
-    ],
-)
-def test_video_labels_are_a_fixed_list_behind_those_of_the_rows(
-    tmp_path: Path, name: str, query: str, labels: int
-) -> None:
-    _frames(tmp_path, name, "7")
-    data = _read(tmp_path, name, {"video_id": "7", "pos_text": "none of them"})
-    assert _strings(data.queries) == [f"<|media|> {query}"]
-    assert data.candidate_names[0] == "none of them"
-    assert len(data.candidate_names) == labels + 1
-    assert data.relevant == {"0": {"none of them": 1}}
-    assert data.pools is None
-
-
-QUESTION: dict[str, dict[str, object]] = {
-    "Video-MME": {
-        "videoID": "v",
-        "question": "Why?",
-        "options": ["A. Yes. No.", "B. x", "C. x ", "D. . y"],
-        "answer": "B",
-    },
-    "EgoSchema": {"video_idx": "v", "question": "Why?", "option": ["A. x.", "B. y"], "answer": "1"},
-    "ActivityNetQA": {"video_name": "v", "question": "is it", "answer": "no"},
-    "NExTQA": {"video": 7, "question": "why ", "a0": "v", "a1": "w", "a2": "x", "a3": "y", "a4": "z ", "answer": 1},
-}
-
-
-def _asked(root: Path, name: str, **columns: object) -> TaskData:
-    _frames(root, name, {"NExTQA": "7", "ActivityNetQA": "v_v"}.get(name, "v"))
-    return _read(root, name, QUESTION[name] | columns)
-
-
-@pytest.mark.parametrize(
-    ("name", "columns", "body", "candidates", "label"),
-    [
-        (
-            "Video-MME",
-            {},
-            "Why?\nA. Yes. No.\nB. x\nC. x \nD. . y",
-            {"A. Yes. No.": "Yes. No", "B. x": "x", "C. x ": "x", "D. . y": "y"},
-            "B. x",
-        ),
-        # Nothing stands between question and first option.
-        ("EgoSchema", {}, "Why?A. x. B. y", {"A. x.": "x", "B. y": "y"}, "B. y"),
-        ("EgoSchema", {"answer": " 0 "}, "Why?A. x. B. y", {"A. x.": "x", "B. y": "y"}, "A. x."),
-        ("ActivityNetQA", {}, "is it? (A) yes; (B) no.", {"yes": "yes", "no": "no"}, "no"),
-        (
-            "NExTQA",
-            {},
-            "why \nOptions:\n(A) v\n(B) w\n(C) x\n(D) y\n(E) z",
-            {"v": "v", "w": "w", "x": "x", "y": "y", "z ": "z "},
-            "w",
-        ),
-    ],
-)
-def test_strings_of_video_questions(
-    tmp_path: Path, name: str, columns: dict[str, object], body: str, candidates: dict[str, str], label: str
-) -> None:
-    data = _asked(tmp_path, name, **columns)
-    assert _strings(data.queries) == [f"<|media|> {TASK}{body}"]
-    assert dict(zip(data.candidate_names, _strings(data.candidates), strict=True)) == candidates
-    assert data.pools == (tuple(candidates),)
-    assert data.relevant == {"0": {label: 1}}
-    assert data.warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "columns", "label", "problem"),
-    [
-        ("NExTQA", {"answer": -1}, "z ", ("answer", "the number is negative; it counts from the last option", 1)),
-        (
-            "EgoSchema",
-            {"answer": "-1"},
-            "B. y",
-            ("answer", "the number is negative; it counts from the last option", 1),
-        ),
-    ],
-)
-def test_a_negative_answer_counts_from_the_end_with_a_warning(
-    tmp_path: Path, name: str, columns: dict[str, object], label: str, problem: tuple[str, str, int]
-) -> None:
-    data = _asked(tmp_path, name, **columns)
-    assert (data.relevant, _problems(data)) == ({"0": {label: 1}}, [problem])
-
-
-def test_an_option_without_a_full_stop_and_space_is_cut_to_its_last_character(tmp_path: Path) -> None:
-    data = _asked(tmp_path, "Video-MME", options=["A. x", "B no stop", "D.nospace.", "no letter. dots"])
-    assert _strings(data.candidates) == ["x", "p", "", "dots"]
-    assert _problems(data) == [
-        ("options", "an option holds no '. '; only its last character is taken", 2),
-        ("options", "a candidate is empty; it ranks last", 1),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "columns", "message"),
-    [
-        ("Video-MME", {"answer": "E"}, "is 'E': it must be the letter of one of 4 options, A to D"),
-        (
-            "Video-MME",
-            {"answer": "D", "options": ["A. x"]},
-            "is 'D': it must be the letter of one of 1 options, A to D",
-        ),
-        ("EgoSchema", {"answer": "A"}, "is 'A': it must be the number of an option"),
-        ("EgoSchema", {"answer": "2"}, "is 2: it must be the number of one of 2 options, from 0"),
-        ("ActivityNetQA", {"answer": "Yes"}, "is 'Yes': it must be yes or no"),
-        ("NExTQA", {"answer": 5}, "is 5: it must be the number of one of 5 options, from 0"),
-    ],
-)
-def test_an_answer_that_names_no_option_is_refused(
-    tmp_path: Path, name: str, columns: dict[str, object], message: str
-) -> None:
-    with pytest.raises(ConfigError) as error:
-        _asked(tmp_path, name, **columns)
-    assert str(error.value).endswith(f"test.jsonl:1: column 'answer' {message}")
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "folder", "query"),
-    [
-        (
-            "DiDeMo",
-            {"video": "x/1@N02.mov.mp4", "caption": "c"},
-            "1@N02.mov",
-            "Find a video that includes the following described scenes: c",
-        ),
-        (
-            "MSVD",
-            {"video_id": "a.b", "caption": ["c", "d"]},
-            "a.b",
-            "Find the video snippet that corresponds to the given summary: c",
-        ),
-        ("VATEX", {"videoID": "-v", "enCap": ["c", "d"]}, "-v", "Select a video that fits the description provided: c"),
-        (
-            "YouCook2",
-            {"id": "v_0", "sentence": "c"},
-            "v_0",
-            "Find a video that demonstrates the following action while making a recipe: c",
-        ),
-        ("MSR-VTT", {"video_id": "v", "caption": ""}, "v", "Find a video that contains the following visual content:"),
-    ],
-)
-def test_strings_of_video_retrieval(tmp_path: Path, name: str, row: dict[str, object], folder: str, query: str) -> None:
-    _frames(tmp_path, name, folder)
-    data = _read(tmp_path, name, row)
-    assert _strings(data.queries) == [query]
-    assert data.candidate_names == (folder,)
-    assert _strings(data.candidates) == ["<|media|> Understand the content of the provided video."]
-    assert data.relevant == {"0": {folder: 1}}
-
-
-def test_retrieval_refuses_a_video_of_fewer_frames_than_it_picks(tmp_path: Path) -> None:
-    _frames(tmp_path, "MSVD", "v", 7)
-    with pytest.raises(MediaError, match=r"^MSVD: .*test\.jsonl:1: .*/MSVD/v holds 7 frames: 8 are needed$"):
-        _read(tmp_path, "MSVD", {"video_id": "v", "caption": ["c"]})
-
-
-def test_missing_frames_are_an_error_that_names_row_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        MediaError, match=r"^K700: .*test\.jsonl:1: .*/video_cls/K700/gone cannot be read as a folder of"
-    ):
-        _read(tmp_path, "K700", {"video_id": "gone", "pos_text": "clapping"})
-
-
-def test_a_video_without_positive_clip_is_refused(tmp_path: Path) -> None:
-    for clip in ("query", "Positive_x", "negative_0"):
-        _frames(tmp_path, "Charades-STA", f"v.1/{clip}")
-    with pytest.raises(ConfigError, match=r"holds no folder that begins with 'positive'$"):
-        _read(tmp_path, "Charades-STA", {"query": "q", "video_path": "v.1.mp4"})
-
-
-def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
-    for clip in ("query", "positive"):
-        _frames(tmp_path, "QVHighlight", f"v/{clip}")
-    (tmp_path / _task("QVHighlight").media_dir / "v" / "negative").mkdir()
-    with pytest.raises(MediaError, match=r"/v/negative holds no frames"):
-        _read(tmp_path, "QVHighlight", {"query": "q", "video_path": "v.mp4"})
-
-
-def test_momentseeker_asks_in_three_ways_with_all_frames_and_several_right_clips(tmp_path: Path) -> None:
-    media = tmp_path / _task("MomentSeeker").media_dir
-    for clip in ("ego_a.b_1", "ego_2", "neg"):
-        _frames(tmp_path, "MomentSeeker", f"video_frames/{clip}", 10)
-    write_picture(media / "query_i.jpg", "red")
-    clips = {
-        "positive_frames": [{"output_path": "ego/a.b/1.mp4"}, {"output_path": "ego/2.mp4"}],
-        "negative_frames": [{"output_path": "neg.mp4"}],
-    }
-    given = ("ego/2.mp4", "i.jpg", "", "i.JPG")
-    data = _read(tmp_path, "MomentSeeker", *({"query": "q", "input_frames": one, **clips} for one in given))
-    assert _strings(data.queries) == [
-        "<|media|> Find the clip that corresponds to the given sentence and video segment: q",
-        "<|media|> Select the video clip that aligns with the given text and image: q",
-        "Find the clip that corresponds to the given text: q",
-        "Find the clip that corresponds to the given text: q",
-    ]
-    assert data.queries[1].media == (Image(media / "query_i.jpg", exif=False),)
-    names = [f"{_task('MomentSeeker').media_dir}/video_frames/{clip}" for clip in ("ego_a.b_1", "ego_2", "neg")]
-    assert data.pools == (tuple(names),) * 4
-    assert data.relevant["0"] == {names[0]: 1, names[1]: 1}
-    assert _strings(data.candidates) == ["<|media|> Understand the content of the provided video clip."] * 3
-    for item in (data.queries[0], *data.candidates):
-        (video,) = item.media
-        assert isinstance(video, Video)
-        assert len(video.source) == 10  # type: ignore[arg-type]
-    assert _problems(data) == [("input_frames", "neither .mp4 nor .jpg; the query is its text alone", 1)]
-
-
-def test_a_moment_without_candidates_is_counted_and_a_missing_query_picture_refused(tmp_path: Path) -> None:
-    row = {"query": "q", "input_frames": "", "positive_frames": [], "negative_frames": []}
-    data = _read(tmp_path, "MomentSeeker", row)
-    assert (data.relevant, data.pools) == ({"0": {}}, ((),))
-    assert _problems(data) == [("positive_frames", "a query has no right candidate", 1)]
-    with pytest.raises(MediaError, match=r"query_gone\.jpg is not there"):
-        _read(tmp_path, "MomentSeeker", row | {"input_frames": "gone.jpg"})
 
 
 # Documents
@@ -416,7 +129,7 @@ def test_a_moment_without_candidates_is_counted_and_a_missing_query_picture_refu
 def _documents(
     root: Path, name: str, pages: list[tuple[object, bytes | None]], judged: list[tuple[str, object, object]]
 ) -> TaskData:
-    spec = _task(name)
+    spec = task_named(name)
     write_corpus(spec, root, pages)
     queries = list(dict.fromkeys(query for query, _, _ in judged)) or ["q"]
     write_rows(spec, root, [{"query-id": query, "query": f"{query}?"} for query in queries], "queries")
@@ -437,7 +150,7 @@ def test_grades_stay_with_their_pages_and_right_pages_come_first(tmp_path: Path)
 def test_a_limit_takes_the_first_queries_and_the_whole_corpus(tmp_path: Path) -> None:
     pages: list[tuple[object, bytes | None]] = [(number, picture_bytes("red")) for number in range(3)]
     _documents(tmp_path, "ViDoRe_tatdqa", pages, [("a", 2, 1), ("b", 1, 1)])
-    data = parse_task(_task("ViDoRe_tatdqa"), tmp_path, limit=1)
+    data = parse_task(task_named("ViDoRe_tatdqa"), tmp_path, limit=1)
     assert (data.query_ids, data.candidate_names) == (("a",), ("2", "0", "1"))
 
 
@@ -522,9 +235,9 @@ def test_a_page_that_cannot_be_shown_is_an_error_that_names_its_row(
 
 
 def test_only_the_first_rows_of_a_task_count(tmp_path: Path) -> None:
-    _frames(tmp_path, "SmthSmthV2", "v")
+    write_clip(tmp_path, "SmthSmthV2", "v")
     row = {"video_id": "v", "pos_text": "a", "neg_text": ["a", "b"]}
-    spec = replace(_task("SmthSmthV2"), max_rows=2)
+    spec = replace(task_named("SmthSmthV2"), max_rows=2)
     write_rows(spec, tmp_path, [row] * 3)
     assert len(parse_task(spec, tmp_path).queries) == 2
     assert len(parse_task(spec, tmp_path, limit=1).queries) == 1
@@ -534,22 +247,22 @@ def test_only_the_first_rows_of_a_task_count(tmp_path: Path) -> None:
 
 
 def test_a_limit_reached_early_opens_no_further_configuration(tmp_path: Path) -> None:
-    _frames(tmp_path, "MVBench", "episodic_reasoning/v")
+    write_clip(tmp_path, "MVBench", "episodic_reasoning/v")
     row = {"video": "v", "question": "Q", "candidates": ["a", "b \n"], "answer": "b \n"}
-    write_rows(_task("MVBench"), tmp_path, [row], "episodic_reasoning")
-    data = parse_task(_task("MVBench"), tmp_path, limit=1)
+    write_rows(task_named("MVBench"), tmp_path, [row], "episodic_reasoning")
+    data = parse_task(task_named("MVBench"), tmp_path, limit=1)
     # The query loses the white space at its end, candidate and label keep it.
-    assert _strings(data.queries) == [f"<|media|> {TASK}Q\nOptions:\n(A) a\n(B) b"]
+    assert strings(data.queries) == [f"<|media|> {TASK}Q\nOptions:\n(A) a\n(B) b"]
     assert data.relevant == {"0": {"(B) b \n": 1}}
     with pytest.raises(ConfigError, match=r"MVBench \(config action_sequence, split train\) is not here"):
-        parse_task(_task("MVBench"), tmp_path)
+        parse_task(task_named("MVBench"), tmp_path)
 
 
 def test_annotations_without_rows_or_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^GQA: its annotations hold no row$"):
-        _read(tmp_path, "GQA")
+        read_rows(tmp_path, "GQA")
     with pytest.raises(ConfigError, match=r"^GQA: .*test\.jsonl:1: column 'qry_inst' is missing: the row has text$"):
-        _read(tmp_path, "GQA", {"text": "x"})
+        read_rows(tmp_path, "GQA", {"text": "x"})
 
 
 # The command

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import pytest
 
 from task_fixtures import write_fixture
@@ -14,11 +13,6 @@ from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 BENCHMARKS = ("mmeb-v1", "m-beir", "retrieval")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def _task(benchmark: str, name: str) -> TaskSpec:

@@ -23,11 +23,6 @@ GOLDEN = Path(__file__).parent / "golden" / "parsers" / "train"
 DOCS = Path(__file__).parents[1] / "docs" / "data.md"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def _golden(name: str) -> dict[str, list[dict[str, object]]]:
     case: dict[str, list[dict[str, object]]] = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
     return case

@@ -131,8 +131,6 @@ def published(folder: Path, dtype: str, workload: str, items: Sequence[Item]) ->
 
 def sentence_transformers(folder: Path, dtype: str, workload: str, items: Sequence[Item]) -> Way:
     """The language model alone, by the newest sentence-transformers with its own batch size of 32, sorted by length."""
-    import json
-
     from sentence_transformers import SentenceTransformer, models
     from transformers import AutoTokenizer, Qwen2Config, Qwen2Model
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
@@ -150,7 +148,6 @@ def sentence_transformers(folder: Path, dtype: str, workload: str, items: Sequen
         model.load_state_dict(language.state_dict())
         model.save_pretrained(alone)
         AutoTokenizer.from_pretrained(folder).save_pretrained(alone)
-        json.loads((alone / "config.json").read_text())
     inner = models.Transformer(str(alone), model_kwargs={"dtype": getattr(torch, dtype)})
     inner.tokenizer.padding_side = "left"
     pooling = models.Pooling(inner.get_embedding_dimension(), "lasttoken")
