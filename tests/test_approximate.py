@@ -42,3 +42,7 @@ def test_a_large_table_answers_through_an_approximate_index_and_finds_new_rows_t
     units.replace([], [replace(row, path=f"again_{row.path}") for row in rows[:400]])
     units.tidy()
     assert units.num_indexed == units.count("image")
+    units.replace([f"again_{i}.jpg" for i in range(400)] + [f"{i}.jpg" for i in range(1000, 1500)], [])
+    assert units.count("image") <= 1000
+    units.tidy()
+    assert units.num_indexed == 0

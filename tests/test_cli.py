@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from golden_cases import MODEL
 from vlm2vec.cli.app import app
-from vlm2vec.items import Image
+from vlm2vec.items import Image, Video
 from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
+from vlm2vec.search.searching import search_near
 
 
 class Result:
@@ -101,6 +102,19 @@ def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch
     _picture(folder / "new.png", "green")
     done = _python(program)
     assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
+
+
+def test_a_file_is_asked_for_by_its_stored_vector_only_as_it_lies_there(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    index = Index.open(folder)
+    red = folder / "red.png"
+    assert (search_near(index, Image(red), 1) or [])[0].path == "red.png"
+    assert search_near(index, Video(red)) is None
+    assert (search_near(index, Image(folder / "doc.pdf", page=2), 1) or [])[0].page == 2
+    assert search_near(index, Image(folder / "elsewhere.png")) is None
+    assert search_near(index, Image(folder.parent / "red.png")) is None
+    _picture(red, "purple")
+    assert search_near(index, Image(red)) is None
 
 
 def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
