@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train_files import logged, write_config, write_data
+from train_files import logged, write_circle, write_config, write_data
 
 EVERYTHING: dict[str, object] = {
     "data": {
@@ -29,6 +29,7 @@ EVERYTHING: dict[str, object] = {
         "matryoshka": [16, 64],
         "token_dim": 16,
     },
+    "teachers": {"circle": {"vectors": "circle"}},
 }
 # Steps of texts alone between others: what they do not reach has a gradient of zero, in one process as in two.
 BY_TURNS: dict[str, object] = {
@@ -47,6 +48,7 @@ ADAPTER: dict[str, object] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_data(tmp_path)
+    write_circle(tmp_path / "circle")
     return tmp_path
 
 

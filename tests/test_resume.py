@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train_files import logged, write_config, write_data
+from train_files import logged, write_circle, write_config, write_data
 from vlm2vec.errors import ConfigError
 from vlm2vec.training.checkpoint import checkpoints
 from vlm2vec.training.config import read_config
@@ -24,6 +24,7 @@ from vlm2vec.training.loop import train
 VARIANTS: dict[str, dict[str, object]] = {
     "full": {},
     "texts alone, which do not reach the vision tower": {"data": {"words": {"path": "words.jsonl"}}},
+    "a teacher, whose map is trained too": {"teachers": {"circle": {"vectors": "circle"}}},
     "learned temperature and token vectors": {"loss": {"temperature": 0.1, "learn_temperature": True, "token_dim": 16}},
 }
 
@@ -31,6 +32,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_data(tmp_path)
+    write_circle(tmp_path / "circle")
     return tmp_path
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import PIL.Image
 import yaml
 
 from golden_cases import MODEL
+from vlm2vec.items import Image, Item
+from vlm2vec.training.distillation import write_teacher
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "purple", "orange"]
+ON_A_CIRCLE = np.array([[np.cos(turn), np.sin(turn)] for turn in np.arange(8) * np.pi / 4], np.float32)
+"""What a teacher says of the colours: each is like the one before and the one after it."""
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -33,6 +39,12 @@ def write_data(folder: Path) -> None:
     write_rows(folder / "named.jsonl", [{"query": {"image": f"{c}.png"}, "positive": c} for c in COLOURS])
     write_rows(folder / "words.jsonl", [{"query": c, "positive": f"the colour {c}"} for c in COLOURS])
     write_rows(folder / "video.jsonl", [{"query": {"text": c}, "positive": {"video": c}} for c in COLOURS])
+
+
+def write_circle(folder: Path) -> None:
+    """A teacher's vectors of the words and of the pictures of `write_data`, which lies in the folder above."""
+    pictures = [Item("", (Image(folder.parent / f"{colour}.png"),)) for colour in COLOURS]
+    write_teacher(folder, [*map(Item, COLOURS), *pictures], np.concatenate([ON_A_CIRCLE, ON_A_CIRCLE]))
 
 
 def write_config(folder: Path, **changes: object) -> Path:
@@ -65,7 +77,7 @@ def write_config(folder: Path, **changes: object) -> Path:
     return path
 
 
-def logged(out: Path, field: str) -> list[float]:
+def logged(out: Path, field: str) -> list[Any]:
     """A value of every step, from the log."""
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(len(rows)))

@@ -28,6 +28,7 @@ _COMMANDS = {
     "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
     "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
     "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
+    "teach": _Entry("vlm2vec.cli.teach:teach", "Cache what a larger model says of training pairs."),
     "evaluate": _Entry("vlm2vec.cli.evaluate:evaluate", "Measure a model on a benchmark."),
     "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
     "data": _Entry("vlm2vec.cli.data:data", "Fetch a benchmark's data, or check that they are all there."),

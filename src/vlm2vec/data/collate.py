@@ -54,6 +54,8 @@ class PairBatch(Generic[Batch]):
         sources: int64 [B], index of the source in the schedule.
         origins: file and line of each row.
         replaced: a message for each row that was drawn and could not be read, in whose place another stands.
+        taught: for each teacher its vectors of the queries, float32 [B, E], and of the documents, [N, E]; zeros where
+            it says nothing.
     """
 
     queries: tuple[Batch, ...]
@@ -65,6 +67,7 @@ class PairBatch(Generic[Batch]):
     sources: Tensor
     origins: tuple[str, ...]
     replaced: tuple[str, ...]
+    taught: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
@@ -80,6 +83,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         prepare_query, prepare_document: from a pair, or a document of it, to a model input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
+        teachers: from items to their vectors, one for each teacher.
         rank, world: which part of the batch this process takes.
     """
 
@@ -92,6 +96,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
         *,
+        teachers: Sequence[Callable[[Sequence[Item]], Tensor]] = (),
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -101,6 +106,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         self.prepare_document = prepare_document
         self.plan = plan
         self.pack = pack
+        self.teachers = teachers
         self.rank = rank
         self.world = world
 
@@ -118,6 +124,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             for source, row in zip(sources, rows, strict=True)
         ]
         documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
+        asked = [one.pair.query for one in ready]
+        given = [one.pair.positive for one in ready] + [item for one in ready for item in one.pair.negatives]
         queries, query_order = self._packed([one.query for one in ready])
         packs, document_order = self._packed(documents)
         return PairBatch(
@@ -130,6 +138,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             sources=torch.from_numpy(sources),
             origins=tuple(one.pair.origin for one in ready),
             replaced=tuple(replaced),
+            taught=tuple((teacher(asked), teacher(given)) for teacher in self.teachers),
         )
 
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:

@@ -96,6 +96,23 @@ class Loss(_Strict):
     token_weight: PositiveFloat = 1.0
 
 
+class Teacher(_Strict):
+    """A larger model whose vectors are cached, and what it counts beside the contrastive loss.
+
+    Args:
+        vectors: folder of them, by content (`vlm2vec.training.distillation.write_teacher`). Items that it does not
+            hold are not compared.
+        regression: weight of one minus the cosine between a linear map of our vector and the teacher's.
+        similarity: weight of the divergence of our similarities within a batch from the teacher's.
+        temperature: of the softmax over both.
+    """
+
+    vectors: Path
+    regression: Annotated[float, Field(ge=0)] = 1.0
+    similarity: Annotated[float, Field(ge=0)] = 1.0
+    temperature: PositiveFloat = 0.05
+
+
 class Validation(_Strict):
     """Held-out pairs, ranked every so many steps: a query against `pool` documents."""
 
@@ -127,6 +144,7 @@ class TrainConfig(_Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: PositiveFloat = 1.0
     loss: Loss = Loss()
+    teachers: dict[str, Teacher] = {}
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: Annotated[int, Field(ge=0)] = 42
     validation: Validation | None = None
@@ -182,6 +200,10 @@ def read_config(path: Path) -> TrainConfig:
             "init": str(folder / init) if init is not None and (folder / init).is_dir() else init,
             "scratch": scratch and scratch.model_copy(update={"tokenizer": folder / scratch.tokenizer}),
             "data_root": root,
+            "teachers": {
+                name: teacher.model_copy(update={"vectors": folder / teacher.vectors})
+                for name, teacher in config.teachers.items()
+            },
             "validation": validation and validation.model_copy(update={"path": folder / validation.path}),
         }
     )

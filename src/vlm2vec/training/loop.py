@@ -30,6 +30,7 @@ from vlm2vec.training.checkpoint import (
     write_model,
 )
 from vlm2vec.training.config import TrainConfig
+from vlm2vec.training.distillation import Distillation, TeacherVectors
 from vlm2vec.training.distributed import (
     check_world,
     clip_gradients,
@@ -58,6 +59,7 @@ class StepReport(NamedTuple):
         step: counted from 0.
         loss: value of the objective.
         source_losses: mean loss of each source's queries in this batch, query to document.
+        teacher_losses: what each teacher adds to the loss.
         accuracy: share of queries whose own positive scored best in the batch.
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
@@ -69,6 +71,7 @@ class StepReport(NamedTuple):
     step: int
     loss: float
     source_losses: dict[str, float]
+    teacher_losses: dict[str, float]
     accuracy: float
     temperature: float
     learning_rate: float
@@ -114,7 +117,8 @@ def train(
     torch.manual_seed(config.seed)
     trainee = build_trainee(config)
     backbone = trainee.backbone.to(device).train()
-    objective = Objective(config.loss, [config.data[name].temperature for name in schedule.sources]).to(device)
+    teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
+    objective = _objective(config, schedule, teachers, backbone.dim).to(device)
     same_everywhere(backbone.parameters())
     synchronised = shard(backbone, world) if config.parallel == "fsdp" else None
     trained = [p for p in (*backbone.parameters(), *objective.parameters()) if p.requires_grad]
@@ -125,7 +129,7 @@ def train(
         on_start(Announcement(trained_counts(backbone), progress.step))
 
     with RunLog(config, accelerator, progress.step) as log:
-        batches = _batches(config, schedule, rows, backbone.processor, progress.step, accelerator)
+        batches = _batches(config, schedule, rows, backbone.processor, teachers, progress.step, accelerator)
         if validator and progress.step == 0:
             # What the model could do before is what training is measured against.
             _validate(validator, log, 0, device, config)
@@ -161,6 +165,7 @@ def train(
                 step=step,
                 loss=outcome.loss.item(),
                 source_losses=_by_source(outcome, schedule),
+                teacher_losses=dict(zip(config.teachers, outcome.teachers, strict=True)),
                 accuracy=float(outcome.hits.float().mean()),
                 temperature=objective.temperature(),
                 learning_rate=rate,
@@ -226,11 +231,20 @@ def count_bad_rows(progress: Progress, replaced: Sequence[str], config: TrainCon
         )
 
 
+def _objective(config: TrainConfig, schedule: Schedule, teachers: Sequence[TeacherVectors], dim: int) -> Objective:
+    return Objective(
+        config.loss,
+        [config.data[name].temperature for name in schedule.sources],
+        [Distillation(said, dim, known.dim) for said, known in zip(config.teachers.values(), teachers, strict=True)],
+    )
+
+
 def _batches(
     config: TrainConfig,
     schedule: Schedule,
     rows: Mapping[str, Rows],
     processor: QwenVLProcessor,
+    teachers: Sequence[TeacherVectors],
     first_step: int,
     accelerator: Accelerator,
 ) -> Iterator[PairBatch[PackedBatch]]:
@@ -241,6 +255,7 @@ def _batches(
         partial(prepare_document, processor),
         partial(plan_packs, token_budget=config.token_budget or 2**62),
         pack,
+        teachers=teachers,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )

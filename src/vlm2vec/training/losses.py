@@ -69,6 +69,11 @@ def matryoshka(loss: Callable[[Tensor, Tensor], Tensor], q_BD: Tensor, d_ND: Ten
     return torch.stack(parts).mean()
 
 
+def over_dims(loss: Callable[[Tensor], Tensor], x_ND: Tensor, dims: Sequence[int]) -> Tensor:
+    """The same for a loss of vectors of one kind."""
+    return torch.stack([loss(normalize(x_ND[:, :dim])) for dim in dims]).mean()
+
+
 def above_positive(scores_BN: Tensor, margin: float) -> Tensor:
     """bool [B, N]: documents that score higher than the query's own positive by more than a margin.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.packing import PackedBatch
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Loss
+from vlm2vec.training.distillation import Distillation
 from vlm2vec.training.distributed import gathered
 from vlm2vec.training.losses import above_positive, matryoshka, nce
 
@@ -41,12 +42,14 @@ class Outcome(NamedTuple):
         per_row: loss of each query in the direction query to document, [B], without graph.
         hits: bool [B], whether the query's own positive scored best.
         sources: int64 [B].
+        teachers: what each teacher adds to the loss, in their order.
     """
 
     loss: Tensor
     per_row: Tensor
     hits: Tensor
     sources: Tensor
+    teachers: tuple[float, ...]
 
 
 class Side(NamedTuple):
@@ -69,13 +72,17 @@ class Objective(nn.Module):
     Args:
         config: the `loss` section.
         temperatures: one for each source, where it differs from `config.temperature`.
+        teachers: that our vectors are compared with, in the order of `PairBatch.taught`.
     """
 
     temperatures: Tensor
 
-    def __init__(self, config: Loss, temperatures: Sequence[float | None]) -> None:
+    def __init__(
+        self, config: Loss, temperatures: Sequence[float | None], teachers: Sequence[Distillation] = ()
+    ) -> None:
         super().__init__()
         self.config = config
+        self.teachers = nn.ModuleList(teachers)
         own = [value if value is not None else config.temperature for value in temperatures]
         self.register_buffer("temperatures", torch.tensor(own, dtype=torch.float32), persistent=False)
         # What is learned is one factor for all temperatures, in logarithm as in CLIP.
@@ -98,21 +105,32 @@ class Objective(nn.Module):
             # Vectors that all point the same way are the first thing that a random model learns, because that lowers
             # the loss of guessing; without their mean they cannot.
             q_BD, d_ND = q_BD - q_BD.mean(0), d_ND - d_ND.mean(0)
+        dims = self.config.matryoshka or (q_BD.shape[1],)
+        taught = [
+            teacher(torch.cat([q_BD, d_ND]), torch.cat([*gathered(asked), given]), dims)
+            for teacher, (asked, given) in zip(self.teachers, self._taught(batch, device), strict=True)
+        ]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
-        dims = self.config.matryoshka or (q_BD.shape[1],)
         total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
         if self.config.token_dim is not None:
             scores_BN = maxsim(
                 *_all_tokens(queries, len(queries.lengths)), *_all_tokens(documents, len(queries.lengths))
             )
             total = total + self.config.token_weight * loss(scores_BN)
+        total = total + sum(taught)
         with torch.no_grad():
             scores_BN = normalize(q_BD) @ normalize(d_ND).T
             scores_BN = scores_BN.masked_fill(self._unfair(scores_BN, facts), float("-inf"))
             target = torch.arange(len(scores_BN), device=device)
             per_row = F.cross_entropy(scores_BN / temperature_B[:, None], target, reduction="none")
-        return Outcome(total, per_row, scores_BN.argmax(1) == target, facts.sources)
+        hits = scores_BN.argmax(1) == target
+        return Outcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught))
+
+    def _taught(self, batch: PairBatch[PackedBatch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each teacher says of the queries of this process, and of the documents of all."""
+        for asked, given in batch.taught:
+            yield asked.to(device), _all_documents(given.to(device), len(batch.labels))
 
     def _loss(self, scores_BN: Tensor, facts: Facts, temperature_B: Tensor) -> Tensor:
         mask_BN = self._unfair(scores_BN, facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -148,6 +149,19 @@ class VectorStore(Store):
 
     _prefix = ""
     _counted = False
+
+    @staticmethod
+    def dims(folder: Path) -> list[int]:
+        """Dimensions of the vectors that a folder holds, smallest first; none if it is missing.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        try:
+            names = os.listdir(folder) if folder.exists() else []
+        except OSError as error:
+            raise ConfigError(f"cannot read the folder of vectors {folder}: {error.strerror}") from error
+        return sorted({int(found[1]) for name in names if (found := re.fullmatch(r"(\d+)-[0-9a-f]{32}\.npy", name))})
 
     def get(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], Vectors]:
         """Look keys up.

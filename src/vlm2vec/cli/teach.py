@@ -1,0 +1,41 @@
+"""`vlm2vec teach`: cache what a larger model says of training rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm2vec.cli.output import note, progress
+
+
+def teach(
+    config: Annotated[Path, typer.Argument(help="Configuration of the run to be taught.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Name or folder of the teacher.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where its vectors go.", show_default=False)],
+) -> None:
+    """Embed all that the sources of a configuration hold with a larger model, for `teachers` of that configuration.
+
+    Vectors are kept by content: what has one is not embedded again, and a run that is stopped goes on.
+    """
+    from vlm2vec.training.config import read_config
+
+    # Before torch and the model are loaded.
+    settings = read_config(config)
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.training.teaching import teach as run
+
+    teacher = Embedder.load(model)
+    try:
+        with progress("embedding") as show:
+            report = run(settings, teacher, out, show)
+    except KeyboardInterrupt:
+        note(f"stopped; the vectors in {out} are kept, and the same command goes on")
+        raise typer.Exit(130) from None
+    note(f"{report.items:,} different items, of which {report.embedded:,} had no vector yet")
+    for message in report.bad[:10]:
+        note(f"not read: {message}")
+    if report.bad:
+        note(f"{len(report.bad)} rows or items could not be read; the trainer replaces such rows")
+    print(out)

@@ -1,0 +1,112 @@
+"""What a larger model says of the same items, as a second target: its cached vectors, and the loss beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlm2vec.errors import ConfigError
+from vlm2vec.items import Item
+from vlm2vec.model.pooling import normalize
+from vlm2vec.training.config import Teacher
+from vlm2vec.training.losses import over_dims
+from vlm2vec.vectors.keys import content_key
+from vlm2vec.vectors.store import VectorStore
+
+_NEVER = -1e4
+"""Stands for minus infinity where a difference of two is taken: its exponential is nought."""
+
+
+class TeacherVectors:
+    """The vectors of a teacher, looked up by the content of an item: text and media count, instructions do not.
+
+    Args:
+        folder: of a `VectorStore` whose keys are `vlm2vec.vectors.keys.content_key`.
+
+    Raises:
+        ConfigError: it holds no vectors, or vectors of several dimensions.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        dims = VectorStore.dims(folder)
+        if len(dims) != 1:
+            found = f"of {' and '.join(map(str, dims))} dimensions" if dims else "none"
+            raise ConfigError(f"teachers: {folder} should hold vectors of one dimension, and holds {found}")
+        self.store = VectorStore.open(folder, dims[0])
+
+    @property
+    def dim(self) -> int:
+        return self.store.dim
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        """Rows of length one, float32 [N, dim]; zeros where the teacher was not asked.
+
+        Raises:
+            MediaError: a file is missing or cannot be read.
+        """
+        return normalize(torch.from_numpy(self.store.get([content_key(item) for item in items])[1]))
+
+
+def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> None:
+    """Keep what a teacher says of some items where `teachers` of a training configuration finds it.
+
+    Args:
+        folder: made if it is missing; what is there already is kept.
+        items: of equal content as the items of the training rows, whatever their instructions.
+        vectors: float32 [N, dim].
+
+    Raises:
+        InputError: there is not a vector for each item.
+        MediaError: a medium is missing or cannot be read.
+        ConfigError: the folder cannot be written.
+    """
+    VectorStore.open(folder, vectors.shape[-1]).put([content_key(item) for item in items], vectors)
+
+
+class Distillation(nn.Module):
+    """How far our vectors of a batch are from what a teacher says of the same items.
+
+    Args:
+        teacher: its weights and temperature.
+        dim, teacher_dim: of our vectors and of its.
+    """
+
+    def __init__(self, teacher: Teacher, dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.map = nn.Linear(dim, teacher_dim, bias=False)
+        """From our space to the teacher's; trained with the model and left behind with the run."""
+
+    def forward(self, x_ND: Tensor, taught_NE: Tensor, dims: Sequence[int]) -> Tensor:
+        """`regression` times the distance plus `similarity` times the divergence.
+
+        The distance is one minus the cosine between the map of our vector and the teacher's, as a mean over the items.
+        The divergence is that of the softmax over our similarities to all other items from the softmax over the
+        teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the very space
+        in which will be searched.
+
+        Args:
+            x_ND: our vectors, not normalised; dims: leading dimensions that shall show these similarities alone.
+            taught_NE: the teacher's, rows of length one; items of which it says nothing are zeros, and do not count.
+        """
+        known = taught_NE.any(1)
+        x_ND, taught_NE = x_ND[known], taught_NE[known]
+        if len(x_ND) < 2:
+            # Nothing to compare; still a gradient for every parameter, which the processes expect of each other.
+            return self.map.weight.sum() * 0 + x_ND.sum() * 0
+        distance = (1 - (F.normalize(self.map(x_ND), dim=1) * taught_NE).sum(1)).mean()
+        target_NN = self._others(taught_NE)
+        divergence = over_dims(
+            lambda x: F.kl_div(self._others(x), target_NN, reduction="batchmean", log_target=True), x_ND, dims
+        )
+        return self.teacher.regression * distance + self.teacher.similarity * divergence
+
+    def _others(self, unit_ND: Tensor) -> Tensor:
+        """Logarithm of the softmax over the similarities of each item to the others, [N, N]."""
+        scores_NN = unit_ND @ unit_ND.T / self.teacher.temperature
+        return scores_NN.fill_diagonal_(_NEVER).log_softmax(1)
