@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,22 @@ ICONIFY = UNPACKED / "iconify" / "package" / "json"
 EMOJIBASE = UNPACKED / "emojibase" / "package" / "en"
 FLUENT_3D = UNPACKED / "fluent-3d" / "package" / "assets"
 
-EMOJI_SETS = ("fluent-emoji", "fluent-emoji-flat", "twemoji", "emojione", "fxemoji")
-OTHER_SETS = ("icon-park", "marketeq", "fluent-color", "flat-color-icons", "meteocons")
-"""Icon sets for training: MIT or Apache-2.0, but twemoji and emojione, which are CC-BY-4.0 (see NOTICE)."""
+EMOJI_SETS = (
+    "fluent-emoji", "fluent-emoji-flat", "twemoji", "emojione", "fxemoji", "fluent-emoji-high-contrast",
+)  # fmt: skip
+OTHER_SETS = (
+    "icon-park", "marketeq", "fluent-color", "flat-color-icons", "meteocons", "streamline-emojis",
+    "streamline-kameleon-color",
+)  # fmt: skip
+THING_SETS = ("streamline-ultimate-color", "glyphs-poly", "game-icons", "ph", "mdi")
+"""Icon sets for training: MIT or Apache-2.0, but twemoji, emojione, game-icons and Streamline's, which are CC-BY (see
+NOTICE). Of the last five, most of which is signs for actions, only icons that are called by a noun for a thing."""
 
 _SKIPPED_SUBGROUPS = {97, 98, 99}  # flags
 _TONE = re.compile(r"skin-tone|-(light|medium-light|medium|medium-dark|dark)$")
-_MARKS = re.compile(r"-(\d+|one|two|three|four|five|six|alt|fill)$")
+_MARKS = re.compile(r"-(\d+|one|two|three|four|five|six|alt|fill|variant)$")
+_LINES = re.compile(r"-(outline|thin|light|bold|duotone|duo|off|slash)$")
+"""Marks of variants that are drawn in another weight, or struck out: one drawing of each icon is enough."""
 _UNWANTED = {
     "google", "facebook", "twitter", "android", "apple-logo", "iphone", "ipad", "linkedin", "reddit", "vk", "youtube",
     "amazon", "github", "gitlab", "microsoft", "windows", "linux", "instagram", "tiktok", "wechat", "alipay",
@@ -81,18 +91,22 @@ def read_emoji() -> dict[str, Emoji]:
     return found
 
 
-def read_pictures(words: dict[str, float], renderers: tuple[str, ...] | None = None) -> list[Picture]:
+def read_pictures(
+    words: dict[str, float], renderers: tuple[str, ...] | None = None, things: Container[str] = ()
+) -> list[Picture]:
     """Every usable picture, sorted: no skin tones, flags or logos, no sample.
 
     Args:
         words: known words and how common each is, to part names written without spaces.
         renderers: these sets only; else all that training may use.
+        things: nouns for what can be seen; of `THING_SETS` only icons of that name are taken.
     """
     names = _emoji_names()
     pictures = [
         picture
-        for prefix in (renderers or (*EMOJI_SETS, *OTHER_SETS))
+        for prefix in (renderers or (*EMOJI_SETS, *OTHER_SETS, *THING_SETS))
         for picture in _pictures_of_set(prefix, names, words)
+        if prefix not in THING_SETS or picture.name in things
     ]
     if renderers is None:
         samples = {_plain(code) for code in (*SAMPLE_OBJECTS.values(), *SAMPLE_SPRITES.values())}
@@ -105,11 +119,12 @@ def read_pictures(words: dict[str, float], renderers: tuple[str, ...] | None = N
 
 def _pictures_of_set(prefix: str, names: dict[str, Emoji], words: dict[str, float]) -> list[Picture]:
     data = icon_set(prefix)
-    is_emoji_set = prefix not in OTHER_SETS
-    brands = set(data.get("categories", {}).get("Brand", ()))
+    is_emoji_set = prefix not in OTHER_SETS + THING_SETS
+    categories = data.get("categories", {})
+    unwanted = {key for category in ("Brand", "Flags") for key in categories.get(category, ())}
     pictures, seen = [], set()
     for key in sorted(data["icons"]):
-        if key in brands or key.startswith(("flag", "regional-indicator")) or _UNWANTED & set(key.split("-")):
+        if key in unwanted or key.startswith(("flag", "regional-indicator")) or _UNWANTED & set(key.split("-")):
             continue
         if is_emoji_set:
             if _TONE.search(key) and key not in ("chestnut-dark",):
@@ -120,6 +135,8 @@ def _pictures_of_set(prefix: str, names: dict[str, Emoji], words: dict[str, floa
                 name = part_words(key, words)
             if name:
                 pictures.append(Picture(prefix, key, name, emoji.label if emoji else name, emoji))
+            continue
+        if _LINES.search(key):
             continue
         plain = _MARKS.sub("", _MARKS.sub("", key))
         # One of the sizes or numbered variants is enough.
@@ -170,15 +187,15 @@ def part_words(text: str, words: dict[str, float]) -> str:
     return best[-1][1] if best[-1] else ""
 
 
-def svg_of(prefix: str, key: str) -> str:
-    """The icon as a whole SVG document."""
+def svg_of(prefix: str, key: str, ink: str = "black") -> str:
+    """The icon as a whole SVG document; one of a single colour is drawn in `ink`."""
     data = icon_set(prefix)
     icon = data["icons"][key]
     width, height = (icon.get(side, data.get(side, 16)) for side in ("width", "height"))
     box = f"{icon.get('left', 0)} {icon.get('top', 0)} {width} {height}"
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{box}" width="{width}" height="{height}">{icon["body"]}</svg>'
+        f'viewBox="{box}" width="{width}" height="{height}">{icon["body"].replace("currentColor", ink)}</svg>'
     )
 
 

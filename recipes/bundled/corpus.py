@@ -21,17 +21,18 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 
 from captions import OPPOSITES, caption, sentence
-from catalogue import Emoji, Picture, read_emoji, read_pictures
+from catalogue import THING_SETS, Emoji, Picture, read_emoji, read_pictures
 from clips import NUM_FRAMES, motion_frames
 from drawings import read_drawings
 from fetch import RECIPE
-from holdouts import HELD_RENDERERS, HELD_SHARE, Holdouts, bucket
+from holdouts import HELD_RENDERERS, HELD_SHARE, UNREAD_SHARE, Holdouts, bucket
 from manuals import read_titles, render_page
 from PIL import Image
-from render import colour_of, compose, sprite_of, sprite_of_svg
+from render import colour_of, compose, sprite_of, sprite_of_svg, vary
 from rows import INSTRUCTIONS, Corpus, image, row, text, video
 from slides import draw_slide, draw_title, plan_slide
 from wordnet import Noun, read_nouns
+from words import add_words
 
 SEED = 7
 TARGET = RECIPE / "work" / "corpus"
@@ -43,9 +44,13 @@ SIDE_PX = 160
 NUM_CLIPS = 3000
 NUM_SLIDES = 3000
 NUM_PAGES = 500
-NUM_WORDS = 5000
 OFTEN = ("fluent-emoji", "fluent-emoji-flat", "fluent-3d", "twemoji", "emojione", "fxemoji")
-"""Renderers whose pictures appear on four backgrounds; icons of the others on two."""
+"""Renderers whose pictures are drawn five times; icons of the others three times."""
+
+MOVING = ("fluent-emoji-flat", "fluent-3d", "twemoji", "emojione", "fxemoji")
+"""Renderers whose pictures move in clips."""
+
+INKS = ("black", "#1b2a49", "#7a1f1f", "#14532d", "#4a2a73", "#333333", "#b4461e", "#0f5c78", "#c2185b", "#555555")
 
 CONCRETE = {5, 6, 8, 13, 17, 18, 19, 20}
 """WordNet topics whose nouns can be seen: animals, artifacts, bodies, food, objects, people, phenomena, plants."""
@@ -75,7 +80,7 @@ def build() -> dict[str, int]:
 
     nouns = read_nouns()
     words = known_words(nouns)
-    pictures = read_pictures(words)
+    pictures = read_pictures(words, things={word for word, noun in nouns.items() if noun.topic in CONCRETE})
     unseen = read_pictures(words, renderers=HELD_RENDERERS[:1])
     drawings = read_drawings(words)
     things = {e.label for e in read_emoji().values() if e.group in MOVING_GROUPS}
@@ -104,7 +109,8 @@ def build() -> dict[str, int]:
         add_slides(corpus, pool, pictures, held, nouns)
         add_manuals(corpus, pool)
         done("drew the pages")
-    add_words(corpus, holdouts, nouns)
+    unread = Holdouts((p.concept for p in everything), things, synonyms, share=UNREAD_SHARE)
+    add_words(corpus, unread, nouns)
     counts = corpus.write()
     shutil.rmtree(TARGET, ignore_errors=True)
     FOLDER.rename(TARGET)
@@ -130,18 +136,31 @@ def dice(*names: object) -> random.Random:
 
 
 def draw_picture(picture: Picture) -> Shot:
+    """The picture as it is on white, for teachers and to learn from, then varied on backgrounds of all kinds."""
     rng = dice("picture", picture.renderer, picture.key)
-    sprite = sprite_of(picture, SIDE_PX)
+    sprite = sprite_of(picture, SIDE_PX, rng.choice(INKS))
     folder = FOLDER / "pictures" / picture.renderer
     folder.mkdir(parents=True, exist_ok=True)
+    mirror = _looks_the_same_mirrored(picture)
     paths, grounds = [], []
-    for shot in range(4 if picture.renderer in OFTEN else 2):
-        whole, ground = compose(sprite, (SIDE_PX, SIDE_PX), rng)
+    for shot in range(5 if picture.renderer in OFTEN else 3):
+        if shot == 0:
+            whole, ground = compose(sprite, (SIDE_PX, SIDE_PX), rng, white=1.0)
+        else:
+            varied = vary(sprite, rng, mirror=mirror)
+            whole, ground = compose(varied, (SIDE_PX, SIDE_PX), rng, scales=(0.6, 1.0), white=0.35)
         path = folder / f"{Path(picture.key).stem}_{shot}.jpg"
         whole.save(path, quality=92)
         paths.append(path.relative_to(FOLDER).as_posix())
         grounds.append(ground)
     return Shot(tuple(paths), tuple(grounds), colour_of(sprite))
+
+
+def _looks_the_same_mirrored(picture: Picture) -> bool:
+    """Whether it is a thing: not a sign, a letter or a number, and nothing that is called by its side."""
+    if {"left", "right", "leftwards", "rightwards", "clock", "clockwise"} & set(picture.name.split()):
+        return False
+    return picture.renderer in THING_SETS or (picture.emoji is not None and picture.emoji.group in MOVING_GROUPS)
 
 
 def add_pictures(corpus: Corpus, shots: dict[Picture, Shot], held: set[str], nouns: dict[str, Noun]) -> None:
@@ -278,7 +297,7 @@ def draw_clip(plan: ClipPlan) -> None:
 
 def add_clips(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: set[str]) -> None:
     """Sentence to clip and clip to sentence; a clip and its reverse stand in neighbouring rows."""
-    movers = [p for p in pictures if p.emoji and _can_move(p.emoji) and p.renderer != "fluent-emoji"]
+    movers = [p for p in pictures if p.emoji and _can_move(p.emoji) and p.renderer in MOVING]
     still = [p for p in movers if p.renderer == "twemoji" and p.concept not in held]
     for is_held, number in ((False, NUM_CLIPS), (True, NUM_CLIPS // 8)):
         actors = [p for p in movers if (p.concept in held) is is_held]
@@ -371,23 +390,6 @@ def add_manuals(corpus: Corpus, pool: Pool) -> None:
         query = text(title, INSTRUCTIONS["text for pages"])
         pair = row(query, image(target, INSTRUCTIONS["page"]), f"{path.stem}: {title}")
         corpus.add("text_to_page", [pair], held=bucket(path.stem) < HELD_SHARE)
-
-
-# -- words ---------------------------------------------------------------------------------------------------------
-
-
-def add_words(corpus: Corpus, holdouts: Holdouts, nouns: dict[str, Noun]) -> None:
-    """A noun to its gloss, and an emoji's label to its keywords."""
-    emoji = read_emoji()
-    named = {word for e in emoji.values() for word in (e.label, *e.label.split(), *e.tags) if word in nouns}
-    others = sorted((n for n in nouns.values() if n.word not in named), key=lambda n: (-n.count, n.word))[:NUM_WORDS]
-    for word in sorted(named | {noun.word for noun in others}):
-        pair = row(text(word), text(nouns[word].gloss[:160]), word)
-        corpus.add("text_to_text", [pair], held=holdouts.holds(word))
-    for entry in sorted(emoji.values(), key=lambda e: e.hexcode):
-        if entry.tags:
-            pair = row(text(entry.label), text(", ".join(entry.tags)), entry.label)
-            corpus.add("text_to_text", [pair], held=holdouts.holds(entry.label))
 
 
 if __name__ == "__main__":

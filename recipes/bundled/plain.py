@@ -1,6 +1,6 @@
-"""Copies of the corpus's questions without their instruction, for searches that name no kind.
+"""Copies of the corpus's rows without their instructions: what things are, before what is asked of them.
 
-python recipes/bundled/plain.py        writes work/corpus/*_plain.jsonl   (a second)
+python recipes/bundled/plain.py        writes work/corpus/*_plain.jsonl   (a few seconds)
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import json
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "work" / "corpus"
-QUESTIONS = ("caption_to_image", "caption_to_drawing", "image_to_image", "text_to_video", "text_to_page")
 
 
 def main() -> None:
     """Write the copies."""
-    for name in QUESTIONS:
-        rows = [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text("utf-8").split("\n") if line]
+    for path in sorted(CORPUS.glob("*.jsonl")):
+        if path.stem.endswith(("_heldout", "_plain")):
+            continue
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
         for row in rows:
-            row["query"]["instruction"] = ""
+            for part in (row["query"], row["positive"], *row.get("negatives", ())):
+                part["instruction"] = ""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (CORPUS / f"{name}_plain.jsonl").write_text(lines, "utf-8")
+        path.with_name(f"{path.stem}_plain.jsonl").write_text(lines, "utf-8")
 
 
 if __name__ == "__main__":

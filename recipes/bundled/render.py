@@ -8,7 +8,7 @@ import random
 import numpy as np
 import resvg_py
 from catalogue import Picture, svg_of, webp_of
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 COLOURS = {
     "red": (214, 48, 49),
@@ -26,17 +26,16 @@ COLOURS = {
 """The colour words that captions use."""
 
 
-# Mild: from pictures at every size on every background a small model from scratch learns nothing within an hour.
 SCALES = (0.8, 1.0)
 WHITE = 0.75
 
 
-def sprite_of(picture: Picture, size_px: int) -> Image.Image:
-    """The picture alone, RGBA, at most `size_px` on each side."""
+def sprite_of(picture: Picture, size_px: int, ink: str = "black") -> Image.Image:
+    """The picture alone, RGBA, at most `size_px` on each side; an icon of one colour is drawn in `ink`."""
     if picture.renderer == "fluent-3d":
         with Image.open(webp_of(picture.key)) as image:
             return image.convert("RGBA").resize((size_px, size_px), Image.Resampling.BOX)
-    return sprite_of_svg(svg_of(picture.renderer, picture.key), size_px)
+    return sprite_of_svg(svg_of(picture.renderer, picture.key, ink), size_px)
 
 
 def sprite_of_svg(svg: str, size_px: int) -> Image.Image:
@@ -67,10 +66,29 @@ def colour_of(sprite: Image.Image) -> str:
     return words[int(counts.argmax())]
 
 
-def compose(sprite: Image.Image, size: tuple[int, int], rng: random.Random) -> tuple[Image.Image, str]:
+def vary(sprite: Image.Image, rng: random.Random, *, mirror: bool) -> Image.Image:
+    """The sprite turned a little, lighter or darker, more or less colourful, half the time mirrored if it may be."""
+    red, green, blue, alpha = sprite.split()
+    opaque = Image.merge("RGB", (red, green, blue))
+    opaque = ImageEnhance.Brightness(opaque).enhance(rng.uniform(0.8, 1.15))
+    opaque = ImageEnhance.Color(opaque).enhance(rng.uniform(0.6, 1.3))
+    varied = Image.merge("RGBA", (*opaque.split(), alpha))
+    if mirror and rng.random() < 0.5:
+        varied = varied.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return varied.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
+
+
+def compose(
+    sprite: Image.Image,
+    size: tuple[int, int],
+    rng: random.Random,
+    *,
+    scales: tuple[float, float] = SCALES,
+    white: float = WHITE,
+) -> tuple[Image.Image, str]:
     """The sprite at a random scale and place on a random background, and the background in words ("" if none fit)."""
-    canvas, words = background(size, rng)
-    scale = rng.uniform(*SCALES) * min(size) / max(sprite.size)
+    canvas, words = background(size, rng, white)
+    scale = rng.uniform(*scales) * min(size) / max(sprite.size)
     small = sprite.resize(
         (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale))), Image.Resampling.BILINEAR
     )
