@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,10 @@ from vlm2vec.errors import IndexFolderError, InputError, MediaError, NotWritable
 from vlm2vec.items import Image, Item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Hit, Index
-from vlm2vec.search.indexing import Summary
+from vlm2vec.search.indexing import Summary, is_current
 from vlm2vec.search.lock import writing
-from vlm2vec.search.searching import open_index, search
-from vlm2vec.search.table import Row, UnitTable
+from vlm2vec.search.searching import open_index, search, search_ready
+from vlm2vec.search.table import Row, StoredFile, UnitTable
 
 
 def _picture(path: Path, number: int) -> Path:
@@ -62,6 +64,13 @@ def three(tmp_path: Path, own: Embedder) -> Index:
     index = Index.create(tmp_path, embedder=own)
     assert index.add(embedder=own) == _summary(added=3, embedded=3)
     return index
+
+
+def _grow_at_the_same_time(folder: Path) -> None:
+    path = folder / "1.png"
+    time_ns = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes() + b"more")
+    os.utime(path, ns=(time_ns, time_ns))
 
 
 def _paths(index: Index) -> list[str]:
@@ -134,6 +143,42 @@ def test_two_files_that_trade_places_keep_their_own_vectors(three: Index, own: E
     assert three.add(embedder=own) == _summary(changed=2, unchanged=1)
     np.testing.assert_array_equal(_vector(three, "0.png"), before["1.png"])
     np.testing.assert_array_equal(_vector(three, "1.png"), before["0.png"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: _picture(folder / "3.png", 3),
+        lambda folder: (folder / "1.png").unlink(),
+        lambda folder: os.utime(folder / "1.png", ns=(5, 5)),
+        lambda folder: (folder / "1.png").rename(folder / "a.png"),
+        lambda folder: (folder / "broken.png").symlink_to("nowhere"),
+        _grow_at_the_same_time,
+    ],
+    ids=["new", "deleted", "another time", "renamed", "cannot be read", "another size"],
+)
+def test_an_index_is_up_to_date_until_anything_in_its_folder_changes(
+    three: Index, change: Callable[[Path], object]
+) -> None:
+    (three.folder / "notes.txt").write_text("words")
+    assert is_current(three)
+    change(three.folder)
+    assert not is_current(three)
+
+
+def test_what_the_table_knows_of_files_is_told_by_path_with_the_number_of_their_rows(tmp_path: Path) -> None:
+    half = np.array([0.6, 0.8], np.float32)
+    odd = "a/\udcff's.pdf"
+    index = _index_of_rows(
+        tmp_path,
+        Row(odd, "page", 1, None, 3, "hash1", 10, 20, half),
+        Row("0.png", "image", None, None, 1, "hash2", 30, 2**62, half),
+        Row(odd, "page", 3, None, 3, "hash1", 10, 20, half),
+    )
+    assert index.table.files() == {
+        odd: StoredFile(10, 20, "hash1", num_units=3, num_rows=2),
+        "0.png": StoredFile(30, 2**62, "hash2", num_units=1, num_rows=1),
+    }
 
 
 def test_a_pdf_is_found_by_page(tmp_path: Path, own: Embedder) -> None:
@@ -503,6 +548,16 @@ def test_opening_makes_an_index_once_and_remembers_its_model(tmp_path: Path, own
     assert (again.counts(), same.name, same.fingerprint) == ({"image": 1}, str(model), embedder.fingerprint)
     anew, _ = open_index(folder, rebuild=True)
     assert (anew.counts(), anew.model) == ({}, str(model))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_opening_leaves_garbage_collection_on_or_off_as_it_was(three: Index, enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert search_ready(Image(three.folder / "1.png"), 1, folder=three.folder) is not None
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def _index_of_rows(folder: Path, *rows: Row) -> Index:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.index import bring_up_to_date
 from vlm2vec.cli.options import IndexModel, IndexPath
-from vlm2vec.cli.output import note, print_json, progress
+from vlm2vec.cli.output import note, print_json
 from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import Hit, Index
 from vlm2vec.search.scan import Kind, printable
-from vlm2vec.search.searching import open_index, open_ready_index, search_near
+from vlm2vec.search.searching import open_index, search_near, search_ready
 from vlm2vec.search.searching import search as search_index
 
 if TYPE_CHECKING:
@@ -79,10 +80,9 @@ def _search(
     alone = None if item.text or kind else item.media[0]
     if alone is not None and model is None:
         # What has its vector already needs no model, which takes longer to load than the search takes.
-        ready = open_ready_index(folder, path=path)
-        hits = None if ready is None else search_near(ready, alone, k)
-        if ready is not None and hits is not None:
-            return ready, hits
+        ready = search_ready(alone, k, folder=folder, path=path)
+        if ready is not None:
+            return ready
     index, embedder = open_index(folder, path=path, model=model)
     _update(index, embedder)
     hits = None if alone is None else search_near(index, alone, k)
@@ -109,8 +109,7 @@ def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -
 
 def _update(index: Index, embedder: Embedder) -> None:
     try:
-        with progress("indexing") as show:
-            summary = index.add(embedder=embedder, progress=show)
+        summary = bring_up_to_date(index, embedder)
     except NotWritableError as error:
         note(f"searching the index as it is: {error}")
         return

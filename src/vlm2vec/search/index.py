@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -15,7 +16,7 @@ import numpy as np
 from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.search.lock import writing
 from vlm2vec.search.scan import Kind
-from vlm2vec.search.table import TABLE_FOLDER, Hit, UnitTable, Vector, explained, hit_order
+from vlm2vec.search.table import TABLE_FOLDER, Building, Hit, UnitTable, Vector, explained, hit_order
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -114,6 +115,7 @@ class Index:
         *,
         embedder: Embedder,
         progress: Callable[[int, int], None] | None = None,
+        building: Building = nullcontext,
     ) -> Summary:
         """Bring the index up to date with the folder, embedding only what is new or has changed.
 
@@ -125,6 +127,8 @@ class Index:
             paths: only these files and folders inside the folder; else all of it, and files that are gone leave.
             embedder: the model that made the index.
             progress: called with (files done, files to do) after every file.
+            building: called with the number of vectors when the approximate index has to be made, which takes minutes;
+                the context manager it gives is entered meanwhile.
 
         Raises:
             IndexFolderError: `embedder` is another model, a path lies outside, or the index is being written.
@@ -133,7 +137,7 @@ class Index:
 
         self.check_model(embedder)
         with writing(self.path):
-            return update(self, paths, embedder, progress)
+            return update(self, paths, embedder, progress, building)
 
     def remove(self, paths: Iterable[Path]) -> int:
         """Take files, and all files of folders, out of the index; their number.

@@ -13,9 +13,8 @@ import numpy as np
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.items import Item
-from vlm2vec.media.limits import DEFAULT_LIMITS
 from vlm2vec.search.scan import FileKind, FoundFile, Scan, Unit, expand, file_kind, read_error, scan_file, scan_folder
-from vlm2vec.search.table import Row, StoredFile, Vector
+from vlm2vec.search.table import Building, Row, StoredFile, Vector
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 # What a kill may cost at most, against commits that take some milliseconds each.
 _ROWS_PER_COMMIT = 256
 _COMMIT_EVERY_S = 20.0
-
-_MAX_BYTES: dict[FileKind, int] = {
-    "image": DEFAULT_LIMITS.image_bytes,
-    "video": DEFAULT_LIMITS.video_bytes,
-    "pdf": DEFAULT_LIMITS.pdf_bytes,
-}
 
 _Content: TypeAlias = tuple[str, FileKind]
 _Outcome: TypeAlias = Literal["added", "changed", "unchanged"]
@@ -61,6 +54,7 @@ def update(
     paths: Iterable[Path] | None,
     embedder: Embedder,
     progress: Callable[[int, int], None] | None,
+    building: Building,
 ) -> Summary:
     """Do the work of `Index.add`, whose caller holds the write lock."""
     index.table.refresh()
@@ -70,11 +64,12 @@ def update(
     run = _Run(index, embedder, before, todo, progress)
     for path, reason in scan.failed:
         run.fail(path, reason)
-    run.embed()
+    if todo or scan.failed:
+        run.embed()
     # Last, so that a file that was only renamed finds its vectors under the old name.
     removed = _removed(scan, before) if paths is None else []
     index.table.replace(removed, [])
-    index.table.tidy()
+    index.table.tidy(building)
     return Summary(
         added=run.counts["added"],
         changed=run.counts["changed"],
@@ -91,7 +86,7 @@ def is_current(index: Index) -> bool:
     index.table.refresh()
     before = index.table.files()
     scan = scan_folder(index.folder, skip=[index.path])
-    return not scan.failed and all(_is_current(file, before) for file in scan.files) and not _removed(scan, before)
+    return not scan.failed and len(scan.files) == len(before) and all(_is_current(file, before) for file in scan.files)
 
 
 @dataclass(slots=True)
@@ -155,8 +150,6 @@ class _Run:
         # What the table holds, kept true with every commit: its files, and the complete ones by content.
         self._stored = dict(before)
         self._holders: dict[_Content, set[str]] = {}
-        for path, stored in before.items():
-            self._hold(path, stored)
         self._jobs: dict[_Content, _Job] = {}
         self._waiting: dict[int, tuple[_Job, int]] = {}
         # The next commit.
@@ -168,6 +161,8 @@ class _Run:
 
     def embed(self) -> None:
         """Bring all files of `todo` into the table, or into `failed`."""
+        for path, stored in self._before.items():
+            self._hold(path, stored)
         try:
             results = self._embedder.stream(self._items(), role="document", normalize_embeddings=True)
             for position, result in results:
@@ -352,7 +347,7 @@ def _scan_paths(index: Index, paths: Iterable[Path]) -> Scan:
         if (index.folder / name).is_dir():
             prefix = f"{name}/" if name else ""
             inner = scan_folder(index.folder / name, skip=[index.path])
-            files |= {prefix + file.path: replace(file, path=prefix + file.path) for file in inner.files}
+            files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
             failed |= {prefix + path: reason for path, reason in inner.failed}
             ignored += inner.ignored
             continue
@@ -365,7 +360,10 @@ def _scan_paths(index: Index, paths: Iterable[Path]) -> Scan:
 
 def _hash_file(path: Path, file: FoundFile) -> str:
     """32 hex digits of the file's content; a LimitError before anything is read if it is too large to be embedded."""
-    allowed = _MAX_BYTES[file.kind]
+    # Here, because a search in an index that is up to date reads no file.
+    from vlm2vec.media.limits import DEFAULT_LIMITS as LIMITS
+
+    allowed = {"image": LIMITS.image_bytes, "video": LIMITS.video_bytes, "pdf": LIMITS.pdf_bytes}[file.kind]
     if file.size > allowed:
         raise LimitError(f"it has {file.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
     with path.open("rb") as stream:

@@ -15,9 +15,14 @@ from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES, Image, I
 Kind: TypeAlias = Literal["image", "video", "page"]
 FileKind: TypeAlias = Literal["image", "video", "pdf"]
 
+_KINDS: dict[str, FileKind] = {
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(PDF_SUFFIXES, "pdf"),
+}
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
+
+class FoundFile(NamedTuple):
     """A file whose ending says that it is an image, a video or a PDF.
 
     Args:
@@ -145,12 +150,7 @@ def expand(path: Path, kind: FileKind) -> list[Unit]:
 
 def file_kind(path: str) -> FileKind | None:
     """What a file's ending says it is; None for anything that is not searched."""
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in IMAGE_SUFFIXES:
-        return "image"
-    if suffix in VIDEO_SUFFIXES:
-        return "video"
-    return "pdf" if suffix in PDF_SUFFIXES else None
+    return _KINDS.get(os.path.splitext(path)[1].lower())
 
 
 def printable(name: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +67,28 @@ def _is_unchanged(path: Path, row: Row) -> bool:
     return (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns)
 
 
-def open_ready_index(folder: Path | None = None, *, path: Path | None = None) -> Index | None:
-    """The index of a folder, without its model, if there is a sound one that is up to date.
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For what makes hundreds of thousands of objects that stay, such as the import of torch.
+
+    Python would look through them for garbage again and again, which takes a fifth of the time of that import, and
+    once more at the end of the process, which takes a second.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
+def search_ready(
+    medium: Image | Video, k: int = 10, *, folder: Path | None = None, path: Path | None = None
+) -> tuple[Index, list[Hit]] | None:
+    """`search_near` without a model, in the index of a folder; None if it has no sound one that is up to date.
 
     Args:
         folder, path: as for `open_index`.
@@ -75,12 +99,17 @@ def open_ready_index(folder: Path | None = None, *, path: Path | None = None) ->
         return None
     try:
         index = Index.open(folder if path is not None else folder or Path(), path=path)
-        return index if is_current(index) else None
+        # LanceDB reads vectors without holding Python's lock, so that the folder is looked through meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            searching = pool.submit(search_near, index, medium, k)
+            hits = searching.result() if is_current(index) else None
+        return None if hits is None else (index, hits)
     except IndexFolderError:
         # Who makes it anew, or says what is wrong with it, is `open_index`.
         return None
 
 
+@_without_garbage_collection()
 def open_index(
     folder: Path | None = None, *, path: Path | None = None, model: str | None = None, rebuild: bool = False
 ) -> tuple[Index, Embedder]:

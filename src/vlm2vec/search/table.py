@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Vector = NDArray[np.float32]
+Building: TypeAlias = Callable[[int], AbstractContextManager[object]]
 
 TABLE_FOLDER = "units.lance"
 """Where LanceDB keeps the table inside the index folder."""
@@ -91,8 +93,7 @@ class Row:
     vector: Vector
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """What the table knows of a file, without its vectors."""
 
     size: int
@@ -176,15 +177,13 @@ class UnitTable:
     def files(self) -> dict[str, StoredFile]:
         """Every file in the table by its path."""
         columns = ["path", "size", "mtime_ns", "content_hash", "num_units"]
-        files: dict[str, StoredFile] = {}
         with explained(self._place, "read"):
-            for batch in self._table.search().select(columns).limit(None).to_batches():
-                values = (batch.column(column).to_pylist() for column in columns)
-                for name, size, mtime_ns, content_hash, num_units in zip(*values, strict=True):
-                    path = _unescape(name)
-                    num_rows = files[path].num_rows + 1 if path in files else 1
-                    files[path] = StoredFile(size, mtime_ns, content_hash, num_units, num_rows)
-        return files
+            rows = self._table.search().select(columns).limit(None).to_arrow()
+        # By way of numpy: `to_pylist` makes an object of Arrow's for every value first.
+        names, *values = (rows.column(column).to_numpy().tolist() for column in columns)
+        paths = [_unescape(name) for name in names]
+        num_rows = Counter(paths)
+        return dict(zip(paths, map(StoredFile, *values, (num_rows[path] for path in paths)), strict=True))
 
     def rows(self, paths: Sequence[str]) -> list[Row]:
         """The rows of some files."""
@@ -224,11 +223,14 @@ class UnitTable:
             if rows:
                 self._table.add(_as_arrow(rows, self._fingerprint, self._dim))
 
-    def tidy(self) -> None:
+    def tidy(self, building: Building = nullcontext) -> None:
         """Merge the fragments that commits leave, once they are many, and let old versions of the table go.
 
         A table of more than 200,000 rows gets an approximate index, which merging keeps whole; it is made anew when an
-        eighth of the rows is not in it, and goes when the table has shrunk. That takes minutes.
+        eighth of the rows is not in it, and goes when the table has shrunk. Making it takes minutes.
+
+        Args:
+            building: entered with the number of rows while an approximate index is made.
         """
         # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
         with explained(self._place, "write"):
@@ -239,7 +241,8 @@ class UnitTable:
                 if self.num_indexed:
                     self._table.drop_index(_INDEX)
             elif count - self.num_indexed > _MOST_UNINDEXED * count:
-                self._make_index()
+                with building(count):
+                    self._make_index()
 
     def _make_index(self) -> None:
         from lancedb.index import HnswSq
@@ -324,4 +327,4 @@ def _escape(path: str) -> str:
 
 
 def _unescape(name: str) -> str:
-    return re.sub("//([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), name)
+    return re.sub("//([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), name) if "//" in name else name
