@@ -35,7 +35,9 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/start.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/speed/training_step.py
 	$(BIN)/python benchmarks/speed/tables.py
+	$(BIN)/python benchmarks/speed/plots.py
 
 clean:
 	rm -rf $(VENV) samples/.vlm2vec

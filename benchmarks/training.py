@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +32,12 @@ def main() -> None:
     """Measure everything and write it down."""
     results: dict[str, Any] = {
         "command": "python benchmarks/training.py",
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "torch": version("torch"),
+        },
         "schedule": measure_schedules(),
         "gradient_cache": measure_memory(),
         "frozen_vision": measure_frozen_vision(),

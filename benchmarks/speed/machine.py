@@ -1,9 +1,11 @@
-"""Which machine was it?"""
+"""Which machine was it, and how much memory did a run take?"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,3 +23,18 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
     }
+
+
+def peak_mb(run: Callable[[], object]) -> int:
+    """MB that the peak of a run lies above what the process held before it (Linux)."""
+    # The highest mark is set to what is held now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_kib("VmRSS")
+    run()
+    return round((_status_kib("VmHWM") - before) * 1024 / 1e6)
+
+
+def _status_kib(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])

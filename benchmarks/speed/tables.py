@@ -1,8 +1,8 @@
-"""The tables of docs/performance.md, from the files in benchmarks/results.
+"""The tables of docs/performance.md and docs/training.md, from the files in benchmarks/results.
 
-    python benchmarks/speed/tables.py     writes them between the marks in docs/performance.md
+    python benchmarks/speed/tables.py     writes them between the marks in these pages
 
-A test compares the page with this, so that no number in it is written by hand.
+A test compares the pages with this, so that no number in a table is written by hand.
 """
 
 from __future__ import annotations
@@ -15,57 +15,83 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs"
 
 
 def main() -> None:
-    """Renew the page."""
-    PAGE.write_text(renewed(PAGE.read_text("utf-8")), "utf-8")
+    """Renew the pages."""
+    for name in PAGES:
+        path = DOCS / name
+        path.write_text(renewed(name, path.read_text("utf-8")), "utf-8")
 
 
-def renewed(page: str) -> str:
-    """The page with every table made anew from its results."""
-    for name, make in TABLES.items():
-        document = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+def renewed(page_name: str, page: str) -> str:
+    """The page with every table that it has the marks of made anew from its results."""
+    for name, (results, make) in PAGES[page_name].items():
+        if f"<!-- {name} -->" not in page:
+            continue
+        document = json.loads((RESULTS / f"{results}.json").read_text("utf-8"))
         table = f"{make(document)}\n\n`{document['command']}`, {_machine(document['machine'])}."
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
         page, count = re.subn(pattern, lambda _, text=f"{begin}\n{table}\n{end}": text, page, flags=re.DOTALL)
-        assert count == 1, f"{PAGE} must have the marks of {name} once"
+        assert count == 1, f"{page_name} must have both marks of {name} once"
     return page
+
+
+Workload = tuple[str, str, str]
+"""Model, numbers, workload."""
+
+
+def by_workload(document: dict[str, Any]) -> dict[Workload, dict[str, dict[str, Any]]]:
+    """Rows of encode.json: of each workload, the ways."""
+    found: dict[Workload, dict[str, dict[str, Any]]] = {}
+    for row in document["rows"]:
+        found.setdefault((row["model"], row["dtype"], row["workload"]), {})[row["way"]] = row
+    return found
 
 
 def _encode(document: dict[str, Any]) -> str:
     """One line a workload: ours, and how many times as long the others take."""
-    found: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for row in document["rows"]:
-        found.setdefault((row["model"], row["dtype"], row["workload"]), {})[row["way"]] = row
     lines = []
-    for (model, dtype, workload), ways in found.items():
-        ours, floor = ways["packed"], ways["floor"]
-
-        def ratio(way: str, ways: dict[str, dict[str, Any]] = ways) -> str:
-            return f"{ways[way]['ratio_to_packed']:.2f}" if way in ways else "-"
-
+    for workload, ways in by_workload(document).items():
+        ours = ways["packed"]
+        others = ("padded", "sentence-transformers", "published")
         lines.append(
             [
-                *(model, dtype, workload, f"{ours['items_per_s']:.1f}", f"{ours['tokens_per_s']:,.0f}"),
-                *(ratio("padded"), ratio("sentence-transformers"), ratio("published")),
-                f"{1 / floor['ratio_to_packed']:.2f}",
+                *(*workload, f"{ours['items_per_s']:.1f}", f"{ours['tokens_per_s']:,.0f}"),
+                *(f"{ways[way]['ratio_to_packed']:.2f}" if way in ways else "-" for way in others),
+                f"{1 / ways['floor']['ratio_to_packed']:.2f}",
                 f"{100 * ways['padded']['padding_share']:.0f} %",
-                f"{1000 * ours['prepare_s'] / _items(ours):.1f}",
-                f"{1000 * ways['padded']['prepare_s'] / _items(ours):.1f}",
             ]
         )
     head = [
         *("model", "numbers", "workload", "items/s", "tokens/s", "padded / ours", "s-t / ours", "published / ours"),
-        *("ours / floor", "padding", "prepare, ms an item", "processor, ms an item"),
+        *("ours / floor", "padding"),
     ]
     return _table(head, lines)
 
 
-def _items(row: dict[str, Any]) -> float:
-    return float(row["items_per_s"] * row["seconds"])
+def _parts(document: dict[str, Any]) -> str:
+    """Where the time goes, in milliseconds an item."""
+    lines = []
+    for workload, ways in by_workload(document).items():
+        ours, padded = ways["packed"], ways["padded"]
+        parts = [(ours, "decode_s"), (ours, "prepare_s"), (padded, "prepare_s")]
+        forward = [(ours, "forward_s"), (padded, "forward_s")]
+        lines.append(
+            [
+                *workload,
+                *(f"{1000 * row[part] / row['items']:.1f}" for row, part in parts),
+                f"{ours['prepare_s'] / padded['prepare_s']:.2f}",
+                *(f"{1000 * row[part] / row['items']:.1f}" for row, part in forward),
+            ]
+        )
+    head = [
+        *("model", "numbers", "workload", "decode", "prepare", "processor", "prepare / processor", "forward"),
+        "forward, padded",
+    ]
+    return _table(head, lines)
 
 
 def _mixed(document: dict[str, Any]) -> str:
@@ -126,14 +152,72 @@ def _memory(document: dict[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "encode": _encode,
-    "memory": _memory,
-    "mixed": _mixed,
-    "search": _search,
-    "start": _start,
-    "attention": _attention,
+def _training_step(document: dict[str, Any]) -> str:
+    names = {"packed": "ours", "published": "published"}
+    return _table(
+        [f"step of {document['pairs']} pairs", "s", "pairs/s", "time / ours", "memory, MB"],
+        [
+            [
+                *(names[row["way"]], f"{row['seconds']:.1f}", f"{row['pairs_per_s']:.2f}"),
+                *(f"{row['ratio_to_packed']:.2f}", row["peak_mb"]),
+            ]
+            for row in document["rows"]
+        ],
+    )
+
+
+def _gradient_cache(document: dict[str, Any]) -> str:
+    found: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in document["gradient_cache"]:
+        found.setdefault(row["batch"], {})[row["way"]] = row
+    return _table(
+        ["pairs in a batch", "whole graph, GB", "s", "cached, `token_budget` 1,024, GB", "s"],
+        [
+            [
+                batch,
+                *(
+                    value
+                    for way in ("plain", "cached")
+                    for value in (f"{ways[way]['peak_mb'] / 1000:.2f}", f"{ways[way]['step_s']:.1f}")
+                ),
+            ]
+            for batch, ways in found.items()
+        ],
+    )
+
+
+def _training_parts(document: dict[str, Any]) -> str:
+    frozen, schedules = document["frozen_vision"], document["schedule"]
+    longest = {name: max(row[name] for row in schedules) for name in ("build_s", "peak_mb", "step_ms")}
+    return _table(
+        ["what", "cost"],
+        [
+            ["a step of 64 pairs, frozen vision tower run once", f"{frozen['once_s']:.2f} s"],
+            ["the same, vision tower run twice", f"{frozen['twice_s']:.2f} s"],
+            ["plan 100,000 steps of 1,024 rows over the paper's 25 sources, at most", f"{longest['build_s']:.2f} s"],
+            ["memory of that plan, at most", f"{longest['peak_mb']:.0f} MB"],
+            ["read any step of it, median, at most", f"{longest['step_ms']:.2f} ms"],
+        ],
+    )
+
+
+PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
+    "performance.md": {
+        "encode": ("encode", _encode),
+        "parts": ("encode", _parts),
+        "memory": ("memory", _memory),
+        "mixed": ("mixed", _mixed),
+        "search": ("search", _search),
+        "start": ("start", _start),
+        "attention": ("attention", _attention),
+        "training_step": ("training_step", _training_step),
+    },
+    "training.md": {
+        "gradient_cache": ("training", _gradient_cache),
+        "training_parts": ("training", _training_parts),
+    },
 }
+"""Of each page the marks, the results between them, and what makes the table."""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

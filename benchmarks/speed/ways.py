@@ -1,13 +1,14 @@
 """Who embeds? This package, transformers padded as published, and sentence-transformers, on the same weights.
 
-A way is made of (model folder, dtype, workload, items) and gives, for one run over the items, the vectors and how many
-seconds went into preparing the inputs and into the forward passes. sentence-transformers tells no such parts.
+A way is made of (model folder, dtype, workload, items). It embeds the items from their files to vectors, and apart from
+that tells how long decoding and preparing them take. sentence-transformers tells no such parts.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,33 +29,46 @@ BATCH = 16
 
 
 class Run(NamedTuple):
-    """One pass over all items. `slots` counts the tokens that the language model computed, padding included."""
+    """One pass over all items. `forward_s` is the time inside the model."""
 
     vectors: NDArray[np.float32]
-    prepare_s: float | None
     forward_s: float | None
     total_s: float
-    slots: int | None
 
 
-Way = Callable[[], Run]
+class Preparation(NamedTuple):
+    """What comes before the model, for all items in one thread while nothing else runs.
+
+    Args:
+        decode_s: from files to pictures; both ways decode with the same code.
+        prepare_s: from pictures in memory, and texts, to the model's inputs.
+        slots: tokens that the language model computes, padding included.
+    """
+
+    decode_s: float
+    prepare_s: float
+    slots: int
+
+
+class Way(NamedTuple):
+    """How to embed the items, and how to do only what comes before the model."""
+
+    embed: Callable[[], Run]
+    prepare: Callable[[], Preparation] | None
 
 
 def packed(folder: Path, dtype: str, workload: str, items: Sequence[Item]) -> Way:
     """`Embedder.encode`, with threads that prepare while the model computes."""
     embedder = Embedder.load(folder, dtype=dtype, max_pixels=MAX_PIXELS.get(workload), device="cpu")
+    processor, inside = embedder.backbone.processor, _Clock(embedder.backbone)
 
-    def run() -> Run:
+    def embed() -> Run:
+        inside.seconds = 0.0
         start = time.perf_counter()
         vectors = embedder.encode(items)
-        total = time.perf_counter() - start
-        prepare = embedder.backbone.processor.prepare
-        start = time.perf_counter()
-        prepared = [prepare(item) for item in items]
-        prepare_s = time.perf_counter() - start
-        return Run(vectors, prepare_s, None, total, sum(one.length for one in prepared))
+        return Run(vectors, inside.seconds, time.perf_counter() - start)
 
-    return run
+    return Way(embed, lambda: _apart(items, lambda decoded: sum(processor.prepare(one).length for one in decoded)))
 
 
 def padded(folder: Path, dtype: str, workload: str, items: Sequence[Item], *, lm_head: bool = False) -> Way:
@@ -77,7 +91,7 @@ def padded(folder: Path, dtype: str, workload: str, items: Sequence[Item], *, lm
         model = whole
     else:
         model = Qwen2VLModel.from_pretrained(folder, dtype=getattr(torch, dtype))
-    config, style = model.config, prompt_style("vlm2vec")
+    config, style, inside = model.config, prompt_style("vlm2vec"), _Clock(model)
 
     def prepare(batch: Sequence[Item]) -> dict[str, Any]:
         texts, pixels, grids, is_video = [], [], [], False
@@ -103,25 +117,25 @@ def padded(folder: Path, dtype: str, workload: str, items: Sequence[Item], *, lm
         assert config.image_token_id == tokenizer.convert_tokens_to_ids("<|image_pad|>")
         return inputs
 
-    def run() -> Run:
-        prepare_s = forward_s = 0.0
-        vectors, slots = [], 0
-        for start in range(0, len(items), BATCH):
-            begun = time.perf_counter()
-            inputs = prepare(items[start : start + BATCH])
-            ready = time.perf_counter()
+    def embed() -> Run:
+        inside.seconds = 0.0
+        start = time.perf_counter()
+        vectors = []
+        for first in range(0, len(items), BATCH):
+            inputs = prepare(items[first : first + BATCH])
             with torch.inference_mode():
                 if lm_head:
                     states = model(**inputs, output_hidden_states=True, use_cache=True).hidden_states[-1]
                 else:
                     states = model(**inputs, use_cache=False).last_hidden_state
                 vectors.append(_unit(states[:, -1]))
-            forward_s += time.perf_counter() - ready
-            prepare_s += ready - begun
-            slots += inputs["input_ids"].numel()
-        return Run(torch.cat(vectors).numpy(), prepare_s, forward_s, prepare_s + forward_s, slots)
+        return Run(torch.cat(vectors).numpy(), inside.seconds, time.perf_counter() - start)
 
-    return run
+    def slots(decoded: Sequence[Item]) -> int:
+        batches = (decoded[first : first + BATCH] for first in range(0, len(decoded), BATCH))
+        return sum(prepare(batch)["input_ids"].numel() for batch in batches)
+
+    return Way(embed, lambda: _apart(items, slots))
 
 
 def published(folder: Path, dtype: str, workload: str, items: Sequence[Item]) -> Way:
@@ -154,12 +168,12 @@ def sentence_transformers(folder: Path, dtype: str, workload: str, items: Sequen
     model = SentenceTransformer(modules=[inner, pooling, models.Normalize()], device="cpu")
     texts = [item.text for item in items]
 
-    def run() -> Run:
+    def embed() -> Run:
         start = time.perf_counter()
         vectors = model.encode(texts, show_progress_bar=False)
-        return Run(np.asarray(vectors, dtype=np.float32), None, None, time.perf_counter() - start, None)
+        return Run(np.asarray(vectors, dtype=np.float32), None, time.perf_counter() - start)
 
-    return run
+    return Way(embed, None)
 
 
 WAYS: dict[str, Callable[[Path, str, str, Sequence[Item]], Way]] = {
@@ -168,6 +182,40 @@ WAYS: dict[str, Callable[[Path, str, str, Sequence[Item]], Way]] = {
     "published": published,
     "sentence-transformers": sentence_transformers,
 }
+
+
+class _Clock:
+    """Seconds spent inside a module."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+        module.register_forward_pre_hook(self._begin)
+        module.register_forward_hook(self._end)
+
+    def _begin(self, *_: object) -> None:
+        self._begun = time.perf_counter()
+
+    def _end(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begun
+
+
+def _apart(items: Sequence[Item], prepare: Callable[[Sequence[Item]], int]) -> Preparation:
+    """Decode all items, then prepare them with a function that tells the slots."""
+    start = time.perf_counter()
+    decoded = [_decoded(item) for item in items]
+    between = time.perf_counter()
+    slots = prepare(decoded)
+    return Preparation(between - start, time.perf_counter() - between, slots)
+
+
+def _decoded(item: Item) -> Item:
+    """The same with its media as pictures in memory, which both ways take as they are."""
+    media: list[Image | Video] = []
+    for medium in item.media:
+        frames = load_frames(medium, num_frames=8).images
+        media.append(Video(frames) if isinstance(medium, Video) else Image(frames[0]))
+    return replace(item, media=tuple(media))
 
 
 def _picture(processor: Any, medium: Image | Video, frames: Sequence[Any]) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,11 @@ MAX_PIXELS = {"images": 256 * 28 * 28, "pages": 256 * 28 * 28, "videos": 96 * 28
 _BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
 
 
-def texts(count: int = 256) -> list[Item]:
-    """Texts of 5 to 200 tokens, evenly spread, in no order."""
+def texts(count: int = 256, longest: int = 200) -> list[Item]:
+    """Texts of 5 tokens to the longest, evenly spread, in no order."""
     random = np.random.default_rng(0)
     words = [word for word in _words() if word.isalpha()]
-    lengths = random.permutation(np.linspace(5, 200, count).round().astype(int))
+    lengths = random.permutation(np.linspace(5, longest, count).round().astype(int))
     # A word of the vocabulary is one token.
     return [Item(" " + " ".join(random.choice(words, length))) for length in lengths]
 
