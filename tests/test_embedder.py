@@ -20,6 +20,7 @@ from golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, ite
 from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError, VLM2VecError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.model.pooling import to_int8
 from vlm2vec.model.prompts import STYLES
 
 PICTURE = GOLDEN / "inputs" / "img_square224.png"
@@ -76,6 +77,23 @@ def test_truncation_comes_before_normalisation(published: Embedder) -> None:
         published.encode("a cat", truncate_dim=65)
 
 
+def test_int8_scales_the_largest_number_of_each_vector_to_127() -> None:
+    vectors = np.array([[0.5, -1.0, 0.25], [0.0, 0.0, 0.0], [-3e-9, 1e-9, 0.0], [2e38, -3e38, 1e-30]], np.float32)
+    got = to_int8(vectors)
+    assert got.dtype == np.int8
+    assert got.tolist() == [[64, -127, 32], [0, 0, 0], [-127, 42, 0], [85, -127, 0]]
+
+
+def test_int8_vectors_are_rounded_from_the_truncated_ones_and_compared_by_cosine(published: Embedder) -> None:
+    whole = published.encode(["a cat", "a dog"], truncate_dim=16)
+    small = published.encode(["a cat", "a dog"], truncate_dim=16, precision="int8")
+    assert small.tolist() == to_int8(whole).tolist()
+    assert (
+        published.encode_query("a cat", precision="int8").tolist() == to_int8(published.encode_query("a cat")).tolist()
+    )
+    np.testing.assert_allclose(published.similarity(small, small), published.similarity(whole, whole), atol=0.01)
+
+
 def test_similarity_is_the_cosine(published: Embedder) -> None:
     a, b = np.array([[3.0, 4.0]], np.float32), np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
     np.testing.assert_allclose(published.similarity(a, b), [[0.6, 0.8]], rtol=1e-6)
@@ -105,6 +123,7 @@ def test_every_other_special_token_keeps_its_own_id(published: Embedder) -> None
         (lambda e: e.encode(7), "cannot embed a int: pass one item, or a list of items"),
         (lambda e: e.encode("a", prompt=["x"]), "prompt is ['x']: it must be one str"),
         (lambda e: e.encode("a", truncate_dim=2.5), "truncate_dim=2.5: this model's vectors"),
+        (lambda e: e.encode("a", precision="int4"), "precision='int4' is unknown; use float32 or int8"),
         (lambda e: e.encode("a", truncate_dim=-1), "truncate_dim=-1: this model's vectors"),
         (lambda e: e.encode_query("a", target="document"), "target is 'document': use image, video, page, or None"),
         (lambda e: e.similarity(np.ones((1, 2)), np.ones((1, 3))), "vectors of shapes (1, 2) and (1, 3)"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -112,6 +112,12 @@ class Item:
                     f"Item.media holds {medium!r}, of type {type(medium).__name__}: wrap it in Image(...) or Video(...)"
                 )
 
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether a medium, or a frame of one, is a PIL image and not bytes or a file."""
+        sources = [medium.source for medium in self.media]
+        return any(_is_pil(one) for source in sources for one in (source if isinstance(source, tuple) else (source,)))
+
 
 def as_item(value: ItemLike) -> Item:
     """Take an ordinary value as an item.
@@ -141,6 +147,19 @@ def as_item(value: ItemLike) -> Item:
         f"cannot embed a {type(value).__name__}: pass a str (text), a Path (file), a PIL image, an Item, "
         'or a mapping such as {"text": ..., "image": ...}'
     )
+
+
+def is_single(value: object) -> bool:
+    """Whether a value is one item; False for a sequence of them.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(value, (str, bytes, Path, Item, Image, Video, Mapping)) or _is_pil(value):
+        return True
+    if isinstance(value, Sequence):
+        return False
+    raise InputError(f"cannot embed a {type(value).__name__}: pass one item, or a list of items")
 
 
 def _medium_of(path: Path) -> Image | Video:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
 from vlm2vec.cli.report import write_text
+from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 if TYPE_CHECKING:
-    from vlm2vec.evaluation.runner import Evaluation, Progress, TaskScore
-    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.evaluation.runner import Evaluation, NamedEncoder, Progress, TaskScore
     from vlm2vec.tasks.data import TaskSpec
     from vlm2vec.vectors.encoding import Processes
 
@@ -45,6 +45,10 @@ def evaluate(
         int | None, typer.Option(help="Of a picture or frame; else the model's own.", show_default=False)
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    dim: Annotated[
+        int | None, typer.Option(min=1, help="Only the vectors' first so many dimensions.", show_default=False)
+    ] = None,
+    precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the vectors' numbers.")] = "float32",
     late_interaction: Annotated[
         bool, typer.Option("--late-interaction", help="Rank by a vector for every token; of a model with a token head.")
     ] = False,
@@ -59,8 +63,12 @@ def evaluate(
     fails is named at the end, the others go on, and the command exits with 1.
     """
     chosen = get_tasks(benchmark, names=_names(tasks), modality=modality)
-    place = out or Path("evaluations") / benchmark / _folder_name(model)
+    smaller = dim is not None or precision != "float32"
+    if smaller and late_interaction:
+        raise ConfigError("--dim and --precision are of single vectors; leave them out, or --late-interaction")
+    place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision)
     quiet_datasets()
+    from vlm2vec.evaluation.smaller import SmallerVectors
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.training.launch import among_processes, joined_processes
 
@@ -78,7 +86,8 @@ def evaluate(
             note(
                 f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
             )
-        found = _run(embedder, chosen, place, data, limit, download, late_interaction, processes)
+        encoder = SmallerVectors(embedder, dim=dim, precision=precision) if smaller else embedder
+        found = _run(encoder, chosen, place, data, limit, download, late_interaction, processes)
     if not first:
         # The first process has said all; torchrun takes an exit code above 0 for a crash.
         return
@@ -91,7 +100,7 @@ def evaluate(
 
 
 def _run(
-    embedder: Embedder,
+    encoder: NamedEncoder,
     tasks: list[TaskSpec],
     out: Path,
     data: Path | None,
@@ -122,7 +131,7 @@ def _run(
                 show(where.tasks_done, where.task.name, where.items_done, where.num_items)
 
         return run(
-            embedder,
+            encoder,
             tasks,
             out=out,
             root=data,
@@ -160,10 +169,11 @@ def _names(tasks: str | None) -> list[str] | None:
     return None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
 
 
-def _folder_name(model: str) -> str:
+def _folder_name(model: str, dim: int | None, precision: str) -> str:
     """The model's name as the name of one folder: "VLM2Vec/VLM2Vec-V2.0" is VLM2Vec--VLM2Vec-V2.0."""
     parts = [part for part in Path(model).parts if part not in ("/", ".", "..")]
-    return "--".join(parts[-2:]) or "model"
+    size = ([] if dim is None else [str(dim)]) + ([] if precision == "float32" else [precision])
+    return "-".join(["--".join(parts[-2:]) or "model", *size])
 
 
 def _device(processes: Processes) -> str | None:

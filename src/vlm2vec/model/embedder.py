@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,15 +16,16 @@ from torch import Tensor
 from torch.nn import Linear
 
 from vlm2vec.errors import InputError, ModelError, VLM2VecError
-from vlm2vec.items import Image, Item, ItemLike, Video, as_item
+from vlm2vec.items import ItemLike, as_item, is_single
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
 from vlm2vec.model.packing import plan_packs
-from vlm2vec.model.pooling import check_truncation, normalize
+from vlm2vec.model.pooling import Precision, check_precision, check_truncation, normalize, to_int8
 from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
-from vlm2vec.model.prompts import Role, Target, prompt_style
+from vlm2vec.model.prompts import Role, Target
+from vlm2vec.model.prompts import prompt_style as style_named
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 
 Vectors = NDArray[np.float32]
@@ -96,7 +97,8 @@ class Embedder:
         )
         backbone, settings = load_backbone(folders, wanted, device=chosen_device, dtype=chosen_dtype)
         tokenizer = backbone.processor.tokenizer
-        stated = [_PREPROCESSING, asdict(settings), _strings(settings), str(chosen_dtype), tokenizer.max_tokens]
+        strings = style_named(settings.prompt_style or "").strings()
+        stated = [_PREPROCESSING, asdict(settings), strings, str(chosen_dtype), tokenizer.max_tokens]
         parts = [folder for folder in (folders.base, folders.adapter) if folder is not None]
         print_of = fingerprint(stated, parts, tokenizer.path)
         return cls(backbone, settings, name=str(name), fingerprint=print_of)
@@ -108,9 +110,10 @@ class Embedder:
         prompt: str | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool | None = None,
+        precision: Precision = "float32",
         token_budget: int | None = None,
         show_progress_bar: bool = False,
-    ) -> Vectors:
+    ) -> NDArray[Any]:
         """Embed items as they stand; nothing is added to them but their own instruction.
 
         Args:
@@ -119,18 +122,20 @@ class Embedder:
                 marker, or an item with `verbatim`, already is the whole string and takes no instruction.
             truncate_dim: keep the first dimensions only (before normalising).
             normalize_embeddings: scale to length one; else as the checkpoint says.
+            precision: of the numbers; "int8" takes a quarter of the space and keeps the direction alone (`to_int8`).
             token_budget: tokens of one forward pass.
             show_progress_bar: with rate and time left, on stderr.
 
         Returns:
-            float32 [N, D] in the order of the items, or [D] for one item. A vector does not depend on its neighbours.
+            [N, D] of that precision in the order of the items, or [D] for one item. A vector does not depend on its
+            neighbours.
 
         Raises:
             InputError: an item is empty or malformed.
             MediaError: a medium cannot be read.
         """
         return self._encode(
-            items, None, None, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+            items, None, None, prompt, truncate_dim, normalize_embeddings, precision, token_budget, show_progress_bar
         )
 
     def encode_query(
@@ -141,16 +146,25 @@ class Embedder:
         prompt: str | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool | None = None,
+        precision: Precision = "float32",
         token_budget: int | None = None,
         show_progress_bar: bool = False,
-    ) -> Vectors:
+    ) -> NDArray[Any]:
         """Embed items as questions: like `encode`, with the style's default instruction where an item has none.
 
         Args:
             target: what is looked for, "image", "video" or "page"; without it text is taken to look for images.
         """
         return self._encode(
-            items, "query", target, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+            items,
+            "query",
+            target,
+            prompt,
+            truncate_dim,
+            normalize_embeddings,
+            precision,
+            token_budget,
+            show_progress_bar,
         )
 
     def encode_document(
@@ -160,12 +174,21 @@ class Embedder:
         prompt: str | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool | None = None,
+        precision: Precision = "float32",
         token_budget: int | None = None,
         show_progress_bar: bool = False,
-    ) -> Vectors:
+    ) -> NDArray[Any]:
         """Embed items as things to be found: like `encode`, with the style's default instruction by kind."""
         return self._encode(
-            items, "document", None, prompt, truncate_dim, normalize_embeddings, token_budget, show_progress_bar
+            items,
+            "document",
+            None,
+            prompt,
+            truncate_dim,
+            normalize_embeddings,
+            precision,
+            token_budget,
+            show_progress_bar,
         )
 
     def stream(
@@ -230,8 +253,8 @@ class Embedder:
         """
         return self._check_token_head().out_features
 
-    def similarity(self, a: Vectors, b: Vectors) -> Vectors:
-        """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D]: [N, M]."""
+    def similarity(self, a: NDArray[Any], b: NDArray[Any]) -> Vectors:
+        """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D], of either precision: [N, M]."""
         if np.shape(a)[-1:] != np.shape(b)[-1:]:
             raise InputError(
                 f"vectors of shapes {np.shape(a)} and {np.shape(b)} cannot be compared: not of one dimension"
@@ -293,11 +316,13 @@ class Embedder:
         prompt: str | None,
         truncate_dim: int | None,
         normalize_embeddings: bool | None,
+        precision: Precision,
         token_budget: int | None,
         show_progress_bar: bool,
-    ) -> Vectors:
+    ) -> NDArray[Any]:
         check_truncation(truncate_dim, self.dim)
-        single = _is_single(items)
+        check_precision(precision)
+        single = is_single(items)
         sequence = [cast(ItemLike, items)] if single else list(cast(Sequence[ItemLike], items))
         vectors = np.empty((len(sequence), truncate_dim or self.dim), dtype=np.float32)
         results = self.stream(
@@ -319,7 +344,8 @@ class Embedder:
                     raise vector
                 raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
             vectors[position] = vector
-        return vectors[0] if single else vectors
+        whole = to_int8(vectors) if precision == "int8" else vectors
+        return whole[0] if single else whole
 
     def _stream(
         self,
@@ -336,7 +362,7 @@ class Embedder:
 
         def prepare(given: ItemLike) -> Prepared:
             item = as_item(given)
-            with one_at_a_time if _holds_pictures(item) else nullcontext():
+            with one_at_a_time if item.holds_pictures else nullcontext():
                 return self.backbone.processor.prepare(item, role=role, target=target, prompt=prompt)
 
         workers = default_workers() if workers is None else workers
@@ -371,29 +397,3 @@ def _vectors(
     with torch.inference_mode():
         vectors = list(take(encoded, lengths))
     yield from zip((whole[i][0] for i in members), vectors, strict=True)
-
-
-def _is_single(items: object) -> bool:
-    if isinstance(items, (str, bytes, Path, Item, Image, Video, Mapping)) or hasattr(items, "convert"):
-        return True
-    if isinstance(items, Sequence):
-        return False
-    raise InputError(f"cannot embed a {type(items).__name__}: pass one item, or a list of items")
-
-
-def _holds_pictures(item: Item) -> bool:
-    """Whether a medium is a PIL image and not bytes or a file."""
-    sources = [medium.source for medium in item.media]
-    return any(
-        hasattr(one, "convert") for source in sources for one in (source if isinstance(source, tuple) else (source,))
-    )
-
-
-def _strings(settings: Settings) -> list[object]:
-    """The prompt style as plain data, for the fingerprint."""
-    style = prompt_style(settings.prompt_style or "")
-    return [
-        [style.before_medium, style.after_medium, style.separator, style.positions, style.published_strings],
-        sorted([kind, target or "", text] for (kind, target), text in style.query_instructions.items()),
-        sorted(style.document_instructions.items()),
-    ]

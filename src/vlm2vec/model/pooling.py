@@ -1,10 +1,12 @@
-"""From token states to one vector an item: last token or mean, length one, fewer dimensions."""
+"""From token states to one vector an item: last token or mean, length one, fewer dimensions, smaller numbers."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +14,7 @@ from vlm2vec.errors import InputError, ModelError
 from vlm2vec.model.packing import Segments
 
 Pooling: TypeAlias = Literal["last", "mean"]
+Precision: TypeAlias = Literal["float32", "int8"]
 POOLINGS: tuple[Pooling, ...] = ("last", "mean")
 
 
@@ -45,3 +48,23 @@ def check_truncation(dim: int | None, full: int) -> None:
     """
     if dim is not None and (type(dim) is not int or not 1 <= dim <= full):
         raise InputError(f"truncate_dim={dim!r}: this model's vectors have 1 to {full} dimensions")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision of vectors that is unknown.
+
+    Raises:
+        InputError: it is.
+    """
+    if precision not in get_args(Precision):
+        raise InputError(f"precision={precision!r} is unknown; use {' or '.join(get_args(Precision))}")
+
+
+def to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Vectors [..., D] as whole numbers from -127 to 127: each scaled so that its largest number has that size.
+
+    Its length is lost, which cosine similarity does not look at; its direction is kept to half a unit a dimension.
+    """
+    largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=np.finfo(np.float32).tiny)
+    scaled: NDArray[np.float64] = vectors * (127 / largest.astype(np.float64))
+    return np.rint(scaled).astype(np.int8)

@@ -47,6 +47,14 @@ class PromptStyle:
         specific = self.query_instructions.get((kind, target))
         return specific if specific is not None else self.query_instructions.get((kind, None))
 
+    def strings(self) -> list[object]:
+        """All that it adds to items, as plain data: for the fingerprint of a model."""
+        return [
+            [self.before_medium, self.after_medium, self.separator, self.positions, self.published_strings],
+            sorted([kind, target or "", text] for (kind, target), text in self.query_instructions.items()),
+            sorted(self.document_instructions.items()),
+        ]
+
     def compose(self, item: Item, instruction: str | None = None) -> str:
         """The one string that is tokenised, with `<|media|>` where each medium's visual tokens go.
 
