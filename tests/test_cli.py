@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from golden_cases import MODEL
 from vlm2vec.cli.app import app
+from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.items import Image, Video
 from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
@@ -125,6 +127,17 @@ def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model:
         "print(len(index.search(np.ones(index.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
     )
     assert done.stdout == "4 False\n", done.stderr
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_start_leaves_garbage_collection_on_or_off_as_it_was(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with without_garbage_collection():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def test_a_mistake_is_one_line_on_stderr_and_exit_2(tmp_path: Path) -> None:

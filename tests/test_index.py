@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Hit, Index
 from vlm2vec.search.indexing import Summary, is_current
 from vlm2vec.search.lock import writing
-from vlm2vec.search.searching import open_index, search, search_ready
+from vlm2vec.search.searching import open_index, search
 from vlm2vec.search.table import Row, StoredFile, UnitTable
 
 
@@ -548,16 +547,6 @@ def test_opening_makes_an_index_once_and_remembers_its_model(tmp_path: Path, own
     assert (again.counts(), same.name, same.fingerprint) == ({"image": 1}, str(model), embedder.fingerprint)
     anew, _ = open_index(folder, rebuild=True)
     assert (anew.counts(), anew.model) == ({}, str(model))
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_opening_leaves_garbage_collection_on_or_off_as_it_was(three: Index, enabled: bool) -> None:
-    (gc.enable if enabled else gc.disable)()
-    try:
-        assert search_ready(Image(three.folder / "1.png"), 1, folder=three.folder) is not None
-        assert gc.isenabled() == enabled
-    finally:
-        gc.enable()
 
 
 def _index_of_rows(folder: Path, *rows: Row) -> Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import Annotated, Any, NamedTuple
@@ -93,7 +94,11 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             # File names and captions hold letters that a terminal's encoding may lack.
             stream.reconfigure(errors="replace")
-    app(prog_name="vlm2vec")
+    try:
+        app(prog_name="vlm2vec")
+    finally:
+        # The interpreter would look once more through everything that torch has made, which takes a second.
+        gc.freeze()
 
 
 def _load(name: str) -> Any:

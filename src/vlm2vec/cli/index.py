@@ -14,6 +14,7 @@ import typer
 
 from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
+from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.search.index import Index
 from vlm2vec.search.indexing import Summary
 from vlm2vec.search.scan import printable
@@ -35,7 +36,8 @@ def index(
 
     Only new and changed files are embedded. A run that is stopped keeps what it has done, and the next one continues.
     """
-    opened, embedder = open_index(folder, path=index_path, model=model, rebuild=rebuild)
+    with without_garbage_collection():
+        opened, embedder = open_index(folder, path=index_path, model=model, rebuild=rebuild)
     try:
         summary = bring_up_to_date(opened, embedder)
     except KeyboardInterrupt:

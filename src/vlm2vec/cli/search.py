@@ -12,6 +12,7 @@ import typer
 from vlm2vec.cli.index import bring_up_to_date
 from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json
+from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import Hit, Index
@@ -78,12 +79,13 @@ def _search(
 ) -> tuple[Index, list[Hit]]:
     # With a kind, the instruction for that kind belongs to the question.
     alone = None if item.text or kind else item.media[0]
-    if alone is not None and model is None:
-        # What has its vector already needs no model, which takes longer to load than the search takes.
-        ready = search_ready(alone, k, folder=folder, path=path)
-        if ready is not None:
-            return ready
-    index, embedder = open_index(folder, path=path, model=model)
+    with without_garbage_collection():
+        if alone is not None and model is None:
+            # What has its vector already needs no model, which takes longer to load than the search takes.
+            ready = search_ready(alone, k, folder=folder, path=path)
+            if ready is not None:
+                return ready
+        index, embedder = open_index(folder, path=path, model=model)
     _update(index, embedder)
     hits = None if alone is None else search_near(index, alone, k)
     return index, search_index(index, embedder, item, k, kind=kind) if hits is None else hits

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,24 +64,6 @@ def _is_unchanged(path: Path, row: Row) -> bool:
     return (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns)
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """For what makes hundreds of thousands of objects that stay, such as the import of torch.
-
-    Python would look through them for garbage again and again, which takes a fifth of the time of that import, and
-    once more at the end of the process, which takes a second.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
-
-
-@_without_garbage_collection()
 def search_ready(
     medium: Image | Video, k: int = 10, *, folder: Path | None = None, path: Path | None = None
 ) -> tuple[Index, list[Hit]] | None:
@@ -109,7 +88,6 @@ def search_ready(
         return None
 
 
-@_without_garbage_collection()
 def open_index(
     folder: Path | None = None, *, path: Path | None = None, model: str | None = None, rebuild: bool = False
 ) -> tuple[Index, Embedder]:
