@@ -30,6 +30,8 @@ class Result:
 
     def __init__(self, *arguments: object, stdin: str | None = None) -> None:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+        # In a process of its own a command ends with it; here other tests go on.
+        gc.unfreeze()
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
