@@ -71,6 +71,9 @@ def store_pictures(pictures: Sequence[Path]) -> None:
     keys = [content_key(Item("", (Image(path),))) for path in pictures]
     if all(key in store for key in keys):
         return
+    if len(store):
+        # Components are those of all pictures together, so vectors of two corpora cannot be compared.
+        sys.exit(f"{TARGET / 'pictures'} is of another corpus; delete it")
     white = {path: path.with_name(re.sub(r"_\d+\.jpg$", "_0.jpg", path.name)) for path in pictures}
     drawn = sorted(set(white.values()))
     parts = [drawn[start : start + 64] for start in range(0, len(drawn), 64)]

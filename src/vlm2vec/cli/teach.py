@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vlm2vec.cli.output import note, progress
+from vlm2vec.cli.output import fail, note, progress
 
 
 def teach(
@@ -17,7 +17,8 @@ def teach(
 ) -> None:
     """Embed all that the sources of a configuration hold with a larger model, for `teachers` of that configuration.
 
-    Vectors are kept by content: what has one is not embedded again, and a run that is stopped goes on.
+    Vectors are kept by content: what has one is not embedded again, and a run that is stopped goes on. What cannot be
+    read or embedded is told, and the command exits with 1; the trainer replaces rows that it cannot read.
     """
     from vlm2vec.training.config import read_config
 
@@ -33,9 +34,11 @@ def teach(
     except KeyboardInterrupt:
         note(f"stopped; the vectors in {out} are kept, and the same command goes on")
         raise typer.Exit(130) from None
-    note(f"{report.items:,} different items, of which {report.embedded:,} had no vector yet")
+    known = f"{report.missing:,} had no vector yet and {report.embedded:,} have now"
+    note(f"{report.items:,} different items, of which {known}")
     for message in report.bad[:10]:
-        note(f"not read: {message}")
-    if report.bad:
-        note(f"{len(report.bad)} rows or items could not be read; the trainer replaces such rows")
+        note(f"not embedded: {message}")
     print(out)
+    if report.bad:
+        fail(f"{len(report.bad)} rows or items have no vector")
+        raise typer.Exit(1)

@@ -28,6 +28,14 @@ class Prepared(Protocol):
     def content_hash(self) -> int: ...
 
 
+class Taught(Protocol):
+    """What a teacher says of items, by their keys; all teachers of a run have the same keys."""
+
+    def keys(self, items: Sequence[Item], /) -> list[bytes]: ...
+
+    def of(self, keys: Sequence[bytes], /) -> Tensor: ...
+
+
 class Rows(Protocol):
     """Rows of a source, read one by one."""
 
@@ -83,7 +91,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         prepare_query, prepare_document: from a pair, or a document of it, to a model input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
-        teachers: from items to their vectors, one for each teacher.
+        teachers: whose vectors of the items go with them.
         rank, world: which part of the batch this process takes.
     """
 
@@ -96,7 +104,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
         *,
-        teachers: Sequence[Callable[[Sequence[Item]], Tensor]] = (),
+        teachers: Sequence[Taught] = (),
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -124,8 +132,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             for source, row in zip(sources, rows, strict=True)
         ]
         documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
-        asked = [one.pair.query for one in ready]
-        given = [one.pair.positive for one in ready] + [item for one in ready for item in one.pair.negatives]
+        asked = [key for one in ready for key in one.keys[:1]]
+        given = [key for one in ready for key in one.keys[1:2]] + [key for one in ready for key in one.keys[2:]]
         queries, query_order = self._packed([one.query for one in ready])
         packs, document_order = self._packed(documents)
         return PairBatch(
@@ -138,7 +146,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             sources=torch.from_numpy(sources),
             origins=tuple(one.pair.origin for one in ready),
             replaced=tuple(replaced),
-            taught=tuple((teacher(asked), teacher(given)) for teacher in self.teachers),
+            taught=tuple((teacher.of(asked), teacher.of(given)) for teacher in self.teachers),
         )
 
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
@@ -156,6 +164,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
                     self.prepare_query(pair),
                     self.prepare_document(pair.positive),
                     tuple(self.prepare_document(negative) for negative in pair.negatives),
+                    # All of a folder's frames are read for its key, not only those that are looked at.
+                    self.teachers[0].keys((pair.query, pair.positive, *pair.negatives)) if self.teachers else [],
                 )
             except VLM2VecError as error:
                 failures.append(f"{pair.origin}: {error}")
@@ -178,6 +188,7 @@ class _Ready(Generic[Input]):
     query: Input
     positive: Input
     negatives: tuple[Input, ...]
+    keys: list[bytes]
 
 
 def _label(pair: Pair) -> int:

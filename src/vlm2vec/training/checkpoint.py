@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic_core import to_jsonable_python
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -135,7 +136,10 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
     """
     before = json.loads((folder / CONFIG).read_text("utf-8"))
     now = json.loads(config.model_dump_json())
-    changed = sorted(key for key in now if key not in _FREE and now[key] != before.get(key))
+    # A field that is newer than the run held as it holds where nothing is said.
+    unsaid = {name: field for name, field in TrainConfig.model_fields.items() if name not in before}
+    before |= {name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in unsaid.items()}
+    changed = sorted(key for key in now if key not in _FREE and now[key] != before[key])
     if changed:
         listed = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
         raise ConfigError(f"{folder} comes from another configuration, so it is another run: {listed}")

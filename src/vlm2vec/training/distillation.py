@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ class TeacherVectors:
     """The vectors of a teacher, looked up by the content of an item: text and media count, instructions do not.
 
     Args:
-        folder: of a `VectorStore` whose keys are `vlm2vec.vectors.keys.content_key`.
+        folder: of a `VectorStore` whose keys are `teacher_key`.
 
     Raises:
         ConfigError: it holds no vectors, or vectors of several dimensions.
@@ -35,7 +36,7 @@ class TeacherVectors:
     def __init__(self, folder: Path) -> None:
         dims = VectorStore.dims(folder)
         if len(dims) != 1:
-            found = f"of {' and '.join(map(str, dims))} dimensions" if dims else "none"
+            found = f"of {' and '.join(map(str, dims))} dimensions" if dims else "none ('vlm2vec teach' makes them)"
             raise ConfigError(f"teachers: {folder} should hold vectors of one dimension, and holds {found}")
         self.store = VectorStore.open(folder, dims[0])
 
@@ -43,13 +44,22 @@ class TeacherVectors:
     def dim(self) -> int:
         return self.store.dim
 
-    def __call__(self, items: Sequence[Item]) -> Tensor:
-        """Rows of length one, float32 [N, dim]; zeros where the teacher was not asked.
+    def keys(self, items: Sequence[Item]) -> list[bytes]:
+        """`teacher_key` of each item. Raises MediaError if a file is missing or cannot be read."""
+        return [teacher_key(item) for item in items]
 
-        Raises:
-            MediaError: a file is missing or cannot be read.
-        """
-        return normalize(torch.from_numpy(self.store.get([content_key(item) for item in items])[1]))
+    def of(self, keys: Sequence[bytes]) -> Tensor:
+        """Rows of length one, float32 [N, dim]; zeros where the teacher was not asked."""
+        return normalize(torch.from_numpy(self.store.get(keys)[1]))
+
+
+def teacher_key(item: Item) -> bytes:
+    """An item's text and media as one key, whatever its instruction, also where a benchmark's string holds that.
+
+    Raises:
+        MediaError: a file is missing or cannot be read.
+    """
+    return content_key(replace(item, verbatim=None) if item.text or item.media else item)
 
 
 def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> None:
@@ -65,7 +75,7 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
         MediaError: a medium is missing or cannot be read.
         ConfigError: the folder cannot be written.
     """
-    VectorStore.open(folder, vectors.shape[-1]).put([content_key(item) for item in items], vectors)
+    VectorStore.open(folder, vectors.shape[-1]).put([teacher_key(item) for item in items], vectors)
 
 
 class Distillation(nn.Module):
@@ -88,7 +98,7 @@ class Distillation(nn.Module):
         The distance is one minus the cosine between the map of our vector and the teacher's, as a mean over the items.
         The divergence is that of the softmax over our similarities to all other items from the softmax over the
         teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the very space
-        in which will be searched.
+        in which will be searched (with `loss.center`, that space less each side's mean, as the other losses see it).
 
         Args:
             x_ND: our vectors, not normalised; dims: leading dimensions that shall show these similarities alone.
@@ -96,10 +106,12 @@ class Distillation(nn.Module):
         """
         known = taught_NE.any(1)
         x_ND, taught_NE = x_ND[known], taught_NE[known]
-        if len(x_ND) < 2:
-            # Nothing to compare; still a gradient for every parameter, which the processes expect of each other.
+        if not len(x_ND):
+            # Still a gradient for every parameter, which the processes expect of each other.
             return self.map.weight.sum() * 0 + x_ND.sum() * 0
         distance = (1 - (F.normalize(self.map(x_ND), dim=1) * taught_NE).sum(1)).mean()
+        if len(x_ND) < 2:
+            return self.teacher.regression * distance
         target_NN = self._others(taught_NE)
         divergence = over_dims(
             lambda x: F.kl_div(self._others(x), target_NN, reduction="batchmean", log_target=True), x_ND, dims

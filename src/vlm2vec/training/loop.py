@@ -49,6 +49,8 @@ from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
 
 _FEW_ROWS = 1000
+_TAUGHT_WITHIN = 100
+"""Steps after which a teacher that knew no item is taken to be a mistake."""
 """Rows below which the share of bad ones says nothing yet."""
 
 
@@ -60,6 +62,7 @@ class StepReport(NamedTuple):
         loss: value of the objective.
         source_losses: mean loss of each source's queries in this batch, query to document.
         teacher_losses: what each teacher adds to the loss.
+        teacher_known: of how many items each teacher says something, as a share.
         accuracy: share of queries whose own positive scored best in the batch.
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
@@ -72,6 +75,7 @@ class StepReport(NamedTuple):
     loss: float
     source_losses: dict[str, float]
     teacher_losses: dict[str, float]
+    teacher_known: dict[str, float]
     accuracy: float
     temperature: float
     learning_rate: float
@@ -114,10 +118,11 @@ def train(
     rows = open_rows(config)
     schedule = build_schedule(config, rows)
 
+    teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
+
     torch.manual_seed(config.seed)
     trainee = build_trainee(config)
     backbone = trainee.backbone.to(device).train()
-    teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
     objective = _objective(config, schedule, teachers, backbone.dim).to(device)
     same_everywhere(backbone.parameters())
     synchronised = shard(backbone, world) if config.parallel == "fsdp" else None
@@ -128,6 +133,7 @@ def train(
     if first:
         on_start(Announcement(trained_counts(backbone), progress.step))
 
+    unknown, first_step = set(config.teachers), progress.step
     with RunLog(config, accelerator, progress.step) as log:
         batches = _batches(config, schedule, rows, backbone.processor, teachers, progress.step, accelerator)
         if validator and progress.step == 0:
@@ -148,7 +154,7 @@ def train(
             outcome, sides = _forward_backward(backbone, objective, batch, config, synchronised, device)
             if synchronised is None:
                 sum_gradients(backbone.parameters())
-            # Every process has the whole gradient of the temperature; rounding must not let them drift apart.
+            # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.
             same_everywhere(parameter.grad for parameter in objective.parameters())
             grad_norm = clip_gradients(trained, config.max_grad_norm)
             if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
@@ -156,6 +162,9 @@ def train(
                 raise ConfigError(_not_a_number(step, outcome, grad_norm, sides, batch, folder.name))
             optimizer.step()
             progress.step = step + 1
+            unknown -= {name for name, share in zip(config.teachers, outcome.known, strict=True) if share}
+            if unknown and (step + 1 - first_step == _TAUGHT_WITHIN or progress.step == config.steps):
+                raise ConfigError(_unknown(sorted(unknown), step + 1 - first_step, config))
 
             packs = (*batch.queries, *batch.documents)
             tokens = total(sum(pack.num_tokens for pack in packs), device)
@@ -166,6 +175,7 @@ def train(
                 loss=outcome.loss.item(),
                 source_losses=_by_source(outcome, schedule),
                 teacher_losses=dict(zip(config.teachers, outcome.teachers, strict=True)),
+                teacher_known=dict(zip(config.teachers, outcome.known, strict=True)),
                 accuracy=float(outcome.hits.float().mean()),
                 temperature=objective.temperature(),
                 learning_rate=rate,
@@ -205,8 +215,16 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (1 - done if config.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
+def _unknown(names: Sequence[str], steps: int, config: TrainConfig) -> str:
+    listed = "; ".join(f"{name} ({config.teachers[name].vectors})" for name in names)
+    return (
+        f"teachers that know none of the items of {steps} steps: {listed}. Vectors are found by the content of texts "
+        "and files: make them for these sources ('vlm2vec teach' does), or leave the teacher out"
+    )
+
+
 def parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay; norms, biases, embeddings and the temperature without."""
+    """The model's matrices with weight decay; its norms, biases and embeddings, and all of the objective, without."""
     decayed: list[nn.Parameter] = []
     plain = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     for name, parameter in backbone.named_parameters():

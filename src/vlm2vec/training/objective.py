@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
         hits: bool [B], whether the query's own positive scored best.
         sources: int64 [B].
         teachers: what each teacher adds to the loss, in their order.
+        known: of how many of the items each of them says something, as a share.
     """
 
     loss: Tensor
@@ -50,6 +51,7 @@ class Outcome(NamedTuple):
     hits: Tensor
     sources: Tensor
     teachers: tuple[float, ...]
+    known: tuple[float, ...]
 
 
 class Side(NamedTuple):
@@ -106,10 +108,9 @@ class Objective(nn.Module):
             # the loss of guessing; without their mean they cannot.
             q_BD, d_ND = q_BD - q_BD.mean(0), d_ND - d_ND.mean(0)
         dims = self.config.matryoshka or (q_BD.shape[1],)
-        taught = [
-            teacher(torch.cat([q_BD, d_ND]), torch.cat([*gathered(asked), given]), dims)
-            for teacher, (asked, given) in zip(self.teachers, self._taught(batch, device), strict=True)
-        ]
+        said = [torch.cat([*gathered(asked), given]) for asked, given in self._taught(batch, device)]
+        x_ND = torch.cat([q_BD, d_ND])
+        taught = [teacher(x_ND, one, dims) for teacher, one in zip(self.teachers, said, strict=True)]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
         total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
@@ -125,7 +126,8 @@ class Objective(nn.Module):
             target = torch.arange(len(scores_BN), device=device)
             per_row = F.cross_entropy(scores_BN / temperature_B[:, None], target, reduction="none")
         hits = scores_BN.argmax(1) == target
-        return Outcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught))
+        known = tuple(float(one.any(1).float().mean()) for one in said)
+        return Outcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught), known)
 
     def _taught(self, batch: PairBatch[PackedBatch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """What each teacher says of the queries of this process, and of the documents of all."""

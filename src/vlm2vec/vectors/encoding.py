@@ -194,7 +194,7 @@ def store_vectors(
     done = int(times[found].sum())
     report = on_progress or (lambda done, total: None)
     report(done, len(items))
-    unwritten = _Unwritten(store)
+    unwritten = Unwritten(store)
 
     def embed() -> None:
         nonlocal done
@@ -202,7 +202,7 @@ def store_vectors(
         for place, result in results:
             one = int(mine[place])
             with naming(origin(int(first_at[one]))):
-                vectors = _checked(result)
+                vectors = checked(result)
             unwritten.add(keys[first_at[one]], vectors)
             done += int(times[one]) * processes.size
             report(min(done, len(items)), len(items))
@@ -230,7 +230,7 @@ def raise_first(error: VLM2VecError | None, processes: Processes) -> None:
         raise errors[0]
 
 
-class _Unwritten:
+class Unwritten:
     """Vectors on their way into a store."""
 
     def __init__(self, store: Store) -> None:
@@ -316,7 +316,8 @@ def _all_keys(key_of: Callable[[int], bytes], count: int, processes: Processes) 
     return keys
 
 
-def _checked(result: Vectors | VLM2VecError) -> Vectors:
+def checked(result: Vectors | VLM2VecError) -> Vectors:
+    """The vector of an item. Raises the error that stands in its place, or InputError if it is not finite."""
     if isinstance(result, VLM2VecError):
         raise result
     if not np.isfinite(result).all():
