@@ -81,6 +81,8 @@ def test_int8_scales_the_largest_number_of_each_vector_to_127() -> None:
     vectors = np.array([[0.5, -1.0, 0.25], [0.0, 0.0, 0.0], [-3e-9, 1e-9, 0.0], [2e38, -3e38, 1e-30]], np.float32)
     got = to_int8(vectors)
     assert got.dtype == np.int8
+    with pytest.raises(InputError, match="a vector is not finite"):
+        to_int8(np.array([1.0, np.nan], np.float32))
     assert got.tolist() == [[64, -127, 32], [0, 0, 0], [-127, 42, 0], [85, -127, 0]]
 
 

@@ -39,7 +39,7 @@ def test_vectors_are_cut_then_rounded_and_of_length_one(bundled: Embedder) -> No
     rounded /= np.linalg.norm(rounded, axis=1, keepdims=True)
     got = _vectors(SmallerVectors(bundled, dim=64, precision="int8"), "a cat", "a red circle")
     np.testing.assert_allclose(got, rounded, rtol=0, atol=1e-6)
-    with pytest.raises(InputError, match=f"truncate_dim=1000: this model's vectors have 1 to {bundled.dim} dimensions"):
+    with pytest.raises(InputError, match=f"dim=1000: this model's vectors have 1 to {bundled.dim} dimensions"):
         SmallerVectors(bundled, dim=1000)
 
 

@@ -33,7 +33,7 @@ class SmallerVectors:
     """
 
     def __init__(self, embedder: Embedder, *, dim: int | None = None, precision: Precision = "float32") -> None:
-        check_truncation(dim, embedder.dim)
+        check_truncation(dim, embedder.dim, "dim")
         check_precision(precision)
         self._embedder = embedder
         self._precision = precision

@@ -324,7 +324,7 @@ class Embedder:
         check_precision(precision)
         single = is_single(items)
         sequence = [cast(ItemLike, items)] if single else list(cast(Sequence[ItemLike], items))
-        vectors = np.empty((len(sequence), truncate_dim or self.dim), dtype=np.float32)
+        vectors: NDArray[Any] = np.empty((len(sequence), truncate_dim or self.dim), dtype=precision)
         results = self.stream(
             sequence,
             role=role,
@@ -343,9 +343,8 @@ class Embedder:
                 if single:
                     raise vector
                 raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
-            vectors[position] = vector
-        whole = to_int8(vectors) if precision == "int8" else vectors
-        return whole[0] if single else whole
+            vectors[position] = to_int8(vector) if precision == "int8" else vector
+        return vectors[0] if single else vectors
 
     def _stream(
         self,

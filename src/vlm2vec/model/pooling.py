@@ -40,14 +40,14 @@ def normalize(x_ND: Tensor) -> Tensor:
     return F.normalize(x_ND.float(), dim=-1, eps=1e-12)
 
 
-def check_truncation(dim: int | None, full: int) -> None:
-    """Refuse a number of dimensions to keep that is not between 1 and `full`; None keeps all.
+def check_truncation(dim: int | None, full: int, name: str = "truncate_dim") -> None:
+    """Refuse a number of dimensions to keep, called `name`, that is not between 1 and `full`; None keeps all.
 
     Raises:
         InputError: it is not.
     """
     if dim is not None and (type(dim) is not int or not 1 <= dim <= full):
-        raise InputError(f"truncate_dim={dim!r}: this model's vectors have 1 to {full} dimensions")
+        raise InputError(f"{name}={dim!r}: this model's vectors have 1 to {full} dimensions")
 
 
 def check_precision(precision: str) -> None:
@@ -64,7 +64,12 @@ def to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Vectors [..., D] as whole numbers from -127 to 127: each scaled so that its largest number has that size.
 
     Its length is lost, which cosine similarity does not look at; its direction is kept to half a unit a dimension.
+
+    Raises:
+        InputError: a number is not finite, for which int8 has no sign.
     """
+    if not np.isfinite(vectors).all():
+        raise InputError("a vector is not finite and has no form in int8; look for nan in the model's weights")
     largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=np.finfo(np.float32).tiny)
     scaled: NDArray[np.float64] = vectors * (127 / largest.astype(np.float64))
     return np.rint(scaled).astype(np.int8)
