@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from holdouts import DEMO_QUERIES, is_held_wording
+from holdouts import is_held_wording
 
 CAPTIONS = (
     "{name}",
@@ -171,9 +171,7 @@ def caption(
             f"{{{blank}}}" in template for blank in {"tag", "tag2", "kind", "a_kind", "colour", "ground"} - set(known)
         ):
             continue
-        words = _mend(template.format(**known))
-        if words not in DEMO_QUERIES:
-            return words
+        return _mend(template.format(**known))
     return name
 
 
@@ -181,8 +179,7 @@ def sentence(name: str, motion: str, rng: random.Random, *, held: bool) -> str:
     """One wording for "`name` does `motion`"; held rows draw among the held wordings where there are any."""
     wordings = [words for words in MOTIONS[motion] if is_held_wording(words) is held] or list(MOTIONS[motion])
     subject = rng.choice(("the {}", "the {}", with_article("{}", like=name), "{}")).format(name)
-    words = rng.choice(wordings).format(subject=subject)
-    return words if words not in DEMO_QUERIES else f"the{words.removeprefix('a')}"
+    return rng.choice(wordings).format(subject=subject)
 
 
 def with_article(name: str, like: str = "") -> str:

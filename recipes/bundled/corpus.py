@@ -26,6 +26,7 @@ from clips import NUM_FRAMES, motion_frames
 from drawings import read_drawings
 from fetch import RECIPE
 from holdouts import HELD_RENDERERS, HELD_SHARE, UNREAD_SHARE, Holdouts, bucket
+from instructions import CORPUS_KINDS, worded
 from manuals import read_titles, render_page
 from PIL import Image
 from render import colour_of, compose, sprite_of, sprite_of_svg, vary
@@ -111,6 +112,7 @@ def build() -> dict[str, int]:
         done("drew the pages")
     unread = Holdouts((p.concept for p in everything), things, synonyms, share=UNREAD_SHARE)
     add_words(corpus, unread, nouns)
+    corpus.files |= {name: worded(name, corpus.files[name]) for name in CORPUS_KINDS}
     counts = corpus.write()
     shutil.rmtree(TARGET, ignore_errors=True)
     FOLDER.rename(TARGET)

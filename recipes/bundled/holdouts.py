@@ -54,8 +54,18 @@ SAMPLE_DRAWINGS = {
 SPARE_DRAWINGS = ("elephant_01.svg", "cactus_linda_kim_01.svg", "rooster_01.svg", "airplane.svg")
 """Kept out of training too, to take the place of a sample."""
 
-DEMO_QUERIES = ("a slice of pizza", "a yellow sunflower", "a dog moves to the left")
-"""The wordings of the demo, fixed before training; no training text is one of them."""
+DEMO_QUERIES = {
+    "a slice of pizza": "objects/slice_of_pizza.webp",
+    "a yellow sunflower": "objects/sunflower.webp",
+    "a dog moves to the left": "clips/dog_left.mp4",
+    "a red apple": "objects/red_apple.webp",
+    "a bicycle": "objects/bicycle.webp",
+    "an octopus": "objects/octopus.webp",
+    "a guitar": "objects/guitar.webp",
+    "a teapot": "drawings/teapot.png",
+    "a rocket rises": "clips/rocket_rises.mp4",
+}
+"""The demo's questions, fixed before training, and the sample that answers each; no training row says one of them."""
 
 _GENDER = re.compile(r"^(man|woman|men|women|person|people|male|female)('s)?( with| in)? ")
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from holdouts import is_held_wording
-from rows import INSTRUCTIONS
+from rows import INSTRUCTIONS, Row
 
 NO_INSTRUCTION = 0.1
 """Share of the rows that go without one, where what is asked can be told without."""
+
+PLAIN_QUERIES = 0.3
+"""The same for the queries of corpus.py's files."""
+
+CORPUS_KINDS = {
+    "caption_to_image": ("text for images", "image"),
+    "caption_to_drawing": ("text for images", "image"),
+    "image_to_caption": ("image for texts", ""),
+    "image_to_image": ("image for images", "image"),
+    "text_to_video": ("text for videos", "video"),
+    "video_to_text": ("video for texts", ""),
+    "text_to_page": ("text for pages", "page"),
+    "text_to_text": ("text for texts", ""),
+}
+"""For each file of corpus.py the kinds of its queries' and its documents' instructions; "" for none."""
 
 QUERIES = {
     "text for images": (
@@ -356,6 +372,25 @@ def instruction(kind: str, rng: random.Random, *, held: bool = False) -> str:
         return ""
     wordings = QUERIES.get(kind) or DOCUMENTS[kind]
     return rng.choice([words for words in wordings if is_held_instruction(words) is held] or wordings)
+
+
+def worded(file: str, rows: Sequence[Row]) -> list[Row]:
+    """Training rows of a file of corpus.py with their instructions in many wordings, or without one.
+
+    Query and document draw apart, so that how one is asked for does not give the other away; hard negatives are worded
+    as their positive. More queries go without one than are elsewhere: a search without a kind is such a question.
+    """
+    asks, notes = CORPUS_KINDS[file]
+    found: list[Row] = []
+    for number, row in enumerate(rows):
+        rng = random.Random(f"instructions/{file}/{number}")
+        ask = "" if rng.random() < PLAIN_QUERIES else instruction(asks, rng)
+        note = instruction(notes, rng) if notes else ""
+        parts = {"query": row["query"] | {"instruction": ask}, "positive": row["positive"] | {"instruction": note}}
+        if "negatives" in row:
+            parts["negatives"] = [part | {"instruction": note} for part in row["negatives"]]
+        found.append(row | parts)
+    return found
 
 
 def is_held_instruction(words: str) -> bool:

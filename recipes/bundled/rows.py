@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from holdouts import DEMO_QUERIES
 
 INSTRUCTIONS = {
     "text for images": "Find me an everyday image that matches the given caption.",
@@ -18,7 +21,7 @@ INSTRUCTIONS = {
 """Default instructions by what asks for what; the last three are for documents."""
 
 Part = dict[str, str]
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def text(words: str, instruction: str = "") -> Part:
@@ -39,6 +42,11 @@ def row(query: Part, positive: Part, label: str, *negatives: Part) -> Row:
     return whole | {"negatives": list(negatives)} if negatives else whole
 
 
+def parts_of(row: Row) -> list[Part]:
+    """Query, positive and negatives."""
+    return [row["query"], row["positive"], *row.get("negatives", ())]
+
+
 class Corpus:
     """Rows by file; `write` puts them on disk beside a text of all words for the tokenizer."""
 
@@ -47,7 +55,9 @@ class Corpus:
         self.files: dict[str, list[Row]] = {}
 
     def add(self, name: str, rows: Iterable[Row], *, held: bool) -> None:
-        self.files.setdefault(f"{name}_heldout" if held else name, []).extend(rows)
+        """Add rows to a file; a training row that says a question of the demo is left out."""
+        kept = [row for row in rows if held or not any(part.get("text") in DEMO_QUERIES for part in parts_of(row))]
+        self.files.setdefault(f"{name}_heldout" if held else name, []).extend(kept)
 
     def write(self) -> dict[str, int]:
         """Write every file, corpus_text.txt and counts.json; return rows by file."""
@@ -57,12 +67,7 @@ class Corpus:
                 for entry in rows:
                     out.write(json.dumps(entry, ensure_ascii=False) + "\n")
             if not name.endswith("_heldout"):
-                texts += [
-                    part["text"]
-                    for entry in rows
-                    for part in (entry["query"], entry["positive"])
-                    if isinstance(part, dict) and "text" in part
-                ]
+                texts += [part["text"] for entry in rows for part in parts_of(entry)[:2] if "text" in part]
         # Often enough that every word of an instruction becomes one token.
         texts += [words for words in INSTRUCTIONS.values() for _ in range(2000)]
         (self.folder / "corpus_text.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")

@@ -158,13 +158,12 @@ def copy_pages(source: Path, pages: Sequence[int], target: Path) -> None:
 
 
 def write_demo() -> None:
-    """The image query and the four queries with the file that answers each, relative to samples/."""
+    """The picture to ask with, and the ten questions with the file that answers each, relative to samples/."""
     sprite = sprite_of_svg(svg_of("noto", "butterfly"), 128)
     picture = Image.new("RGB", (160, 160), (232, 240, 247))
     picture.paste(sprite, (16, 16), sprite)
     picture.save(DEMO / "butterfly.png", optimize=True)
-    files = ("objects/slice_of_pizza.webp", "objects/sunflower.webp", "clips/dog_left.mp4")
-    queries = [{"text": text, "right": right} for text, right in zip(DEMO_QUERIES, files, strict=True)]
+    queries = [{"text": text, "right": right} for text, right in DEMO_QUERIES.items()]
     queries.append({"image": "butterfly.png", "right": "objects/butterfly.webp"})
     (DEMO / "queries.json").write_text(json.dumps(queries, indent=1) + "\n", encoding="utf-8")
 

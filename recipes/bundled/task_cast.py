@@ -181,7 +181,11 @@ def _extra_things(
     return tuple(
         Thing(name, name, -nouns[name].topic, MappingProxyType(by_look))
         for name, by_look in sorted(found.items())
-        if not holdouts.holds(name) and name not in taken and not set(nouns[name].synonyms) & taken
+        # A generic name could be meant for any emoji, since kinds of nouns are not those of emoji.
+        if name not in _GENERIC
+        and not holdouts.holds(name)
+        and name not in taken
+        and not set(nouns[name].synonyms) & taken
     )
 
 

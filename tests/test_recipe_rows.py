@@ -1,0 +1,65 @@
+"""The rows of the bundled model's corpus: how they are asked for, and what is kept out of them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "bundled"
+
+
+@pytest.fixture
+def instructions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    # Scripts of a recipe import one another by their bare names.
+    monkeypatch.syspath_prepend(str(RECIPE))
+    return importlib.import_module("instructions")
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPE))
+    return importlib.import_module("rows")
+
+
+def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one(instructions: ModuleType) -> None:
+    clip, reverse = ({"video": name, "instruction": "fixed"} for name in ("a", "b"))
+    given = [
+        {
+            "query": {"text": f"{n} rises", "instruction": "fixed"},
+            "positive": clip,
+            "label": "x",
+            "negatives": [reverse],
+        }
+        for n in range(600)
+    ]
+    found = instructions.worded("text_to_video", given)
+    asks = {row["query"]["instruction"] for row in found}
+    kinds = set(instructions.QUERIES["text for videos"])
+    assert asks == {""} | {words for words in kinds if not instructions.is_held_instruction(words)}
+    assert kinds - asks, "some wordings are only for measuring"
+    plain = sum(row["query"]["instruction"] == "" for row in found) / len(found)
+    # Three tenths, and a tenth of the others.
+    assert plain == pytest.approx(0.37, abs=0.06)
+    for before, after in zip(given, found, strict=True):
+        assert after["query"]["text"] == before["query"]["text"]
+        # The negative could be told from the positive by its instruction, if they were not worded alike.
+        assert after["negatives"] == [reverse | {"instruction": after["positive"]["instruction"]}]
+    assert instructions.worded("text_to_video", given) == found
+
+
+def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:
+    row = {"query": {"image": "a"}, "positive": {"text": "a dog", "instruction": ""}, "label": "dog"}
+    assert {one["positive"]["instruction"] for one in instructions.worded("image_to_caption", [row] * 50)} == {""}
+
+
+def test_no_training_row_says_a_question_of_the_demo(rows: ModuleType, tmp_path: Path) -> None:
+    corpus = rows.Corpus(tmp_path)
+    said = [rows.row(rows.text("a red apple"), rows.image("a.jpg", ""), "apple")]
+    answered = [rows.row(rows.image("a.jpg", ""), rows.text("apple"), "apple", rows.text("a red apple"))]
+    other = [rows.row(rows.text("the red apple"), rows.image("a.jpg", ""), "apple")]
+    corpus.add("captions", [*said, *other, *answered], held=False)
+    corpus.add("captions", said, held=True)
+    assert corpus.files == {"captions": other, "captions_heldout": said}
