@@ -35,11 +35,16 @@ def _said(folder: Path, items: list[Item]) -> torch.Tensor:
     return teacher.of(teacher.keys(items))
 
 
+def _different(items: torch.Tensor) -> torch.Tensor:
+    """A content of its own for each."""
+    return torch.arange(len(items))
+
+
 def test_regression_is_one_minus_the_cosine_of_what_the_map_makes_of_our_vectors() -> None:
     module = _distillation(Teacher(vectors=Path(), similarity=0.0), torch.tensor([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]]))
     # Mapped to (0, 3, 0) and (8, 0, 0): the first is what the teacher says, the second has a cosine of 0.6 with it.
     ours, taught = torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.0, 1.0, 0.0], [0.6, 0.0, 0.8]])
-    assert module(ours, taught, [2]).item() == pytest.approx((0 + 0.4) / 2, abs=1e-6)
+    assert module(ours, taught, _different(ours), [2]).item() == pytest.approx((0 + 0.4) / 2, abs=1e-6)
 
 
 def test_similarity_is_the_divergence_of_our_softmax_over_the_others_from_the_teachers() -> None:
@@ -59,7 +64,7 @@ def test_similarity_is_the_divergence_of_our_softmax_over_the_others_from_the_te
         # The teacher finds neither like the third, we the second.
         divergence(even, (low, high)),
     ]
-    assert module(ours, taught, [2]).item() == pytest.approx(sum(rows) / 3, abs=1e-5)
+    assert module(ours, taught, _different(ours), [2]).item() == pytest.approx(sum(rows) / 3, abs=1e-5)
 
 
 def test_leading_dimensions_learn_the_similarities_too() -> None:
@@ -67,21 +72,35 @@ def test_leading_dimensions_learn_the_similarities_too() -> None:
     # In both dimensions ours are what the teacher says; in the first alone, all three point the same way.
     ours = torch.tensor([[1.0, 0.0], [3.0, 4.0], [4.0, 3.0]])
     taught = torch.nn.functional.normalize(ours, dim=1)
-    assert module(ours, taught, [2]).item() == pytest.approx(0, abs=1e-6)
+    assert module(ours, taught, _different(ours), [2]).item() == pytest.approx(0, abs=1e-6)
 
     def divergence(a: float, b: float) -> float:
         p = 1 / (1 + math.exp((b - a) / 0.5))
         return p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
 
     rows = [divergence(0.6, 0.8), divergence(0.6, 0.96), divergence(0.8, 0.96)]
-    assert module(ours, taught, [1]).item() == pytest.approx(sum(rows) / 3, abs=1e-5)
-    assert module(ours, taught, [2, 1]).item() == pytest.approx(sum(rows) / 6, abs=1e-5)
+    assert module(ours, taught, _different(ours), [1]).item() == pytest.approx(sum(rows) / 3, abs=1e-5)
+    assert module(ours, taught, _different(ours), [2, 1]).item() == pytest.approx(sum(rows) / 6, abs=1e-5)
+
+
+def test_nothing_is_to_be_learned_from_how_alike_items_of_equal_content_are() -> None:
+    module = _distillation(Teacher(vectors=Path(), regression=0.0), torch.eye(2))
+    ours, taught = (
+        torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 1.0]]),
+    )
+    # Each of the first two has one other item, the third two that are equally near: no choice for us or the teacher.
+    assert module(ours, taught, torch.tensor([7, 7, 8]), [2]).item() == pytest.approx(0, abs=1e-6)
+    assert module(ours, taught, _different(ours), [2]).item() > 0.1
+    assert module(ours, taught, torch.tensor([7, 7, 7]), [2]).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_of_one_known_item_the_distance_counts_alone() -> None:
     module = _distillation(Teacher(vectors=Path()), torch.eye(2))
     taught = torch.tensor([[0.0, 0.0], [0.6, 0.8]])
-    assert module(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), taught, [2]).item() == pytest.approx(0.2, abs=1e-6)
+    assert module(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), taught, torch.arange(2), [2]).item() == pytest.approx(
+        0.2, abs=1e-6
+    )
 
 
 def test_items_of_which_the_teacher_says_nothing_do_not_count() -> None:
@@ -90,13 +109,15 @@ def test_items_of_which_the_teacher_says_nothing_do_not_count() -> None:
     ours, taught = torch.randn(5, 4), torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
     taught[[1, 3]] = 0
     known = [0, 2, 4]
-    assert torch.equal(module(ours, taught, [4, 2]), module(ours[known], taught[known], [4, 2]))
+    assert torch.equal(
+        module(ours, taught, _different(ours), [4, 2]), module(ours[known], taught[known], torch.arange(3), [4, 2])
+    )
 
 
 def test_a_batch_of_which_the_teacher_says_nothing_adds_nothing_and_still_gives_gradients() -> None:
     module = Distillation(Teacher(vectors=Path()), 4, 3)
     ours = torch.randn(5, 4, requires_grad=True)
-    value = module(ours, torch.zeros(5, 3), [4])
+    value = module(ours, torch.zeros(5, 3), _different(ours), [4])
     value.backward()
     assert value.item() == 0
     assert ours.grad is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -64,6 +64,8 @@ class PairBatch(Generic[Batch]):
         replaced: a message for each row that was drawn and could not be read, in whose place another stands.
         taught: for each teacher its vectors of the queries, float32 [B, E], and of the documents, [N, E]; zeros where
             it says nothing.
+        same: int64 [B] and [N], equal for queries and documents of equal content whatever their instructions; empty
+            without teachers.
     """
 
     queries: tuple[Batch, ...]
@@ -76,6 +78,7 @@ class PairBatch(Generic[Batch]):
     origins: tuple[str, ...]
     replaced: tuple[str, ...]
     taught: tuple[tuple[Tensor, Tensor], ...] = ()
+    same: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.zeros(0).long(), torch.zeros(0).long()))
 
 
 class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
@@ -147,6 +150,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             origins=tuple(one.pair.origin for one in ready),
             replaced=tuple(replaced),
             taught=tuple((teacher.of(asked), teacher.of(given)) for teacher in self.teachers),
+            same=(_numbers(asked), _numbers(given)),
         )
 
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
@@ -189,6 +193,11 @@ class _Ready(Generic[Input]):
     positive: Input
     negatives: tuple[Input, ...]
     keys: list[bytes]
+
+
+def _numbers(keys: Sequence[bytes]) -> Tensor:
+    """63 bits of each, equal on all processes for equal keys."""
+    return torch.tensor([int.from_bytes(key[:8]) >> 1 for key in keys], dtype=torch.int64)
 
 
 def _label(pair: Pair) -> int:

@@ -92,33 +92,36 @@ class Distillation(nn.Module):
         self.map = nn.Linear(dim, teacher_dim, bias=False)
         """From our space to the teacher's; trained with the model and left behind with the run."""
 
-    def forward(self, x_ND: Tensor, taught_NE: Tensor, dims: Sequence[int]) -> Tensor:
+    def forward(self, x_ND: Tensor, taught_NE: Tensor, same_N: Tensor, dims: Sequence[int]) -> Tensor:
         """`regression` times the distance plus `similarity` times the divergence.
 
         The distance is one minus the cosine between the map of our vector and the teacher's, as a mean over the items.
-        The divergence is that of the softmax over our similarities to all other items from the softmax over the
-        teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the very space
-        in which will be searched (with `loss.center`, that space less each side's mean, as the other losses see it).
+        The divergence is that of the softmax over our similarities to all items of other content from the softmax over
+        the teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the very
+        space in which will be searched (with `loss.center`, that space less each side's mean, as the other losses see
+        it).
 
         Args:
             x_ND: our vectors, not normalised; dims: leading dimensions that shall show these similarities alone.
             taught_NE: the teacher's, rows of length one; items of which it says nothing are zeros, and do not count.
+            same_N: int64, equal for items of equal content: nothing is to be learned from how alike these are.
         """
         known = taught_NE.any(1)
-        x_ND, taught_NE = x_ND[known], taught_NE[known]
+        x_ND, taught_NE, same_N = x_ND[known], taught_NE[known], same_N[known]
         if not len(x_ND):
             # Still a gradient for every parameter, which the processes expect of each other.
             return self.map.weight.sum() * 0 + x_ND.sum() * 0
         distance = (1 - (F.normalize(self.map(x_ND), dim=1) * taught_NE).sum(1)).mean()
         if len(x_ND) < 2:
             return self.teacher.regression * distance
-        target_NN = self._others(taught_NE)
+        same_NN = same_N[:, None] == same_N
+        target_NN = self._others(taught_NE, same_NN)
         divergence = over_dims(
-            lambda x: F.kl_div(self._others(x), target_NN, reduction="batchmean", log_target=True), x_ND, dims
+            lambda x: F.kl_div(self._others(x, same_NN), target_NN, reduction="batchmean", log_target=True), x_ND, dims
         )
         return self.teacher.regression * distance + self.teacher.similarity * divergence
 
-    def _others(self, unit_ND: Tensor) -> Tensor:
-        """Logarithm of the softmax over the similarities of each item to the others, [N, N]."""
+    def _others(self, unit_ND: Tensor, same_NN: Tensor) -> Tensor:
+        """Logarithm of the softmax over the similarities of each item to those that are not the same, [N, N]."""
         scores_NN = unit_ND @ unit_ND.T / self.teacher.temperature
-        return scores_NN.fill_diagonal_(_NEVER).log_softmax(1)
+        return scores_NN.masked_fill(same_NN, _NEVER).log_softmax(1)

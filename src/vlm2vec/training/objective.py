@@ -110,7 +110,9 @@ class Objective(nn.Module):
         dims = self.config.matryoshka or (q_BD.shape[1],)
         said = [torch.cat([*gathered(asked), given]) for asked, given in self._taught(batch, device)]
         x_ND = torch.cat([q_BD, d_ND])
-        taught = [teacher(x_ND, one, dims) for teacher, one in zip(self.teachers, said, strict=True)]
+        asked, given = (numbers.to(device) for numbers in batch.same)
+        same_N = torch.cat([*gathered(asked), _all_documents(given, len(batch.labels))])
+        taught = [teacher(x_ND, one, same_N, dims) for teacher, one in zip(self.teachers, said, strict=True)]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
         total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
