@@ -36,6 +36,7 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/speed/training_step.py
+	$(BIN)/python benchmarks/bundled.py
 	$(BIN)/python benchmarks/speed/tables.py
 	$(BIN)/python benchmarks/speed/plots.py
 

@@ -17,7 +17,8 @@ def main() -> None:
     """Print some commands and what they print, then the first hit of all ten questions, fixed before training."""
     started_s = time.monotonic()
     questions = json.loads((HERE / "queries.json").read_text("utf-8"))
-    _run("index", str(SAMPLES))
+    # Anew, since an earlier demo may have been run with an earlier model.
+    _run("index", str(SAMPLES), "--rebuild")
     for question in (*questions[:3], questions[-1]):
         if "image" in question:
             _run("search", "", str(SAMPLES), "--image", str(HERE / question["image"]), "-k", "3")

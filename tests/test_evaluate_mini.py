@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from evaluation_runs import run
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
+ROOT = Path(__file__).parents[1]
 BESIDE = ["chance", "12x12 pixels", "untrained"]
 NOTE = "12x12 pixels: texts have no pixels, so it has scores only where queries and candidates are pictures or clips"
 
@@ -33,6 +35,8 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
     assert means["12x12 pixels"][1:] == ["-"] * 4
     assert float(overall["bundled"]) > float(overall["untrained"])
     assert float(overall["bundled"]) > float(overall["chance"])
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "bundled.json").read_text("utf-8"))["rows"][0]
+    assert float(overall["bundled"]) >= recorded["means"]["overall"] - 1, recorded
     assert NOTE in done.stdout
     assert "- where more than half of the datasets of bundled are missing: 12x12 pixels" in done.stdout
     table = done.stdout.split("\n\n")[-1].splitlines()

@@ -59,7 +59,7 @@ def measure(work: Path, size: str, dtype: str, workload: str) -> list[dict[str, 
     vectors: dict[str, NDArray[np.float32]] = {}
     for turn in range(1 + REPEATS):
         for way in ways:
-            # It takes minutes: once, in the last turn.
+            # It takes longest: once, in the last turn.
             if way != "published" or turn == REPEATS:
                 told[way][turn], vectors[way] = served[way].ask("run")
     for process in served.values():

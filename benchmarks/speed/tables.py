@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md and docs/training.md, from the files in benchmarks/results.
+"""The tables of docs/performance.md, docs/training.md and the bundled model's card, from benchmarks/results.
 
     python benchmarks/speed/tables.py     writes them between the marks in these pages
 
@@ -26,12 +26,12 @@ def main() -> None:
 
 
 def renewed(page_name: str, page: str) -> str:
-    """The page with every table that it has the marks of made anew from its results."""
+    """The page with every table made anew from its results."""
     for name, (results, make) in PAGES[page_name].items():
-        if f"<!-- {name} -->" not in page:
-            continue
         document = json.loads((RESULTS / f"{results}.json").read_text("utf-8"))
-        table = f"{make(document)}\n\n`{document['command']}`, {_machine(document['machine'])}."
+        # Of scores alone the machine is of no interest.
+        where = f", {_machine(document['machine'])}" if "machine" in document else ""
+        table = f"{make(document)}\n\n`{document['command']}`{where}."
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
         page, count = re.subn(pattern, lambda _, text=f"{begin}\n{table}\n{end}": text, page, flags=re.DOTALL)
@@ -201,6 +201,28 @@ def _training_parts(document: dict[str, Any]) -> str:
     )
 
 
+def _mini(document: dict[str, Any]) -> str:
+    rows = document["rows"]
+    heads = ["mmeb-mini, scores of 100", *(row["what"] for row in rows)]
+    names = [*(("means", name) for name in rows[0]["means"]), *(("tasks", name) for name in rows[0]["tasks"])]
+    lines = []
+    for kind, name in names:
+        scores = [row[kind].get(name) for row in rows]
+        shown = f"**{name}**" if kind == "means" else f"`{name}`"
+        lines.append([shown, *("-" if score is None else f"{score:.1f}" for score in scores)])
+    return _table(heads, lines)
+
+
+def _heldout(document: dict[str, Any]) -> str:
+    return _table(
+        ["held-out rows", "queries", "candidates", "chance", "hit@1", "hit@5", "nDCG@5"],
+        [
+            [f"`{name}`", row["rows"], *(row[key] for key in ("candidates", "chance", "hit@1", "hit@5", "ndcg@5"))]
+            for name, row in document["results"].items()
+        ],
+    )
+
+
 PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "performance.md": {
         "encode": ("encode", _encode),
@@ -216,8 +238,9 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "gradient_cache": ("training", _gradient_cache),
         "training_parts": ("training", _training_parts),
     },
+    "../src/vlm2vec/bundled/README.md": {"mini": ("bundled", _mini), "heldout": ("bundled_heldout", _heldout)},
 }
-"""Of each page the marks, the results between them, and what makes the table."""
+"""Of each page, from docs/, the marks, the results between them, and what makes the table."""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""What would larger models say? Caches the vectors of two teachers for everything that the corpus shows or says.
+"""What would larger models say? Caches the vectors of two teachers for what the corpus says and names.
 
 Run:  python recipes/bundled/teachers.py        (after corpus.py; about ten minutes on two cores)
 

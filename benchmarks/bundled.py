@@ -1,0 +1,59 @@
+"""What does the model that ships score on mmeb-mini: as it is, in 128 dimensions, and in numbers of eight bits?
+
+    python benchmarks/bundled.py     writes benchmarks/results/bundled.json   (three minutes)
+
+All it needs is in the repository. A test holds the shipped model to this file.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from vlm2vec import Embedder
+from vlm2vec.evaluation.aggregate import dataset_score, means
+from vlm2vec.evaluation.runner import NamedEncoder, evaluate
+from vlm2vec.evaluation.scores import ModelScores, read_scores
+from vlm2vec.evaluation.smaller import SmallerVectors
+from vlm2vec.tasks.registry import get_tasks, packaged_root
+
+RESULTS = Path(__file__).parent / "results" / "bundled.json"
+TASKS = get_tasks("mmeb-mini")
+
+
+def main() -> None:
+    """Measure and write."""
+    embedder = Embedder.load()
+    ways: dict[str, NamedEncoder] = {
+        "bundled": embedder,
+        "128 dimensions": SmallerVectors(embedder, dim=128),
+        "int8": SmallerVectors(embedder, precision="int8"),
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        for name, encoder in ways.items():
+            found = evaluate(encoder, TASKS, out=Path(work) / name)
+            assert not found.failures, found.failures
+            rows.append(_row(name, found.scores))
+            print(json.dumps(rows[-1]), flush=True)
+    root = packaged_root("mmeb-mini")
+    assert root is not None
+    rows += [_row(path.stem, read_scores(path)) for path in sorted((root / "baselines").glob("*.json"))]
+    document = {"command": "python benchmarks/bundled.py", "rows": rows}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def _row(name: str, scores: ModelScores) -> dict[str, object]:
+    """Means and scores of a hundred, where there are any: pixels say nothing of texts."""
+    by_task = {task.name: dataset_score(scores, task) for task in TASKS}
+    averages = {key: mean.score for key, mean in means(scores, TASKS).items() if not mean.missing}
+    return {
+        "what": name,
+        "means": {key: round(score, 2) for key, score in averages.items() if score is not None},
+        "tasks": {key: round(score, 2) for key, score in by_task.items() if score is not None},
+    }
+
+
+if __name__ == "__main__":
+    main()
