@@ -4,7 +4,7 @@
 
 Every run starts from the model of ablation.yaml, trains for the same number of pairs on the sources of train.yaml, and
 is measured on mmeb-mini. A run that is there already is not made again; killed, the same command goes on. Writes
-benchmarks/results/ablation.json; `benchmarks/speed/tables.py` and `plots.py` make table and figure of docs/ablation.md.
+benchmarks/results/ablation.json.
 """
 
 from __future__ import annotations

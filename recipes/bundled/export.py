@@ -1,6 +1,6 @@
 """Put a trained checkpoint into the package: weights, configuration and tokenizer, without what only training needs.
 
-python recipes/bundled/export.py recipes/bundled/work/stage_4/checkpoint-1800        writes src/vlm2vec/bundled/
+python recipes/bundled/export.py recipes/bundled/work/trained        writes src/vlm2vec/bundled/
 """
 
 from __future__ import annotations
