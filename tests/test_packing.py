@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from vlm2vec.items import Item
+from vlm2vec.model import qwen_vl
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.packing import Segments, _near_groups, last_token_attention, packed_attention, plan_packs
 
 
@@ -75,3 +78,21 @@ def test_attention_to_everything_in_blocks_is_plain_attention(lengths: tuple[int
     torch.testing.assert_close(
         found.float(), torch.cat(expected), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
     )
+
+
+def test_under_autocast_attention_gets_what_projections_give(own: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+
+    def attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, *, causal: bool
+    ) -> torch.Tensor:
+        seen.add((q.dtype, k.dtype, v.dtype))
+        return packed_attention(q, k, v, segments, causal=causal)
+
+    monkeypatch.setattr(qwen_vl, "packed_attention", attention)
+    backbone = own.backbone
+    batch = backbone.pack([backbone.processor.prepare(Item("two words"))])
+    # In float32 no kernel for sequences of many lengths takes them on a GPU, and on a CPU attention is slower.
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(batch)
+    assert seen == {(torch.bfloat16,) * 3}

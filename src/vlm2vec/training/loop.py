@@ -49,9 +49,10 @@ from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
 
 _FEW_ROWS = 1000
+"""Rows below which the share of bad ones says nothing yet."""
+
 _TAUGHT_WITHIN = 100
 """Steps after which a teacher that knew no item is taken to be a mistake."""
-"""Rows below which the share of bad ones says nothing yet."""
 
 
 class StepReport(NamedTuple):
