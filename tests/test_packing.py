@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -81,18 +83,20 @@ def test_attention_to_everything_in_blocks_is_plain_attention(lengths: tuple[int
 
 
 def test_under_autocast_attention_gets_what_projections_give(own: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = set()
+    seen = []
 
-    def attention(
-        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, *, causal: bool
-    ) -> torch.Tensor:
-        seen.add((q.dtype, k.dtype, v.dtype))
-        return packed_attention(q, k, v, segments, causal=causal)
+    def watched(attention: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+            seen.append((attention, q.dtype, k.dtype, v.dtype))
+            return attention(q, k, v, *args, **kwargs)
 
-    monkeypatch.setattr(qwen_vl, "packed_attention", attention)
+        return attend
+
+    for attention in (packed_attention, last_token_attention):
+        monkeypatch.setattr(qwen_vl, attention.__name__, watched(attention))
     backbone = own.backbone
     batch = backbone.pack([backbone.processor.prepare(Item("two words"))])
     # In float32 no kernel for sequences of many lengths takes them on a GPU, and on a CPU attention is slower.
     with torch.autocast("cpu", torch.bfloat16):
         backbone(batch)
-    assert seen == {(torch.bfloat16,) * 3}
+    assert set(seen) == {(attention, *(torch.bfloat16,) * 3) for attention in (packed_attention, last_token_attention)}

@@ -111,14 +111,14 @@ class QwenVLBackbone(nn.Module):
             v = attention.v_proj(normed).unflatten(-1, (-1, head_dim))
             # Under autocast the states are float32 and so is what is rotated; attention takes what projections give.
             k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
-            if index == len(language.layers) - 1 and only_last:
+            is_end = index == len(language.layers) - 1 and only_last
+            if is_end:
                 # Nothing reads the other tokens' states any more: one query a sequence is enough.
                 x_TD, normed, *rotation = (last_tokens(t, segments) for t in (x_TD, normed, *rotation))
-                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
-                attended = last_token_attention(q, k, v, segments)
-            else:
-                q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
-                attended = packed_attention(q, k, v, segments, causal=True)
+            q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
+            attended = (
+                last_token_attention(q, k, v, segments) if is_end else packed_attention(q, k, v, segments, causal=True)
+            )
             x_TD = x_TD + attention.o_proj(attended.flatten(1))
             x_TD = x_TD + gated_mlp(layer.mlp, layer.post_attention_layernorm(x_TD))
         states = language.norm(x_TD)
