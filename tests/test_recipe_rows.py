@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from vlm2vec.vectors.store import VectorStore
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "bundled"
 
@@ -22,6 +26,50 @@ def instructions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(RECIPE))
     return importlib.import_module("rows")
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPE))
+    return importlib.import_module("parts")
+
+
+def test_a_checkpoint_comes_back_from_its_parts_and_a_damaged_part_is_named(
+    parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint-7"
+    checkpoint.mkdir()
+    weights = np.random.default_rng(0).bytes(40_000)
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    monkeypatch.setitem(parts.PART_BYTES, "split", 15_000)
+    parts.split(checkpoint, tmp_path / "parts")
+    written = sorted((tmp_path / "parts").glob("part-*"))
+    assert max(part.stat().st_size for part in written) == 15_000
+    second, kept = written[1], written[1].read_bytes()
+    second.write_bytes(kept[:-1])
+    with pytest.raises(SystemExit, match=r"missing or damaged .*: part-001; bring"):
+        parts.join(tmp_path / "parts", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+    second.write_bytes(kept)
+    parts.join(tmp_path / "parts", tmp_path / "there")
+    assert (tmp_path / "there" / "checkpoint-7" / "model.safetensors").read_bytes() == weights
+
+
+def test_teachers_vectors_travel_in_half_precision_each_once(parts: ModuleType, tmp_path: Path) -> None:
+    vectors = np.array([[0.5, -2], [3, 0.1], [0.5, -2]], np.float32)
+    keys = [bytes([number]) * 16 for number in range(3)]
+    VectorStore.open(tmp_path / "teachers" / "words", 2).put(keys, vectors)
+    data = parts._halved(tmp_path / "teachers" / "words")
+    with np.load(io.BytesIO(data)) as arrays:
+        assert arrays["vectors"].dtype == np.float16
+        assert len(arrays["vectors"]) == 2
+    (tmp_path / "packed" / "teachers").mkdir(parents=True)
+    (tmp_path / "packed" / "teachers" / "words.npz").write_bytes(data)
+    parts.split(tmp_path / "packed" / "teachers", tmp_path / "parts")
+    parts.join(tmp_path / "parts", tmp_path / "there")
+    found, rows = VectorStore.open(tmp_path / "there" / "teachers" / "words", 2).get(keys)
+    assert found.all()
+    np.testing.assert_array_equal(rows, vectors.astype(np.float16).astype(np.float32))
 
 
 def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one(instructions: ModuleType) -> None:

@@ -11,6 +11,9 @@ from holdouts import SAMPLE_DRAWINGS, SPARE_DRAWINGS
 
 FOLDER = UNPACKED / "openclipart" / "usr" / "share" / "openclipart" / "svg"
 
+LIMIT_BYTES = 120_000
+"""Larger files are left out: they are slow to draw and few."""
+
 _SKIPPED = ("computer/icons", "computer/buttons", "recreation/games/cards", "logos", "special", "unsorted/duplicates",
             "signs_and_symbols/flags", "geography", "buttons", "shapes")  # fmt: skip
 _TITLE = re.compile(r"<dc:title>([^<]{3,60})</dc:title>")
@@ -21,11 +24,9 @@ _NOISE = re.compile(
 )
 
 
-def read_drawings(words: dict[str, float], limit_bytes: int = 120_000) -> list[tuple[Path, str, tuple[str, ...]]]:
+def read_drawings(words: dict[str, float]) -> list[tuple[Path, str, tuple[str, ...]]]:
     """(file, title, tags) of every usable drawing: one file a name, English title, no sample, no icon theme,
     at most four of a title.
-
-    Larger files are left out: they are slow to draw and few.
     """
     words_of_catalogues = {
         "clip art",
@@ -41,12 +42,16 @@ def read_drawings(words: dict[str, float], limit_bytes: int = 120_000) -> list[t
     found, seen = [], {*SAMPLE_DRAWINGS.values(), *SPARE_DRAWINGS}
     repeats: Counter[str] = Counter()
     for path in sorted(FOLDER.rglob("*.svg")):
-        if path.name in seen or path.relative_to(FOLDER).as_posix().startswith(_SKIPPED):
+        if (
+            path.stat().st_size > LIMIT_BYTES
+            or path.name in seen
+            or path.relative_to(FOLDER).as_posix().startswith(_SKIPPED)
+        ):
             continue
         seen.add(path.name)
         text = path.read_text(encoding="utf-8", errors="replace")
         match = _TITLE.search(text)
-        if match is None or len(text) > limit_bytes or "PublicDomain" not in text:
+        if match is None or "PublicDomain" not in text:
             continue
         title = " ".join(_NOISE.sub(" ", match[1].lower().replace("&amp;", "&")).split())
         known = [word for word in re.findall(r"[a-z]+", title) if word in words]

@@ -20,16 +20,21 @@ _FOREIGN = ("polyglossia",)
 
 def read_titles(limit: int, per_manual: int = 40) -> list[tuple[Path, int, str]]:
     """(PDF, page counted from 0, title) of up to `limit` pages, spread over the manuals in order of their names."""
-    licences = _licences()
-    found: list[tuple[Path, int, str]] = []
-    for path in sorted((DOCS / "texlive-doc").rglob("*.pdf")):
-        package = path.relative_to(DOCS / "texlive-doc").parts[1]
-        if package in _FOREIGN or not FREE.match(licences.get(package, "none")):
-            continue
-        found += titles_of(path)[:per_manual]
+    found = [entry for path in free_manuals() for entry in titles_of(path)[:per_manual]]
     # `Introduction` or `Documentation` names a page of every manual, and so none.
     repeats = Counter(title.lower() for _, _, title in found)
     return [entry for entry in found if repeats[entry[2].lower()] == 1][:limit]
+
+
+def free_manuals() -> list[Path]:
+    """The PDFs of English manuals whose licence lets them be used, in order of their names."""
+    licences = _licences()
+    packages = {path: path.relative_to(DOCS / "texlive-doc").parts[1] for path in (DOCS / "texlive-doc").rglob("*.pdf")}
+    return sorted(
+        path
+        for path, package in packages.items()
+        if package not in _FOREIGN and FREE.match(licences.get(package, "none"))
+    )
 
 
 def render_page(path: Path, page: int, box: tuple[int, int]) -> Image.Image:

@@ -15,13 +15,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.data.records import Pair, read_pairs
-from vlm2vec.items import Video
-from vlm2vec.model.embedder import Embedder
+from vlm2vec.items import Item, Video
+from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.prompts import Target
 
 WORK = Path(__file__).parent / "work"
 ROWS = 200
@@ -45,24 +47,28 @@ def main(model: str, out: str | None) -> None:
     embedder = Embedder.load(model)
     results = {}
     print(f"{'held-out rows':45} rows candidates chance   hit@1   hit@5  nDCG@5")
-    for name, pairs, candidates in _measured():
-        ranks, sizes = rank_rows(embedder, pairs, candidates)
-        results[name] = {
-            "rows": len(ranks),
-            "candidates": round(float(sizes.mean()), 1),
-            "chance": round(float((1 / sizes).mean()), 4),
-            "hit@1": round(float((ranks == 1).mean()), 4),
-            "hit@5": round(float((ranks <= 5).mean()), 4),
-            "ndcg@5": round(float(np.where(ranks <= 5, 1 / np.log2(1 + ranks), 0).mean()), 4),
-        }
-        numbers = "".join(f"{results[name][key]:8.3f}" for key in ("chance", "hit@1", "hit@5", "ndcg@5"))
-        print(f"{name:45} {len(ranks):4} {sizes.mean():10.1f}{numbers}", flush=True)
+    for name, pairs, candidates in heldout():
+        found = results[name] = summary(*rank_rows(embedder, pairs, candidates))
+        numbers = "".join(f"{found[key]:8.3f}" for key in ("chance", "hit@1", "hit@5", "ndcg@5"))
+        print(f"{name:45} {found['rows']:4} {found['candidates']:10.1f}{numbers}", flush=True)
     if out is not None:
         document = {"command": f"python recipes/bundled/measure.py {model} {out}", "results": results}
         Path(out).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
-def _measured() -> Iterator[tuple[str, Sequence[Pair], int]]:
+def summary(ranks: NDArray[np.int64], sizes: NDArray[np.int64]) -> dict[str, float]:
+    """What a table says of ranks among so many candidates."""
+    return {
+        "rows": len(ranks),
+        "candidates": round(float(sizes.mean()), 1),
+        "chance": round(float((1 / sizes).mean()), 4),
+        "hit@1": round(float((ranks == 1).mean()), 4),
+        "hit@5": round(float((ranks <= 5).mean()), 4),
+        "ndcg@5": round(float(np.where(ranks <= 5, 1 / np.log2(1 + ranks), 0).mean()), 4),
+    }
+
+
+def heldout() -> Iterator[tuple[str, Sequence[Pair], int]]:
     """Name, rows and number of candidates of all that is measured."""
     for folder in (WORK / "corpus", WORK / "corpus_tasks"):
         for path in sorted(folder.glob("*_heldout.jsonl")):
@@ -82,9 +88,15 @@ def _shuffled(pair: Pair) -> Pair:
     return replace(pair, query=replace(pair.query, media=(Video(tuple(frames)),)))
 
 
-def rank_rows(
-    embedder: Embedder, pairs: Sequence[Pair], candidates: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+class Ranking(Protocol):
+    """As much of an embedder as ranking needs."""
+
+    def encode_query(self, items: Sequence[Item], *, target: Target | None = None) -> Vectors: ...
+    def encode_document(self, items: Sequence[Item]) -> Vectors: ...
+    def similarity(self, a: Vectors, b: Vectors) -> Vectors: ...
+
+
+def rank_rows(embedder: Ranking, pairs: Sequence[Pair], candidates: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rank of each drawn row's own positive, counted from 1, and the number of candidates it is among."""
     labels = {pair.label or pair.origin for pair in pairs}
     # Of few labels several rows each; else labels differ.

@@ -119,8 +119,16 @@ _models: dict[str, object] = {}
 
 
 def _look_at(paths: Sequence[Path]) -> Vectors:
-    """EfficientNet-Lite0's pooled features [N, 1280]."""
     torch.set_num_threads(1)
+    pictures = []
+    for path in paths:
+        with PILImage.open(path) as image:
+            pictures.append(image.copy())
+    return look_at(pictures)
+
+
+def look_at(pictures: Sequence[PILImage.Image]) -> Vectors:
+    """EfficientNet-Lite0's pooled features [N, 1280]."""
     if "pictures" not in _models:
         sys.path.insert(0, str(UNPACKED / "efficientnet-code"))
         from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-not-found]
@@ -129,21 +137,21 @@ def _look_at(paths: Sequence[Path]) -> Vectors:
         [weights] = (UNPACKED / "efficientnet").rglob("*.pth")
         network.load_state_dict(torch.load(weights, weights_only=True))
         _models["pictures"] = network.eval().bfloat16().to(memory_format=torch.channels_last)
-    pictures = []
-    for path in paths:
-        with PILImage.open(path) as image:
-            square = image.convert("RGB").resize((SIDE_PX, SIDE_PX), PILImage.Resampling.BICUBIC)
-        pictures.append(torch.from_numpy(np.array(square)))
+    squares = [one.convert("RGB").resize((SIDE_PX, SIDE_PX), PILImage.Resampling.BICUBIC) for one in pictures]
     # The range that its weights were trained with.
-    pixels = ((torch.stack(pictures).permute(0, 3, 1, 2).float() - 127) / 128).bfloat16()
+    pixels = ((torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() - 127) / 128).bfloat16()
     with torch.inference_mode():
         features = _models["pictures"].extract_features(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[attr-defined]
         return features.float().mean((2, 3)).numpy()  # type: ignore[no-any-return]
 
 
 def _read(texts: Sequence[str]) -> Vectors:
-    """MiniLM's mean over the tokens [N, 384], of length one."""
     torch.set_num_threads(1)
+    return read(texts)
+
+
+def read(texts: Sequence[str]) -> Vectors:
+    """MiniLM's mean over the tokens [N, 384], of length one."""
     if "words" not in _models:
         from transformers import AutoModel, AutoTokenizer
 
