@@ -25,7 +25,7 @@ def plots(tables: ModuleType) -> ModuleType:
     return importlib.import_module("plots")
 
 
-@pytest.mark.parametrize("name", ["performance.md", "training.md", "../src/vlm2vec/bundled/README.md"])
+@pytest.mark.parametrize("name", ["performance.md", "training.md", "ablation.md", "../src/vlm2vec/bundled/README.md"])
 def test_every_table_is_made_from_its_results(name: str, tables: ModuleType) -> None:
     page = (ROOT / "docs" / name).read_text("utf-8")
     assert tables.renewed(name, page) == page
@@ -38,10 +38,10 @@ def test_there_is_no_other_page_with_tables(tables: ModuleType) -> None:
 
 
 def test_every_figure_is_made_from_its_results(plots: ModuleType) -> None:
-    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "ablation.md"))
     for name, (results, *_) in plots.FIGURES.items():
         path = ROOT / "docs" / f"{name}.png"
-        assert f"({name}.png)" in page
+        assert f"({name}.png)" in pages
         assert path.stat().st_size < 60_000
         with PIL.Image.open(path) as figure:
             assert figure.info["results"] == plots.fingerprint(results)

@@ -1,6 +1,6 @@
-"""The figures of docs/performance.md, from the files in benchmarks/results.
+"""The figures of docs/performance.md and docs/ablation.md, from the files in benchmarks/results.
 
-    python benchmarks/speed/plots.py     writes docs/embedding.png and docs/searching.png
+    python benchmarks/speed/plots.py     writes docs/embedding.png, searching.png and ablation.png
 
 A figure holds the hash of its results, which a test compares, so that none is older than the tables.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from statistics import mean
 from typing import Any
 
-from tables import DOCS, RESULTS, by_workload
+from tables import DOCS, RESULTS, ablation_scores, by_workload
 
 COLORS = {
     "floor": "#bbbbbb",
@@ -22,6 +23,7 @@ COLORS = {
     "published": "#b5533c",
 }
 NAMES = {"packed": "ours"}
+MODALITY_COLORS = {"overall": "#444444", "image": "#1f5fa8", "video": "#b5533c", "visdoc": "#e0a458"}
 
 
 def main() -> None:
@@ -80,9 +82,38 @@ def _searching(figure: Any, document: dict[str, Any]) -> None:
         axes.legend(fontsize=8)
 
 
+def _ablation(figure: Any, document: dict[str, Any]) -> None:
+    """Means over seeds as lines or bars, each seed as a point; the model before dotted, and as the first bars."""
+    sizes, mixes = figure.subplots(1, 2)
+    found = ablation_scores(document, "sub_batch")
+    [before] = found.pop("before")
+    for modality, color in MODALITY_COLORS.items():
+        runs = [[run[modality] for run in seeds] for seeds in found.values()]
+        sizes.plot([mean(values) for values in runs], color=color, label=modality)
+        for place, values in enumerate(runs):
+            sizes.plot([place] * len(values), values, ".", color=color)
+        sizes.axhline(before[modality], color=color, linestyle=":", linewidth=1)
+    sizes.set_xticks(range(len(found)), list(found))
+    sizes.set(xlabel="sub-batch", ylabel="mmeb-mini", ylim=(0, None))
+    found = ablation_scores(document, "mix")
+    width = 0.8 / len(MODALITY_COLORS)
+    for place, seeds in enumerate(found.values()):
+        for number, (modality, color) in enumerate(MODALITY_COLORS.items()):
+            at = place - 0.4 + (number + 0.5) * width
+            values = [run[modality] for run in seeds]
+            mixes.bar(at, mean(values), width * 0.9, color=color)
+            mixes.plot([at] * len(values), values, ".", color="black", markersize=3)
+    mixes.set_xticks(range(len(found)), list(found))
+    mixes.set(xlabel="trained on", ylim=(0, None))
+    for axes in (sizes, mixes):
+        axes.spines[["top", "right"]].set_visible(False)
+    sizes.legend(fontsize=8, frameon=False, ncols=2)
+
+
 FIGURES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None], tuple[float, float]]] = {
     "embedding": ("encode", _embedding, (10, 3.4)),
     "searching": ("search", _searching, (8, 3)),
+    "ablation": ("ablation", _ablation, (9, 3.4)),
 }
 """Of each figure the results, what draws it, and its size in inches."""
 

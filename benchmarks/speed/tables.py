@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, docs/training.md and the bundled model's card, from benchmarks/results.
+"""The tables of docs/performance.md, training.md, ablation.md and the bundled model's card, from benchmarks/results.
 
     python benchmarks/speed/tables.py     writes them between the marks in these pages
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -223,6 +225,53 @@ def _heldout(document: dict[str, Any]) -> str:
     )
 
 
+def _yardsticks(document: dict[str, Any]) -> str:
+    names = ("pixels", "pictures", "words", "both")
+    return _table(
+        ["held-out rows, hit@1 and hit@5", "chance", *names],
+        [
+            [
+                *(f"`{name}`", next(iter(row.values()))["chance"]),
+                *(f"{row[y]['hit@1']} {row[y]['hit@5']}" if y in row else "-" for y in names),
+            ]
+            for name, row in document["results"].items()
+        ],
+    )
+
+
+MODALITIES = ("overall", "image", "video", "visdoc")
+
+
+def ablation_scores(document: dict[str, Any], by: str) -> dict[str, list[dict[str, float]]]:
+    """Means of the runs of each seed, by "sub_batch" or by "mix", with the start in front."""
+    # The run of all sources at the mixes' sub-batch belongs to both.
+    [mixed] = {row["sub_batch"] for row in document["rows"] if row["mix"] == "image"}
+    found: dict[str, list[dict[str, float]]] = {}
+    for row in document["rows"]:
+        if row["mix"] == "before":
+            found["before"] = [row["means"]]
+        elif by == "sub_batch" and row["mix"] == "all":
+            whole = " (all)" if row["sub_batch"] == document["batch"] else ""
+            found.setdefault(f"{row['sub_batch']}{whole}", []).append(row["means"])
+        elif by == "mix" and row["sub_batch"] == mixed:
+            found.setdefault(row["mix"], []).append(row["means"])
+    return found
+
+
+def _ablation(by: str, name: str, document: dict[str, Any]) -> str:
+    return _table(
+        [name, "seeds", *MODALITIES],
+        [
+            [value, "-" if value == "before" else len(runs), *(_spread([run[m] for run in runs]) for m in MODALITIES)]
+            for value, runs in ablation_scores(document, by).items()
+        ],
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
 PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "performance.md": {
         "encode": ("encode", _encode),
@@ -238,7 +287,15 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "gradient_cache": ("training", _gradient_cache),
         "training_parts": ("training", _training_parts),
     },
-    "../src/vlm2vec/bundled/README.md": {"mini": ("bundled", _mini), "heldout": ("bundled_heldout", _heldout)},
+    "ablation.md": {
+        "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch")),
+        "mixes": ("ablation", partial(_ablation, "mix", "trained on")),
+    },
+    "../src/vlm2vec/bundled/README.md": {
+        "mini": ("bundled", _mini),
+        "heldout": ("bundled_heldout", _heldout),
+        "yardsticks": ("bundled_yardsticks", _yardsticks),
+    },
 }
 """Of each page, from docs/, the marks, the results between them, and what makes the table."""
 
