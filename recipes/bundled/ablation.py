@@ -126,7 +126,7 @@ def _config(base: Mapping[str, Any], sub_batch: int, mix: str, seed: int) -> dic
         "batch_size": BATCH,
         "sub_batch": sub_batch,
         "seed": seed,
-        # On two cores a process that prepares rows takes more from the step than it saves.
+        # On two cores a process that prepares rows takes as much from the step as it saves.
         "loader_workers": 0,
     }
 

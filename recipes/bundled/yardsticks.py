@@ -1,6 +1,6 @@
 """What do pixels and the two teachers alone score on the held-out rows?
 
-    python recipes/bundled/yardsticks.py     writes benchmarks/results/bundled_yardsticks.json   (8 minutes, two cores)
+    python recipes/bundled/yardsticks.py     writes benchmarks/results/bundled_yardsticks.json   (some ten minutes)
 
 Rows and candidates are those of measure.py. Each is measured on those files whose queries and candidates it can take,
 so that nothing is said of questions about a picture or a clip whose answers are texts:
