@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vlm2vec-tests-")
@@ -11,7 +12,9 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vlm2vec-tests-")
 import pytest
 
 from golden_cases import MODEL
+from index_folders import make_picture, summary_of
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.index import Index
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,13 @@ def published() -> Embedder:
 def own() -> Embedder:
     """The tiny golden model in the style of models trained here."""
     return Embedder.load(MODEL, prompt_style="qwen2-vl", device="cpu")
+
+
+@pytest.fixture
+def three(tmp_path: Path, own: Embedder) -> Index:
+    """An index of three pictures."""
+    for number in range(3):
+        make_picture(tmp_path / f"{number}.png", number)
+    index = Index.create(tmp_path, embedder=own)
+    assert index.add(embedder=own) == summary_of(added=3, embedded=3)
+    return index
