@@ -31,7 +31,6 @@ from drawings import LIMIT_BYTES
 from fetch import RECIPE
 from holdouts import HELD_RENDERERS
 from manuals import DOCS, free_manuals
-from numpy.lib import format as npy
 from wordnet import FOLDER as WORDNET
 
 from vlm2vec.vectors.store import VectorStore
@@ -121,14 +120,14 @@ def _whole(path: Path, digest: str) -> bool:
 
 def _halved(folder: Path) -> bytes:
     """The store's vectors in float16, equal ones once: a picture has the vector of its name."""
-    keys, rows = [], []
-    for path in sorted(folder.glob("*.npy")):
-        with path.open("rb") as stream:
-            keys.append(npy.read_array(stream))
-            rows.append(npy.read_array(stream).astype(np.float16))
-    vectors, of = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
+    [dim] = VectorStore.dims(folder)
+    store = VectorStore.open(folder, dim)
+    # Sorted, since shards are named and so read at random.
+    keys = sorted(store.keys())
+    vectors, of = np.unique(store.get(keys)[1].astype(np.float16), axis=0, return_inverse=True)
     buffer = io.BytesIO()
-    np.savez(buffer, keys=np.concatenate(keys), vectors=vectors, of=of.astype(np.int32).ravel())
+    key_bytes = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)
+    np.savez(buffer, keys=key_bytes, vectors=vectors, of=of.astype(np.int32).ravel())
     return buffer.getvalue()
 
 

@@ -62,6 +62,10 @@ class Store(ABC):
         store.refresh()
         return store
 
+    def keys(self) -> list[bytes]:
+        """All keys, in the order in which they were written or found."""
+        return list(self._numbers)
+
     def __len__(self) -> int:
         return len(self._numbers)
 
