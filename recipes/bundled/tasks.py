@@ -30,19 +30,19 @@ NUM_HELD = 200
 Draw = Callable[[int, bool], list[tuple[str, Row]]]
 
 TASKS: tuple[tuple[Draw, int, int], ...] = (
-    (scene_questions, 4000, 67),
-    (scene_crops, 2900, 70),
+    (scene_questions, 8000, 67),
+    (scene_crops, 6000, 70),
     (classes, 8000, 150),
     (tones, 2400, 100),
     (changes, 1900, 100),
     (chart_types, 1500, 200),
     (chart_questions, 2000, 100),
     (chart_pages, 750, 100),
-    (motion_clips, 1250, 100),
-    (shown_in_turn, 650, 25),
-    (two_ways, 600, 25),
-    (orders, 1500, 100),
-    (films, 800, 40),
+    (motion_clips, 4000, 100),
+    (shown_in_turn, 1800, 25),
+    (two_ways, 1700, 25),
+    (orders, 2500, 100),
+    (films, 2000, 40),
     (slides_by_fact, 1500, 100),
 )
 """What draws a task -> how often it is called for training and for measuring; each call makes one row or a few."""
@@ -67,7 +67,7 @@ def build() -> dict[str, int]:
         for held in (False, True):
             numbers = [(draw, numbers[held]) for draw, *numbers in tasks]
             clips, pages = len(corpus_clips(held)), len(sections(held))
-            numbers.append((corpus_motions, min(clips, NUM_HELD // 2 if held else 2500)))
+            numbers.append((corpus_motions, min(clips, NUM_HELD // 2 if held else 5000)))
             numbers.append((section_pages, min(pages, NUM_HELD // 2) if held else pages))
             for draw, number in numbers:
                 plans = [(draw, index, held) for index in range(number)]
