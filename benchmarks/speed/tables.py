@@ -268,6 +268,14 @@ def _ablation(by: str, name: str, document: dict[str, Any]) -> str:
     )
 
 
+def _pooling(document: dict[str, Any]) -> str:
+    rows = document["rows"]
+    return _table(
+        ["scores", "", "mean", "last token"],
+        [[row["scores"], f"`{row['what']}`", row["mean"], row["last"]] for row in rows],
+    )
+
+
 def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
@@ -290,6 +298,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "ablation.md": {
         "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch")),
         "mixes": ("ablation", partial(_ablation, "mix", "trained on")),
+        "pooling": ("pooling", _pooling),
     },
     "../src/vlm2vec/bundled/README.md": {
         "mini": ("bundled", _mini),
