@@ -99,6 +99,8 @@ def test_bfloat16_stays_close_to_float32(kind: str | None) -> None:
     adapter = GOLDEN / kind if kind else None
     embedder = Embedder.load(MODEL, adapter=adapter, prompt_style="vlm2vec", dtype="bfloat16", device="cpu")
     ids, expected = (ADAPTER_IDS, EMBEDDINGS[kind]) if kind else (SINGLE_IDS, EMBEDDINGS["single"])
-    # transformers' own bfloat16 forward is 6.5e-3 away on the same cases. How far an adapter's products are depends on
-    # the CPU: 7.1e-3 by AVX-512, 8.6e-3 by AMX, which rounds elsewhere.
-    np.testing.assert_allclose(embedder.encode([item(i) for i in ids]), expected, rtol=0, atol=1e-2 if kind else 7e-3)
+    # transformers' own bfloat16 forward is 6.5e-3 away on the same cases. How far the farthest number is depends on the
+    # CPU: without adapter 5.9e-3 by AVX-512, 8.0e-3 by AMX, which rounds elsewhere; the mean is 0.98e-3 and 0.99e-3.
+    away = np.abs(embedder.encode([item(i) for i in ids]) - expected)
+    assert away.max() < 1e-2
+    assert away.mean() < (3e-3 if kind else 1.5e-3)
