@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import random
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
+from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.vectors.store import VectorStore
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "bundled"
@@ -86,8 +89,10 @@ def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one
     found = instructions.worded("text_to_video", given)
     asks = {row["query"]["instruction"] for row in found}
     kinds = set(instructions.QUERIES["text for videos"])
-    assert asks == {""} | {words for words in kinds if not instructions.is_held_instruction(words)}
+    assert asks & kinds == {words for words in kinds if not instructions.is_held_instruction(words)}
     assert kinds - asks, "some wordings are only for measuring"
+    assert len(asks - kinds) > 100, "those made by a pattern"
+    assert not any(map(instructions.is_held_instruction, asks))
     plain = sum(row["query"]["instruction"] == "" for row in found) / len(found)
     # Three tenths, and a tenth of the others.
     assert plain == pytest.approx(0.37, abs=0.06)
@@ -96,6 +101,33 @@ def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one
         # The negative could be told from the positive by its instruction, if they were not worded alike.
         assert after["negatives"] == [reverse | {"instruction": after["positive"]["instruction"]}]
     assert instructions.worded("text_to_video", given) == found
+
+
+def test_patterns_make_hundreds_of_instructions_of_every_kind_and_none_of_the_benchmark(
+    instructions: ModuleType,
+) -> None:
+    assert set(instructions.PATTERNS) == instructions.QUERIES.keys() | instructions.DOCUMENTS.keys()
+    asked = _instructions_of_mini()
+    assert {words.rstrip(".:") for words in asked} == instructions.BENCHMARK_INSTRUCTIONS
+    for kind in instructions.PATTERNS:
+        rng = random.Random(kind)
+        made = {instructions.instruction(kind, rng) for _ in range(2000)}
+        assert len(made) > 300
+        assert not made & asked
+        assert not any("{" in words for words in made)
+
+
+def _instructions_of_mini() -> set[str]:
+    """Every instruction of a query or document in mmeb-mini, without the sign for the picture."""
+    root = packaged_root("mmeb-mini")
+    assert root is not None
+    found: set[str] = set()
+    for spec in get_tasks("mmeb-mini"):
+        found |= {spec.instruction or "", getattr(spec.options, "target_instruction", "")}
+        for path in (root / "annotations" / f"mmeb-mini__{spec.name}").rglob("*.parquet"):
+            rows = pyarrow.parquet.read_table(path).to_pylist()
+            found |= {row.get(column) or "" for row in rows for column in ("qry_inst", "tgt_inst")}
+    return {words.removeprefix("<|image_1|>").strip() for words in found} - {""}
 
 
 def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:

@@ -67,6 +67,22 @@ DEMO_QUERIES = {
 }
 """The demo's questions, fixed before training, and the sample that answers each; no training row says one of them."""
 
+BENCHMARK_INSTRUCTIONS = frozenset((
+    "Answer the question about the chart", "Answer the question about the picture", "Find a caption for this picture",
+    "Find a picture of the same thing in another style", "Find a picture that fits this caption",
+    "Find the document page that fits this query", "Find the part of the picture that shows this",
+    "Find the picture that shows the given one with this change",
+    "Find the shot of the given video in which this happens", "Find the video in which this happens",
+    "Find the video in which things appear in this order",
+    "Name the group of emoji that this one belongs to", "Recognize what happens to the thing that changes",
+    "Represent the document page", "Represent the picture", "Represent this part of a picture",
+    "Represent what happens in the video", "Say what kind of thing the emoji shows",
+    "Watch the video and answer the question with one of the given options. Question",
+    "What kind of chart is this?",
+    "Which thing moves, turns, changes its size, appears or vanishes in the video?",
+))  # fmt: skip
+"""The instructions of mmeb-mini without their last stop or colon; a pattern that hits one is filled anew."""
+
 _GENDER = re.compile(r"^(man|woman|men|women|person|people|male|female)('s)?( with| in)? ")
 
 
