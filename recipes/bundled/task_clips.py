@@ -18,6 +18,9 @@ from rows import Row, row, text
 from task_cast import Thing, look_of, pick, square_sprite, wording
 from task_files import CORPUS, asked_of_video, played, save_clip, save_frames
 
+OPTIONS_SHARE = 0.4
+"""Share of the training questions on clips whose answers are offered."""
+
 ROUND = {
     "balloon", "basketball", "baseball", "bowling", "cookie", "coin", "volleyball", "doughnut", "lemon", "melon",
     "onion",
@@ -108,10 +111,26 @@ def shown_in_turn(number: int, held: bool) -> list[tuple[str, Row]]:
             mirror = ordered[-1 - ordered.index(right)] if kind in ("first", "last") else _beside(ordered, named, right)
             first = [mirror] if mirror and mirror is not right else []
             wrong = first + rng.sample([thing for thing in others if thing not in first], 2 - len(first))
-            query = asked_of_video(path, question, instruction("clip question", rng, held=held))
-            pair = row(query, text(right.name), right.name, *(text(thing.name) for thing in wrong))
-            rows.append(("clip_question", pair))
+            ask = instruction("clip question", rng, held=held)
+            names = [right.name, *(thing.name for thing in wrong)]
+            rows.append(("clip_question", _question_row(path, question, names, right.name, ask, held)))
     return rows
+
+
+def _question_row(path: str, question: str, answers: Sequence[str], label: str, ask: str, held: bool) -> Row:
+    """A question with its answers, the right one first; some training rows let one choose, as MMEB-V2's questions do.
+
+    The answers offered are in any order, and half of the time each goes with its letter.
+    """
+    rng = dice("options", path, question)
+    if not held and rng.random() < OPTIONS_SHARE:
+        order = rng.sample(range(len(answers)), len(answers))
+        lettered = {place: f"({letter}) {answers[place]}" for letter, place in zip("ABCDE", order, strict=False)}
+        question = "\n".join((question, "Options:", *(lettered[place] for place in order)))
+        if rng.random() < 0.5:
+            answers = [lettered[place] for place in range(len(answers))]
+    right, *wrong = map(text, answers)
+    return row(asked_of_video(path, question, ask), right, label, *wrong)
 
 
 def _beside(ordered: Sequence[Thing], named: Thing, right: Thing) -> Thing | None:
@@ -145,14 +164,12 @@ def two_ways(number: int, held: bool) -> list[tuple[str, Row]]:
                 question = wording(QUESTIONS["way"], rng, held=held).format(thing=pair[turn].name)
                 wrong = [REVERSE[way], *(other for other in directions if other not in (way, REVERSE[way]))]
                 words = [rng.choice(WAYS[name]) for name in (way, *wrong)]
-                query = asked_of_video(path, question, ask)
-                rows.append(("clip_question", row(query, text(words[0]), f"way {way}", *map(text, words[1:]))))
+                rows.append(("clip_question", _question_row(path, question, words, f"way {way}", ask, held)))
             else:
                 way = rng.choice(WAYS[directions[turn]])
                 question = wording(QUESTIONS["who"], rng, held=held).format(way=way)
-                query = asked_of_video(path, question, ask)
-                right = pair[turn].name
-                rows.append(("clip_question", row(query, text(right), right, text(pair[1 - turn].name))))
+                names = [pair[turn].name, pair[1 - turn].name]
+                rows.append(("clip_question", _question_row(path, question, names, names[0], ask, held)))
     return rows
 
 
