@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def published() -> Embedder:
 def own() -> Embedder:
     """The tiny golden model in the style of models trained here."""
     return Embedder.load(MODEL, prompt_style="qwen2-vl", device="cpu")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the tiny golden model, to be changed or damaged."""
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
 
 
 @pytest.fixture

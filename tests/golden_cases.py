@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
+from vlm2vec.model.embedder import Embedder
 
 GOLDEN = Path(__file__).parent / "golden"
 MODEL = GOLDEN / "model"
@@ -30,3 +31,8 @@ def item(case_id: str) -> Item:
         media = tuple(Image(file, exif=False) for file in files)
     text = case["text"].replace("<|image_pad|>", MEDIA_MARKER).replace("<|video_pad|>", MEDIA_MARKER)
     return Item(text, media)
+
+
+def load_tiny(folder: Path = MODEL, **arguments: object) -> Embedder:
+    """The tiny golden model, or a checkpoint like it, in the published style unless told otherwise."""
+    return Embedder.load(folder, **({"prompt_style": "vlm2vec", "device": "cpu"} | arguments))  # type: ignore[arg-type]

@@ -127,3 +127,8 @@ def encrypted_pdf() -> bytes:
     """A PDF whose user password is not the empty one."""
     encrypt = f"<< /Filter /Standard /V 1 /R 2 /P -4 /O <{'41' * 32}> /U <{'42' * 32}> >>"
     return bare_pdf(trailer=f"/Encrypt 4 0 R /ID [<{'43' * 16}> <{'43' * 16}>]", objects=f"4 0 obj {encrypt} endobj")
+
+
+def as_bytes(pictures: list[PIL.Image.Image]) -> list[bytes]:
+    """Their pixels, to be compared."""
+    return [image.tobytes() for image in pictures]

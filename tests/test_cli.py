@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,57 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as PILImage
 from typer.testing import CliRunner
 
-from golden_cases import MODEL
+from cli_runs import Result, save_picture, write_files, write_model
 from vlm2vec.cli.app import app
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.items import Image, Video
-from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
 from vlm2vec.search.searching import search_near
 
 
-class Result:
-    """Exit code, stdout and stderr of one run."""
-
-    def __init__(self, *arguments: object, stdin: str | None = None) -> None:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-        # In a process of its own a command ends with it; here other tests go on.
-        gc.unfreeze()
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny golden model, with the file that names its prompt style."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    folder.mkdir()
-    for file in MODEL.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    (folder / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
-    return folder
+    return write_model(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of a red and a blue picture, a PDF of two pages, and a text file."""
-    files = tmp_path / "files"
-    files.mkdir()
-    _picture(files / "red.png", "red")
-    _picture(files / "blue.png", "blue")
-    pages = [PILImage.new("RGB", (56, 56), colour) for colour in ("green", "yellow")]
-    pages[0].save(files / "doc.pdf", save_all=True, append_images=pages[1:])
-    (files / "notes.txt").write_text("words")
-    return files
-
-
-def _picture(path: Path, colour: str) -> None:
-    PILImage.new("RGB", (28, 28), colour).save(path)
+    return write_files(tmp_path / "files")
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +70,7 @@ def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch
     (hit,) = json.loads(done.stdout)["hits"]
     assert (hit["path"], round(hit["score"], 5), done.stderr) == ("red.png", 1.0, "False\n")
     # A new file has to be embedded first, and the model with it.
-    _picture(folder / "new.png", "green")
+    save_picture(folder / "new.png", "green")
     done = _python(program)
     assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
 
@@ -117,7 +84,7 @@ def test_a_file_is_asked_for_by_its_stored_vector_only_as_it_lies_there(folder: 
     assert (search_near(index, Image(folder / "doc.pdf", page=2), 1) or [])[0].page == 2
     assert search_near(index, Image(folder / "elsewhere.png")) is None
     assert search_near(index, Image(folder.parent / "red.png")) is None
-    _picture(red, "purple")
+    save_picture(red, "purple")
     assert search_near(index, Image(red)) is None
 
 
@@ -173,7 +140,7 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
         "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored\n",
         "",
     )
-    _picture(folder / "red.png", "orange")
+    save_picture(folder / "red.png", "orange")
     again = Result("index", folder, "--json")
     assert json.loads(again.out) == {
         "added": 0,
@@ -222,112 +189,6 @@ def test_an_index_may_lie_elsewhere(folder: Path, model: Path, tmp_path: Path) -
     assert not (folder / ".vlm2vec").exists()
     found = Result("search", "", "--image", folder / "red.png", "--index", place, "-k", "1", "--kind", "image")
     assert (found.code, found.out.split()[2:]) == (0, ["red.png"])
-
-
-# search
-
-
-def test_search_indexes_first_and_prints_rank_score_path_and_page(folder: Path, model: Path) -> None:
-    result = Result("search", "a square", folder, "--model", model)
-    assert result.code == 0
-    assert result.err == "index: 3 added\n"
-    lines = [re.fullmatch(r" {2}(\d)  (-?0\.\d{3})  (\S+)(?:  (.*))?", line) for line in result.out.splitlines()]
-    assert [line[1] for line in lines if line] == ["1", "2", "3", "4"]
-    assert sorted((line[3], line[4]) for line in lines if line) == [
-        ("blue.png", None),
-        ("doc.pdf", "page 1"),
-        ("doc.pdf", "page 2"),
-        ("red.png", None),
-    ]
-    scores = [float(line[2]) for line in lines if line]
-    assert scores == sorted(scores, reverse=True)
-
-
-def test_search_prints_json_that_matches_the_python_search(folder: Path, model: Path) -> None:
-    result = Result("search", "a square", folder, "--model", model, "--kind", "page", "-k", "1", "--json")
-    embedder = Embedder.load(model)
-    (hit,) = Index.open(folder).search(embedder.encode_query("a square", target="page"), 1, kind="page")
-    assert json.loads(result.out) == {
-        "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}]
-    }
-
-
-def test_search_picks_up_what_has_changed_since(folder: Path, model: Path) -> None:
-    Result("index", folder, "--model", model)
-    _picture(folder / "new.png", "white")
-    (folder / "red.png").unlink()
-    result = Result("search", "a square", folder, "--json")
-    assert result.err == "index: 1 added, 1 removed\n"
-    assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "new.png"}
-
-
-def test_search_by_page_and_by_video(folder: Path, model: Path) -> None:
-    page = Result("search", "", folder, "--pdf", f"{folder / 'doc.pdf'}:2", "--model", model, "--json")
-    assert len(json.loads(page.out)["hits"]) == 4
-    frames = folder.parent / "frames"
-    frames.mkdir()
-    for number in range(3):
-        _picture(frames / f"{number}.png", "red")
-    video = Result("search", "words too", folder, "--video", frames, "--json")
-    assert len(json.loads(video.out)["hits"]) == 4
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([""], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
-        (["", "--image", "a.png", "--video", "b.mp4"], "give one of --image, --video and --pdf, not several"),
-        (["", "--pdf", "a.pdf"], "--pdf a.pdf: give the file and the number of its page, such as --pdf report.pdf:3"),
-    ],
-)
-def test_a_query_that_makes_no_sense_is_refused(arguments: list[str], message: str) -> None:
-    result = Result("search", *arguments)
-    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
-
-
-def test_a_query_image_that_cannot_be_read_is_refused(folder: Path, model: Path) -> None:
-    result = Result("search", "", folder, "--image", folder / "no.png", "--model", model)
-    assert (result.code, result.out) == (2, "")
-    assert f"error: {folder / 'no.png'}" in result.err
-
-
-def test_the_page_of_results_is_one_file_with_everything_in_it(folder: Path, model: Path, tmp_path: Path) -> None:
-    _picture(folder / "<b>&.png", "white")
-    page = tmp_path / "out.html"
-    result = Result("search", "<script>alert(1)</script>", folder, "--model", model, "--html", page)
-    html = page.read_text("utf-8")
-    assert result.err == f"index: 4 added\nwrote {page}\n"
-    assert html.count('src="data:image/jpeg;base64,') == 5
-    assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in html
-    assert "&lt;b&gt;&amp;.png" in html
-    assert "prefers-color-scheme: dark" in html
-    for absent in ("<script", "<b>", "http://", "https://", "<link"):
-        assert absent not in html
-
-
-def test_thumbnails_need_a_terminal_with_colour(folder: Path, model: Path) -> None:
-    result = Result("search", "a square", folder, "--model", model, "--show", "-k", "1")
-    assert result.err == (
-        "index: 3 added\n"
-        "no thumbnails: --show needs a terminal with 24-bit colour; --html FILE writes a page with them\n"
-    )
-    assert len(result.out.splitlines()) == 1
-
-
-def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:
-    picture = PILImage.new("RGB", (2, 2))
-    picture.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
-    text = half_blocks(picture, 2)
-    assert text.plain == "▀▀\n"
-    assert [str(span.style) for span in text.spans] == ["#ff0000 on #0000ff", "#00ff00 on #090909"]
-
-
-def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, model: Path) -> None:
-    _picture(folder / os.fsdecode(b"caf\xe9.png"), "white")
-    arguments = ("search", "", folder, "--image", folder / os.fsdecode(b"caf\xe9.png"), "--kind", "image")
-    assert "caf\ufffd.png" in Result(*arguments, "--model", model).out
-    paths = [hit["path"] for hit in json.loads(Result(*arguments, "--json").out)["hits"]]
-    assert sorted(os.fsencode(path) for path in paths) == [b"blue.png", b"caf\xe9.png", b"red.png"]
 
 
 # embed

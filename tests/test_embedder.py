@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, item
-from vlm2vec.errors import AdapterError, InputError, MediaError, ModelError, StyleError, VLM2VecError
+from golden_cases import GOLDEN, MODEL, item, load_tiny
+from vlm2vec.errors import InputError, MediaError, ModelError, StyleError, VLM2VecError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.pooling import to_int8
 from vlm2vec.model.prompts import STYLES
 
 PICTURE = GOLDEN / "inputs" / "img_square224.png"
-
-
-def _load(folder: Path = MODEL, **arguments: object) -> Embedder:
-    return Embedder.load(folder, **({"prompt_style": "vlm2vec", "device": "cpu"} | arguments))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(MODEL, tmp_path / "model"))
 
 
 # --- what encode does with its arguments
@@ -149,13 +138,13 @@ def test_an_argument_that_makes_no_sense_is_refused(published: Embedder, call: o
 )
 def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(VLM2VecError, match=re.escape(message)):
-        _load(MODEL, **arguments)
+        load_tiny(MODEL, **arguments)
 
 
 def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(copy: Path) -> None:
     config = json.loads((copy / "tokenizer_config.json").read_text())
     (copy / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 4}))
-    embedder = _load(copy)
+    embedder = load_tiny(copy)
     with pytest.warns(UserWarning, match="a text of 7 tokens was cut at the model's limit of 4"):
         cut = embedder.encode("A cat and a dog")
     np.testing.assert_allclose(cut, embedder.encode("A cat and"), rtol=0, atol=2e-6)
@@ -199,9 +188,9 @@ def test_the_checkpoints_own_settings_hold_and_arguments_beat_them(copy: Path) -
 
 def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(copy: Path) -> None:
     (copy / "vlm2vec.json").write_text('{"pooling": "mean"}')
-    mean = _load(copy).encode("A cat and a dog", normalize_embeddings=False)
-    ids = _load().backbone.processor.tokenizer.encode("A cat and a dog")
-    model = _load().backbone.model
+    mean = load_tiny(copy).encode("A cat and a dog", normalize_embeddings=False)
+    ids = load_tiny().backbone.processor.tokenizer.encode("A cat and a dog")
+    model = load_tiny().backbone.model
     with torch.no_grad():
         positions = torch.arange(len(ids)).expand(3, 1, -1)
         states = model(input_ids=torch.tensor([ids]), position_ids=positions).last_hidden_state
@@ -221,7 +210,7 @@ def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(copy: P
 def test_a_malformed_settings_file_is_an_error(copy: Path, content: str, message: str) -> None:
     (copy / "vlm2vec.json").write_text(content)
     with pytest.raises(ModelError, match=re.escape(message)):
-        _load(copy)
+        load_tiny(copy)
 
 
 def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
@@ -234,248 +223,39 @@ def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
 
 def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
-    same = [_load(copy)]
+    same = [load_tiny(copy)]
     (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9.9", "dtype": "float16"}))
-    same += [_load(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
+    same += [load_tiny(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
     assert len({embedder.fingerprint for embedder in same}) == 1
     changed = [
-        _load(copy, prompt_style="qwen2-vl"),
-        _load(copy, min_pixels=6272),
-        _load(copy, max_pixels=6272),
-        _load(copy, num_frames=4),
-        _load(copy, dtype="bfloat16"),
-        _load(copy, adapter=GOLDEN / "lora"),
-        _load(copy, adapter=GOLDEN / "dora"),
+        load_tiny(copy, prompt_style="qwen2-vl"),
+        load_tiny(copy, min_pixels=6272),
+        load_tiny(copy, max_pixels=6272),
+        load_tiny(copy, num_frames=4),
+        load_tiny(copy, dtype="bfloat16"),
+        load_tiny(copy, adapter=GOLDEN / "lora"),
+        load_tiny(copy, adapter=GOLDEN / "dora"),
     ]
     for name, value in (("pooling", "mean"), ("normalize", False)):
         (copy / "vlm2vec.json").write_text(json.dumps({name: value}))
-        changed.append(_load(copy))
+        changed.append(load_tiny(copy))
     (copy / "vlm2vec.json").unlink()
     tokenizer = json.loads((copy / "tokenizer_config.json").read_text())
     (copy / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 100}))
-    changed.append(_load(copy))
+    changed.append(load_tiny(copy))
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"][0] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    changed.append(_load(copy))
+    changed.append(load_tiny(copy))
     prints = [embedder.fingerprint for embedder in (*same[:1], *changed)]
     assert len(set(prints)) == len(prints)
 
 
 def test_an_adapter_on_its_base_and_a_base_with_adapter_are_one_model() -> None:
-    one = _load(GOLDEN / "dora", base=MODEL)
-    other = _load(MODEL, adapter=GOLDEN / "dora")
+    one = load_tiny(GOLDEN / "dora", base=MODEL)
+    other = load_tiny(MODEL, adapter=GOLDEN / "dora")
     assert one.fingerprint == other.fingerprint
     np.testing.assert_array_equal(one.encode(item("img_2")), other.encode(item("img_2")))
-
-
-# --- adapters
-
-
-@pytest.mark.parametrize(
-    "prefix", ["base_model.model.model.language_model.layers", "base_model.model.language_model.layers"]
-)
-def test_adapter_keys_of_newer_naming_find_their_modules(tmp_path: Path, prefix: str) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
-    tensors = load_file(folder / "adapter_model.safetensors")
-    renamed = {key.replace("base_model.model.model.layers", prefix): value for key, value in tensors.items()}
-    save_file(renamed, folder / "adapter_model.safetensors")
-    expected = _load(GOLDEN / "lora", base=MODEL).encode("a cat")
-    np.testing.assert_array_equal(_load(folder, base=MODEL).encode("a cat"), expected)
-
-
-@pytest.mark.parametrize("layers", ["model.layers", "model.language_model.layers", "language_model.layers"])
-def test_patterns_of_an_adapter_hold_under_every_naming(tmp_path: Path, layers: str) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
-    config = json.loads((folder / "adapter_config.json").read_text())
-    pattern = {f"{layers}.0.self_attn.v_proj": 160}
-    (folder / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": pattern}))
-    plain, patterned = _load(GOLDEN / "lora", base=MODEL), _load(folder, base=MODEL)
-    layer = [embedder.backbone.model.language_model.layers for embedder in (plain, patterned)]
-    assert not torch.equal(layer[0][0].self_attn.v_proj.weight, layer[1][0].self_attn.v_proj.weight)
-    assert torch.equal(layer[0][1].self_attn.v_proj.weight, layer[1][1].self_attn.v_proj.weight)
-
-
-# peft still reads a name that transformers has renamed.
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-def test_an_adapter_on_the_patch_projection_acts_in_every_dtype(tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-
-    base = _load().backbone.model
-    attached = get_peft_model(base, LoraConfig(r=4, target_modules=["patch_embed.proj"], init_lora_weights=False))
-    attached.save_pretrained(tmp_path)
-    single = _load(tmp_path, base=MODEL).encode(item("img_2"))
-    half = _load(tmp_path, base=MODEL, dtype="bfloat16").encode(item("img_2"))
-    np.testing.assert_allclose(half, single, rtol=0, atol=2e-2)
-    assert np.abs(single - EMBEDDINGS["single"][SINGLE_IDS.index("img_2")]).max() > 0.05
-
-
-def test_an_adapter_tensor_without_a_place_is_an_error_that_names_it(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
-    tensors = load_file(folder / "adapter_model.safetensors")
-    renamed = {key.replace(".layers.2.", ".layers.7."): value for key, value in tensors.items()}
-    save_file(renamed, folder / "adapter_model.safetensors")
-    stray = "base_model.model.language_model.layers.7.mlp.down_proj.lora_A.weight"
-    with pytest.raises(AdapterError, match=re.escape(f"14 of 42 tensors found no module in the base ({stray}")):
-        _load(folder, base=MODEL)
-
-
-def test_an_adapter_of_another_shape_is_an_error(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
-    tensors = load_file(folder / "adapter_model.safetensors")
-    key = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"
-    save_file(tensors | {key: torch.zeros(4, 9)}, folder / "adapter_model.safetensors")
-    with pytest.raises(AdapterError, match="does not fit its base"):
-        _load(folder, base=MODEL)
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        (GOLDEN / "lora", {}, f"base model of {GOLDEN / 'lora'}: no checkpoint folder tiny-qwen2vl"),
-        (GOLDEN / "lora", {"adapter": GOLDEN / "dora"}, "is itself an adapter"),
-        (MODEL, {"base": MODEL}, "is a whole model, so base="),
-        (MODEL, {"adapter": MODEL}, "holds no adapter_config.json"),
-        (Path("nowhere"), {}, "no checkpoint folder nowhere"),
-        ("nobody/nothing", {}, "nobody/nothing is not in the hub cache and could not be fetched"),
-    ],
-)
-def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict[str, Path], message: str) -> None:
-    with pytest.raises(ModelError, match=re.escape(message)):
-        Embedder.load(name, prompt_style="vlm2vec", **arguments)  # type: ignore[arg-type]
-
-
-# --- broken checkpoints
-
-
-def test_a_known_hub_name_offline_says_how_to_fetch_it() -> None:
-    with pytest.raises(ModelError, match=re.escape("run 'hf download VLM2Vec/VLM2Vec-V2.0'")):
-        Embedder.load("VLM2Vec/VLM2Vec-V2.0")
-
-
-def _hub_cache(home: Path, name: str, files: dict[str, Path | str]) -> None:
-    """Lay files out as the hub's own cache does."""
-    folder = home / "hub" / f"models--{name.replace('/', '--')}"
-    snapshot = folder / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text("0" * 40)
-    for file, content in files.items():
-        if isinstance(content, Path):
-            shutil.copy(content, snapshot / file)
-        else:
-            (snapshot / file).write_text(content)
-
-
-def test_a_published_adapter_resolves_itself_and_its_base_from_the_hub_cache(tmp_path: Path) -> None:
-    config = json.loads((GOLDEN / "dora" / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = "Qwen/Qwen2-VL-2B-Instruct"
-    adapter = {
-        "adapter_config.json": json.dumps(config),
-        "adapter_model.safetensors": GOLDEN / "dora" / "adapter_model.safetensors",
-    }
-    _hub_cache(tmp_path, "VLM2Vec/VLM2Vec-V2.0", adapter)
-    code = """
-import sys, numpy as np
-from vlm2vec import Embedder, VLM2VecError
-try:
-    embedder = Embedder.load("VLM2Vec/VLM2Vec-V2.0", device="cpu")
-    print(embedder.settings.prompt_style, embedder.encode("A cat and a dog").round(5).tolist())
-except VLM2VecError as error:
-    print(error)
-"""
-
-    def load() -> str:
-        environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-c", code]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-
-    assert load().startswith(
-        "base model of VLM2Vec/VLM2Vec-V2.0: Qwen/Qwen2-VL-2B-Instruct is not in the hub cache and could not be fetched"
-    )
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-    _hub_cache(tmp_path, "Qwen/Qwen2-VL-2B-Instruct", {name: MODEL / name for name in names})
-    style, vector = load().split(" ", 1)
-    assert style == "vlm2vec"
-    np.testing.assert_allclose(json.loads(vector), EMBEDDINGS["dora"][ADAPTER_IDS.index("text_0")], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        (name, content)
-        for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-        for content in (b"", b"{", b"{}", b"\x08\0\0\0\0\0\0\0{}      ")
-        # An empty object is a whole tokenizer_config.json: it says nothing.
-        if (name, content) != ("tokenizer_config.json", b"{}")
-    ],
-)
-def test_a_damaged_checkpoint_is_an_error(copy: Path, name: str, content: bytes) -> None:
-    (copy / name).write_bytes(content)
-    with pytest.raises(ModelError, match=re.escape(str(copy))):
-        _load(copy)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("adapter_config.json", b"{", "adapter_config.json cannot be read"),
-        ("adapter_config.json", b'{"peft_type": "FOO"}', "is an adapter of type 'FOO'"),
-        ("adapter_model.safetensors", b"{", "cannot be read as an adapter"),
-    ],
-)
-def test_a_damaged_adapter_is_an_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / "lora"))
-    (folder / name).write_bytes(content)
-    with pytest.raises(ModelError, match=re.escape(message)):
-        _load(folder, base=MODEL)
-
-
-def test_sliding_windows_are_refused_rather_than_ignored(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"use_sliding_window": True}))
-    with pytest.raises(ModelError, match="uses sliding-window attention, which is not supported"):
-        _load(copy)
-
-
-def test_a_cache_with_the_configuration_alone_counts_as_not_there(tmp_path: Path) -> None:
-    _hub_cache(tmp_path, "VLM2Vec/VLM2Vec-V2.0", {"adapter_config.json": GOLDEN / "dora" / "adapter_config.json"})
-    code = "from vlm2vec import Embedder; Embedder.load('VLM2Vec/VLM2Vec-V2.0')"
-    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-    assert "VLM2Vec/VLM2Vec-V2.0 is not in the hub cache and could not be fetched" in done.stderr
-
-
-@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_an_incomplete_checkpoint_is_an_error(copy: Path, missing: str) -> None:
-    (copy / missing).unlink()
-    with pytest.raises(ModelError, match=re.escape(missing)):
-        _load(copy).encode("a")
-
-
-def test_weights_that_do_not_cover_the_model_are_an_error(copy: Path) -> None:
-    weights = load_file(copy / "model.safetensors")
-    weights["model.layers.9.stray"] = weights.pop("model.norm.weight")
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 missing \['language_model.norm.weight'\], 1 without a place"):
-        _load(copy)
-
-
-def test_another_architecture_is_an_error(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
-    with pytest.raises(ModelError, match="is a model of type 'clip'"):
-        _load(copy)
-
-
-def test_a_whole_model_saved_by_current_transformers_loads_too(tmp_path: Path) -> None:
-    from transformers import Qwen2VLForConditionalGeneration
-
-    whole = Qwen2VLForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
-    whole.save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(MODEL / name, tmp_path / name)
-    np.testing.assert_allclose(_load(tmp_path).encode("a cat"), _load().encode("a cat"), rtol=0, atol=2e-6)
 
 
 # --- imports

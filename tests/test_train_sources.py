@@ -13,11 +13,13 @@ import PIL.Image
 import pytest
 import yaml
 
+from source_files import video_row, write_frames
+from train_files import write_rows
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.model.prompts import prompt_style
-from vlm2vec.tasks.sources import SourceConfig, open_source, packaged_mixes, read_sources
+from vlm2vec.tasks.sources import open_source, read_sources
 
 GOLDEN = Path(__file__).parent / "golden" / "parsers" / "train"
 DOCS = Path(__file__).parents[1] / "docs" / "data.md"
@@ -28,15 +30,9 @@ def _golden(name: str) -> dict[str, list[dict[str, object]]]:
     return case
 
 
-def _lines(path: Path, rows: Sequence[object]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
 def _open(folder: Path, rows: Sequence[object], **fields: object) -> Sequence[Pair]:
     """The pairs of rows in a JSONL file."""
-    _lines(folder / "rows.jsonl", rows)
+    write_rows(folder / "rows.jsonl", rows)
     sources = read_sources({"s": {"path": "rows.jsonl", **fields}}, None, folder)
     return open_source("s", sources["s"], None)
 
@@ -47,7 +43,7 @@ def _visual(verbatim: str | None) -> str:
 
 
 def _mirrored(root: Path, dataset: str, config: str, split: str, rows: Sequence[object]) -> None:
-    _lines(root / "annotations" / dataset.replace("/", "__") / config / f"{split}.jsonl", rows)
+    write_rows(root / "annotations" / dataset.replace("/", "__") / config / f"{split}.jsonl", rows)
 
 
 @pytest.mark.parametrize("stored", ["jsonl", "parquet"])
@@ -126,23 +122,12 @@ def test_colpali_rows_may_ask_for_the_page_as_the_evaluation_does(tmp_path: Path
     assert pair.positive.media == (Image(tmp_path / "p.png", exif=False),)
 
 
-def _video_row(video: str, request: str, answer: str) -> dict[str, object]:
-    turns = [{"from": "human", "value": request}, {"from": "gpt", "value": answer}]
-    return {"id": f"{video}_1", "video": video, "conversations": turns}
-
-
-def _frames(folder: Path, names: Sequence[str]) -> None:
-    folder.mkdir(parents=True)
-    for name in names:
-        (folder / name).write_bytes(b"")
-
-
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
     """A video of 17 frames, of which eight stand for it, and one of two; natural order and other files matter."""
-    _frames(tmp_path / "frames" / "long", [f"f{number}.jpeg" for number in range(1, 18)] + ["notes.txt"])
-    _frames(tmp_path / "frames" / "short", ["10.png", "9.JPG"])
-    _frames(tmp_path / "frames" / "empty", ["notes.txt"])
+    write_frames(tmp_path / "frames" / "long", [f"f{number}.jpeg" for number in range(1, 18)] + ["notes.txt"])
+    write_frames(tmp_path / "frames" / "short", ["10.png", "9.JPG"])
+    write_frames(tmp_path / "frames" / "empty", ["notes.txt"])
     return tmp_path
 
 
@@ -151,7 +136,7 @@ LONG = [1, 3, 5, 7, 10, 12, 14, 17]
 
 
 def test_llavahound_captions_go_either_way(videos: Path) -> None:
-    rows = [_video_row("long", "<video>\nDescribe it.", "A dog runs."), _video_row("short", "Say: <video> ?", "Two.")]
+    rows = [video_row("long", "<video>\nDescribe it.", "A dog runs."), video_row("short", "Say: <video> ?", "Two.")]
     fields = {"parser": "llavahound_caption", "frame_dir": "frames"}
     long = Video(tuple(videos / "frames" / "long" / f"f{number}.jpeg" for number in LONG))
     short = Video((videos / "frames" / "short" / "9.JPG", videos / "frames" / "short" / "10.png"))
@@ -167,7 +152,7 @@ def test_llavahound_captions_go_either_way(videos: Path) -> None:
 
 
 def test_llavahound_questions_carry_an_instruction(videos: Path) -> None:
-    rows = [_video_row("long", "What runs?\n<video>", "A dog.")]
+    rows = [video_row("long", "What runs?\n<video>", "A dog.")]
     (pair,) = _open(videos, rows, parser="llavahound_qa", frame_dir="frames", num_frames=2)
     video = Video((videos / "frames" / "long" / "f1.jpeg", videos / "frames" / "long" / "f17.jpeg"))
     asked = "Answer a question based on the content of a video."
@@ -198,7 +183,7 @@ def test_mmeb_negatives_are_hard_negatives(tmp_path: Path) -> None:
 
 def test_rows_that_are_no_pairs_are_left_out_of_the_first_max_rows_and_unreadable_ones_kept(tmp_path: Path) -> None:
     row = {"qry": "q", "qry_image_path": "", "pos_text": "p", "pos_image_path": ""}
-    path = _lines(tmp_path / "rows.jsonl", [row | {"qry": ""}, row, {"qry": "q"}, row])
+    path = write_rows(tmp_path / "rows.jsonl", [row | {"qry": ""}, row, {"qry": "q"}, row])
     path.write_text("{\n" + path.read_text())
     fields = {"path": path, "parser": "mmeb", "image_dir": "pics"}
     sources = read_sources({"all": fields, "four": fields | {"max_rows": 4}}, None, tmp_path)
@@ -268,7 +253,7 @@ def test_a_row_that_cannot_be_a_pair_is_named_when_it_is_read(
 
 @pytest.mark.parametrize("video", ["empty", "gone"])
 def test_a_video_without_frames_is_an_error_of_its_row(videos: Path, video: str) -> None:
-    rows = [_video_row("short", "<video>", "a"), _video_row(video, "<video>", "b")]
+    rows = [video_row("short", "<video>", "a"), video_row(video, "<video>", "b")]
     pairs = _open(videos, rows, parser="llavahound_qa", frame_dir="frames")
     assert len(pairs[0].query.media) == 1
     with pytest.raises(ConfigError, match=rf"rows.jsonl:2: .*{video}"):
@@ -335,114 +320,6 @@ def test_data_of_another_form_are_refused_when_they_are_opened(tmp_path: Path) -
     sources = read_sources({"s": {"path": "saved", "parser": "vidore"}}, None, tmp_path)
     with pytest.raises(ConfigError, match=r"source 's': the rows have no column 'image', only query, text"):
         open_source("s", sources["s"], None)
-
-
-def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
-    mixes = {name: read_sources(name, tmp_path, Path()) for name in packaged_mixes()}
-    weights = {name: [source.weight for source in mix.values()] for name, mix in mixes.items()}
-    assert {name: (len(each), sum(each)) for name, each in weights.items()} == {  # type: ignore[arg-type]
-        "vlm2vec-v2": (25, 52),
-        "vlm2vec-v2-image": (20, 20),
-        "vlm2vec-v2-video": (3, 15),
-        "vlm2vec-v2-visdoc": (5, 25),
-    }
-    mix = mixes["vlm2vec-v2"]
-    # Probabilities of the published table, as it prints them.
-    shares = {name: round(source.weight / 52, 6) for name, source in mix.items()}  # type: ignore[operator]
-    assert (shares["ImageNet_1K"], shares["colpali_train_set"]) == (0.019231, 0.192308)
-    assert (shares["visrag-indomain"], shares["video_qa_240k"]) == (0.230769, 0.096154)
-    half = {name for name, share in shares.items() if share == 0.009615}
-    assert half == {
-        *("HatefulMemes", "VOC2007", "SUN397", "OK-VQA", "A-OKVQA"),
-        *("InfographicsVQA", "ChartQA", "CIRR", "NIGHTS", "WebQA"),
-    }
-    assert sum(source.max_rows or 0 for source in mix.values()) == 1_103_000
-    parsers = [source.parser for source in mix.values()]
-    assert {name: parsers.count(name) for name in set(parsers)} == {
-        "mmeb": 20,
-        "vidore": 1,
-        "visrag": 1,
-        "llavahound_caption": 2,
-        "llavahound_qa": 1,
-    }
-    assert all(source.config == name for name, source in mix.items() if source.parser == "mmeb")
-    assert not any(source.query_to_page or source.placeholder_first for source in mix.values())
-    base = tmp_path / "vlm2vec_train"
-    hound = base / "train_video_and_instruction"
-    assert mix["CIRR"] == SourceConfig(
-        weight=0.5,
-        parser="mmeb",
-        dataset="TIGER-Lab/MMEB-train",
-        config="CIRR",
-        split="original",
-        image_dir=base / "MMEB-train" / "image",
-        max_rows=30_000,
-    )
-    assert mix["video_caption_300k-video"] == SourceConfig(
-        weight=5,
-        parser="llavahound_caption",
-        annotation_file=hound / "video_instruction" / "train" / "sft" / "video_caption_300k.jsonl",
-        frame_dir=hound / "train_300k",
-        num_frames=8,
-        mode="video_retrieval",
-    )
-
-
-def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path) -> None:
-    image = {"dataset_parser": "mmeb", "dataset_name": "TIGER-Lab/MMEB-train", "subset_name": "CIRR", "weight": 0.5}
-    image |= {"image_dir": "pics", "num_sample_per_subset": 7}
-    video = {"dataset_parser": "llavahound_caption", "dataset_path": "a.jsonl", "video_frame_basedir": "frames"}
-    video |= {"weight": 5, "num_frames": 4, "num_rows": 300_000, "data_mode": "video_retrieval"}
-    page = {"dataset_parser": "visrag", "dataset_name": "openbmb/V", "global_dataset_name": "V", "weight": 12}
-    (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"CIRR": image, "video": video, "page": page}))
-    root = tmp_path / "root"
-    with pytest.warns(UserWarning, match="num_rows of video has no effect"):
-        sources = read_sources("mix.yaml", root, tmp_path)
-    assert sources == {
-        "CIRR": SourceConfig(
-            weight=0.5,
-            parser="mmeb",
-            dataset="TIGER-Lab/MMEB-train",
-            config="CIRR",
-            split="original",
-            image_dir=root / "pics",
-            max_rows=7,
-        ),
-        "video": SourceConfig(
-            weight=5,
-            parser="llavahound_caption",
-            annotation_file=root / "a.jsonl",
-            frame_dir=root / "frames",
-            num_frames=4,
-            mode="video_retrieval",
-        ),
-        "page": SourceConfig(weight=12, parser="visrag", dataset="openbmb/V"),
-    }
-    _lines(root / "a.jsonl", [_video_row("v", "<video>", "A dog.")])
-    _frames(root / "frames" / "v", ["0.png"])
-    (pair,) = open_source("video", sources["video"], root)
-    assert pair.positive.media == (Video((root / "frames" / "v" / "0.png",)),)
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"dataset_nam": "x"}, "mix.yaml: 'a': unknown key 'dataset_nam'; did you mean 'dataset_name'?"),
-        ({"dataset_parser": "visrag"}, "mix.yaml: 'a': the key 'weight' is missing"),
-        ({"dataset_parser": "docmatix", "weight": 1}, "source 'a': parser: Input should be 'pairs'"),
-        (3, "mix.yaml is not a mapping from names of data sets to their keys"),
-    ],
-)
-def test_a_mistake_in_a_published_yaml_file_is_named(tmp_path: Path, keys: object, message: str) -> None:
-    (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"a": keys}))
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        read_sources("mix.yaml", tmp_path, tmp_path)
-
-
-def test_a_packaged_source_takes_what_is_changed(tmp_path: Path) -> None:
-    sources = read_sources({"NIGHTS": {"weight": [1, 0], "max_rows": 5, "temperature": 0.1}}, tmp_path, Path())
-    nights = sources["NIGHTS"]
-    assert (nights.weight, nights.max_rows, nights.temperature, nights.config) == ((1, 0), 5, 0.1, "NIGHTS")
 
 
 def test_the_examples_of_the_documentation_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
