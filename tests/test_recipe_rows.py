@@ -32,6 +32,12 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPE))
+    return importlib.import_module("options")
+
+
+@pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(RECIPE))
     return importlib.import_module("parts")
@@ -113,7 +119,9 @@ def test_patterns_make_hundreds_of_instructions_of_every_kind_and_none_of_the_be
         rng = random.Random(kind)
         made = {instructions.instruction(kind, rng) for _ in range(2000)}
         assert len(made) > 300
-        assert not made & asked
+        # With or without an opening, such as "Please".
+        bodies = {words.removeprefix(opening).rstrip(".:") for words in made for opening in instructions.OPENINGS}
+        assert not {body[:1].upper() + body[1:] for body in bodies} & instructions.BENCHMARK_INSTRUCTIONS
         assert not any("{" in words for words in made)
 
 
@@ -128,6 +136,25 @@ def _instructions_of_mini() -> set[str]:
             rows = pyarrow.parquet.read_table(path).to_pylist()
             found |= {row.get(column) or "" for row in rows for column in ("qry_inst", "tgt_inst")}
     return {words.removeprefix("<|image_1|>").strip() for words in found} - {""}
+
+
+def test_a_question_offers_its_answers_in_any_order_or_none(options: ModuleType) -> None:
+    question, answers = "what comes first?", ["cat", "dog", "pig"]
+    rng = random.Random(0)
+    made = [options.offer(question, answers, rng) for _ in range(500)]
+    offered = [one for one in made if one != (question, answers)]
+    assert len(offered) / len(made) == pytest.approx(options.OPTIONS_SHARE, abs=0.06)
+    orders, lettered = set(), 0
+    for asked, candidates in offered:
+        first, head, *lines = asked.split("\n")
+        assert (first, head) == (question, "Options:")
+        assert [line[:4] for line in lines] == ["(A) ", "(B) ", "(C) "]
+        names = [line[4:] for line in lines]
+        orders.add(tuple(names))
+        lettered += candidates != answers
+        assert candidates in (answers, [lines[names.index(name)] for name in answers])
+    assert len(orders) == 6
+    assert 0.4 < lettered / len(offered) < 0.6
 
 
 def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:

@@ -1,7 +1,7 @@
 """From which patterns are more instructions made? Half of those of training rows are, so that none is learnt by rote.
 
 A pattern is a sentence with slots in braces; every slot is filled by one of its fillings. What comes out of a few
-patterns is hundreds of sentences of a kind. None of them is one of a benchmark (tests/test_recipe_rows.py).
+patterns is thousands of sentences of a kind. None of them is one of mmeb-mini (tests/test_recipe_rows.py).
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ SLOTS = {
     "this": ("this", "the following", "what follows", "what is said here", "the described content", "these words"),
     "the": ("the", "this", "the given", "the provided", "the present", "the attached"),
     "thing": ("thing", "object", "item", "subject", "figure", "element"),
-    "label": ("label", "class", "category", "name", "type", "tag"),
+    "label": ("kind", "class", "category", "heading", "type", "tag"),
     "movement": ("movement", "motion", "action", "change", "activity", "event", "transformation", "process"),
     "moving": ("moving", "changing", "active", "animated", "non-static", "travelling or turning"),
     "part": ("part", "region", "section", "portion", "piece", "detail", "crop", "area"),
     "shot": ("shot", "segment", "moment", "part", "scene", "piece", "stretch", "clip"),
     "question": ("question", "query", "problem"),
     "visible": ("visible", "shown", "depicted", "pictured", "to be seen", "drawn", "in view"),
+    "shown": ("visible", "shown", "depicted", "pictured", "displayed", "drawn", "presented"),
     "happens": ("takes place", "goes on", "occurs", "is going on", "can be watched", "is seen to happen"),
     "edit": ("edit", "change", "modification", "alteration", "instruction", "wish"),
     "meaning": ("meaning", "definition", "explanation", "sense", "gist", "description"),
@@ -112,12 +113,12 @@ PATTERNS = {
         "{find} other words for {the} {word}",
         "{say} what {the} {word} means",
         "What is the {meaning} of {the} {word}?",
-        "Given {a_text}, {find} {a_text} that means the same",
+        "Given {a_text}, {find} {a_text} of the same meaning",
         "{meaning} of {the} {word}",
         "{find} {a_text} about the same {thing}",
     ),
     "image to class": (
-        "{name} the {label} of the {visible} {thing}",
+        "{name} the {label} of the {shown} {thing}",
         "{name} the {label} that {fits} {the} {image}",
         "{say} which {label} {the} {image} has",
         "{say} what sort of {thing} is {visible}",
@@ -128,7 +129,7 @@ PATTERNS = {
         "To what family of things does it belong?",
     ),
     "image to group": (
-        "{name} the broad {label} of the {visible} {thing}",
+        "{name} the broad {label} of the {shown} {thing}",
         "{name} the main {label} that {fits} {the} {image}",
         "{say} which of the large groups {the} {image} is in",
         "Coarse {label} of {the} {image}",
@@ -142,7 +143,7 @@ PATTERNS = {
         "{say} what sort of diagram is {visible}",
         "Which type of chart {fits} {the} {image}?",
         "{say} how the data are drawn in {the} {image}",
-        "Type of the {visible} diagram",
+        "Type of the {shown} diagram",
         "Chart classification",
     ),
     "scene question": (
@@ -192,7 +193,7 @@ PATTERNS = {
         "{say} what is different at the end of {the} {video}",
         "Which {movement} {happens} in {the} {video}?",
         "What does the {moving} {thing} do in the course of {the} {video}?",
-        "In what manner does the {thing} {visible} change?",
+        "In what manner does the {shown} {thing} change?",
         "How does {the} {video} go on?",
         "Classify {the} {video} by its {movement}",
         "{movement} recognition",
@@ -206,7 +207,7 @@ PATTERNS = {
         "{say} to which {thing} the {movement} belongs",
         "Which {thing} is {moving}?",
         "What {thing} is not the same in all frames?",
-        "Of the {visible} things, which one is {moving}?",
+        "Of the {shown} things, which one is {moving}?",
         "Classify {the} {video} by its {moving} {thing}",
         "{moving} {thing} recognition",
     ),

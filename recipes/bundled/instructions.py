@@ -54,17 +54,22 @@ def instruction(kind: str, rng: random.Random, *, held: bool = False) -> str:
 
 
 def _patterned(kind: str, rng: random.Random) -> str:
-    """A sentence by one of the kind's patterns that is neither held out nor one of the benchmark's."""
+    """A sentence by one of the kind's patterns that is neither held out nor one of mmeb-mini's."""
     while True:
         pattern = rng.choice(PATTERNS[kind])
         words = re.sub(r"{(\w+)}", lambda slot: rng.choice(SLOTS[slot[1]]), pattern)
+        known = _capital(words) in BENCHMARK_INSTRUCTIONS
         if pattern.startswith(_VERBS):
             words = rng.choice(OPENINGS) + words
-        words = words[0].upper() + words[1:]
+        words = _capital(words)
         if not words.endswith("?"):
             words += rng.choice((".", ".", ":", ":", ""))
-        if not is_held_instruction(words) and words.rstrip(".:") not in BENCHMARK_INSTRUCTIONS:
+        if not known and not is_held_instruction(words):
             return words
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def worded(file: str, rows: Sequence[Row]) -> list[Row]:

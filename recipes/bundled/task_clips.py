@@ -12,14 +12,12 @@ from clip_words import JOINED, MOTION_LABELS, QUESTIONS, REPLACED, REVERSE, WAYS
 from clips import NUM_FRAMES, SIZE, draw_frame, motion_frames
 from corpus import dice
 from instructions import instruction
+from options import offer
 from PIL import Image
 from render import background
 from rows import Row, row, text
 from task_cast import Thing, look_of, pick, square_sprite, wording
 from task_files import CORPUS, asked_of_video, played, save_clip, save_frames
-
-OPTIONS_SHARE = 0.4
-"""Share of the training questions on clips whose answers are offered."""
 
 ROUND = {
     "balloon", "basketball", "baseball", "bowling", "cookie", "coin", "volleyball", "doughnut", "lemon", "melon",
@@ -118,17 +116,9 @@ def shown_in_turn(number: int, held: bool) -> list[tuple[str, Row]]:
 
 
 def _question_row(path: str, question: str, answers: Sequence[str], label: str, ask: str, held: bool) -> Row:
-    """A question with its answers, the right one first; some training rows let one choose, as MMEB-V2's questions do.
-
-    The answers offered are in any order, and half of the time each goes with its letter.
-    """
-    rng = dice("options", path, question)
-    if not held and rng.random() < OPTIONS_SHARE:
-        order = rng.sample(range(len(answers)), len(answers))
-        lettered = {place: f"({letter}) {answers[place]}" for letter, place in zip("ABCDE", order, strict=False)}
-        question = "\n".join((question, "Options:", *(lettered[place] for place in order)))
-        if rng.random() < 0.5:
-            answers = [lettered[place] for place in range(len(answers))]
+    """A question with its answers, the right one first."""
+    if not held:
+        question, answers = offer(question, answers, dice("options", path, question))
     right, *wrong = map(text, answers)
     return row(asked_of_video(path, question, ask), right, label, *wrong)
 
