@@ -1,6 +1,6 @@
 """What is the bundled model trained on? Builds all pairs under work/corpus from the fetched packages.
 
-Run:  python recipes/bundled/corpus.py        (after fetch.py; about two minutes on two cores)
+Run:  python recipes/bundled/corpus.py        (after fetch.py)
 Every draw is seeded by the name of what it is for, so the result is the same on every machine.
 """
 

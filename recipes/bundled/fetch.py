@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,9 +62,14 @@ def fetch(*, more_apt: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> 
 
 
 def _fetch_one(command: list[str], pattern: str) -> None:
-    if not list(PACKAGES.glob(pattern)):
-        print("fetching", command[-1], file=sys.stderr)
-        subprocess.run(command, cwd=PACKAGES, check=True)
+    if list(PACKAGES.glob(pattern)):
+        return
+    print("fetching", command[-1], file=sys.stderr)
+    # What was cut off must not be taken for the package.
+    with tempfile.TemporaryDirectory(dir=PACKAGES) as partial:
+        subprocess.run(command, cwd=partial, check=True)
+        for path in Path(partial).glob(pattern):
+            path.rename(PACKAGES / path.name)
 
 
 def _unpack(folder: str, pattern: str) -> None:

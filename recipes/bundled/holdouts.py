@@ -65,7 +65,7 @@ DEMO_QUERIES = {
     "a teapot": "drawings/teapot.png",
     "a rocket rises": "clips/rocket_rises.mp4",
 }
-"""The demo's questions, fixed before training, and the sample that answers each; no training row says one of them."""
+"""The demo's questions, fixed before the fifth stage, and the sample that answers each; no training row says one."""
 
 BENCHMARK_INSTRUCTIONS = frozenset((
     "Answer the question about the chart", "Answer the question about the picture", "Find a caption for this picture",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -97,20 +98,23 @@ def join(folder: Path, target: Path) -> None:
 
 @contextmanager
 def _archive(folder: Path, part_bytes: int, mode: Literal["w", "w:xz"]) -> Iterator[tarfile.TarFile]:
-    """An archive that is then cut into parts; the list of them comes last, with their hashes."""
+    """An archive that is then cut into parts, listed with their hashes; the folder appears when all are there."""
     if folder.exists():
         sys.exit(f"{folder} is there already; delete it first")
     with tempfile.TemporaryFile() as whole:
         with tarfile.open(fileobj=whole, mode=mode) as archive:
             yield archive
         whole.seek(0)
-        folder.mkdir(parents=True)
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         digests = {}
         while part := whole.read(part_bytes):
             name = f"part-{len(digests):03d}"
-            (folder / name).write_bytes(part)
+            (partial / name).write_bytes(part)
             digests[name] = hashlib.sha256(part).hexdigest()
-    (folder / INDEX).write_text(json.dumps(digests, indent=1) + "\n", "utf-8")
+    (partial / INDEX).write_text(json.dumps(digests, indent=1) + "\n", "utf-8")
+    partial.rename(folder)
     print(f"{len(digests)} parts in {folder}")
 
 

@@ -1,6 +1,6 @@
 """Which files does samples/ hold, and where is each from? Rebuilds samples/ and demo/ from the fetched packages.
 
-Run:  python recipes/bundled/samples.py      (after fetch.py; a minute)
+Run:  python recipes/bundled/samples.py      (after fetch.py)
 No file made here, and no rendering or drawing it is made of, is in the training corpus (see holdouts.py).
 """
 

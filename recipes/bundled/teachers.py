@@ -1,6 +1,6 @@
 """What would larger models say? Caches the vectors of two teachers for what the corpus says and names.
 
-Run:  python recipes/bundled/teachers.py        (after corpus.py; about ten minutes on two cores)
+Run:  python recipes/bundled/teachers.py        (after corpus.py)
 
 What is there already is not made again. Written are
 
@@ -38,6 +38,9 @@ TARGET = RECIPE / "work" / "teachers"
 SIDE_PX = 224
 COMPONENTS = 256
 WORDS_DIM = 384
+KEPT_TOGETHER = 8192
+"""Texts whose vectors are written at once."""
+
 NAMED = {"caption_to_image", "caption_to_drawing", "image_to_caption", "image_to_image", "text_to_page"}
 """Files whose labels are the names of what their pictures show."""
 
@@ -93,14 +96,18 @@ def store_words(texts: dict[Item, str]) -> None:
     store = VectorStore.open(TARGET / "words", WORDS_DIM)
     keys = {item: content_key(item) for item in texts}
     texts = {item: words for item, words in texts.items() if keys[item] not in store}
-    words = sorted(set(texts.values()), key=lambda words: (len(words), words))
-    parts = [words[start : start + 128] for start in range(0, len(words), 128)]
-    if not words:
-        return
+    said_by: dict[str, list[bytes]] = {}
+    for item, words in texts.items():
+        said_by.setdefault(words, []).append(keys[item])
+    different = sorted(said_by, key=lambda words: (len(words), words))
     with get_context("spawn").Pool(2) as pool:
-        vectors = np.concatenate(list(pool.imap(_read, parts)))
-    place = {one: number for number, one in enumerate(words)}
-    store.put([keys[item] for item in texts], vectors[[place[one] for one in texts.values()]])
+        # Kept now and then, so that a run that was stopped goes on where it was.
+        for start in range(0, len(different), KEPT_TOGETHER):
+            some = different[start : start + KEPT_TOGETHER]
+            parts = [some[at : at + 128] for at in range(0, len(some), 128)]
+            vectors = np.concatenate(list(pool.imap(_read, parts)))
+            rows = [(key, number) for number, words in enumerate(some) for key in said_by[words]]
+            store.put([key for key, _ in rows], vectors[[number for _, number in rows]])
 
 
 def _rows() -> Iterator[tuple[str, Pair]]:
