@@ -31,7 +31,7 @@ def own() -> Embedder:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
+def model_copy(tmp_path: Path) -> Path:
     """A copy of the tiny golden model, to be changed or damaged."""
     return Path(shutil.copytree(MODEL, tmp_path / "model"))
 

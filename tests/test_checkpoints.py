@@ -160,10 +160,10 @@ except VLM2VecError as error:
         if (name, content) != ("tokenizer_config.json", b"{}")
     ],
 )
-def test_a_damaged_checkpoint_is_an_error(copy: Path, name: str, content: bytes) -> None:
-    (copy / name).write_bytes(content)
-    with pytest.raises(ModelError, match=re.escape(str(copy))):
-        load_tiny(copy)
+def test_a_damaged_checkpoint_is_an_error(model_copy: Path, name: str, content: bytes) -> None:
+    (model_copy / name).write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(str(model_copy))):
+        load_tiny(model_copy)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ def test_a_damaged_adapter_is_an_error(tmp_path: Path, name: str, content: bytes
         load_tiny(folder, base=MODEL)
 
 
-def test_sliding_windows_are_refused_rather_than_ignored(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"use_sliding_window": True}))
+def test_sliding_windows_are_refused_rather_than_ignored(model_copy: Path) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    (model_copy / "config.json").write_text(json.dumps(config | {"use_sliding_window": True}))
     with pytest.raises(ModelError, match="uses sliding-window attention, which is not supported"):
-        load_tiny(copy)
+        load_tiny(model_copy)
 
 
 def test_a_cache_with_the_configuration_alone_counts_as_not_there(tmp_path: Path) -> None:
@@ -197,25 +197,25 @@ def test_a_cache_with_the_configuration_alone_counts_as_not_there(tmp_path: Path
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_an_incomplete_checkpoint_is_an_error(copy: Path, missing: str) -> None:
-    (copy / missing).unlink()
+def test_an_incomplete_checkpoint_is_an_error(model_copy: Path, missing: str) -> None:
+    (model_copy / missing).unlink()
     with pytest.raises(ModelError, match=re.escape(missing)):
-        load_tiny(copy).encode("a")
+        load_tiny(model_copy).encode("a")
 
 
-def test_weights_that_do_not_cover_the_model_are_an_error(copy: Path) -> None:
-    weights = load_file(copy / "model.safetensors")
+def test_weights_that_do_not_cover_the_model_are_an_error(model_copy: Path) -> None:
+    weights = load_file(model_copy / "model.safetensors")
     weights["model.layers.9.stray"] = weights.pop("model.norm.weight")
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, model_copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 missing \['language_model.norm.weight'\], 1 without a place"):
-        load_tiny(copy)
+        load_tiny(model_copy)
 
 
-def test_another_architecture_is_an_error(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+def test_another_architecture_is_an_error(model_copy: Path) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    (model_copy / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
     with pytest.raises(ModelError, match="is a model of type 'clip'"):
-        load_tiny(copy)
+        load_tiny(model_copy)
 
 
 def test_a_whole_model_saved_by_current_transformers_loads_too(tmp_path: Path) -> None:

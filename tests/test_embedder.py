@@ -141,10 +141,10 @@ def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, object], 
         load_tiny(MODEL, **arguments)
 
 
-def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(copy: Path) -> None:
-    config = json.loads((copy / "tokenizer_config.json").read_text())
-    (copy / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 4}))
-    embedder = load_tiny(copy)
+def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(model_copy: Path) -> None:
+    config = json.loads((model_copy / "tokenizer_config.json").read_text())
+    (model_copy / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 4}))
+    embedder = load_tiny(model_copy)
     with pytest.warns(UserWarning, match="a text of 7 tokens was cut at the model's limit of 4"):
         cut = embedder.encode("A cat and a dog")
     np.testing.assert_allclose(cut, embedder.encode("A cat and"), rtol=0, atol=2e-6)
@@ -176,19 +176,19 @@ def test_a_picture_and_a_video_may_stand_in_one_item(published: Embedder) -> Non
 # --- which settings and style hold
 
 
-def test_the_checkpoints_own_settings_hold_and_arguments_beat_them(copy: Path) -> None:
+def test_the_checkpoints_own_settings_hold_and_arguments_beat_them(model_copy: Path) -> None:
     own = {"prompt_style": "qwen2-vl", "pooling": "mean", "normalize": False, "max_pixels": 6272, "num_frames": 2}
-    (copy / "vlm2vec.json").write_text(json.dumps(own))
-    embedder = Embedder.load(copy, device="cpu", max_pixels=12544)
+    (model_copy / "vlm2vec.json").write_text(json.dumps(own))
+    embedder = Embedder.load(model_copy, device="cpu", max_pixels=12544)
     settings = embedder.settings
     assert (settings.prompt_style, settings.pooling, settings.normalize) == ("qwen2-vl", "mean", False)
     assert (settings.min_pixels, settings.max_pixels, settings.num_frames) == (3136, 12544, 2)
     assert np.linalg.norm(embedder.encode("a cat")) != pytest.approx(1.0, abs=0.1)
 
 
-def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(copy: Path) -> None:
-    (copy / "vlm2vec.json").write_text('{"pooling": "mean"}')
-    mean = load_tiny(copy).encode("A cat and a dog", normalize_embeddings=False)
+def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(model_copy: Path) -> None:
+    (model_copy / "vlm2vec.json").write_text('{"pooling": "mean"}')
+    mean = load_tiny(model_copy).encode("A cat and a dog", normalize_embeddings=False)
     ids = load_tiny().backbone.processor.tokenizer.encode("A cat and a dog")
     model = load_tiny().backbone.model
     with torch.no_grad():
@@ -207,10 +207,10 @@ def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(copy: P
         ('{"pooling": "cls"}', "pooling 'cls' is unknown; use one of last, mean"),
     ],
 )
-def test_a_malformed_settings_file_is_an_error(copy: Path, content: str, message: str) -> None:
-    (copy / "vlm2vec.json").write_text(content)
+def test_a_malformed_settings_file_is_an_error(model_copy: Path, content: str, message: str) -> None:
+    (model_copy / "vlm2vec.json").write_text(content)
     with pytest.raises(ModelError, match=re.escape(message)):
-        load_tiny(copy)
+        load_tiny(model_copy)
 
 
 def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
@@ -221,32 +221,35 @@ def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
 # --- fingerprint
 
 
-def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    same = [load_tiny(copy)]
-    (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9.9", "dtype": "float16"}))
-    same += [load_tiny(copy), Embedder.load(copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8)]
+def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(model_copy: Path) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    same = [load_tiny(model_copy)]
+    (model_copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9.9", "dtype": "float16"}))
+    same += [
+        load_tiny(model_copy),
+        Embedder.load(model_copy, prompt_style="vlm2vec", max_pixels=1_003_520, num_frames=8),
+    ]
     assert len({embedder.fingerprint for embedder in same}) == 1
     changed = [
-        load_tiny(copy, prompt_style="qwen2-vl"),
-        load_tiny(copy, min_pixels=6272),
-        load_tiny(copy, max_pixels=6272),
-        load_tiny(copy, num_frames=4),
-        load_tiny(copy, dtype="bfloat16"),
-        load_tiny(copy, adapter=GOLDEN / "lora"),
-        load_tiny(copy, adapter=GOLDEN / "dora"),
+        load_tiny(model_copy, prompt_style="qwen2-vl"),
+        load_tiny(model_copy, min_pixels=6272),
+        load_tiny(model_copy, max_pixels=6272),
+        load_tiny(model_copy, num_frames=4),
+        load_tiny(model_copy, dtype="bfloat16"),
+        load_tiny(model_copy, adapter=GOLDEN / "lora"),
+        load_tiny(model_copy, adapter=GOLDEN / "dora"),
     ]
     for name, value in (("pooling", "mean"), ("normalize", False)):
-        (copy / "vlm2vec.json").write_text(json.dumps({name: value}))
-        changed.append(load_tiny(copy))
-    (copy / "vlm2vec.json").unlink()
-    tokenizer = json.loads((copy / "tokenizer_config.json").read_text())
-    (copy / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 100}))
-    changed.append(load_tiny(copy))
-    weights = load_file(copy / "model.safetensors")
+        (model_copy / "vlm2vec.json").write_text(json.dumps({name: value}))
+        changed.append(load_tiny(model_copy))
+    (model_copy / "vlm2vec.json").unlink()
+    tokenizer = json.loads((model_copy / "tokenizer_config.json").read_text())
+    (model_copy / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 100}))
+    changed.append(load_tiny(model_copy))
+    weights = load_file(model_copy / "model.safetensors")
     weights["model.norm.weight"][0] += 1
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    changed.append(load_tiny(copy))
+    save_file(weights, model_copy / "model.safetensors", metadata={"format": "pt"})
+    changed.append(load_tiny(model_copy))
     prints = [embedder.fingerprint for embedder in (*same[:1], *changed)]
     assert len(set(prints)) == len(prints)
 
