@@ -14,7 +14,7 @@ VLM2VEC = Path(sys.executable).with_name("vlm2vec")
 
 
 def main() -> None:
-    """Print some commands and what they print, then the first hit of all ten questions, fixed before the model's fifth stage."""
+    """Print some commands and what they print, then the first hit of all ten questions, none of which was trained."""
     started_s = time.monotonic()
     questions = json.loads((HERE / "queries.json").read_text("utf-8"))
     # Anew, since an earlier demo may have been run with an earlier model.

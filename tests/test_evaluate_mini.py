@@ -37,6 +37,8 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
     assert float(overall["bundled"]) > float(overall["chance"])
     recorded = json.loads((ROOT / "benchmarks" / "results" / "bundled.json").read_text("utf-8"))["rows"][0]
     assert float(overall["bundled"]) >= recorded["means"]["overall"] - 1, recorded
+    # The file is written anew with every model; this is what one of them had.
+    assert float(overall["bundled"]) >= 23.8 - 1
     assert NOTE in done.stdout
     assert "- where more than half of the datasets of bundled are missing: 12x12 pixels" in done.stdout
     table = done.stdout.split("\n\n")[-1].splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import random
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from vlm2vec.model.vision import smart_resize
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.vectors.store import VectorStore
 
@@ -155,6 +157,13 @@ def test_a_question_offers_its_answers_in_any_order_or_none(options: ModuleType)
         assert candidates in (answers, [lines[names.index(name)] for name in answers])
     assert len(orders) == 6
     assert 0.4 < lettered / len(offered) < 0.6
+
+
+@pytest.mark.parametrize("size", [(160, 112), (112, 80), (192, 144), (224, 168)])
+def test_clips_of_corpus_and_benchmark_scenes_and_slides_are_seen_at_one_size(size: tuple[int, int]) -> None:
+    settings = json.loads((RECIPE.parents[1] / "src" / "vlm2vec" / "bundled" / "vlm2vec.json").read_text("utf-8"))
+    limits = {key: settings[key] for key in ("min_pixels", "max_pixels")}
+    assert smart_resize(size[1], size[0], **limits) == (84, 112)
 
 
 def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:

@@ -258,21 +258,30 @@ def ablation_scores(document: dict[str, Any], by: str) -> dict[str, list[dict[st
     return found
 
 
-def _ablation(by: str, name: str, document: dict[str, Any]) -> str:
+def _ablation(by: str, name: str, shown: Sequence[str], document: dict[str, Any]) -> str:
     return _table(
-        [name, "seeds", *MODALITIES],
+        [name, "seeds", *shown],
         [
-            [value, "-" if value == "before" else len(runs), *(_spread([run[m] for run in runs]) for m in MODALITIES)]
+            [value, "-" if value == "before" else len(runs), *(_spread([run[m] for run in runs]) for m in shown)]
             for value, runs in ablation_scores(document, by).items()
         ],
     )
 
 
-def _pooling(document: dict[str, Any]) -> str:
-    rows = document["rows"]
+def _targets(document: dict[str, Any]) -> str:
     return _table(
-        ["scores", "", "mean", "last token"],
-        [[row["scores"], f"`{row['what']}`", row["mean"], row["last"]] for row in rows],
+        ["to be reached", "asked", "reached", ""],
+        [[row["what"], row["asked"], row["reached"], "yes" if row["met"] else "no"] for row in document["rows"]],
+    )
+
+
+def _stages(document: dict[str, Any]) -> str:
+    return _table(
+        ["scores", "", *(f"stage {stage}" for stage in document["commits"])],
+        [
+            [row["scores"], f"`{row['what']}`", *(f"{score:.1f}" for score in row["of"].values())]
+            for row in document["rows"]
+        ],
     )
 
 
@@ -296,11 +305,12 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "training_parts": ("training", _training_parts),
     },
     "ablation.md": {
-        "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch")),
-        "mixes": ("ablation", partial(_ablation, "mix", "trained on")),
-        "pooling": ("pooling", _pooling),
+        "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch", (*MODALITIES, "I-CLS"))),
+        "mixes": ("ablation", partial(_ablation, "mix", "trained on", MODALITIES)),
+        "stages": ("stages", _stages),
     },
     "../src/vlm2vec/bundled/README.md": {
+        "targets": ("targets", _targets),
         "mini": ("bundled", _mini),
         "heldout": ("bundled_heldout", _heldout),
         "yardsticks": ("bundled_yardsticks", _yardsticks),

@@ -1,6 +1,6 @@
 """Measure a model on the held-out rows of corpus.py and tasks.py: does the right candidate come first?
 
-    python recipes/bundled/measure.py src/vlm2vec/bundled [OUT.json]       prints a table   (five minutes on two cores)
+    python recipes/bundled/measure.py src/vlm2vec/bundled [OUT.json]       prints a table
 
 Of every held-out file rows are drawn by seed. Each query is ranked against its own positive, its hard negatives and
 then, up to the number of candidates in `CANDIDATES`, the positives of other rows of other labels; a tie counts against
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from captions import OPPOSITES
 from clip_words import MOTION_LABELS
 from holdouts import is_held_wording
 from numpy.typing import NDArray
@@ -76,17 +77,43 @@ def heldout() -> Iterator[tuple[str, Sequence[Pair], int]]:
         for path in sorted(folder.glob("*_heldout.jsonl")):
             name = path.name.removesuffix("_heldout.jsonl")
             yield name, read_pairs(path), CANDIDATES.get(name, ROWS)
+    pages = read_pairs(WORK / "corpus" / "text_to_page_heldout.jsonl")
+    for kind, prefix in (("slides", "slide"), ("manuals", "manual")):
+        yield f"text_to_page: {kind}", [pair for pair in pages if _file(pair.positive).startswith(prefix)], ROWS
     # A clip's hard negative names the motion of its reverse, which holds the same frames.
     clips = read_pairs(WORK / "corpus_tasks" / "clip_to_motion_heldout.jsonl")
     yield "clip_to_motion: in words that are trained", [_in_trained_words(pair) for pair in clips], ROWS
     yield "clip_to_motion: it or its reverse", clips, OWN
     yield "clip_to_motion: the same, frames shuffled", [_shuffled(pair) for pair in clips], OWN
+    for pair in OPPOSITES:
+        some = [_shuffled(clip) for clip in clips if _motion(clip) in pair]
+        yield f"clip_to_motion: the same, {pair[0]} or {pair[1]}", some, OWN
+    # The instruction alone says which of two true answers is wanted.
+    things = {pair.query.media: pair for pair in read_pairs(WORK / "corpus_tasks" / "clip_to_thing_heldout.jsonl")}
+    both = [(clip, things[clip.query.media]) for clip in clips if clip.query.media in things]
+    yield "clip_to_motion: or the name of what moves", [_or_else(clip, thing) for clip, thing in both], OWN
+    yield "clip_to_thing: or how it moves", [_or_else(thing, clip) for clip, thing in both], OWN
+
+
+def _file(item: Item) -> str:
+    [medium] = item.media
+    assert isinstance(medium.source, Path)
+    return medium.source.name
+
+
+def _motion(pair: Pair) -> str:
+    assert pair.label is not None
+    return pair.label.removeprefix("motion ")
+
+
+def _or_else(pair: Pair, other: Pair) -> Pair:
+    """The pair, with the other's answer as its only wrong one."""
+    return replace(pair, negatives=(other.positive,))
 
 
 def _in_trained_words(pair: Pair) -> Pair:
     """The motion by the first of its names that training rows have; alone, since others name its reverse."""
-    assert pair.label is not None
-    name = next(w for w in MOTION_LABELS[pair.label.removeprefix("motion ")] if not is_held_wording(w))
+    name = next(w for w in MOTION_LABELS[_motion(pair)] if not is_held_wording(w))
     return replace(pair, positive=replace(pair.positive, text=name), negatives=())
 
 

@@ -1,0 +1,54 @@
+"""What did each stage of the bundled model bring? Collects the scores of stages, which lie in the repository's history.
+
+    python recipes/bundled/stages.py     writes benchmarks/results/stages.json, for docs/ablation.md
+
+Nothing is measured here: `benchmarks/bundled.py` and `measure.py` wrote these scores when the stages were made.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+STAGES = {"6": "912be27", "7": "a54a318", "9": ""}
+"""Stage -> the commit that has its scores; "" for the scores as they lie here. The eighth ended in the middle."""
+
+
+def main() -> None:
+    """Collect and write."""
+    scores = {stage: _scores(commit) for stage, commit in STAGES.items()}
+    # What all stages have, in the order of the last.
+    common = [key for key in list(scores.values())[-1] if all(key in found for found in scores.values())]
+    rows = [
+        {"scores": kind, "what": what, "of": {stage: found[kind, what] for stage, found in scores.items()}}
+        for kind, what in common
+    ]
+    document = {"command": "python recipes/bundled/stages.py", "commits": STAGES, "rows": rows}
+    (RESULTS / "stages.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def _scores(commit: str) -> dict[tuple[str, str], float]:
+    """mmeb-mini's means, of 100, and hit@1 on held-out rows, in percent."""
+    mini, *_ = _read("bundled.json", commit)["rows"]
+    found = {("mmeb-mini", name): score for name, score in mini["means"].items()}
+    held = _read("bundled_heldout.json", commit)["results"]
+    return found | {("held-out rows", name): round(100 * row["hit@1"], 1) for name, row in held.items()}
+
+
+def _read(name: str, commit: str) -> dict[str, Any]:
+    path = RESULTS / name
+    if not commit:
+        text = path.read_text("utf-8")
+    else:
+        shown = f"{commit}:{path.relative_to(ROOT).as_posix()}"
+        text = subprocess.run(["git", "show", shown], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+if __name__ == "__main__":
+    main()
