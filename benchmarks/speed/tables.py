@@ -188,6 +188,16 @@ def _gradient_cache(document: dict[str, Any]) -> str:
     )
 
 
+def _allocator(document: dict[str, Any]) -> str:
+    return _table(
+        [f"{document['steps']} steps of {document['batch_size']}", "s", "tokens/s, last quarter", "memory, MB"],
+        [
+            [row["allocator"], f"{row['seconds']:.0f}", *(f"{row[key]:,}" for key in ("tokens_per_s_last", "peak_mb"))]
+            for row in document["rows"]
+        ],
+    )
+
+
 def _training_parts(document: dict[str, Any]) -> str:
     frozen, schedules = document["frozen_vision"], document["schedule"]
     longest = {name: max(row[name] for row in schedules) for name in ("build_s", "peak_mb", "step_ms")}
@@ -303,6 +313,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "training.md": {
         "gradient_cache": ("training", _gradient_cache),
         "training_parts": ("training", _training_parts),
+        "allocator": ("allocator", _allocator),
     },
     "ablation.md": {
         "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch", (*MODALITIES, "I-CLS"))),
