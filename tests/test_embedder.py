@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from golden_cases import GOLDEN, MODEL, item, load_tiny
 from vlm2vec.errors import InputError, MediaError, ModelError, StyleError, VLM2VecError
-from vlm2vec.items import Image, Item, Video
+from vlm2vec.items import Image, Item, Video, as_item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.pooling import to_int8
 from vlm2vec.model.prompts import STYLES
@@ -186,6 +186,22 @@ def test_the_checkpoints_own_settings_hold_and_arguments_beat_them(model_copy: P
     assert np.linalg.norm(embedder.encode("a cat")) != pytest.approx(1.0, abs=0.1)
 
 
+def test_frames_of_a_video_may_have_fewer_pixels_than_a_picture(model_copy: Path) -> None:
+    (model_copy / "vlm2vec.json").write_text('{"max_pixels": 12544, "max_frame_pixels": 6272}')
+    picture = PIL.Image.new("RGB", (112, 112))
+    clip = Video((picture, picture))
+    asked = {"as it is": {}, "less for all": {"max_pixels": 3136}, "more for frames": {"max_frame_pixels": 99_999}}
+    tokens = {}
+    for name, arguments in asked.items():
+        processor = load_tiny(model_copy, **arguments).backbone.processor
+        tokens[name] = [processor.prepare(as_item(item)).grids[0].num_tokens for item in (picture, clip)]
+    assert tokens == {"as it is": [16, 4], "less for all": [4, 4], "more for frames": [16, 16]}
+    with pytest.raises(
+        InputError, match=r"max_frame_pixels=100: need whole numbers, 0 < min_pixels <= max_frame_pixels"
+    ):
+        load_tiny(model_copy, max_frame_pixels=100)
+
+
 def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(model_copy: Path) -> None:
     (model_copy / "vlm2vec.json").write_text('{"pooling": "mean"}')
     mean = load_tiny(model_copy).encode("A cat and a dog", normalize_embeddings=False)
@@ -234,6 +250,7 @@ def test_the_fingerprint_changes_with_whatever_moves_a_vector_and_not_otherwise(
         load_tiny(model_copy, prompt_style="qwen2-vl"),
         load_tiny(model_copy, min_pixels=6272),
         load_tiny(model_copy, max_pixels=6272),
+        load_tiny(model_copy, max_frame_pixels=6272),
         load_tiny(model_copy, num_frames=4),
         load_tiny(model_copy, dtype="bfloat16"),
         load_tiny(model_copy, adapter=GOLDEN / "lora"),

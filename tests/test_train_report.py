@@ -10,9 +10,10 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from train_files import write_config, write_data
+from train_files import logged, write_config, write_data
 from vlm2vec.cli.app import app
 from vlm2vec.errors import ConfigError
+from vlm2vec.model.checkpoint import read_settings
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 from vlm2vec.training.plan import plan_run
@@ -39,6 +40,30 @@ def test_a_plan_tells_share_epochs_and_tokens_before_anything_is_loaded(folder: 
     assert shown.exit_code == 0
     assert re.search(r"image +│ +8 │ +75\.00% │ +60 │ +7\.50 │", shown.stdout)
     assert not (folder / "out").exists()
+
+
+def test_a_source_is_seen_in_fewer_pixels_than_the_run_allows(folder: Path) -> None:
+    def run(name: str, run_pixels: int, **source: object) -> Path:
+        inputs = {"min_pixels": 784, "max_pixels": run_pixels, "num_frames": 2}
+        data = {"image": {"path": "image.jsonl", **source}}
+        return write_config(folder, out=name, steps=1, inputs=inputs, data=data)
+
+    configs = [run("large", 3136), run("small", 784), run("limited", 3136, max_pixels=784)]
+    large, small, limited = (plan_run(read_config(path))[0].tokens for path in configs)
+    assert large is not None
+    # Pictures of 56 x 56 in one token, not in four.
+    assert (small, limited) == (large - 8 * 3, large - 8 * 3)
+    for path in configs:
+        train(read_config(path))
+    large_loss, small_loss, limited_loss = (logged(folder / path.stem, "loss") for path in configs)
+    assert limited_loss == small_loss != large_loss
+    assert read_settings(folder / "limited").max_pixels == 3136
+
+
+def test_a_sources_limit_below_one_token_is_named(folder: Path) -> None:
+    data = {"image": {"path": "image.jsonl", "max_pixels": 100}}
+    with pytest.raises(ConfigError, match=r"source 'image': min_pixels=3136, max_pixels=100: need whole numbers"):
+        plan_run(read_config(write_config(folder, data=data)))
 
 
 def test_the_card_names_data_and_scores_and_the_curves_are_a_picture(folder: Path) -> None:

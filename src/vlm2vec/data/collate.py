@@ -91,7 +91,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
     Args:
         schedule: says which rows make a step.
         rows: of each source.
-        prepare_query, prepare_document: from a pair, or a document of it, to a model input (here, in the worker).
+        prepare_query, prepare_document: from the name of a source and a pair of it, or a document of that, to a model
+            input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
         teachers: whose vectors of the items go with them.
@@ -102,8 +103,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         self,
         schedule: Schedule,
         rows: Mapping[str, Rows],
-        prepare_query: Callable[[Pair], Input],
-        prepare_document: Callable[[Item], Input],
+        prepare_query: Callable[[str, Pair], Input],
+        prepare_document: Callable[[str, Item], Input],
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
         *,
@@ -165,9 +166,9 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             try:
                 ready = _Ready(
                     pair,
-                    self.prepare_query(pair),
-                    self.prepare_document(pair.positive),
-                    tuple(self.prepare_document(negative) for negative in pair.negatives),
+                    self.prepare_query(name, pair),
+                    self.prepare_document(name, pair.positive),
+                    tuple(self.prepare_document(name, negative) for negative in pair.negatives),
                     # All of a folder's frames are read for its key, not only those that are looked at.
                     self.teachers[0].keys((pair.query, pair.positive, *pair.negatives)) if self.teachers else [],
                 )

@@ -30,6 +30,7 @@ class Settings:
         pooling: "last" or "mean".
         normalize: whether vectors are scaled to length one.
         min_pixels, max_pixels: of one picture or frame, after resizing.
+        max_frame_pixels: of a frame of a video, where that is less: a video has many.
         num_frames: picked from a video.
     """
 
@@ -38,11 +39,16 @@ class Settings:
     normalize: bool | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    max_frame_pixels: int | None = None
     num_frames: int | None = None
 
     def over(self, other: Settings) -> Settings:
         """These settings, with those of `other` where these say nothing."""
-        return replace(other, **{key: value for key, value in asdict(self).items() if value is not None})
+        return replace(other, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """What is said, by name."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 _TYPES: dict[str, type] = {
@@ -51,6 +57,7 @@ _TYPES: dict[str, type] = {
     "normalize": bool,
     "min_pixels": int,
     "max_pixels": int,
+    "max_frame_pixels": int,
     "num_frames": int,
 }
 # Of config.json and adapter_config.json: who wrote them, where they came from, what only training reads.
@@ -88,8 +95,7 @@ def read_settings(folder: Path) -> Settings:
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write `vlm2vec.json` into a checkpoint folder."""
-    values = {key: value for key, value in asdict(settings).items() if value is not None}
-    (folder / SETTINGS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings.said(), indent=1) + "\n", "utf-8")
 
 
 def settle_style(settings: Settings, names: Iterable[str]) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -24,8 +23,7 @@ from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import Precision, check_precision, check_truncation, normalize, to_int8
 from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
-from vlm2vec.model.prompts import Role, Target
-from vlm2vec.model.prompts import prompt_style as style_named
+from vlm2vec.model.prompts import STYLES, Role, Target
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 
 Vectors = NDArray[np.float32]
@@ -69,6 +67,7 @@ class Embedder:
         dtype: Dtype | torch.dtype = "auto",
         min_pixels: int | None = None,
         max_pixels: int | None = None,
+        max_frame_pixels: int | None = None,
         num_frames: int | None = None,
     ) -> Embedder:
         """Load a checkpoint.
@@ -82,6 +81,7 @@ class Embedder:
             device: else the first CUDA device, else the CPU.
             dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
             min_pixels, max_pixels: of one picture or frame; else the checkpoint's, else 3,136 and 1,003,520.
+            max_frame_pixels: of a frame of a video, where that is less; else the checkpoint's, else as a picture.
             num_frames: picked from a video; else the checkpoint's, else 8.
 
         Raises:
@@ -93,15 +93,18 @@ class Embedder:
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(dtype, chosen_device)
         wanted = Settings(
-            prompt_style=prompt_style, min_pixels=min_pixels, max_pixels=max_pixels, num_frames=num_frames
+            prompt_style=prompt_style,
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
+            max_frame_pixels=max_frame_pixels,
+            num_frames=num_frames,
         )
         backbone, settings = load_backbone(folders, wanted, device=chosen_device, dtype=chosen_dtype)
         tokenizer = backbone.processor.tokenizer
-        strings = style_named(settings.prompt_style or "").strings()
-        stated = [_PREPROCESSING, asdict(settings), strings, str(chosen_dtype), tokenizer.max_tokens]
+        style = STYLES[settings.prompt_style or ""]
+        stated = [_PREPROCESSING, settings.said(), style.strings(), str(chosen_dtype), tokenizer.max_tokens]
         parts = [folder for folder in (folders.base, folders.adapter) if folder is not None]
-        print_of = fingerprint(stated, parts, tokenizer.path)
-        return cls(backbone, settings, name=str(name), fingerprint=print_of)
+        return cls(backbone, settings, name=str(name), fingerprint=fingerprint(stated, parts, tokenizer.path))
 
     def encode(
         self,
@@ -256,9 +259,7 @@ class Embedder:
     def similarity(self, a: NDArray[Any], b: NDArray[Any]) -> Vectors:
         """Cosine similarity of every row of `a` [N, D] with every row of `b` [M, D], of either precision: [N, M]."""
         if np.shape(a)[-1:] != np.shape(b)[-1:]:
-            raise InputError(
-                f"vectors of shapes {np.shape(a)} and {np.shape(b)} cannot be compared: not of one dimension"
-            )
+            raise InputError(f"vectors of shapes {np.shape(a)} and {np.shape(b)} cannot be compared: other dimensions")
         rows_a, rows_b = (normalize(torch.tensor(np.atleast_2d(x))) for x in (a, b))
         return cast(Vectors, (rows_a @ rows_b.T).numpy())
 

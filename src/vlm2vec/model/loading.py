@@ -116,6 +116,7 @@ def build_processor(folders: Folders, settings: Settings) -> QwenVLProcessor:
         style=prompt_style(settings.prompt_style),
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
+        max_frame_pixels=settings.max_frame_pixels,
         num_frames=settings.num_frames,
     )
 

@@ -49,16 +49,25 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class QwenVLProcessor:
-    """Prepares items for a Qwen-VL model. Cheap to send to worker processes."""
+    """Prepares items for a Qwen-VL model. Cheap to send to worker processes.
+
+    Args:
+        min_pixels, max_pixels: of one picture or frame, after resizing.
+        num_frames: picked from a video.
+        max_frame_pixels: of a frame of a video, where that is less than `max_pixels`.
+    """
 
     tokenizer: TextTokenizer
     style: PromptStyle
     min_pixels: int
     max_pixels: int
     num_frames: int
+    max_frame_pixels: int | None = None
 
     def __post_init__(self) -> None:
         check_pixel_limits(self.min_pixels, self.max_pixels)
+        if self.max_frame_pixels is not None:
+            check_pixel_limits(self.min_pixels, self.max_frame_pixels, "max_frame_pixels")
         if type(self.num_frames) is not int or self.num_frames < 1:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
@@ -94,7 +103,7 @@ class QwenVLProcessor:
             frames = load_frames(medium, num_frames=self.num_frames)
             try:
                 of_medium, grid = (
-                    video_patches(frames.images, self.min_pixels, self.max_pixels)
+                    video_patches(frames.images, self.min_pixels, self._frame_limit())
                     if frames.is_video
                     else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
                 )
@@ -117,6 +126,9 @@ class QwenVLProcessor:
         if item.instruction is not None or role is None:
             return item.instruction
         return self.style.instruction(role, kind, target)
+
+    def _frame_limit(self) -> int:
+        return min(self.max_pixels, self.max_frame_pixels or self.max_pixels)
 
     def _wrapper(self, token: str | None) -> list[int]:
         return [] if token is None else [self.tokenizer.visual_ids[token]]

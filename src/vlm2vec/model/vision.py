@@ -68,8 +68,8 @@ def smart_resize(
     return h, w
 
 
-def check_pixel_limits(min_pixels: int, max_pixels: int) -> None:
-    """Refuse limits that no picture can meet.
+def check_pixel_limits(min_pixels: int, max_pixels: int, name: str = "max_pixels") -> None:
+    """Refuse limits that no picture can meet; `name` is what the maximum is called in the message.
 
     Raises:
         InputError: the smallest picture, 28 x 28, is over the maximum, or the minimum is over the maximum.
@@ -77,8 +77,8 @@ def check_pixel_limits(min_pixels: int, max_pixels: int) -> None:
     whole = type(min_pixels) is int and type(max_pixels) is int
     if not whole or not 0 < min_pixels <= max_pixels or max_pixels < FACTOR_PX * FACTOR_PX:
         raise InputError(
-            f"min_pixels={min_pixels!r}, max_pixels={max_pixels!r}: need whole numbers, 0 < min_pixels <= max_pixels "
-            f"and max_pixels >= {FACTOR_PX * FACTOR_PX} (one token)"
+            f"min_pixels={min_pixels!r}, {name}={max_pixels!r}: need whole numbers, 0 < min_pixels <= {name} "
+            f"and {name} >= {FACTOR_PX * FACTOR_PX} (one token)"
         )
 
 

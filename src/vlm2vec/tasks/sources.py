@@ -67,6 +67,8 @@ class SourceConfig(BaseModel):
         max_rows: take the first so many rows.
         image_dir, frame_dir, num_frames, mode, query_to_page, placeholder_first: see `Options`.
         temperature: of the loss for rows of this source; None: the loss's own.
+        max_pixels: of a picture or frame of this source, where that is less than what `inputs` allow: large ones only
+            where they must be read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,6 +89,7 @@ class SourceConfig(BaseModel):
     query_to_page: bool = False
     placeholder_first: bool = False
     temperature: PositiveFloat | None = None
+    max_pixels: PositiveInt | None = None
 
     @field_validator("weight")
     @classmethod

@@ -60,6 +60,7 @@ class Inputs(_Strict):
     pooling: Literal["last", "mean"] | None = None
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
+    max_frame_pixels: PositiveInt | None = None
     num_frames: PositiveInt | None = None
 
     @model_validator(mode="after")

@@ -43,7 +43,13 @@ from vlm2vec.training.distributed import (
 from vlm2vec.training.encoder import Encoder
 from vlm2vec.training.gradcache import cached_step
 from vlm2vec.training.objective import Objective, Outcome, Side
-from vlm2vec.training.plan import build_schedule, open_rows, prepare_document, prepare_query
+from vlm2vec.training.plan import (
+    build_schedule,
+    open_rows,
+    prepare_source_document,
+    prepare_source_query,
+    source_processors,
+)
 from vlm2vec.training.report import RunLog, check_trackers, write_card
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
@@ -267,11 +273,12 @@ def _batches(
     first_step: int,
     accelerator: Accelerator,
 ) -> Iterator[PairBatch[PackedBatch]]:
+    processors = source_processors(config, processor)
     dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
         schedule,
         rows,
-        partial(prepare_query, processor),
-        partial(prepare_document, processor),
+        partial(prepare_source_query, processors),
+        partial(prepare_source_document, processors),
         partial(plan_packs, token_budget=config.token_budget or 2**62),
         pack,
         teachers=teachers,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Mixture, Schedule
 from vlm2vec.data.records import Pair
-from vlm2vec.errors import VLM2VecError
+from vlm2vec.errors import ConfigError, InputError, VLM2VecError
 from vlm2vec.items import Item
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.tasks.sources import open_source
@@ -65,15 +67,41 @@ def plan_run(config: TrainConfig) -> list[PlanRow]:
     """What the run takes from each source, by name."""
     rows = open_rows(config)
     counts = build_schedule(config, rows).counts()
-    processor = build_training_processor(config)
+    processors = source_processors(config, build_training_processor(config))
     total = sum(counts.values())
     plan = []
     for name, count in counts.items():
         size = len(rows[name])
-        per_pair = _tokens_per_pair(rows[name], processor)
+        per_pair = _tokens_per_pair(rows[name], processors[name])
         tokens = None if per_pair is None else round(per_pair * count)
         plan.append(PlanRow(name, size, count / total, count, count / size, tokens))
     return plan
+
+
+def source_processors(config: TrainConfig, processor: QwenVLProcessor) -> dict[str, QwenVLProcessor]:
+    """The run's processor with each source's own limit of pixels.
+
+    Raises:
+        ConfigError: a limit is below one token or below `min_pixels`; the message names the source.
+    """
+    processors = {}
+    for name, source in config.data.items():
+        limit = min(source.max_pixels or processor.max_pixels, processor.max_pixels)
+        try:
+            processors[name] = replace(processor, max_pixels=limit)
+        except InputError as error:
+            raise ConfigError(f"source {name!r}: {error}") from None
+    return processors
+
+
+def prepare_source_query(processors: Mapping[str, QwenVLProcessor], source: str, pair: Pair) -> Prepared:
+    """The model input of the query of a source's pair."""
+    return prepare_query(processors[source], pair)
+
+
+def prepare_source_document(processors: Mapping[str, QwenVLProcessor], source: str, document: Item) -> Prepared:
+    """The model input of a positive or a hard negative of a source."""
+    return prepare_document(processors[source], document)
 
 
 def prepare_query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
