@@ -40,6 +40,12 @@ def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
+def spelling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPE))
+    return importlib.import_module("spelling")
+
+
+@pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(RECIPE))
     return importlib.import_module("parts")
@@ -164,6 +170,18 @@ def test_clips_of_corpus_and_benchmark_scenes_and_slides_are_seen_at_one_size(si
     settings = json.loads((RECIPE.parents[1] / "src" / "vlm2vec" / "bundled" / "vlm2vec.json").read_text("utf-8"))
     limits = {key: settings[key] for key in ("min_pixels", "max_pixels")}
     assert smart_resize(size[1], size[0], **limits) == (84, 112)
+
+
+def test_spelling_knows_letters_and_their_neighbours_and_no_order_of_words(spelling: ModuleType) -> None:
+    texts = ["Red fox", "fox, red!", "red ox", "der fox", "the moon"]
+    vectors = spelling.spelled(texts)
+    assert vectors.shape == (5, spelling.DIM)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    to_fox = dict(zip(texts, units @ units[0], strict=True))
+    # Fewer letters and runs of letters in common, in this order.
+    assert to_fox["fox, red!"] > to_fox["der fox"] > to_fox["the moon"]
+    assert to_fox["fox, red!"] > to_fox["red ox"] > to_fox["the moon"]
 
 
 def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:

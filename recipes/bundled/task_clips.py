@@ -45,18 +45,23 @@ def motion_clips(number: int, held: bool) -> list[tuple[str, Row]]:
     clips = save_frames(frames, "motions", held, number)
     rows = []
     for motion, opposite, path in zip(pair, pair[::-1], clips, strict=True):
-        rows.append(("clip_to_motion", motion_row(path, motion, opposite, rng, held)))
+        moved = motion_row(path, motion, opposite, mover.name, rng, held)
+        rows.append(("clip_to_motion", moved))
         query = played(path, instruction("clip to thing", rng, held=held))
         wrong = [text(other.name) for other in others[:2]]
+        if not held:
+            wrong.append(moved["positive"])
         rows.append(("clip_to_thing", row(query, text(mover.name), mover.name, *wrong)))
     return rows
 
 
-def motion_row(path: str, motion: str, opposite: str, rng: random.Random, held: bool) -> Row:
-    """Clip to the name of its motion; the reverse's name is wrong."""
+def motion_row(path: str, motion: str, opposite: str, mover: str, rng: random.Random, held: bool) -> Row:
+    """Clip to the name of its motion. Wrong are the reverse's name and, but where it is measured, what moves: true of
+    the clip, and no answer to this question."""
     query = played(path, instruction("clip to motion", rng, held=held))
     words = [wording(MOTION_LABELS[name], rng, held=held) for name in (motion, opposite)]
-    return row(query, text(words[0]), f"motion {motion}", text(words[1]))
+    wrong = words[1:] if held else [words[1], mover]
+    return row(query, text(words[0]), f"motion {motion}", *map(text, wrong))
 
 
 @cache
@@ -74,9 +79,10 @@ def corpus_clips(held: bool) -> tuple[tuple[str, str, str, str], ...]:
 
 def corpus_motions(number: int, held: bool) -> list[tuple[str, Row]]:
     """The same of a clip that the corpus has already."""
-    path, _, _, motion = corpus_clips(held)[number]
+    path, _, mover, motion = corpus_clips(held)[number]
     opposite = next(two[1 - two.index(motion)] for two in OPPOSITES if motion in two)
-    return [("clip_to_motion", motion_row(path, motion, opposite, dice("task corpus motion", held, number), held))]
+    rng = dice("task corpus motion", held, number)
+    return [("clip_to_motion", motion_row(path, motion, opposite, mover, rng, held))]
 
 
 # -- questions -----------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def _fact_slide(subject: str, town: str, start: int, style: random.Random, numbe
     unit = size[1] / 168
     counted, (low, high) = SUBJECTS[subject]
     big = style.random() < 0.6
-    lines = _broken(pen, heading, f"{face}-Bold", round((26 if big else 18) * unit * small), size[0] - 16)
+    lines = broken(pen, heading, f"{face}-Bold", round((26 if big else 18) * unit * small), size[0] - 16)
     y = 8 * unit
     for line, letters in lines:
         pen.text((8, y), line, font=letters, fill=ink)
@@ -86,12 +86,17 @@ def _fact_slide(subject: str, town: str, start: int, style: random.Random, numbe
     template = style.choice(("{year}: {number:,}", "{year}: {number:,} {counted}", "{year}  {number:,} {counted}"))
     for place in range(3):
         words = template.format(year=start + place, number=numbers.randint(low, high) * 100, counted=counted)
-        letters = _broken(pen, words, face, round(20 * unit * small), size[0] - 24, 1)[0][1]
+        letters = broken(pen, words, face, round(20 * unit * small), size[0] - 24, 1)[0][1]
         pen.text((14, y + step * place), words, font=letters, fill=ink)
     return page
 
 
-def _broken(
+def town_name(rng: random.Random) -> str:
+    """The name of a town that there is not."""
+    return f"{rng.choice(_START)}{rng.choice(_END)}"
+
+
+def broken(
     pen: ImageDraw.ImageDraw, words: str, face: str, size_px: int, width_px: float, most: int = 2
 ) -> list[tuple]:
     """Lines and their font: as large as lets the words stand in `most` lines."""

@@ -227,7 +227,7 @@ def neighbours(
 
 
 def scene_crops(number: int, held: bool) -> list[tuple[str, Row]]:
-    """Three of a scene's things, each sought among the crops of the others."""
+    """Three of a scene's things, each sought among the crops of all others, or of two where it is measured."""
     rng = dice("task crop", held, number)
     scene, twins = _twins(rng, held, number)
     picture, boxes = draw_scene(scene, rng)
@@ -242,6 +242,8 @@ def scene_crops(number: int, held: bool) -> list[tuple[str, Row]]:
         wrong = rng.sample(others, 2)
         if twins and part < 2 and 1 - part not in wrong:
             wrong[0] = 1 - part
+        if not held:
+            wrong = others
         label = f"crop {held} {number} {part}"
         rows.append(("scene_crop", row(query, crops[part], label, *(crops[place] for place in wrong))))
     return rows

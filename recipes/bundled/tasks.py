@@ -21,6 +21,7 @@ from task_files import FOLDER, TARGET
 from task_films import films
 from task_pages import section_pages, sections, slides_by_fact
 from task_pictures import changes, classes, filed_pictures, toned, tones
+from task_reading import signs, titled_slides
 from task_scenes import scene_crops, scene_questions
 
 PROCESSES = 2
@@ -44,6 +45,8 @@ TASKS: tuple[tuple[Draw, int, int], ...] = (
     (orders, 2500, 100),
     (films, 2000, 40),
     (slides_by_fact, 1500, 100),
+    (signs, 16000, 200),
+    (titled_slides, 4000, 200),
 )
 """What draws a task -> how often it is called for training and for measuring; each call makes one row or a few."""
 

@@ -1,4 +1,4 @@
-"""What would larger models say? Caches the vectors of two teachers for what the corpus says and names.
+"""What would others say? Caches the vectors of three teachers for what the corpus says, shows and names.
 
 Run:  python recipes/bundled/teachers.py        (after corpus.py)
 
@@ -7,6 +7,7 @@ What is there already is not made again. Written are
 - `work/teachers/words`: MiniLM-L6's vector of every text; a picture or page has that of its name or title.
 - `work/teachers/pictures`: EfficientNet-Lite0's features of every picture as it was drawn on white, which all other
   drawings of it share. They are centred and rotated to their 256 largest components.
+- `work/teachers/spelling`: the letters of what a sign, slide or page says, and of the texts that ask for it.
 
 Neither teacher is asked about a held-out row. Vectors are kept by content (`vlm2vec.vectors.keys.content_key`), as
 `teachers` of a training configuration wants them.
@@ -15,6 +16,7 @@ Neither teacher is asked about a held-out row. Vectors are kept by content (`vlm
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,7 @@ import torch
 from fetch import RECIPE, UNPACKED
 from numpy.typing import NDArray
 from PIL import Image as PILImage
+from spelling import DIM, spelled
 from torch.nn import functional as F
 
 from vlm2vec.data.records import Pair, read_pairs
@@ -44,6 +47,9 @@ KEPT_TOGETHER = 8192
 NAMED = {"caption_to_image", "caption_to_drawing", "image_to_caption", "image_to_image", "text_to_page"}
 """Files whose labels are the names of what their pictures show."""
 
+READ = {"text_to_sign", "title_to_slide", "text_to_page", "slide_by_question", "section_to_page"}
+"""Files whose labels are what their pictures say."""
+
 Vectors = NDArray[np.float32]
 
 
@@ -56,14 +62,19 @@ def main() -> None:
     store_pictures(pictures)
     print(f"{time.monotonic() - clock:6.1f} s  looked at {len(pictures)} pictures", file=sys.stderr)
     texts: dict[Item, str] = {}
+    said: dict[Item, str] = {}
     for name, pair in pairs:
         for item in (pair.query, pair.positive, *pair.negatives):
             if item.text and not item.media:
                 texts[Item(item.text)] = item.text
+        # Of a manual's page the label is "manual: title".
+        title = re.sub(r"^[\w-]+: ", "", pair.label or "")
         if name in NAMED:
-            # Of a manual's page the label is "manual: title".
-            title = re.sub(r"^[\w-]+: ", "", pair.label or "")
             texts |= {Item("", (Image(path),)): title for path in _paths(pair)}
+        if name in READ:
+            said |= {Item(pair.query.text): title} | {Item("", (Image(path),)): title for path in _paths(pair)}
+    store_spelling(said)
+    print(f"{time.monotonic() - clock:6.1f} s  spelled {len(set(said.values()))} texts", file=sys.stderr)
     store_words(texts)
     print(f"{time.monotonic() - clock:6.1f} s  read {len(set(texts.values()))} texts", file=sys.stderr)
 
@@ -108,6 +119,18 @@ def store_words(texts: dict[Item, str]) -> None:
             vectors = np.concatenate(list(pool.imap(_read, parts)))
             rows = [(key, number) for number, words in enumerate(some) for key in said_by[words]]
             store.put([key for key, _ in rows], vectors[[number for _, number in rows]])
+
+
+def store_spelling(said: dict[Item, str]) -> None:
+    """The letters of what each item says. They are centred over all texts, so that one is made anew with all."""
+    folder, keys = TARGET / "spelling", [content_key(item) for item in said]
+    kept = VectorStore.open(folder, DIM)
+    if all(key in kept for key in keys):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    texts = sorted(set(said.values()))
+    vectors = dict(zip(texts, spelled(texts), strict=True))
+    VectorStore.open(folder, DIM).put(keys, np.stack([vectors[words] for words in said.values()]))
 
 
 def _rows() -> Iterator[tuple[str, Pair]]:
