@@ -14,8 +14,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-STAGES = {"6": "912be27", "7": "a54a318", "9": "ed45a65"}
-"""Stage -> the commit that has its scores; "" for scores as they lie here. The eighth ended in the middle."""
+STAGES = {"6": "912be27", "7": "a54a318", "9": "ed45a65", "12": "d5ea843"}
+"""Stage -> the commit that has its scores; "" for scores as they lie here. The eighth, tenth and eleventh ended
+in the middle."""
 
 
 def main() -> None:
