@@ -28,14 +28,9 @@ class Segments(NamedTuple):
         """Position behind the last token of each sequence."""
         return tuple(np.cumsum(self.lengths).tolist())
 
-    def runs(self) -> list[tuple[int, int, int]]:
-        """(start, count, length) of neighbours of equal length, which attention can take as one batch."""
-        runs, start = [], 0
-        for length, group in groupby(self.lengths):
-            count = len(list(group))
-            runs.append((start, count, length))
-            start += count * length
-        return runs
+    def runs(self) -> list[tuple[int, int]]:
+        """(count, length) of neighbours of equal length, which attention can take as one batch."""
+        return [(len(list(group)), length) for length, group in groupby(self.lengths)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +117,46 @@ def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segm
     varlen = _varlen_kernel() if _kernel_takes(q_THD) else None
     if varlen is not None:
         return varlen(q_THD, k_TGD, v_TGD, segments, causal)
-    heads = q_THD.shape[1]
     if causal and q_THD.device.type == "cpu":
-        return torch.cat([_attend_near(q_THD, k_TGD, v_TGD, group) for group in _near_groups(segments)])
+        groups = _near_groups(segments)
+        parts = _split((q_THD, k_TGD, v_TGD), [len(group.real) for group in groups])
+        return torch.cat([_attend_near(q, k, v, group) for (q, k, v), group in zip(parts, groups, strict=True)])
+    heads, runs = q_THD.shape[1], segments.runs()
+    parts = _split((q_THD, k_TGD, v_TGD), [count * length for count, length in runs])
     return torch.cat(
         [
-            _attend(*(_batch(x, run, heads) for x in (q_THD, k_TGD, v_TGD)), causal=causal)
-            .transpose(1, 2)
-            .flatten(0, 1)
-            for run in segments.runs()
+            _attend(*(_batch(x, run, heads) for x in part), causal=causal).transpose(1, 2).flatten(0, 1)
+            for part, run in zip(parts, runs, strict=True)
         ]
     )
 
 
 def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments) -> Tensor:
     """Attention of one query a sequence, its last token, to the whole of that sequence. Returns [N, H, D]."""
-    heads, first, outputs = q_NHD.shape[1], 0, []
-    for run in segments.runs():
-        count = run[1]
-        q_NHLD = q_NHD[first : first + count].unsqueeze(2)
-        attended = F.scaled_dot_product_attention(q_NHLD, _batch(k_TGD, run, heads), _batch(v_TGD, run, heads))
-        outputs.append(attended.squeeze(2))
-        first += count
-    return torch.cat(outputs)
+    heads, runs = q_NHD.shape[1], segments.runs()
+    queries = q_NHD.unsqueeze(2).split([count for count, _ in runs])
+    parts = _split((k_TGD, v_TGD), [count * length for count, length in runs])
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(q_NHLD, _batch(k, run, heads), _batch(v, run, heads)).squeeze(2)
+            for q_NHLD, (k, v), run in zip(queries, parts, runs, strict=True)
+        ]
+    )
+
+
+def _split(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
+    """The parts of several tensors, side by side.
+
+    Split at once: the gradient of a slice is a tensor as large as what it was cut from, all but the slice zeros.
+    """
+    return list(zip(*(x.split(sizes) for x in tensors), strict=True))
 
 
 class _Group(NamedTuple):
     """Neighbouring sequences that are filled up behind to one length, which causal attention does not see.
 
     Args:
-        slots: int64 [N, L], the token in each place; behind a sequence its last token again.
+        slots: int64 [N, L], the group's token in each place; behind a sequence its last token again.
         real: int64 [T], the places of [N * L] that hold the group's tokens.
     """
 
@@ -179,27 +184,24 @@ def _near_groups(segments: Segments) -> list[_Group]:
             group.append(length)
         else:
             groups.append([length])
-    found, start = [], 0
+    found = []
     for group in groups:
         lengths = torch.tensor(group)[:, None]
-        starts = start + torch.cat([torch.zeros(1, 1, dtype=torch.int64), lengths.cumsum(0)[:-1]])
+        starts = lengths.cumsum(0) - lengths
         places = torch.arange(max(group))
         slots = starts + places.clamp(max=lengths - 1)
         found.append(_Group(slots, (places < lengths).flatten().nonzero().squeeze(1)))
-        start += sum(group)
     return found
 
 
 def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> Tensor:
-    """Causal attention of one group, [tokens of the group, H, D]."""
+    """Causal attention of one group, whose T tokens these are."""
     count, length = group.slots.shape
     whole = count * length == len(group.real)
-    first, heads = int(group.slots[0, 0]), q_THD.shape[1]
+    heads = q_THD.shape[1]
 
     def batch(x: Tensor) -> Tensor:
-        if whole:
-            return _batch(x, (first, count, length), heads)
-        return _batch(x[group.slots.flatten()], (0, count, length), heads)
+        return _batch(x if whole else x[group.slots.flatten()], (count, length), heads)
 
     attended = _attend(*(batch(x) for x in (q_THD, k_TGD, v_TGD)), causal=True).transpose(1, 2).flatten(0, 1)
     return attended if whole else attended[group.real]
@@ -245,10 +247,9 @@ def _attend_plainly(q_NHQD: Tensor, k_NHKD: Tensor, v_NHKD: Tensor, *, causal: b
     return cast(Tensor, scores_NHQK.softmax(-1) @ v_NHKD)
 
 
-def _batch(x_TGD: Tensor, run: tuple[int, int, int], heads: int) -> Tensor:
+def _batch(x_TGD: Tensor, run: tuple[int, int], heads: int) -> Tensor:
     """One run of equal sequences as [count, heads, length, D]; key/value heads are repeated to `heads`."""
-    start, count, length = run
-    x_NHLD = x_TGD[start : start + count * length].unflatten(0, (count, length)).transpose(1, 2)
+    x_NHLD = x_TGD.unflatten(0, run).transpose(1, 2)
     repeats = heads // x_NHLD.shape[1]
     return cast(Tensor, x_NHLD if repeats == 1 else x_NHLD.repeat_interleave(repeats, dim=1))
 
