@@ -236,6 +236,15 @@ def test_what_utf_8_cannot_hold_stays_an_escape(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_with_a_byte_order_mark_is_mined_as_one_without(tmp_path: Path) -> None:
+    rows = [{"query": f"q{n}", "positive": f"0.{n}"} for n in (5, 4)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8-sig")
+    assert [pair.query.text for pair in read_pairs(tmp_path / "rows.jsonl")] == ["q5", "q4"]
+    negatives = [np.array([1]), np.array([], dtype=np.int64)]
+    write_mined(tmp_path / "rows.jsonl", tmp_path / "mined.jsonl", negatives)
+    assert _values(tmp_path / "mined.jsonl") == [rows[0] | {"negatives": ["0.4"]}, rows[1]]
+
+
 def test_a_file_that_has_changed_since_it_was_read_is_not_written(tmp_path: Path) -> None:
     path, out = tmp_path / "pairs.jsonl", tmp_path / "mined.jsonl"
     path.write_text('{"query": "a", "positive": "b"}\n')

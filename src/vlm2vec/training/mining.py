@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.data.records import Pair, read_pairs
+from vlm2vec.data.tables import JsonLines
 from vlm2vec.errors import ConfigError
 from vlm2vec.vectors.encoding import Encoder, encode_with_store
 from vlm2vec.vectors.keys import content_key, item_key, naming, number
@@ -212,18 +213,16 @@ def write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
     Raises:
         ConfigError: the output cannot be written, or the input is another than it was when it was read.
     """
-    lines = [line for line in path.read_text("utf-8").split("\n") if line.strip()]
-    if len(lines) != len(negatives):
-        raise ConfigError(f"{path} has {len(lines)} rows now and had {len(negatives)}: it was changed; mine it again")
+    rows = JsonLines.open(path)
+    if len(rows) != len(negatives):
+        raise ConfigError(f"{path} has {len(rows)} rows now and had {len(negatives)}: it was changed; mine it again")
     prefix = _way(path, out)
     try:
         with atomic_writer(out) as stream:
-            for line, sources in zip(lines, negatives, strict=True):
-                row = json.loads(line)
+            for number, sources in enumerate(negatives):
+                row: dict[str, Any] = rows[number]
                 if len(sources):
-                    row["negatives"] = (row.get("negatives") or []) + [
-                        json.loads(lines[i])["positive"] for i in sources
-                    ]
+                    row["negatives"] = (row.get("negatives") or []) + [rows[i]["positive"] for i in sources.tolist()]
                 text = json.dumps(_moved(row, prefix), ensure_ascii=False)
                 # What UTF-8 cannot hold, halves of a surrogate pair, comes out as JSON's own escape.
                 stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
