@@ -21,6 +21,7 @@ from vlm2vec.training.config import Teacher, read_config
 from vlm2vec.training.distillation import Distillation, TeacherVectors, write_teacher
 from vlm2vec.training.loop import train
 from vlm2vec.training.teaching import teach
+from vlm2vec.vectors.keys import uninstructed_key
 
 
 def _distillation(teacher: Teacher, weight: torch.Tensor) -> Distillation:
@@ -32,7 +33,7 @@ def _distillation(teacher: Teacher, weight: torch.Tensor) -> Distillation:
 
 def _said(folder: Path, items: list[Item]) -> torch.Tensor:
     teacher = TeacherVectors(folder)
-    return teacher.of(teacher.keys(items))
+    return teacher.of([uninstructed_key(item) for item in items])
 
 
 def _different(items: torch.Tensor) -> torch.Tensor:
@@ -235,9 +236,10 @@ def test_a_folder_of_one_teacher_is_not_another_teachers(tmp_path: Path) -> None
     teach(config, Embedder.load(tmp_path / "teacher"), tmp_path / "said")
     with pytest.raises(ConfigError, match=r"said holds vectors of .*teacher as it was then .*give another folder"):
         teach(config, Embedder.load(tmp_path / "other"), tmp_path / "said")
-    write_teacher(tmp_path / "own", [Item("dog")], np.ones((1, Embedder.load(tmp_path / "other").dim), np.float32))
-    with pytest.raises(ConfigError, match="own holds vectors of which nothing says whose they are"):
-        teach(config, Embedder.load(tmp_path / "other"), tmp_path / "own")
+    for dim in (Embedder.load(tmp_path / "other").dim, 3):
+        write_teacher(tmp_path / f"own{dim}", [Item("dog")], np.ones((1, dim), np.float32))
+        with pytest.raises(ConfigError, match=r"own\d+ holds vectors of which nothing says whose they are"):
+            teach(config, Embedder.load(tmp_path / "other"), tmp_path / f"own{dim}")
 
 
 def test_a_teacher_that_knows_nothing_of_the_data_ends_the_run(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def _outcome(
     d: torch.Tensor = EYE,
     *,
     labels: tuple[int, ...] = (1, 2, 3),
+    rows: tuple[int, ...] = (1, 2, 3),
     contents: tuple[int, ...] = (1, 2, 3),
     sources: tuple[int, ...] = (0, 0, 0),
     temperatures: tuple[float | None, ...] = (None,),
@@ -32,7 +33,8 @@ def _outcome(
         query_order=torch.arange(len(q)),
         document_order=torch.arange(len(d)),
         labels=torch.tensor(labels),
-        contents=torch.tensor(contents),
+        rows=torch.tensor(rows),
+        contents=(torch.arange(len(q)), torch.tensor(contents)),
         sources=torch.tensor(sources),
         origins=("a:1", "a:2", "a:3"),
         replaced=(),
@@ -51,6 +53,11 @@ def test_nothing_is_masked_unless_it_is_asked_for() -> None:
     outcome = _outcome(Loss(temperature=0.5), labels=(1, 1, 1), contents=(1, 1, 1))
     assert outcome.loss.item() == pytest.approx(_orthogonal(2), abs=1e-6)
     assert outcome.hits.tolist() == [True] * 3
+
+
+def test_a_row_that_stands_twice_in_a_batch_is_no_negative_of_itself() -> None:
+    outcome = _outcome(Loss(temperature=0.5), rows=(4, 5, 4))
+    assert outcome.per_row.tolist() == pytest.approx([_orthogonal(1), _orthogonal(2), _orthogonal(1)], abs=1e-6)
 
 
 def test_positives_of_rows_with_the_same_label_are_no_negatives() -> None:

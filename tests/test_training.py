@@ -119,7 +119,7 @@ def test_a_malformed_configuration_is_named_field_by_field(
         read_config(write_config(folder, **changes))
 
 
-def test_a_row_that_cannot_be_read_is_replaced_by_the_next_of_its_source_and_counted(folder: Path) -> None:
+def test_a_row_that_cannot_be_read_is_replaced_by_another_of_its_source_and_counted(folder: Path) -> None:
     (folder / "blue.png").write_bytes(b"no picture")
     changes: dict[str, object] = {"data": {"image": {"path": "image.jsonl"}}, "steps": 2}
     reports = [_run(write_config(folder, out=f"run{n}", loader_workers=n, **changes)) for n in (0, 1)]
@@ -204,9 +204,11 @@ def test_a_run_does_not_write_over_another(folder: Path) -> None:
     _run(write_config(folder, steps=1))
     with pytest.raises(ConfigError, match="out already holds a finished run; give another --out"):
         _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="out holds a finished run without checkpoints, so there is nothing to go on"):
+    with pytest.raises(ConfigError, match="out holds a finished run and no checkpoint, so there is nothing to go on"):
         _run(write_config(folder, steps=1), resume=True)
-    with pytest.raises(ConfigError, match="fresh holds no run without checkpoints"):
+    with pytest.raises(
+        ConfigError, match="fresh holds no checkpoint, so there is nothing to go on from; leave out --resume to start"
+    ):
         _run(write_config(folder, out="fresh"), resume=True)
     _run(write_config(folder, out="stopped", steps=2, save_every=1))
     with pytest.raises(ConfigError, match="stopped already holds a run; pass --resume to go on with it, or another"):

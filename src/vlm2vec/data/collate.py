@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -25,13 +27,9 @@ class Prepared(Protocol):
     @property
     def length(self) -> int: ...
 
-    def content_hash(self) -> int: ...
-
 
 class Taught(Protocol):
-    """What a teacher says of items, by their keys; all teachers of a run have the same keys."""
-
-    def keys(self, items: Sequence[Item], /) -> list[bytes]: ...
+    """What a teacher says of items, by the keys of their content."""
 
     def of(self, keys: Sequence[bytes], /) -> Tensor: ...
 
@@ -58,14 +56,14 @@ class PairBatch(Generic[Batch]):
         queries, documents: packs in the order of a plan.
         query_order, document_order: int64 [B] and [N]; item i is item `order[i]` of the packs laid end to end.
         labels: int64 [B], equal for rows of equal label; a row without label has a number of its own.
-        contents: int64 [N], equal for documents of equal content.
+        rows: int64 [B], equal where the very same row stands twice.
         sources: int64 [B], index of the source in the schedule.
         origins: file and line of each row.
         replaced: a message for each row that was drawn and could not be read, in whose place another stands.
         taught: for each teacher its vectors of the queries, float32 [B, E], and of the documents, [N, E]; zeros where
             it says nothing.
-        same: int64 [B] and [N], equal for queries and documents of equal content whatever their instructions; empty
-            without teachers.
+        contents: int64 [B] and [N], equal for queries and documents of equal content whatever their instructions; empty
+            where nobody asks for it.
     """
 
     queries: tuple[Batch, ...]
@@ -73,20 +71,20 @@ class PairBatch(Generic[Batch]):
     query_order: Tensor
     document_order: Tensor
     labels: Tensor
-    contents: Tensor
+    rows: Tensor
     sources: Tensor
     origins: tuple[str, ...]
     replaced: tuple[str, ...]
     taught: tuple[tuple[Tensor, Tensor], ...] = ()
-    same: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.zeros(0).long(), torch.zeros(0).long()))
+    contents: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.zeros(0).long(), torch.zeros(0).long()))
 
 
 class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
     """Batches by step number: element n is step n, whoever asks and whatever was read before.
 
-    A row that cannot be read is replaced by the next one of its source that can, which depends on nothing else. When
-    there is none the step is a ConfigError: returned, because an error that a worker process raises reaches the parent
-    only as a printed traceback.
+    A row that cannot be read is replaced by another of its source, which depends on nothing else; not by the next, for
+    bad rows often stand together and would all get the same. When there is none the step is a ConfigError: returned,
+    because an error that a worker process raises reaches the parent only as a printed traceback.
 
     Args:
         schedule: says which rows make a step.
@@ -95,7 +93,8 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
-        teachers: whose vectors of the items go with them.
+        key: of an item's content; None: neither teachers nor the loss ask for it.
+        teachers: whose vectors of the items go with them, by that key.
         rank, world: which part of the batch this process takes.
     """
 
@@ -108,6 +107,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
         *,
+        key: Callable[[Item], bytes] | None = None,
         teachers: Sequence[Taught] = (),
         rank: int = 0,
         world: int = 1,
@@ -118,6 +118,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         self.prepare_document = prepare_document
         self.plan = plan
         self.pack = pack
+        self.key = key
         self.teachers = teachers
         self.rank = rank
         self.world = world
@@ -146,20 +147,20 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             query_order=query_order,
             document_order=document_order,
             labels=torch.tensor([_label(one.pair) for one in ready]),
-            contents=torch.tensor([document.content_hash() for document in documents]),
+            rows=torch.tensor([_number(f"row {one.pair.origin}") for one in ready]),
             sources=torch.from_numpy(sources),
             origins=tuple(one.pair.origin for one in ready),
             replaced=tuple(replaced),
             taught=tuple((teacher.of(asked), teacher.of(given)) for teacher in self.teachers),
-            same=(_numbers(asked), _numbers(given)),
+            contents=(_numbers(asked), _numbers(given)),
         )
 
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
-        """The row, or the next of its source that can be read; then a message is added to `replaced`."""
+        """The row, or another of its source that can be read; then a message is added to `replaced`."""
         rows, failures = self.rows[name], list[str]()
-        for turn in range(min(_TRIES, len(rows))):
+        for candidate in chain((row,), _others(row, len(rows))):
             try:
-                pair = rows[(row + turn) % len(rows)]
+                pair = rows[candidate]
             except VLM2VecError as error:
                 failures.append(str(error))
                 continue
@@ -170,7 +171,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
                     self.prepare_document(name, pair.positive),
                     tuple(self.prepare_document(name, negative) for negative in pair.negatives),
                     # All of a folder's frames are read for its key, not only those that are looked at.
-                    self.teachers[0].keys((pair.query, pair.positive, *pair.negatives)) if self.teachers else [],
+                    [self.key(item) for item in (pair.query, pair.positive, *pair.negatives)] if self.key else [],
                 )
             except VLM2VecError as error:
                 failures.append(f"{pair.origin}: {error}")
@@ -179,7 +180,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             replaced += failures[:1]
             return ready
         listed = "; ".join(failures[-3:])
-        raise ConfigError(f"source {name!r}: none of {min(_TRIES, len(rows))} rows can be read; the last: {listed}")
+        raise ConfigError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {listed}")
 
     def _packed(self, inputs: Sequence[Input]) -> tuple[tuple[Batch, ...], Tensor]:
         members = self.plan([one.length for one in inputs])
@@ -201,7 +202,16 @@ def _numbers(keys: Sequence[bytes]) -> Tensor:
     return torch.tensor([int.from_bytes(key[:8]) >> 1 for key in keys], dtype=torch.int64)
 
 
+def _others(row: int, count: int) -> Iterator[int]:
+    """Up to `_TRIES` other rows of so many, in an order that depends on the row alone."""
+    drawn = random.Random(row).sample(range(count), min(_TRIES + 1, count))
+    return (other for other in drawn if other != row)
+
+
 def _label(pair: Pair) -> int:
-    """63 bits, equal on all processes for equal labels."""
-    name = f"label {pair.label}" if pair.label is not None else f"row {pair.origin}"
+    return _number(f"label {pair.label}" if pair.label is not None else f"row {pair.origin}")
+
+
+def _number(name: str) -> int:
+    """63 bits, equal on all processes for equal names."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1

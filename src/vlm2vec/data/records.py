@@ -25,7 +25,7 @@ class Pair:
 
     Args:
         query, positive: the two items that belong together.
-        label: rows of equal label are never each other's negatives; None: no such label.
+        label: rows of equal label are no negatives of each other where the loss masks them; None: no such label.
         origin: file and line, for messages.
         negatives: hard negatives: items that look like an answer to the query and are none.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import get_args
 
@@ -38,13 +37,6 @@ class Prepared:
     @property
     def length(self) -> int:
         return len(self.input_ids)
-
-    def content_hash(self) -> int:
-        """63 bits of what the model sees: equal for equal inputs, however they are stored or named."""
-        digest = hashlib.blake2b(digest_size=8)
-        for part in (self.input_ids, self.positions, self.patches):
-            digest.update(np.ascontiguousarray(part).data)
-        return int.from_bytes(digest.digest()) >> 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from vlm2vec.items import Item
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Teacher
 from vlm2vec.training.losses import over_dims
-from vlm2vec.vectors.keys import content_key
+from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
 _NEVER = -1e4
@@ -27,7 +26,7 @@ class TeacherVectors:
     """The vectors of a teacher, looked up by the content of an item: text and media count, instructions do not.
 
     Args:
-        folder: of a `VectorStore` whose keys are `teacher_key`.
+        folder: of a `VectorStore` whose keys are `uninstructed_key`.
 
     Raises:
         ConfigError: it holds no vectors, or vectors of several dimensions.
@@ -44,22 +43,9 @@ class TeacherVectors:
     def dim(self) -> int:
         return self.store.dim
 
-    def keys(self, items: Sequence[Item]) -> list[bytes]:
-        """`teacher_key` of each item. Raises MediaError if a file is missing or cannot be read."""
-        return [teacher_key(item) for item in items]
-
     def of(self, keys: Sequence[bytes]) -> Tensor:
         """Rows of length one, float32 [N, dim]; zeros where the teacher was not asked."""
         return normalize(torch.from_numpy(self.store.get(keys)[1]))
-
-
-def teacher_key(item: Item) -> bytes:
-    """An item's text and media as one key, whatever its instruction, also where a benchmark's string holds that.
-
-    Raises:
-        MediaError: a file is missing or cannot be read.
-    """
-    return content_key(replace(item, verbatim=None) if item.text or item.media else item)
 
 
 def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> None:
@@ -75,7 +61,7 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
         MediaError: a medium is missing or cannot be read.
         ConfigError: the folder cannot be written.
     """
-    VectorStore.open(folder, vectors.shape[-1]).put([teacher_key(item) for item in items], vectors)
+    VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 
 class Distillation(nn.Module):

@@ -53,12 +53,13 @@ from vlm2vec.training.plan import (
 from vlm2vec.training.report import RunLog, check_trackers, write_card
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
+from vlm2vec.vectors.keys import uninstructed_key
 
 _FEW_ROWS = 1000
 """Rows below which the share of bad ones says nothing yet."""
 
 _TAUGHT_WITHIN = 100
-"""Steps after which a teacher that knew no item is taken to be a mistake."""
+"""Steps of the last stage after which a teacher that knew no item is taken to be a mistake."""
 
 
 class StepReport(NamedTuple):
@@ -281,6 +282,7 @@ def _batches(
         partial(prepare_source_document, processors),
         partial(plan_packs, token_budget=config.token_budget or 2**62),
         pack,
+        key=uninstructed_key if teachers or config.loss.mask_same_content else None,
         teachers=teachers,
         rank=accelerator.process_index,
         world=accelerator.num_processes,

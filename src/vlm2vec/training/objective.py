@@ -25,11 +25,12 @@ class Facts(NamedTuple):
     """What the loss knows of the rows of all processes besides their vectors.
 
     Args:
-        labels, sources: int64 [B].
-        contents: int64 [N].
+        labels, rows, sources: int64 [B].
+        contents: int64 [N], or empty where nobody asks for it.
     """
 
     labels: Tensor
+    rows: Tensor
     sources: Tensor
     contents: Tensor
 
@@ -98,10 +99,12 @@ class Objective(nn.Module):
         """The loss over the rows of all processes, with a graph into the vectors of this one."""
         q_BD, d_ND = torch.cat(gathered(queries.pooled)), _all_documents(documents.pooled, len(batch.labels))
         device = q_BD.device
+        asked, given = (numbers.to(device) for numbers in batch.contents)
         facts = Facts(
             torch.cat(gathered(batch.labels.to(device))),
+            torch.cat(gathered(batch.rows.to(device))),
             torch.cat(gathered(batch.sources.to(device))),
-            _all_documents(batch.contents.to(device), len(batch.labels)),
+            _all_documents(given, len(batch.labels)),
         )
         if self.config.center:
             # Vectors that all point the same way are the first thing that a random model learns, because that lowers
@@ -110,8 +113,7 @@ class Objective(nn.Module):
         dims = self.config.matryoshka or (q_BD.shape[1],)
         said = [torch.cat([*gathered(asked), given]) for asked, given in self._taught(batch, device)]
         x_ND = torch.cat([q_BD, d_ND])
-        asked, given = (numbers.to(device) for numbers in batch.same)
-        same_N = torch.cat([*gathered(asked), _all_documents(given, len(batch.labels))])
+        same_N = torch.cat([*gathered(asked), facts.contents])
         taught = [teacher(x_ND, one, same_N, dims) for teacher, one in zip(self.teachers, said, strict=True)]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
@@ -144,6 +146,8 @@ class Objective(nn.Module):
         """bool [B, N]: document j is not the positive of query i and no fair negative of it."""
         config, num_queries = self.config, len(scores_BN)
         mask_BN = torch.zeros_like(scores_BN, dtype=torch.bool)
+        # A row of a small source may stand in a batch twice, and one that replaces another may.
+        mask_BN[:, :num_queries] = facts.rows[:, None] == facts.rows
         if config.mask_same_content:
             mask_BN |= facts.contents[:num_queries, None] == facts.contents
         if config.mask_same_label:

@@ -13,10 +13,9 @@ from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Item
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.distillation import teacher_key
 from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
-from vlm2vec.vectors.keys import Role, Target
+from vlm2vec.vectors.keys import Role, Target, uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
 TEACHER = "teacher.json"
@@ -107,7 +106,7 @@ def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
                     f"{out} holds vectors of {theirs['name']} as it was then (fingerprint {theirs['fingerprint']}), "
                     f"not of this {teacher.name} ({teacher.fingerprint}); give another folder"
                 )
-        elif len(store):
+        elif VectorStore.dims(out):
             raise ConfigError(f"{out} holds vectors of which nothing says whose they are; give another folder")
         else:
             place.write_text(json.dumps(ours) + "\n", "utf-8")
@@ -136,7 +135,7 @@ def _asked(rows: Rows, numbers: Iterable[int], bad: list[str]) -> Iterator[dict[
         try:
             asked: dict[bytes, _Question] = {}
             for question in questions:
-                asked.setdefault(teacher_key(question.item), question)
+                asked.setdefault(uninstructed_key(question.item), question)
             yield asked
         except VLM2VecError as error:
             bad.append(f"{pair.origin}: {error}")

@@ -18,6 +18,7 @@ from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
 from vlm2vec.training.plan import prepare_document, prepare_query
 from vlm2vec.training.trainee import Trainee
+from vlm2vec.vectors.keys import uninstructed_key
 
 _TOKEN_BUDGET = 8192
 
@@ -43,9 +44,9 @@ class Validator:
         for pair in _shuffled(open_source("validation", SourceConfig(path=config.path), None)):
             try:
                 document, query = prepare_document(processor, pair.positive), prepare_query(processor, pair)
+                keys: set[object] = {uninstructed_key(pair.positive), pair.label or pair.origin}
             except VLM2VecError as error:
                 raise ConfigError(f"validation: {pair.origin}: {error}") from error
-            keys = {document.content_hash(), pair.label or pair.origin}
             if keys & seen:
                 continue
             seen |= keys

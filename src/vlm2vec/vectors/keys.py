@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -60,6 +61,15 @@ def content_key(item: Item) -> bytes:
         MediaError: a file is missing, cannot be read or is too large.
     """
     return _digest([_FORMAT, _content(item)])
+
+
+def uninstructed_key(item: Item) -> bytes:
+    """16 bytes of an item's text and media, also where a benchmark's verbatim string holds an instruction as well.
+
+    Raises:
+        MediaError: a file is missing, cannot be read or is too large.
+    """
+    return content_key(replace(item, verbatim=None) if item.text or item.media else item)
 
 
 def number(keys: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
