@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -83,7 +84,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on(folder: Path) -> None
 
 
 def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, object] = {"steps": 2}
+    changes: dict[str, object] = {"steps": 2, "validation": {"path": "image.jsonl", "every": 1, "pool": 8}}
     train(read_config(write_config(folder, out="whole", **changes)))
     with monkeypatch.context() as patch:
         patch.setattr("vlm2vec.training.loop.clip_gradients", lambda parameters, max_norm: float("nan"))
@@ -91,6 +92,8 @@ def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch:
             train(read_config(write_config(folder, out="part", **changes)))
     train(read_config(write_config(folder, out="part", **changes)), resume=True)
     assert logged(folder / "part", "loss") == logged(folder / "whole", "loss")
+    one, other = ((folder / out / "validation.jsonl").read_text() for out in ("whole", "part"))
+    assert one == other
 
 
 def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None:
@@ -102,7 +105,59 @@ def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None
     assert len(kept) <= 3
 
 
-def test_another_configuration_is_another_run(folder: Path) -> None:
-    train(read_config(write_config(folder, steps=3, save_every=2)))
-    with pytest.raises(ConfigError, match=re.escape("learning_rate was 0.003, is 0.1; seed was 1, is 5")):
-        train(read_config(write_config(folder, steps=3, save_every=2, seed=5, learning_rate=0.1)), resume=True)
+def test_another_configuration_is_another_run_and_every_difference_is_named_by_its_path(folder: Path) -> None:
+    data = {"image": {"path": "image.jsonl", "weight": 3}, "video": {"path": "video.jsonl"}}
+    train(read_config(write_config(folder, steps=3, save_every=2, data=data)))
+    data["image"]["weight"] = 2
+    message = "data.image.weight was 3.0, is 2.0; learning_rate was 0.003, is 0.1; seed was 1, is 5. Put that back, or"
+    changed = read_config(write_config(folder, steps=3, save_every=2, seed=5, learning_rate=0.1, data=data))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        train(changed, resume=True)
+
+
+def test_a_run_of_a_version_that_knew_fewer_fields_goes_on(folder: Path) -> None:
+    path = write_config(folder, steps=3, save_every=2)
+    train(read_config(path))
+    written = folder / "out" / "checkpoint-2" / "train_config.json"
+    values = json.loads(written.read_text())
+    del values["trackers"], values["inputs"]["max_frame_pixels"], values["data"]["image"]["max_pixels"]
+    written.write_text(json.dumps(values))
+    state = written.with_name("training_state.json")
+    kept = {key: value for key, value in json.loads(state.read_text()).items() if key not in ("heard", "sizes")}
+    state.write_text(json.dumps(kept))
+    before = logged(folder / "out", "loss")
+    train(read_config(path), resume=True)
+    assert logged(folder / "out", "loss") == before
+
+
+def test_a_source_with_other_rows_than_the_run_had_is_refused(folder: Path) -> None:
+    path = write_config(folder, steps=3, save_every=2)
+    train(read_config(path))
+    rows = (folder / "video.jsonl").read_text().splitlines(keepends=True)
+    (folder / "video.jsonl").write_text("".join(rows[:-1]))
+    with pytest.raises(ConfigError, match=r"video had 8 rows, has 7. Put the sources back as they were, or start ano"):
+        train(read_config(path), resume=True)
+
+
+def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlm2vec.training.loop._TAUGHT_WITHIN", 3)
+    changes: dict[str, object] = {
+        # The teacher knows colours, and none of the second stage's texts.
+        "data": {
+            "image": {"path": "image.jsonl", "weight": [1, 0]},
+            "other": {"path": "other.jsonl", "weight": [0, 1]},
+        },
+        "stage_starts": [2],
+        "teachers": {"circle": {"vectors": "circle"}},
+        "steps": 5,
+        "save_every": 2,
+    }
+    rows = [{"query": f"a thing {n}", "positive": f"another {n}"} for n in range(8)]
+    (folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = write_config(folder, **changes)
+    train(read_config(path))
+    before = logged(folder / "out", "loss")
+    train(read_config(path), resume=True)
+    assert logged(folder / "out", "loss") == before

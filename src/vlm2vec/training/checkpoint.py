@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic_core import to_jsonable_python
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -49,12 +51,16 @@ class Progress:
         rows: rows seen on all processes.
         bad_rows: messages of those that could not be read.
         best: checkpoint with the best validation so far, and its recall at 1.
+        heard: teachers that knew an item so far.
+        sizes: rows of each source, on which the order of rows depends.
     """
 
     step: int = 0
     rows: int = 0
     bad_rows: list[str] = field(default_factory=list)
     best: tuple[str, float] | None = None
+    heard: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def check_out(out: Path, *, resume: bool) -> None:
@@ -65,8 +71,11 @@ def check_out(out: Path, *, resume: bool) -> None:
     """
     whole, finished = checkpoints(out), (out / CONFIG).is_file()
     if resume and not whole:
-        state = "a finished run" if finished else "no run"
-        raise ConfigError(f"{out} holds {state} without checkpoints, so there is nothing to go on from")
+        state = "a finished run and no checkpoint" if finished else "no checkpoint"
+        raise ConfigError(
+            f"{out} holds {state}, so there is nothing to go on from; leave out --resume"
+            + (" and give another --out" if finished else " to start")
+        )
     if not resume and whole:
         raise ConfigError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
     if not resume and finished:
@@ -102,17 +111,28 @@ def save_checkpoint(
 
 
 def resume_checkpoint(
-    out: Path, trainee: Trainee, objective: nn.Module, optimizer: Optimizer, config: TrainConfig
+    out: Path,
+    trainee: Trainee,
+    objective: nn.Module,
+    optimizer: Optimizer,
+    config: TrainConfig,
+    sizes: Mapping[str, int],
 ) -> Progress:
     """Put weights, moments and progress back to the latest checkpoint of a run.
 
+    Args:
+        sizes: rows of each source.
+
     Raises:
-        ConfigError: the run had another configuration, in a field that changes what is learned; each is named.
+        ConfigError: the run had another configuration, in a field that changes what is learned, or sources of other
+            sizes; each is named.
     """
     folder = checkpoints(out)[-1]
     check_same_run(folder, config)
     values = json.loads((folder / f"{STATE}.json").read_text("utf-8"))
-    progress = Progress(**values | {"best": tuple(values["best"]) if values["best"] else None})
+    # What a state of an older version does not know is as it is now.
+    progress = Progress(**{"sizes": dict(sizes)} | values | {"best": tuple(values["best"]) if values["best"] else None})
+    _check_sizes(progress.sizes, sizes, folder)
     tensors = load_file(folder / f"{STATE}.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(trainee.backbone, objective):
@@ -123,7 +143,8 @@ def resume_checkpoint(
             for kind in ("exp_avg", "exp_avg_sq"):
                 moments[kind] = torch.zeros_like(parameter)
                 _assign(moments[kind], tensors[f"{kind}.{name}"])
-            moments["step"] = tensors[f"step.{name}"].to(parameter.device)
+            # On the CPU, where AdamW looks at it in every step.
+            moments["step"] = tensors[f"step.{name}"]
             optimizer.state[parameter] = moments
     return progress
 
@@ -135,14 +156,41 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
         ConfigError: it differs in a field that changes what is learned; each is named.
     """
     before = json.loads((folder / CONFIG).read_text("utf-8"))
+    # What another version wrote may lack fields, which held as they hold where nothing is said, or have others, which
+    # are named as they are.
+    with suppress(ValidationError):
+        before = json.loads(TrainConfig.model_validate(before).model_dump_json())
     now = json.loads(config.model_dump_json())
-    # A field that is newer than the run held as it holds where nothing is said.
-    unsaid = {name: field for name, field in TrainConfig.model_fields.items() if name not in before}
-    before |= {name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in unsaid.items()}
-    changed = sorted(key for key in now if key not in _FREE and now[key] != before[key])
+    changed = [
+        change
+        for key in sorted(now.keys() | before.keys())
+        if key not in _FREE
+        for change in _changes(key, before, now)
+    ]
     if changed:
-        listed = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
-        raise ConfigError(f"{folder} comes from another configuration, so it is another run: {listed}")
+        raise ConfigError(
+            f"{folder} comes from another configuration, so it is another run: {'; '.join(changed)}. "
+            "Put that back, or start another run with another --out"
+        )
+
+
+def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What differs under a key, by its path of keys."""
+    was, is_now = before.get(key), now.get(key)
+    if isinstance(was, dict) and isinstance(is_now, dict):
+        for inner in sorted(was.keys() | is_now.keys()):
+            yield from _changes(inner, was, is_now, f"{path}{key}.")
+    elif was != is_now:
+        yield f"{path}{key} was {was!r}, is {is_now!r}"
+
+
+def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path) -> None:
+    changed = [f"{name} had {size:,} rows, has {now[name]:,}" for name, size in before.items() if now[name] != size]
+    if changed:
+        raise ConfigError(
+            f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as they "
+            f"were, or start another run whose 'init' is {folder}"
+        )
 
 
 def tidy(out: Path, keep: int, best: str | None) -> None:

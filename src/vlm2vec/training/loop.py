@@ -75,7 +75,6 @@ class StepReport(NamedTuple):
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
         tokens_per_s: of what the model computed.
-        padding_share: of these, what belongs to no input.
         bad_rows: rows replaced so far because they could not be read.
     """
 
@@ -89,7 +88,6 @@ class StepReport(NamedTuple):
     learning_rate: float
     grad_norm: float
     tokens_per_s: float
-    padding_share: float
     bad_rows: int
 
 
@@ -136,12 +134,15 @@ def train(
     synchronised = shard(backbone, world) if config.parallel == "fsdp" else None
     trained = [p for p in (*backbone.parameters(), *objective.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(backbone, objective, config.weight_decay), lr=config.learning_rate)
-    progress = resume_checkpoint(config.out, trainee, objective, optimizer, config) if resume else Progress()
+    progress = Progress(sizes={name: len(source) for name, source in rows.items()})
+    if resume:
+        progress = resume_checkpoint(config.out, trainee, objective, optimizer, config, progress.sizes)
     validator = Validator(config.validation, trainee) if config.validation else None
     if first:
         on_start(Announcement(trained_counts(backbone), progress.step))
 
-    unknown, first_step = set(config.teachers), progress.step
+    # Later stages may have sources of their own.
+    taught_by = min(max((0, *config.stage_starts)) + _TAUGHT_WITHIN, config.steps)
     with RunLog(config, accelerator, progress.step) as log:
         batches = _batches(config, schedule, rows, backbone.processor, teachers, progress.step, accelerator)
         if validator and progress.step == 0:
@@ -153,7 +154,6 @@ def train(
             torch.manual_seed(hash((config.seed, step, accelerator.process_index)))
             replaced = gathered_messages(batch.replaced, device)
             log.bad_rows(step, replaced)
-            count_bad_rows(progress, replaced, config)
             rate = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -168,16 +168,15 @@ def train(
             if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
                 folder = save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
                 raise ConfigError(_not_a_number(step, outcome, grad_norm, sides, batch, folder.name))
+            count_bad_rows(progress, replaced, config)
             optimizer.step()
             progress.step = step + 1
-            unknown -= {name for name, share in zip(config.teachers, outcome.known, strict=True) if share}
-            if unknown and (step + 1 - first_step == _TAUGHT_WITHIN or progress.step == config.steps):
-                raise ConfigError(_unknown(sorted(unknown), step + 1 - first_step, config))
+            heard = {name for name, share in zip(config.teachers, outcome.known, strict=True) if share}
+            progress.heard = sorted(heard.union(progress.heard))
+            if progress.step == taught_by and (unheard := config.teachers.keys() - progress.heard):
+                raise ConfigError(_unheard(sorted(unheard), taught_by, config))
 
-            packs = (*batch.queries, *batch.documents)
-            tokens = total(sum(pack.num_tokens for pack in packs), device)
-            real_tokens = total(sum(sum(pack.segments.lengths) for pack in packs), device)
-            now_s = time.perf_counter()
+            tokens = total(sum(pack.num_tokens for pack in (*batch.queries, *batch.documents)), device)
             report = StepReport(
                 step=step,
                 loss=outcome.loss.item(),
@@ -188,11 +187,9 @@ def train(
                 temperature=objective.temperature(),
                 learning_rate=rate,
                 grad_norm=grad_norm,
-                tokens_per_s=tokens / (now_s - started_s),
-                padding_share=1 - real_tokens / tokens,
+                tokens_per_s=tokens / (time.perf_counter() - started_s),
                 bad_rows=len(progress.bad_rows),
             )
-            started_s = now_s
             if first:
                 on_step(report)
             log.step(report)
@@ -207,6 +204,8 @@ def train(
                 save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
                 if first:
                     tidy(config.out, config.keep, progress.best and progress.best[0])
+            # Neither validation nor a checkpoint is the next step's.
+            started_s = time.perf_counter()
 
     weights = full_weights(trainee)
     if first:
@@ -223,11 +222,11 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (1 - done if config.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
-def _unknown(names: Sequence[str], steps: int, config: TrainConfig) -> str:
+def _unheard(names: Sequence[str], steps: int, config: TrainConfig) -> str:
     listed = "; ".join(f"{name} ({config.teachers[name].vectors})" for name in names)
     return (
         f"teachers that know none of the items of {steps} steps: {listed}. Vectors are found by the content of texts "
-        "and files: make them for these sources ('vlm2vec teach' does), or leave the teacher out"
+        "and files: make them for these sources ('vlm2vec teach' does), or start anew without this teacher"
     )
 
 
@@ -391,5 +390,6 @@ def _not_a_number(
         whose = f"all vectors of this process are numbers; its rows were {', '.join(batch.origins[:10])}"
     return (
         f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}; {whose}. The weights "
-        f"before this step are in {checkpoint}; look at these rows, lower learning_rate or raise loss.temperature"
+        f"before this step are in {checkpoint}: mend these rows and --resume, or start another run with a lower "
+        "learning_rate or a higher loss.temperature, whose 'init' may be that checkpoint"
     )

@@ -49,7 +49,9 @@ class RunLog:
         self.active = accelerator.is_main_process
         if self.active:
             config.out.mkdir(parents=True, exist_ok=True)
-            for name, limit in ((LOG, first_step - 1), (VALIDATION, first_step), (BAD_ROWS, first_step - 1)):
+            # Before the first step a run is validated anew.
+            validated = first_step or -1
+            for name, limit in ((LOG, first_step - 1), (VALIDATION, validated), (BAD_ROWS, first_step - 1)):
                 kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
                 partial = config.out / f"{name}.partial"
                 partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
