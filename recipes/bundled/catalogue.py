@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,7 +92,7 @@ def read_emoji() -> dict[str, Emoji]:
 
 
 def read_pictures(
-    words: dict[str, float], renderers: tuple[str, ...] | None = None, things: Container[str] = ()
+    words: Mapping[str, float], renderers: tuple[str, ...] | None = None, things: Container[str] = ()
 ) -> list[Picture]:
     """Every usable picture, sorted: no skin tones, flags or logos, no sample.
 
@@ -117,7 +117,7 @@ def read_pictures(
     return sorted(pictures, key=lambda picture: (picture.renderer, picture.key))
 
 
-def _pictures_of_set(prefix: str, names: dict[str, Emoji], words: dict[str, float]) -> list[Picture]:
+def _pictures_of_set(prefix: str, names: dict[str, Emoji], words: Mapping[str, float]) -> list[Picture]:
     data = icon_set(prefix)
     is_emoji_set = prefix not in OTHER_SETS + THING_SETS
     categories = data.get("categories", {})
@@ -173,7 +173,7 @@ def _emoji_names() -> dict[str, Emoji]:
     return names
 
 
-def part_words(text: str, words: dict[str, float]) -> str:
+def part_words(text: str, words: Mapping[str, float]) -> str:
     """Put spaces into a name written without them, or "" where it is not made of known words."""
     best: list[tuple[float, str] | None] = [(0.0, "")] + [None] * len(text)
     for end in range(1, len(text) + 1):

@@ -6,7 +6,6 @@ Every draw is seeded by the name of what it is for, so the result is the same on
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import re
@@ -14,18 +13,19 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
 
 from captions import OPPOSITES, caption, sentence
-from catalogue import THING_SETS, Emoji, Picture, read_emoji, read_pictures
+from catalogue import THING_SETS, Emoji, Picture
 from clips import NUM_FRAMES, motion_frames
 from drawings import read_drawings
 from fetch import RECIPE
-from holdouts import HELD_RENDERERS, HELD_SHARE, UNREAD_SHARE, Holdouts, bucket
+from held_concepts import CONCRETE, MOVING_GROUPS, read_concepts
+from holdouts import HELD_SHARE, Holdouts, bucket
 from instructions import CORPUS_KINDS, worded
 from manuals import read_titles, render_page
 from PIL import Image
@@ -53,10 +53,6 @@ MOVING = ("fluent-emoji-flat", "fluent-3d", "twemoji", "emojione", "fxemoji")
 
 INKS = ("black", "#1b2a49", "#7a1f1f", "#14532d", "#4a2a73", "#333333", "#b4461e", "#0f5c78", "#c2185b", "#555555")
 
-CONCRETE = {5, 6, 8, 13, 17, 18, 19, 20}
-"""WordNet topics whose nouns can be seen: animals, artifacts, bodies, food, objects, people, phenomena, plants."""
-
-MOVING_GROUPS = {3, 4, 5, 6, 7}
 STILL_SUBGROUPS = {49, 50, 58, 59}
 """Maps, landscapes, clock faces and skies are in the moving groups but nobody would say that they move."""
 
@@ -80,17 +76,8 @@ def build() -> dict[str, int]:
         print(f"{time.monotonic() - clock:6.1f} s  {what}", file=sys.stderr)
 
     nouns = read_nouns()
-    words = known_words(nouns)
-    pictures = read_pictures(words, things={word for word, noun in nouns.items() if noun.topic in CONCRETE})
-    unseen = read_pictures(words, renderers=HELD_RENDERERS[:1])
+    words, pictures, unseen, held, holdouts, unread = read_concepts()
     drawings = read_drawings(words)
-    things = {e.label for e in read_emoji().values() if e.group in MOVING_GROUPS}
-    synonyms = {word: noun.synonyms for word, noun in nouns.items()}
-    everything = (*pictures, *unseen)
-    holdouts = Holdouts((p.concept for p in everything), things, synonyms)
-    # A concept is held in every renderer if any renderer's name for it is.
-    held = {p.concept for p in everything if holdouts.holds(p.concept) or holdouts.holds(p.name)}
-    holdouts.hold(held)
     done(f"read {len(pictures)} pictures, {len(drawings)} drawings, {len(nouns)} nouns")
 
     corpus = Corpus(FOLDER)
@@ -110,7 +97,6 @@ def build() -> dict[str, int]:
         add_slides(corpus, pool, pictures, held, nouns)
         add_manuals(corpus, pool)
         done("drew the pages")
-    unread = Holdouts((p.concept for p in everything), things, synonyms, share=UNREAD_SHARE)
     add_words(corpus, unread, nouns)
     corpus.files |= {name: worded(name, corpus.files[name]) for name in CORPUS_KINDS}
     counts = corpus.write()
@@ -118,15 +104,6 @@ def build() -> dict[str, int]:
     FOLDER.rename(TARGET)
     done("wrote the rows")
     return counts
-
-
-def known_words(nouns: dict[str, Noun]) -> dict[str, float]:
-    """Words that a name may be made of -> the logarithm of how common each is."""
-    words = {word: math.log1p(n.count) for word, n in nouns.items() if n.count and len(word) > 2 and " " not in word}
-    for emoji in read_emoji().values():
-        for word in re.findall(r"[a-z]+", emoji.label):
-            words[word] = max(words.get(word, 0.0), 3.0)
-    return words
 
 
 def dice(*names: object) -> random.Random:
@@ -143,7 +120,7 @@ def draw_picture(picture: Picture) -> Shot:
     sprite = sprite_of(picture, SIDE_PX, rng.choice(INKS))
     folder = FOLDER / "pictures" / picture.renderer
     folder.mkdir(parents=True, exist_ok=True)
-    mirror = _looks_the_same_mirrored(picture)
+    mirror = _may_be_mirrored(picture)
     paths, grounds = [], []
     for shot in range(5 if picture.renderer in OFTEN else 3):
         if shot == 0:
@@ -158,15 +135,15 @@ def draw_picture(picture: Picture) -> Shot:
     return Shot(tuple(paths), tuple(grounds), colour_of(sprite))
 
 
-def _looks_the_same_mirrored(picture: Picture) -> bool:
-    """Whether it is a thing: not a sign, a letter or a number, and nothing that is called by its side."""
+def _may_be_mirrored(picture: Picture) -> bool:
+    """Whether it shows a thing: not a sign, a letter or a number, and nothing that is called by its side."""
     if {"left", "right", "leftwards", "rightwards", "clock", "clockwise"} & set(picture.name.split()):
         return False
     return picture.renderer in THING_SETS or (picture.emoji is not None and picture.emoji.group in MOVING_GROUPS)
 
 
-def add_pictures(corpus: Corpus, shots: dict[Picture, Shot], held: set[str], nouns: dict[str, Noun]) -> None:
-    """Caption to image, a third as many back, and one renderer's picture to another's of the same concept."""
+def add_pictures(corpus: Corpus, shots: dict[Picture, Shot], held: Set[str], nouns: dict[str, Noun]) -> None:
+    """Caption to image, back from two thirds of those on white, and a picture to another renderer's of the concept."""
     by_concept: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for picture, shot in shots.items():
         is_held = picture.concept in held
@@ -209,7 +186,7 @@ def _words_for(
 def add_captioned(
     corpus: Corpus, name: str, path: str, wordings: Sequence[str], label: str, held: bool, *, back: bool
 ) -> None:
-    """The row caption -> image and, for a third of the files, the row image -> another caption."""
+    """The row caption -> image and, for two thirds of the files that are asked back, image -> another caption."""
     query = text(wordings[0], INSTRUCTIONS["text for images"])
     corpus.add(name, [row(query, image(path, INSTRUCTIONS["image"]), label)], held=held)
     if back and bucket(path) < 66:
@@ -217,7 +194,7 @@ def add_captioned(
         corpus.add("image_to_caption", [pair], held=held)
 
 
-def add_unseen_renderer(corpus: Corpus, shots: dict[Picture, Shot], held: set[str]) -> None:
+def add_unseen_renderer(corpus: Corpus, shots: dict[Picture, Shot], held: Set[str]) -> None:
     """Names to pictures of the renderer that is never trained, apart by whether the concept is."""
     for picture, shot in shots.items():
         query = text(picture.concept, INSTRUCTIONS["text for images"])
@@ -297,7 +274,7 @@ def draw_clip(plan: ClipPlan) -> None:
         os.link(path, backwards / f"{NUM_FRAMES - 1 - index:02d}.jpg")
 
 
-def add_clips(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: set[str]) -> None:
+def add_clips(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: Set[str]) -> None:
     """Sentence to clip and clip to sentence; a clip and its reverse stand in neighbouring rows."""
     movers = [p for p in pictures if p.emoji and _can_move(p.emoji) and p.renderer in MOVING]
     still = [p for p in movers if p.renderer == "twemoji" and p.concept not in held]
@@ -346,7 +323,7 @@ def draw_one_slide(plan: tuple[int, str, tuple[str, ...], Picture | None]) -> tu
     return path.relative_to(FOLDER).as_posix(), slide.chart
 
 
-def add_slides(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: set[str], nouns: dict[str, Noun]) -> None:
+def add_slides(corpus: Corpus, pool: Pool, pictures: Sequence[Picture], held: Set[str], nouns: dict[str, Noun]) -> None:
     by_name: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
         if picture.emoji and _can_move(picture.emoji) and picture.concept not in held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from fetch import UNPACKED
@@ -24,7 +25,7 @@ _NOISE = re.compile(
 )
 
 
-def read_drawings(words: dict[str, float]) -> list[tuple[Path, str, tuple[str, ...]]]:
+def read_drawings(words: Mapping[str, float]) -> list[tuple[Path, str, tuple[str, ...]]]:
     """(file, title, tags) of every usable drawing: one file a name, English title, no sample, no icon theme,
     at most four of a title.
     """

@@ -16,7 +16,7 @@ UNREAD_SHARE = 4
 """Percent of concepts, all of them among the held-out ones, whose words are in no training text at all. The words of
 the other held-out ones are: a model can only find what it never saw if it knows what it is called."""
 
-HELD_RENDERERS = ("noto", "noto-v1")
+HELD_RENDERER = "noto"
 
 SAMPLE_OBJECTS = {
     "slice_of_pizza": "1f355",

@@ -30,7 +30,7 @@ from catalogue import EMOJI_SETS, EMOJIBASE, FLUENT_3D, ICONIFY, OTHER_SETS, THI
 from drawings import FOLDER as DRAWINGS
 from drawings import LIMIT_BYTES
 from fetch import RECIPE
-from holdouts import HELD_RENDERERS
+from holdouts import HELD_RENDERER
 from manuals import DOCS, free_manuals
 from wordnet import FOLDER as WORDNET
 
@@ -56,7 +56,7 @@ def make() -> None:
 
 def sources() -> Iterator[Path]:
     """The files of work/ that corpus.py, tasks.py and the trainer read."""
-    for prefix in (*EMOJI_SETS, *OTHER_SETS, *THING_SETS, *HELD_RENDERERS):
+    for prefix in (*EMOJI_SETS, *OTHER_SETS, *THING_SETS, HELD_RENDERER):
         yield ICONIFY / f"{prefix}.json"
     yield from (EMOJIBASE / "data.json", EMOJIBASE / "messages.json")
     yield from sorted((EMOJIBASE / "shortcodes").glob("*.json"))

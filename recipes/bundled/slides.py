@@ -6,11 +6,9 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from lettering import broken, font
+from PIL import Image, ImageDraw
 
 SIZE = (224, 168)
 
@@ -101,35 +99,22 @@ def draw_slide(slide: Slide, sprite: Image.Image | None, rng: random.Random) -> 
         box = (left, bottom + 6, SIZE[0] - (12 if sprite is None or left > 12 else 100), SIZE[1] - 10)
         _draw_chart(pen, slide.chart, box, ink, rng)
     else:
-        font = _font(font_name.removesuffix("-Bold"), 11)
+        letters = font(font_name.removesuffix("-Bold"), 11)
         for row, line in enumerate(slide.bullets):
-            pen.text((left, bottom + 8 + 18 * row), f"• {line}", font=font, fill=ink)
+            pen.text((left, bottom + 8 + 18 * row), f"• {line}", font=letters, fill=ink)
     return page
 
 
 def _write_title(
     pen: ImageDraw.ImageDraw, title: str, font_name: str, ink: tuple[int, int, int], top: int, rng: random.Random
 ) -> int:
-    size_px = rng.randint(22, 32)
-    while True:
-        font = _font(font_name, size_px)
-        lines, line = [], ""
-        for word in title.split():
-            longer = f"{line} {word}".strip()
-            if line and pen.textlength(longer, font=font) > SIZE[0] - 16:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-        fits = max(pen.textlength(part, font=font) for part in lines) <= SIZE[0] - 16
-        if (fits and len(lines) <= 2) or size_px <= 12:
-            break
-        size_px -= 1
+    lines = broken(pen, title, font_name, rng.randint(22, 32), SIZE[0] - 16, smallest_px=12)
     centred = rng.random() < 0.5
-    for row, part in enumerate(lines):
-        x = (SIZE[0] - pen.textlength(part, font=font)) / 2 if centred else 10
-        pen.text((x, top + row * (size_px + 3)), part, font=font, fill=ink)
-    return top + len(lines) * (size_px + 3) + 4
+    line_px = lines[0][1].size + 3
+    for row, (part, letters) in enumerate(lines):
+        x = (SIZE[0] - pen.textlength(part, font=letters)) / 2 if centred else 10
+        pen.text((x, top + row * line_px), part, font=letters, fill=ink)
+    return top + len(lines) * line_px + 4
 
 
 def _draw_chart(
@@ -166,8 +151,3 @@ def _draw_chart(
             value = 0.5 + slope * (tick / 11 - 0.5) + 0.3 * math.sin(phase + tick * rng.uniform(0.4, 0.7))
             points.append((left + (right - left) * tick / 11, bottom - min(1.0, max(0.05, value)) * (bottom - top)))
         pen.line(points, fill=colours[line], width=2)
-
-
-@cache
-def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size_px)

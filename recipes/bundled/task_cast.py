@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from catalogue import Emoji, Picture, read_emoji, read_pictures
-from corpus import CONCRETE, INKS, MOVING_GROUPS, dice, known_words
+from catalogue import Emoji, Picture
+from corpus import INKS, dice
 from drawings import read_drawings
-from holdouts import HELD_RENDERERS, Holdouts, is_held_wording
+from held_concepts import MOVING_GROUPS, read_concepts
+from holdouts import Holdouts, is_held_wording
 from PIL import Image
 from render import sprite_of, sprite_of_svg
 from wordnet import Noun, read_nouns
@@ -128,23 +129,15 @@ class Cast:
 
 @cache
 def read_cast() -> Cast:
-    """The holdouts exactly as `corpus.build` takes them, and the things on both sides of them."""
-    nouns = read_nouns()
-    words = known_words(nouns)
-    pictures = read_pictures(words, things={word for word, noun in nouns.items() if noun.topic in CONCRETE})
-    everything = (*pictures, *read_pictures(words, renderers=HELD_RENDERERS[:1]))
-    moving = {emoji.label for emoji in read_emoji().values() if emoji.group in MOVING_GROUPS}
-    synonyms = {word: noun.synonyms for word, noun in nouns.items()}
-    holdouts = Holdouts((p.concept for p in everything), moving, synonyms)
-    held = {p.concept for p in everything if holdouts.holds(p.concept) or holdouts.holds(p.name)}
-    holdouts.hold(held)
+    """The things on both sides of the hold-out."""
+    words, pictures, _, held, holdouts, _ = read_concepts()
     by_side = _emoji_things(pictures, held, holdouts)
     taken = {thing.name for side in by_side.values() for thing in side}
-    extras = _extra_things(pictures, words, nouns, taken, held, holdouts)
-    return Cast(MappingProxyType(by_side), extras, frozenset(held), holdouts, tuple(pictures))
+    extras = _extra_things(pictures, words, read_nouns(), taken, held, holdouts)
+    return Cast(MappingProxyType(by_side), extras, held, holdouts, pictures)
 
 
-def _emoji_things(pictures: Sequence[Picture], held: set[str], holdouts: Holdouts) -> dict[bool, tuple[Thing, ...]]:
+def _emoji_things(pictures: Sequence[Picture], held: Set[str], holdouts: Holdouts) -> dict[bool, tuple[Thing, ...]]:
     concepts = {picture.concept for picture in pictures}
     found: dict[str, dict[str, Picture]] = defaultdict(dict)
     for picture in pictures:
@@ -165,10 +158,10 @@ def _emoji_things(pictures: Sequence[Picture], held: set[str], holdouts: Holdout
 
 def _extra_things(
     pictures: Sequence[Picture],
-    words: dict[str, float],
+    words: Mapping[str, float],
     nouns: Mapping[str, Noun],
     taken: set[str],
-    held: set[str],
+    held: Set[str],
     holdouts: Holdouts,
 ) -> tuple[Thing, ...]:
     found: dict[str, dict[str, Picture | Drawing]] = defaultdict(dict)

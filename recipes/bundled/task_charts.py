@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
 
 import matplotlib
 
@@ -16,13 +14,14 @@ import matplotlib.pyplot as plt
 from chart_words import PAGE_QUESTIONS, QUESTIONS, TYPES
 from corpus import dice
 from instructions import instruction
+from lettering import font
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
-from rows import Row, row, text
+from rows import Row, image, row, text
 from scene_words import COUNTS
 from task_cast import wording
-from task_files import asked, save_picture, shown
+from task_files import asked, save_picture
 from task_tables import CATEGORIES, TOPICS, Series, some_series
 
 _COLOURS = ("#2f6fb5", "#d1632a", "#2c8c55", "#7a3f98", "#b93138", "#1d7f86", "#c39a1c", "#555555", "#e07b9c",
@@ -50,7 +49,7 @@ def chart_types(number: int, held: bool) -> list[tuple[str, Row]]:
         axes.grid(alpha=0.4)
     path = save_picture(_picture(figure), "chart_types", held, number)
     right, *wrong = (_called(name, rng) for name in (kind, *rng.sample([k for k in _DRAW if k != kind], 2)))
-    query = shown(path, instruction("chart to class", rng, held=held))
+    query = image(path, instruction("chart to class", rng, held=held))
     return [("chart_to_class", row(query, text(right), f"chart {kind}", *map(text, wrong)))]
 
 
@@ -297,7 +296,7 @@ def chart_pages(number: int, held: bool) -> list[tuple[str, Row]]:
         question = words.format(topic=topic.lower(), place=where, start=span[0], end=span[1])
         query = text(question, instruction("question to page", rng, held=held))
         label = f"{topic} {where} {span[0]}"
-        rows.append(("chart_by_question", row(query, shown(paths[place], note), label, shown(paths[1 - place], note))))
+        rows.append(("chart_by_question", row(query, image(paths[place], note), label, image(paths[1 - place], note))))
     return rows
 
 
@@ -361,8 +360,3 @@ def _fitting(pen: ImageDraw.ImageDraw, words: str, face: str, size_px: int, widt
     while size_px > 7 and pen.textlength(words, font=font(face, size_px)) > width_px:
         size_px -= 1
     return font(face, size_px)
-
-
-@cache
-def font(face: str, size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf", size_px)

@@ -15,9 +15,9 @@ from instructions import instruction
 from options import offer
 from PIL import Image
 from render import background
-from rows import Row, row, text
+from rows import Row, row, text, video
 from task_cast import Thing, look_of, pick, square_sprite, wording
-from task_files import CORPUS, asked_of_video, played, save_clip, save_frames
+from task_files import CORPUS, asked_of_video, relative, save_clip, save_frames
 
 ROUND = {
     "balloon", "basketball", "baseball", "bowling", "cookie", "coin", "volleyball", "doughnut", "lemon", "melon",
@@ -47,7 +47,7 @@ def motion_clips(number: int, held: bool) -> list[tuple[str, Row]]:
     for motion, opposite, path in zip(pair, pair[::-1], clips, strict=True):
         moved = motion_row(path, motion, opposite, mover.name, rng, held)
         rows.append(("clip_to_motion", moved))
-        query = played(path, instruction("clip to thing", rng, held=held))
+        query = video(path, instruction("clip to thing", rng, held=held))
         wrong = [text(other.name) for other in others[:2]]
         if not held:
             wrong.append(moved["positive"])
@@ -58,7 +58,7 @@ def motion_clips(number: int, held: bool) -> list[tuple[str, Row]]:
 def motion_row(path: str, motion: str, opposite: str, mover: str, rng: random.Random, held: bool) -> Row:
     """Clip to the name of its motion. Wrong are the reverse's name and, but where it is measured, what moves: true of
     the clip, and no answer to this question."""
-    query = played(path, instruction("clip to motion", rng, held=held))
+    query = video(path, instruction("clip to motion", rng, held=held))
     words = [wording(MOTION_LABELS[name], rng, held=held) for name in (motion, opposite)]
     wrong = words[1:] if held else [words[1], mover]
     return row(query, text(words[0]), f"motion {motion}", *map(text, wrong))
@@ -72,8 +72,10 @@ def corpus_clips(held: bool) -> tuple[tuple[str, str, str, str], ...]:
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         name, motion = entry["label"].split("|")
-        folders = [f"../{CORPUS.name}/{part['video']}" for part in (entry["positive"], entry["negatives"][0])]
-        found.append((folders[0], folders[1], name, motion))
+        clip, reverse = (relative(part["video"]) for part in (entry["positive"], entry["negatives"][0]))
+        found.append((clip, reverse, name, motion))
+    if any(one[1] != other[0] for one, other in zip(found[::2], found[1::2], strict=False)):
+        raise ValueError(f"{path}: a row is missing; rows 2n and 2n + 1 should be a clip and its reverse")
     return tuple(found)
 
 
@@ -196,5 +198,5 @@ def orders(number: int, held: bool) -> list[tuple[str, Row]]:
         words = wording(JOINED if joined else REPLACED, rng, held=held).format(one=names[0], other=names[1])
         query = text(words, instruction("order to clip", rng, held=held))
         label = f"order {pair[first].name}|{pair[1 - first].name}"
-        rows.append(("order_to_clip", row(query, played(clips[first], note), label, played(clips[1 - first], note))))
+        rows.append(("order_to_clip", row(query, video(clips[first], note), label, video(clips[1 - first], note))))
     return rows

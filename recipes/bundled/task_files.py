@@ -78,18 +78,10 @@ def asked_of_video(path: str, words: str, instruction: str) -> Part:
     return {"video": path, "text": words, "instruction": instruction}
 
 
-def shown(path: str, instruction: str) -> Part:
-    return {"image": path, "instruction": instruction}
-
-
-def played(path: str, instruction: str) -> Part:
-    return {"video": path, "instruction": instruction}
-
-
 def _side(held: bool) -> str:
     return "held" if held else "seen"
 
 
-def relative(path: Path) -> str:
-    """A path of the corpus as the rows of the tasks name it."""
-    return f"../{CORPUS.name}/{path.as_posix()}"
+def relative(path: str) -> str:
+    """A path in the corpus as the rows of the tasks name it."""
+    return f"../{CORPUS.name}/{path}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from captions import MOTIONS, sentence
+from captions import sentence
 from clip_words import MOTION_LABELS
 from corpus import dice
 from instructions import instruction
-from rows import Row, row
+from rows import Row, row, video
 from task_cast import plain_name, wording
 from task_clips import corpus_clips
-from task_files import asked_of_video, join_clips, played
+from task_files import asked_of_video, join_clips
 
 SHOT_PHRASES = (
     "the {name}: {motion}",
@@ -54,8 +54,5 @@ def films(number: int, held: bool) -> list[tuple[str, Row]]:
             wrong[0] = reverse
         query = asked_of_video(film, words, instruction("film to shot", rng, held=held))
         label = f"shot {held} {number} {place}"
-        rows.append(("film_to_shot", row(query, played(path, note), label, *(played(one, note) for one in wrong))))
+        rows.append(("film_to_shot", row(query, video(path, note), label, *(video(one, note) for one in wrong))))
     return rows
-
-
-assert set(MOTIONS) == set(MOTION_LABELS)

@@ -10,13 +10,13 @@ import pypdfium2
 from corpus import dice
 from holdouts import HELD_SHARE, bucket
 from instructions import instruction
+from lettering import broken
 from manuals import read_titles, render_page
 from page_words import FACT_QUESTIONS, HEADINGS, SECTIONS, SUBJECTS
 from PIL import Image, ImageChops, ImageDraw
-from rows import Row, row, text
+from rows import Row, image, row, text
 from task_cast import wording
-from task_charts import font
-from task_files import FOLDER, save_picture, shown
+from task_files import FOLDER, save_picture
 
 PAGE_WIDTH_PX = 500
 
@@ -58,7 +58,7 @@ def slides_by_fact(number: int, held: bool) -> list[tuple[str, Row]]:
         question = words.format(counted=SUBJECTS[subject][0], subject=subject, town=town, year=year)
         query = text(question, instruction("question to page", rng, held=held))
         label = f"{subject} {town} {start}"
-        rows.append(("slide_by_question", row(query, shown(paths[end], note), label, shown(paths[1 - end], note))))
+        rows.append(("slide_by_question", row(query, image(paths[end], note), label, image(paths[1 - end], note))))
     return rows
 
 
@@ -82,7 +82,7 @@ def _fact_slide(subject: str, town: str, start: int, style: random.Random, numbe
         pen.line((8, y + 4, size[0] - 8, y + 4), fill=ink, width=2)
     y += 10 * unit
     step = min((size[1] - y) / 3, 36 * unit)
-    # The unit in every line, or once above the numbers, or not at all where the heading is large.
+    # The unit stands in every line, or in none.
     template = style.choice(("{year}: {number:,}", "{year}: {number:,} {counted}", "{year}  {number:,} {counted}"))
     for place in range(3):
         words = template.format(year=start + place, number=numbers.randint(low, high) * 100, counted=counted)
@@ -94,25 +94,6 @@ def _fact_slide(subject: str, town: str, start: int, style: random.Random, numbe
 def town_name(rng: random.Random) -> str:
     """The name of a town that there is not."""
     return f"{rng.choice(_START)}{rng.choice(_END)}"
-
-
-def broken(
-    pen: ImageDraw.ImageDraw, words: str, face: str, size_px: int, width_px: float, most: int = 2
-) -> list[tuple]:
-    """Lines and their font: as large as lets the words stand in `most` lines."""
-    while True:
-        letters, lines, line = font(face, size_px), [], ""
-        for word in words.split(" "):
-            longer = f"{line} {word}".strip()
-            if line and pen.textlength(longer, font=letters) > width_px:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-        fits = len(lines) <= most and max(pen.textlength(part, font=letters) for part in lines) <= width_px
-        if fits or size_px <= 8:
-            return [(part, letters) for part in lines]
-        size_px -= 1
 
 
 # -- manuals -------------------------------------------------------------------------------------------------------
@@ -150,7 +131,7 @@ def section_pages(number: int, held: bool) -> list[tuple[str, Row]]:
         words = wording(SECTIONS, rng, held=held) if rng.random() < 0.75 else "{title}"
         query = text(words.format(title=title.rstrip(".")), instruction("section to page", rng, held=held))
         note = instruction("page", rng, held=held)
-        rows.append(("section_to_page", row(query, shown(target, note), f"{path.stem}: {title}")))
+        rows.append(("section_to_page", row(query, image(target, note), f"{path.stem}: {title}")))
     return rows
 
 

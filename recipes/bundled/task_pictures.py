@@ -12,9 +12,9 @@ from corpus import dice
 from instructions import instruction
 from PIL import Image
 from render import COLOURS, sprite_of
-from rows import Row, row, text
+from rows import Row, image, row, text
 from task_cast import look_of, pick, read_cast, square_sprite, wording
-from task_files import CORPUS, asked, save_picture, shown
+from task_files import CORPUS, asked, relative, save_picture
 
 SIDE_PX = 160
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
@@ -111,7 +111,7 @@ def filed_pictures(held: bool) -> tuple[Filed, ...]:
         entry = json.loads(line)
         emoji = by_label.get(entry["label"])
         if emoji and emoji.group in class_names("groups") and emoji.subgroup in class_names("subgroups"):
-            picture = f"../{CORPUS.name}/{entry['positive']['image']}"
+            picture = relative(entry["positive"]["image"])
             found.append(Filed(picture, emoji.label, emoji.group, emoji.subgroup))
     dice("task classes", held).shuffle(found)
     return tuple(found)
@@ -128,7 +128,7 @@ def classes(number: int, held: bool) -> list[tuple[str, Row]]:
         near = [n for n, words in names.items() if words != name and (kind == "groups" or abs(n - right) < 8)]
         wrong = [rng.choice(near), rng.choice([n for n, words in names.items() if words != name])]
         ask = instruction("image to class" if kind == "subgroups" else "image to group", rng, held=held)
-        pair = row(shown(one.path, ask), text(name), name, *(text(names[n]) for n in dict.fromkeys(wrong)))
+        pair = row(image(one.path, ask), text(name), name, *(text(names[n]) for n in dict.fromkeys(wrong)))
         rows.append(("image_to_class", pair))
     return rows
 
@@ -179,7 +179,7 @@ def tones(number: int, held: bool) -> list[tuple[str, Row]]:
     words = wording(TONE_WORDS, rng, held=held).format(tone=TONES[right])
     query = asked(paths[0], words, instruction("composed", rng, held=held))
     label = f"{plain.concept} {TONES[right]}"
-    return [("composed", row(query, shown(paths[1], note), label, *(shown(path, note) for path in paths[2:])))]
+    return [("composed", row(query, image(paths[1], note), label, *(image(path, note) for path in paths[2:])))]
 
 
 def changes(number: int, held: bool) -> list[tuple[str, Row]]:
@@ -213,7 +213,7 @@ def changes(number: int, held: bool) -> list[tuple[str, Row]]:
     query = asked(paths[0], words, instruction("composed", rng, held=held))
     # The picture itself is a wrong answer too: what is asked for is the change.
     wrong_paths = [*paths[2:], paths[0]]
-    return [("composed", row(query, shown(paths[1], note), label, *(shown(path, note) for path in wrong_paths)))]
+    return [("composed", row(query, image(paths[1], note), label, *(image(path, note) for path in wrong_paths)))]
 
 
 @cache

@@ -10,14 +10,14 @@ from functools import cache
 from corpus import dice
 from holdouts import HELD_SHARE, bucket
 from instructions import instruction
+from lettering import broken, font
 from page_words import HEADINGS, SUBJECTS
 from PIL import Image, ImageDraw
-from rows import Row, row, text
+from rows import Row, image, row, text
 from slides import draw_slide, draw_title, plan_slide
 from task_cast import look_of, square_sprite, things
-from task_charts import font
-from task_files import save_picture, shown
-from task_pages import broken, sections, town_name
+from task_files import save_picture
+from task_pages import sections, town_name
 from wordnet import read_nouns
 
 SIZES = ((112, 28), (112, 56), (224, 28), (168, 56), (224, 56), (224, 84))
@@ -51,8 +51,8 @@ def signs(number: int, held: bool) -> list[tuple[str, Row]]:
     paths = [save_picture(draw_sign(one, rng), "signs", held, number, end) for end, one in enumerate(said)]
     rows = []
     for end, one in enumerate(said[:1] if held else said):
-        wrong = [shown(paths[1 - end], "")] if number % 4 == 3 else []
-        rows.append(("text_to_sign", row(text(one), shown(paths[end], ""), one.lower(), *wrong)))
+        wrong = [image(paths[1 - end], "")] if number % 4 == 3 else []
+        rows.append(("text_to_sign", row(text(one), image(paths[end], ""), one.lower(), *wrong)))
     return rows
 
 
@@ -108,8 +108,8 @@ def titled_slides(number: int, held: bool) -> list[tuple[str, Row]]:
     # What is measured has words that are held out; those of a twin are not.
     for end, words in enumerate(said[:1] if held else said):
         query = text(rng.choice(TITLES).format(words), instruction("text for pages", rng, held=held))
-        wrong = shown(paths[1 - end], note)
-        rows.append(("title_to_slide", row(query, shown(paths[end], note), words.lower(), wrong)))
+        wrong = image(paths[1 - end], note)
+        rows.append(("title_to_slide", row(query, image(paths[end], note), words.lower(), wrong)))
     return rows
 
 

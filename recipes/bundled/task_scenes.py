@@ -11,10 +11,10 @@ from corpus import dice
 from instructions import instruction
 from PIL import Image, ImageDraw
 from render import COLOURS, background
-from rows import Row, row, text
+from rows import Row, image, row, text
 from scene_words import COUNT_ALL, COUNTS, DISCS, QUESTIONS, RELATIONS, SIDES, SINGLE, SPOTS, TWINS
 from task_cast import Thing, absent, look_of, pick, tight_sprite, wording
-from task_files import asked, save_picture, shown
+from task_files import asked, save_picture
 
 Box = tuple[int, int, int, int]
 Cell = tuple[int, int]
@@ -72,8 +72,10 @@ def scene_questions(number: int, held: bool) -> list[tuple[str, Row]]:
     path = save_picture(draw_scene(scene, rng)[0], "scenes", held, number)
     rows, seen = [], set[str]()
     for turn in range(12):
+        if len(rows) == 3:
+            break
         one = ask(scene, turn, rng, held)
-        if one is None or one.question in seen or len(rows) == 3:
+        if one is None or one.question in seen:
             continue
         seen.add(one.question)
         query = asked(path, one.question, instruction("scene question", rng, held=held))
@@ -233,7 +235,7 @@ def scene_crops(number: int, held: bool) -> list[tuple[str, Row]]:
     picture, boxes = draw_scene(scene, rng)
     path = save_picture(picture, "crops", held, number, "whole")
     note = instruction("crop", rng, held=held)
-    crops = [shown(save_picture(picture.crop(b), "crops", held, number, part), note) for part, b in enumerate(boxes)]
+    crops = [image(save_picture(picture.crop(b), "crops", held, number, part), note) for part, b in enumerate(boxes)]
     sought = _sought(scene, twins, rng, held)
     rows = []
     for words, part in sought[:3]:

@@ -187,7 +187,10 @@ def invented_series(rng: random.Random, number: int) -> Series:
 
 
 def some_series(rng: random.Random, number: int, *, held: bool = False) -> Series:
-    """A stretch of a real series a third of the time, else an invented one; `number` categories or a few less."""
+    """A stretch of a real series a third of the time, else an invented one; `number` categories or a few less.
+
+    Held rows are of invented series alone: which real tables are held out is mmeb-mini's affair.
+    """
     if held or rng.random() < 0.66:
         return invented_series(rng, number)
     whole = rng.choice(real_series())

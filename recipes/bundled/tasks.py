@@ -25,8 +25,8 @@ from task_reading import signs, titled_slides
 from task_scenes import scene_crops, scene_questions
 
 PROCESSES = 2
-NUM_HELD = 200
-"""Rows of each kind for measuring."""
+HELD_CALLS = 100
+"""For measuring, of what is there once for each clip or page of the corpus."""
 
 Draw = Callable[[int, bool], list[tuple[str, Row]]]
 
@@ -58,7 +58,6 @@ def build() -> dict[str, int]:
     clock = time.monotonic()
     # Read before the processes fork, so that all share it.
     read_cast()
-    tasks = list(TASKS)
     for held in (False, True):
         filed_pictures(held)
         toned(held)
@@ -68,10 +67,10 @@ def build() -> dict[str, int]:
     print(f"{time.monotonic() - clock:6.1f} s  read what is there", file=sys.stderr)
     with get_context("fork").Pool(PROCESSES) as pool:
         for held in (False, True):
-            numbers = [(draw, numbers[held]) for draw, *numbers in tasks]
+            numbers = [(draw, held_calls if held else calls) for draw, calls, held_calls in TASKS]
             clips, pages = len(corpus_clips(held)), len(sections(held))
-            numbers.append((corpus_motions, min(clips, NUM_HELD // 2 if held else 5000)))
-            numbers.append((section_pages, min(pages, NUM_HELD // 2) if held else pages))
+            numbers.append((corpus_motions, min(clips, HELD_CALLS if held else 5000)))
+            numbers.append((section_pages, min(pages, HELD_CALLS) if held else pages))
             for draw, number in numbers:
                 plans = [(draw, index, held) for index in range(number)]
                 for found in pool.imap(_one, plans, 16):

@@ -1,6 +1,6 @@
 """What would others say? Caches the vectors of three teachers for what the corpus says, shows and names.
 
-Run:  python recipes/bundled/teachers.py        (after corpus.py)
+Run:  python recipes/bundled/teachers.py        (after corpus.py and tasks.py)
 
 What is there already is not made again. Written are
 
@@ -9,7 +9,7 @@ What is there already is not made again. Written are
   drawings of it share. They are centred and rotated to their 256 largest components.
 - `work/teachers/spelling`: the letters of what a sign, slide or page says, and of the texts that ask for it.
 
-Neither teacher is asked about a held-out row. Vectors are kept by content (`vlm2vec.vectors.keys.content_key`), as
+No teacher is asked about a held-out row. Vectors are kept by content (`vlm2vec.vectors.keys.content_key`), as
 `teachers` of a training configuration wants them.
 """
 
@@ -50,11 +50,14 @@ NAMED = {"caption_to_image", "caption_to_drawing", "image_to_caption", "image_to
 READ = {"text_to_sign", "title_to_slide", "text_to_page", "slide_by_question", "section_to_page"}
 """Files whose labels are what their pictures say."""
 
+MANUALS = {"text_to_page", "section_to_page"}
+"""Files with pages of manuals, whose name stands in front of the label."""
+
 Vectors = NDArray[np.float32]
 
 
 def main() -> None:
-    """Cache both."""
+    """Cache all three."""
     clock = time.monotonic()
     pairs = list(_rows())
     print(f"{time.monotonic() - clock:6.1f} s  read {len(pairs)} rows", file=sys.stderr)
@@ -67,8 +70,10 @@ def main() -> None:
         for item in (pair.query, pair.positive, *pair.negatives):
             if item.text and not item.media:
                 texts[Item(item.text)] = item.text
-        # Of a manual's page the label is "manual: title".
-        title = re.sub(r"^[\w-]+: ", "", pair.label or "")
+        title = pair.label or ""
+        if name in MANUALS:
+            # "manual: title"
+            title = re.sub(r"^[\w-]+: ", "", title)
         if name in NAMED:
             texts |= {Item("", (Image(path),)): title for path in _paths(pair)}
         if name in READ:
@@ -135,6 +140,8 @@ def store_spelling(said: dict[Item, str]) -> None:
 
 def _rows() -> Iterator[tuple[str, Pair]]:
     for folder in CORPORA:
+        if not folder.is_dir():
+            sys.exit(f"{folder} is missing; run corpus.py and tasks.py first")
         for path in sorted(folder.glob("*.jsonl")):
             if not path.stem.endswith("_heldout"):
                 yield from ((path.stem, pair) for pair in read_pairs(path))

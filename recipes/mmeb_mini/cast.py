@@ -9,13 +9,13 @@ from functools import cache
 from types import MappingProxyType
 
 from catalogue import Emoji, Picture, read_emoji, read_pictures
-from corpus import known_words
-from holdouts import HELD_RENDERERS, HELD_SHARE, SAMPLE_OBJECTS, bucket, root
+from held_concepts import known_words
+from holdouts import HELD_RENDERER, HELD_SHARE, SAMPLE_OBJECTS, bucket, root
 from PIL import Image
 from render import sprite_of
 from wordnet import read_nouns
 
-UNSEEN = HELD_RENDERERS[0]
+UNSEEN = HELD_RENDERER
 RENDERERS = ("fluent-3d", "fluent-emoji-flat", "fxemoji", UNSEEN)
 """MIT and Apache-2.0; the first is almost photographic, the last is never trained."""
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from captions import caption
 from cast import UNSEEN, Thing, is_held, read_cast
 from catalogue import EMOJIBASE, icon_set, svg_of
-from corpus import CONCRETE, dice, known_words
+from corpus import dice
 from drawings import read_drawings
+from held_concepts import CONCRETE, known_words
 from pack import Pack, Row, first, image_row, slug
 from PIL import Image
 from render import compose, sprite_of_svg
