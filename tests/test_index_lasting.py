@@ -129,9 +129,9 @@ def test_another_model_is_refused_with_the_ways_out(three: Index, published: Emb
         three.add(embedder=published)
     assert str(caught.value) == (
         f"the index {three.path} was made by the model '{MODEL}' ({three.fingerprint[:8]}), and this is "
-        f"'{MODEL}' ({published.fingerprint[:8]}) (the same name, but its weights or settings have changed): their "
-        "vectors cannot be compared. Make the index anew with 'vlm2vec index --rebuild', keep a second one elsewhere "
-        f"with --index PATH, or use the first model with --model '{MODEL}'"
+        f"'{MODEL}' ({published.fingerprint[:8]}): its weights or settings have changed, or its numbers (bfloat16 on a "
+        "GPU, float32 on a CPU). Their vectors cannot be compared. Make the index anew with 'vlm2vec index FOLDER "
+        "--rebuild', keep a second one elsewhere with --index PATH"
     )
     with pytest.raises(IndexFolderError, match="cannot be compared"):
         search(three, published, Item(text="x"))
@@ -154,7 +154,7 @@ def test_a_damaged_index_says_how_to_mend_it_and_can_be_made_anew(three: Index, 
     else:
         for path in (table / {"manifests": "_versions", "data": "data"}[damage]).iterdir():
             os.truncate(path, 40)
-    with pytest.raises(IndexFolderError, match=r"'vlm2vec index --rebuild' makes it anew$"):
+    with pytest.raises(IndexFolderError, match=r"'vlm2vec index FOLDER --rebuild' makes it anew$"):
         Index.open(three.folder).search(np.ones(three.dim, dtype=np.float32))
     assert Index.create(three.folder, embedder=own).add(embedder=own) == summary_of(added=3, embedded=3)
 

@@ -94,6 +94,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             # File names and captions hold letters that a terminal's encoding may lack.
             stream.reconfigure(errors="replace")
+    if hasattr(sys.stdin, "reconfigure"):
+        # A line that is no text fails by itself, where it is embedded.
+        sys.stdin.reconfigure(errors="surrogateescape")
     try:
         app(prog_name="vlm2vec")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from vlm2vec.cli.output import note, print_json
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import InputError, NotWritableError
 from vlm2vec.items import Image, Item, Video
-from vlm2vec.search.index import Hit, Index
+from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
 from vlm2vec.search.scan import Kind, printable
 from vlm2vec.search.searching import open_index, search_near, search_ready
 from vlm2vec.search.searching import search as search_index
@@ -120,7 +121,8 @@ def _update(index: Index, embedder: Embedder) -> None:
         note("index: " + ", ".join(f"{count} {name}" for name, count in changes.items() if count))
     if summary.failed:
         one = "1 file" if len(summary.failed) == 1 else f"{len(summary.failed)} files"
-        note(f"{one} could not be read; 'vlm2vec index {index.folder}' says why")
+        where = "" if index.path == index.folder / DEFAULT_NAME else f" --index {shlex.quote(str(index.path))}"
+        note(f"{one} could not be read; 'vlm2vec index {shlex.quote(str(index.folder))}{where}' says why")
     if not summary.added + summary.changed + summary.unchanged + len(summary.failed):
         note(f"there are no images, videos or PDFs in {index.folder}")
 

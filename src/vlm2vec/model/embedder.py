@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from threading import Lock
@@ -205,7 +205,7 @@ class Embedder:
         normalize_embeddings: bool | None = None,
         token_budget: int | None = None,
         workers: int | None = None,
-    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         """Embed an iterable of any length, taking items as they are needed.
 
         Args:
@@ -234,7 +234,7 @@ class Embedder:
         prompt: str | None = None,
         token_budget: int | None = None,
         workers: int | None = None,
-    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         """As `stream`, with a vector for every token of an item, [tokens, E]; of a model with a token head.
 
         Raises:
@@ -356,7 +356,7 @@ class Embedder:
         token_budget: int | None,
         workers: int | None,
         take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
-    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items.
         one_at_a_time = Lock()
 

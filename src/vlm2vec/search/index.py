@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from vlm2vec.errors import IndexFolderError, InputError
-from vlm2vec.search.lock import writing
+from vlm2vec.search.lock import LOCK, writing
 from vlm2vec.search.scan import Kind
 from vlm2vec.search.table import TABLE_FOLDER, Building, Hit, UnitTable, Vector, explained, hit_order
 
@@ -29,6 +29,7 @@ DEFAULT_NAME = ".vlm2vec"
 
 _FORMAT = 1
 _INFO = "index.json"
+_DRAFT = f"{_INFO}.part"
 
 
 class Index:
@@ -54,11 +55,15 @@ class Index:
         self.table = table
 
     @classmethod
-    def create(cls, folder: Path, *, embedder: Embedder, path: Path | None = None) -> Index:
-        """Make an empty index of `folder` for the vectors of `embedder`, in place of any index at that path.
+    def create(cls, folder: Path, *, embedder: Embedder, path: Path | None = None, replace: bool = True) -> Index:
+        """Make an empty index of `folder` for the vectors of `embedder`.
+
+        Args:
+            replace: in place of any index at that path; else one that is there is opened.
 
         Raises:
-            IndexFolderError: the path cannot be written, is being written, or holds other things than an index.
+            IndexFolderError: the path cannot be written, is being written, or holds other things than an index; or what
+                is there and is not to be replaced cannot be opened or is of another model.
         """
         if not folder.is_dir():
             raise IndexFolderError(f"cannot index {folder}: there is no such folder")
@@ -73,10 +78,15 @@ class Index:
             "folder": ".." if path is None else str(folder.resolve()),
         }
         with writing(place), explained(place, "write"):
+            if not replace and cls.exists(place):
+                # Another process has made it meanwhile.
+                index = cls.open(folder, path=path)
+                index.check_model(embedder)
+                return index
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
             (place / _INFO).unlink(missing_ok=True)
             table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
-            draft = place / f"{_INFO}.part"
+            draft = place / _DRAFT
             draft.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
             os.replace(draft, place / _INFO)
         return cls(place, folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim, table=table)
@@ -99,7 +109,7 @@ class Index:
         if folder is not None and path is not None and stored != folder.resolve():
             raise IndexFolderError(
                 f"the index {place} was made for the folder {stored}, not for {folder.resolve()}; "
-                "give another path with --index, or 'vlm2vec index --rebuild' to make it anew"
+                "give another path with --index, or 'vlm2vec index FOLDER --rebuild' to make it anew"
             )
         table = UnitTable.open(place, dim=info.dim, fingerprint=info.fingerprint)
         return cls(place, folder or stored, model=info.model, fingerprint=info.fingerprint, dim=info.dim, table=table)
@@ -147,6 +157,7 @@ class Index:
         """
         wanted = [self.relative(path) for path in paths]
         with writing(self.path):
+            self.table.refresh()
             gone = [
                 path
                 for path in self.table.files()
@@ -198,12 +209,16 @@ class Index:
         """Raise IndexFolderError unless `embedder` makes vectors like the stored ones."""
         if embedder.fingerprint == self.fingerprint:
             return
-        changed = " (the same name, but its weights or settings have changed)" if embedder.name == self.model else ""
+        remedies = (
+            "Make the index anew with 'vlm2vec index FOLDER --rebuild', keep a second one elsewhere with --index PATH"
+        )
+        if embedder.name == self.model:
+            why = ": its weights or settings have changed, or its numbers (bfloat16 on a GPU, float32 on a CPU)"
+        else:
+            why, remedies = "", f"{remedies}, or use the first model with --model '{self.model}'"
         raise IndexFolderError(
             f"the index {self.path} was made by the model '{self.model}' ({self.fingerprint[:8]}), and this is "
-            f"'{embedder.name}' ({embedder.fingerprint[:8]}){changed}: their vectors cannot be compared. Make the "
-            "index anew with 'vlm2vec index --rebuild', keep a second one elsewhere with --index PATH, "
-            f"or use the first model with --model '{self.model}'"
+            f"'{embedder.name}' ({embedder.fingerprint[:8]}){why}. Their vectors cannot be compared. {remedies}"
         )
 
     def relative(self, path: Path) -> str:
@@ -229,7 +244,7 @@ class _Info:
 
 
 def _read_info(place: Path) -> _Info:
-    remedy = "'vlm2vec index --rebuild' makes it anew"
+    remedy = "'vlm2vec index FOLDER --rebuild' makes it anew"
     try:
         info = json.loads((place / _INFO).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -246,13 +261,17 @@ def _read_info(place: Path) -> _Info:
         )
     types = {"model": str, "fingerprint": str, "dim": int, "folder": str}
     if version != _FORMAT or not all(isinstance(info.get(key), kind) for key, kind in types.items()):
+        if not (place / TABLE_FOLDER).exists():
+            raise IndexFolderError(
+                f"{place} is no index: its {_INFO} is another program's; give another path with --index"
+            )
         raise IndexFolderError(f"the index {place} is damaged: its {_INFO} lacks {', '.join(types)}; {remedy}")
     return _Info(*(info[key] for key in types))
 
 
 def _make_place(place: Path) -> None:
     try:
-        if place.is_dir() and os.listdir(place) and not _looks_like_index(place):
+        if place.is_dir() and not _is_ours(place):
             raise IndexFolderError(
                 f"{place} holds other things than an index; give an empty or new folder with --index"
             )
@@ -263,5 +282,15 @@ def _make_place(place: Path) -> None:
         ) from error
 
 
-def _looks_like_index(place: Path) -> bool:
-    return any((place / name).exists() for name in (_INFO, "lock", TABLE_FOLDER))
+def _is_ours(place: Path) -> bool:
+    """Whether a folder holds nothing but what an index leaves there, whole or not; hidden files do not count."""
+    names = {name for name in os.listdir(place) if not name.startswith(".")}
+    if not names <= {_INFO, _DRAFT, LOCK, TABLE_FOLDER}:
+        return False
+    if names != {_INFO}:
+        return True
+    # Many programs have a file of that name.
+    try:
+        return "fingerprint" in json.loads((place / _INFO).read_text("utf-8"))
+    except (ValueError, TypeError):
+        return False

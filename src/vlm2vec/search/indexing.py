@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 _ROWS_PER_COMMIT = 256
 _COMMIT_EVERY_S = 20.0
 
-_Content: TypeAlias = tuple[str, FileKind]
+_Content: TypeAlias = tuple[str, FileKind, bool]
+"""What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move."""
+
 _Outcome: TypeAlias = Literal["added", "changed", "unchanged"]
 
 
@@ -128,7 +132,10 @@ class _Job:
 
 
 class _Run:
-    """One pass over the files to do. Rows are written in batches of whole files as their vectors come in."""
+    """One pass over the files to do. Rows are written in batches of whole files as their vectors come in.
+
+    Items are taken in another thread than results come in (`Embedder.stream`); one lock is around what both change.
+    """
 
     def __init__(
         self,
@@ -147,6 +154,7 @@ class _Run:
         self._todo = todo
         self._progress = progress
         self._num_settled = 0
+        self._lock = threading.RLock()
         # What the table holds, kept true with every commit: its files, and the complete ones by content.
         self._stored = dict(before)
         self._holders: dict[_Content, set[str]] = {}
@@ -164,10 +172,12 @@ class _Run:
         for path, stored in self._before.items():
             self._hold(path, stored)
         try:
-            results = self._embedder.stream(self._items(), role="document", normalize_embeddings=True)
-            for position, result in results:
-                self._take(position, result)
-                self._commit_if_due()
+            # Closed before the last commit, so that nothing is started beside it.
+            with closing(self._embedder.stream(self._items(), role="document", normalize_embeddings=True)) as results:
+                for position, result in results:
+                    with self._lock:
+                        self._take(position, result)
+                        self._commit_if_due()
         except BaseException:
             # Most of all Ctrl-C: what is done is kept.
             self._commit()
@@ -183,8 +193,14 @@ class _Run:
     def _items(self) -> Iterator[Item]:
         position = 0
         for file in self._todo:
-            job = self._start(file)
-            self._commit_if_due()
+            try:
+                content_hash = _hash_file(self._index.folder / file.path, file)
+            except (OSError, MediaError) as error:
+                self._cannot(file, error)
+                continue
+            with self._lock:
+                job = self._start(file, content_hash)
+                self._commit_if_due()
             if job is None:
                 continue
             for number, unit in enumerate(job.units):
@@ -193,29 +209,26 @@ class _Run:
                     position += 1
                     yield unit.item()
 
-    def _start(self, file: FoundFile) -> _Job | None:
+    def _start(self, file: FoundFile, content_hash: str) -> _Job | None:
         """Find out what a file needs; None if that is no embedding of its own."""
-        path = self._index.folder / file.path
+        content = _content(content_hash, file.path, file.kind)
+        if holders := self._holders.get(content):
+            # By preference its own rows: then only its time has changed.
+            source = file.path if file.path in holders else min(holders)
+            self._copies.append((file, source))
+            self._num_rows += self._stored[source].num_rows
+            self._settle(file, content_hash, None)
+            return None
+        if job := self._jobs.get(content):
+            if job.num_waiting:
+                job.files.append(file)
+            else:
+                self._finish(replace(job, files=[file]))
+            return None
         try:
-            content_hash = _hash_file(path, file)
-            content = content_hash, file.kind
-            if holders := self._holders.get(content):
-                # By preference its own rows: then only its time has changed.
-                source = file.path if file.path in holders else min(holders)
-                self._copies.append((file, source))
-                self._num_rows += self._stored[source].num_rows
-                self._settle(file, content_hash, None)
-                return None
-            if job := self._jobs.get(content):
-                if job.num_waiting:
-                    job.files.append(file)
-                else:
-                    self._finish(replace(job, files=[file]))
-                return None
-            units = expand(path, file.kind)
+            units = expand(self._index.folder / file.path, file.kind)
         except (OSError, MediaError) as error:
-            self.fail(file.path, read_error(error) if isinstance(error, OSError) else str(error))
-            self._count_settled()
+            self._cannot(file, error)
             return None
         vectors = self._known_vectors(file, content_hash, units)
         num_waiting = sum(vector is None for vector in vectors)
@@ -223,6 +236,11 @@ class _Run:
         if not job.num_waiting:
             self._finish(job)
         return job
+
+    def _cannot(self, file: FoundFile, error: OSError | MediaError) -> None:
+        with self._lock:
+            self.fail(file.path, read_error(error) if isinstance(error, OSError) else str(error))
+            self._count_settled()
 
     def _known_vectors(self, file: FoundFile, content_hash: str, units: list[Unit]) -> list[Vector | None]:
         """Vectors from an earlier run in which other parts of the same file failed."""
@@ -309,21 +327,28 @@ class _Run:
         for job in finished:
             # From now on equal files copy from the table; only a job with errors has no complete file there.
             if not job.errors:
-                self._jobs.pop((job.content_hash, job.files[0].kind), None)
+                self._jobs.pop(_content(job.content_hash, job.files[0].path, job.files[0].kind), None)
         self._committed_at = time.monotonic()
 
     def _hold(self, path: str, stored: StoredFile) -> None:
         kind = file_kind(path)
         if stored.complete and kind is not None:
-            self._holders.setdefault((stored.content_hash, kind), set()).add(path)
+            self._holders.setdefault(_content(stored.content_hash, path, kind), set()).add(path)
 
     def _let_go(self, path: str) -> None:
         stored, kind = self._stored.pop(path, None), file_kind(path)
         if stored is not None and stored.complete and kind is not None:
-            content = stored.content_hash, kind
+            content = _content(stored.content_hash, path, kind)
             self._holders[content].discard(path)
             if not self._holders[content]:
                 del self._holders[content]
+
+
+def _content(content_hash: str, path: str, kind: FileKind) -> _Content:
+    # Here, because a search in an index that is up to date asks for no content.
+    from vlm2vec.media.image import ANIMATED_SUFFIXES
+
+    return content_hash, kind, Path(path).suffix.lower() in ANIMATED_SUFFIXES
 
 
 def _is_current(file: FoundFile, before: dict[str, StoredFile]) -> bool:

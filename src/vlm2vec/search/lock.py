@@ -10,6 +10,8 @@ from pathlib import Path
 
 from vlm2vec.errors import NotWritableError
 
+LOCK = "lock"
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -19,27 +21,35 @@ def writing(path: Path) -> Iterator[None]:
     its process however that ends, so a killed run leaves nothing to clear away; the file itself stays.
 
     Raises:
-        NotWritableError: another process, or another writer of this one, holds it; or the folder cannot be written.
+        NotWritableError: another process, or another writer of this one, holds it; or the folder cannot be written, as
+            where its disk is full or knows no locks.
     """
-    lock_path = path / "lock"
+    with _explained(path):
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise NotWritableError(
-            f"cannot write to the index {path}: {error.strerror}; give a folder that you can write to with --index"
-        ) from error
-    try:
-        if not _try_lock(descriptor):
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-            raise NotWritableError(
-                f"the index {path} is being written by process {holder}; wait until it is done, or stop that process"
-            )
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with _explained(path):
+            if not _try_lock(descriptor):
+                holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+                raise NotWritableError(
+                    f"the index {path} is being written by process {holder}; wait until it is done, or stop that "
+                    "process"
+                )
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         # Closing releases the lock.
         os.close(descriptor)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotWritableError(
+            f"cannot write to the index {path}: {error.strerror}; give a folder that you can write to with --index"
+        ) from error
 
 
 if sys.platform == "win32":

@@ -64,8 +64,9 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
     """List the media files under `folder`, hidden files and folders and the folders in `skip` left out.
 
     Links to files and folders are followed, but every real folder is entered once: a loop of links ends, and of two
-    ways to a folder the one without a link is taken. A folder that cannot be listed, a link to nowhere and a media
-    ending on something that is no regular file (a pipe, a device) are in `failed`.
+    ways to a folder the one without a link is taken. A folder that cannot be listed, and a media ending on a link to
+    nowhere or on something that is no regular file (a pipe, a device), are in `failed`; so is a link to nowhere without
+    any ending, which may be a folder that is away for a while.
 
     Raises:
         IndexFolderError: `folder` is missing, no folder, or cannot be listed.
@@ -96,17 +97,21 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
             scan.failed.append((prefix, read_error(error)))
             continue
         for entry in entries:
-            path = prefix + entry.name
+            path = failed_as = prefix + entry.name
             kind = file_kind(path)
             try:
                 if entry.is_dir():
                     (linked if entry.is_symlink() else folders).append(path + "/")
+                elif kind is None and entry.is_symlink() and not os.path.splitext(path)[1]:
+                    failed_as = path + "/"
+                    entry.stat()
+                    ignored += 1
                 elif kind is None:
                     ignored += 1
                 else:
                     scan.files.append(_found(path, kind, entry.stat()))
             except OSError as error:
-                scan.failed.append((path, read_error(error)))
+                scan.failed.append((failed_as, read_error(error)))
     scan.files.sort(key=lambda file: file.path)
     return Scan(scan.files, sorted(scan.failed), ignored)
 

@@ -47,6 +47,7 @@ def search_near(index: Index, medium: Image | Video, k: int = 10) -> list[Hit] |
         name = index.relative(medium.source)
     except IndexFolderError:
         return None
+    index.table.refresh()
     page, span_s = (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
     for row in index.table.rows([name]):
         is_whole = row.num_units == 1 or row.page is not None
@@ -103,19 +104,22 @@ def open_index(
         IndexFolderError: no such folder, or an index that is damaged or was made by another model.
         ModelError: the model cannot be loaded.
     """
+    from vlm2vec.model.checkpoint import BUNDLED
+
     if folder is None and not (path is not None and Index.exists(path)):
         folder = Path()
     if folder is not None and not folder.is_dir():
         raise IndexFolderError(f"there is no folder {folder}; give the path of the folder whose files to search")
     place = path if path is not None else (folder or Path()) / DEFAULT_NAME
     existing = _open_existing(folder, path, place, rebuild)
-    name = model or (existing.model if existing else "bundled")
+    name = model or (existing.model if existing else BUNDLED)
     # The index outlives the current directory, against which a model's folder may have been given.
-    embedder = _load(str(Path(name).resolve()) if Path(name).is_dir() else name)
+    embedder = _load(str(Path(name).resolve()) if name != BUNDLED and Path(name).is_dir() else name)
     if existing is not None and not rebuild:
         existing.check_model(embedder)
         return existing, embedder
-    return Index.create(folder or (existing.folder if existing else Path()), embedder=embedder, path=path), embedder
+    of = folder or (existing.folder if existing else Path())
+    return Index.create(of, embedder=embedder, path=path, replace=rebuild), embedder
 
 
 def _open_existing(folder: Path | None, path: Path | None, place: Path, rebuild: bool) -> Index | None:

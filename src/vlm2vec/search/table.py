@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import Counter
@@ -30,6 +31,8 @@ TABLE_FOLDER = "units.lance"
 _NAME = "units"
 # A query reads every fragment, and each commit makes one: this many cost nothing measurable.
 _MAX_FRAGMENTS = 24
+# Each keeps the rows that were replaced in it.
+_MAX_VERSIONS = 64
 # A reader that has just opened the table has this long to finish before the files of its version may go.
 _KEEP_OLD_VERSIONS = timedelta(minutes=1)
 _PATHS_PER_STATEMENT = 500
@@ -234,7 +237,9 @@ class UnitTable:
         """
         # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
         with explained(self._place, "write"):
-            if self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS:
+            many = self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
+            # Replacing the same rows again and again leaves few fragments and many versions.
+            if many or self._num_versions() > _MAX_VERSIONS:
                 self._table.optimize(cleanup_older_than=_KEEP_OLD_VERSIONS)
             count = self._table.count_rows()
             if count <= _EXACT_UP_TO:
@@ -243,6 +248,11 @@ class UnitTable:
             elif count - self.num_indexed > _MOST_UNINDEXED * count:
                 with building(count):
                     self._make_index()
+
+    def _num_versions(self) -> int:
+        """Counted by their files: Lance would read each."""
+        with os.scandir(self._place / TABLE_FOLDER / "_versions") as versions:
+            return sum(1 for _ in versions)
 
     def _make_index(self) -> None:
         from lancedb.index import HnswSq
@@ -262,7 +272,8 @@ def explained(place: Path, verb: str) -> Iterator[None]:
         # Lance appends the place in its own sources.
         reason = re.split(r",? *(?:at )?\S+\.rs:\d+", str(error))[0].strip()
         raise IndexFolderError(
-            f"cannot {verb} the index {place}: {reason}; if it is damaged, 'vlm2vec index --rebuild' makes it anew"
+            f"cannot {verb} the index {place}: {reason}; if it is damaged, 'vlm2vec index FOLDER --rebuild' makes it "
+            "anew"
         ) from error
 
 
