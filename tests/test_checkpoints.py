@@ -46,6 +46,21 @@ def test_patterns_of_an_adapter_hold_under_every_naming(tmp_path: Path, layers: 
     assert torch.equal(layer[0][1].self_attn.v_proj.weight, layer[1][1].self_attn.v_proj.weight)
 
 
+@pytest.mark.parametrize("adapter", [None, GOLDEN / "lora"])
+def test_rotary_frequencies_are_not_rounded_with_the_weights(adapter: Path | None) -> None:
+    exact, rounded = (
+        Embedder.load(MODEL, adapter=adapter, prompt_style="vlm2vec", dtype=dtype, device="cpu").backbone.model
+        for dtype in ("float32", "bfloat16")
+    )
+    for one, other in (
+        (exact.language_model.rotary_emb, rounded.language_model.rotary_emb),
+        (exact.visual.rotary_pos_emb, rounded.visual.rotary_pos_emb),
+    ):
+        assert other.inv_freq.dtype == torch.float32
+        assert torch.equal(one.inv_freq, other.inv_freq)
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
+
+
 # peft still reads a name that transformers has renamed.
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_an_adapter_on_the_patch_projection_acts_in_every_dtype(tmp_path: Path) -> None:

@@ -121,6 +121,12 @@ def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:
     assert [str(span.style) for span in text.spans] == ["#ff0000 on #0000ff", "#00ff00 on #090909"]
 
 
+def test_a_tall_picture_takes_no_more_lines_in_the_terminal_than_a_square() -> None:
+    lines = half_blocks(PILImage.new("RGB", (10, 1000)), 32).plain.splitlines()
+    assert (len(lines), {len(line) for line in lines}) == (16, {1})
+    assert half_blocks(PILImage.new("RGB", (100, 100)), 32).plain == 16 * ("▀" * 32 + "\n")
+
+
 def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, model: Path) -> None:
     save_picture(folder / os.fsdecode(b"caf\xe9.png"), "white")
     arguments = ("search", "", folder, "--image", folder / os.fsdecode(b"caf\xe9.png"), "--kind", "image")

@@ -302,3 +302,8 @@ def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, vlm2vec, vlm2vec.model.prompts; vlm2vec.Item('a'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_one_text_is_not_a_list_of_its_letters(own: Embedder) -> None:
+    with pytest.raises(InputError, match="this takes a list of items, and got one str: put it into a list"):
+        own.encode_tokens("a red bus")

@@ -17,6 +17,7 @@ from vlm2vec.errors import MediaError
 from vlm2vec.evaluation.examples import Example, Shown, pick_examples
 from vlm2vec.evaluation.scoring import rank_task
 from vlm2vec.items import Image, Item, Video
+from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.tasks.data import TaskData
 
 
@@ -146,6 +147,14 @@ def test_a_text_is_one_line_of_200_letters_without_the_instruction() -> None:
     ]
     found = _pick(_task(queries, ["zero"], [{}] * 3), [[0]] * 3, [[1]] * 3, [3, 2, 1])
     assert [one.query.text for one in found] == ["two lines", "x" * 200, "y" * 199 + "…"]
+
+
+@pytest.mark.parametrize(("size", "expected"), [((300, 1), (128, 1)), ((1, 300), (1, 128)), ((128, 1), (128, 1))])
+def test_of_a_long_thin_picture_something_is_left(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    small = thumbnail(Image(PIL.Image.new("RGB", size, "red")), 128)
+    assert small is not None
+    assert small.size == expected
+    assert data_uri(small).startswith("data:image/jpeg;base64,")
 
 
 def test_a_thumbnail_is_the_first_medium_at_most_128_pixels_wide(tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ def test_mode_i_is_scaled_only_if_it_holds_more_than_eight_bits() -> None:
     assert _pixels(open_image(Image(widened))) == [[0, 7, 255]]
 
 
+def test_sixteen_bits_that_hold_eight_are_kept() -> None:
+    stored = PIL.Image.fromarray(np.array([[0, 200, 255]], dtype=np.uint16))
+    assert _pixels(open_image(Image(encoded(stored, "PNG")))) == [[0, 200, 255]]
+
+
+def test_what_is_no_number_in_a_floating_point_picture_is_black_and_leaves_the_rest() -> None:
+    stored = PIL.Image.fromarray(np.array([[0.5, np.nan, 1.0]], dtype=np.float32))
+    assert _pixels(open_image(Image(stored))) == [[127, 0, 255]]
+
+
 def test_palette_with_transparency_converts_to_rgb_without_a_warning() -> None:
     stored = picture().quantize(8)
     source = encoded(stored, "PNG", transparency=bytes([0, 128, 255]))
@@ -215,7 +225,7 @@ def test_limits_on_bytes_and_pixels_hold_for_every_kind_of_source(tmp_path: Path
         with pytest.raises(LimitError, match="40 x 30 pixels, more than the 1,199 pixels allowed"):
             open_image(Image(source), Limits(image_px=1199))
     for source in (path, path.read_bytes()):
-        with pytest.raises(LimitError, match=r"more than the 50 allowed for an image; .* Limits.image_bytes"):
+        with pytest.raises(LimitError, match=r"more than the 50 allowed for an image; make it smaller"):
             open_image(Image(source), Limits(image_bytes=50))
 
 

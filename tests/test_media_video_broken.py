@@ -142,7 +142,7 @@ def test_limits_on_bytes_pixels_and_frames_hold(clips: dict[str, Path], tmp_path
             read_frames(Video(source), 2, Limits(frames=59))
         with pytest.raises(LimitError, match="frames of 64 x 48 pixels, more than the 3,071 pixels allowed"):
             read_frames(Video(source), 2, Limits(frame_px=64 * 48 - 1))
-        with pytest.raises(LimitError, match=r"more than the 100 allowed for a video; .* Limits.video_bytes"):
+        with pytest.raises(LimitError, match=r"more than the 100 allowed for a video; make it smaller"):
             read_frames(Video(source), 2, Limits(video_bytes=100))
     moving = animation("GIF", ("red", "lime", "blue"), (100, 100, 100))
     with pytest.raises(LimitError, match="has 3 frames, more than the 2 allowed"):

@@ -177,6 +177,11 @@ def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None
         (["absent.json"], "cannot read absent.json: No such file or directory; give a score file or a folder of them"),
         (["empty"], "there is no .json file in empty; give the folder of an evaluation or a score file"),
         (
+            ["begun"],
+            "begun holds an evaluation of which no task has a score yet; 'vlm2vec evaluate --out begun' with the "
+            "options that it was begun with goes on",
+        ),
+        (
             ["good.json", "--against", "v2"],
             "nothing named 'v2' to compare with; there are published, published:v2.0.0, published:v2.0.1, "
             "published:v2.1",
@@ -193,6 +198,7 @@ def test_a_mistake_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    _file(tmp_path / "begun" / "run.json", {})
     _file(Path("good.json"), _document(GQA=0.5))
     mini = _document(GQA=0.5)
     mini["metadata"]["benchmark"] = "mmeb-mini"

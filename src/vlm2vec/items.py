@@ -162,6 +162,12 @@ def is_single(value: object) -> bool:
     raise InputError(f"cannot embed a {type(value).__name__}: pass one item, or a list of items")
 
 
+def check_several(value: object) -> None:
+    """Raise InputError unless a value is a sequence of items; a str is one item, not a sequence of its letters."""
+    if is_single(value):
+        raise InputError(f"this takes a list of items, and got one {type(value).__name__}: put it into a list")
+
+
 def _medium_of(path: Path) -> Image | Video:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:

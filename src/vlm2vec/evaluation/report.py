@@ -11,6 +11,7 @@ from types import MappingProxyType
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
+from vlm2vec.evaluation.run_folder import RUN
 from vlm2vec.evaluation.scores import SCORES, ModelScores, read_scores
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks
@@ -85,6 +86,11 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
     for path in paths:
         files = [path]
         if path.is_dir():
+            if (path / RUN).is_file() and not (path / SCORES).is_file():
+                raise ConfigError(
+                    f"{path} holds an evaluation of which no task has a score yet; 'vlm2vec evaluate --out {path}' "
+                    "with the options that it was begun with goes on"
+                )
             files = [path / SCORES] if (path / SCORES).is_file() else sorted(path.glob("*.json"))
             if not files:
                 raise ConfigError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
@@ -186,7 +192,11 @@ def notes(report: Report) -> list[str]:
             if row.scores.limit is not None
         ),
         *(f"{row.label}: {_printable(row.scores.note)}" for row in report.rows if row.scores.note),
-        *(_control(report, task) for task in report.controls if any(row.by_dataset[task.name] for row in report.rows)),
+        *(
+            _control(report, task)
+            for task in report.controls
+            if any(row.by_dataset[task.name] is not None for row in report.rows)
+        ),
     ]
 
 

@@ -23,7 +23,7 @@ from vlm2vec.vectors.store import atomic_writer
 PREDICTIONS = "predictions"
 """The folder of an evaluation that rankings lie in."""
 
-_RUN = "run.json"
+RUN = "run.json"
 _LOCK = "scores.lock"
 # Held for as long as it takes to read and write a file of some 100 kB.
 _PATIENCE_S = 60.0
@@ -112,7 +112,7 @@ class RunFolder:
             raise self._not_written(error) from error
 
     def _check_settings(self) -> None:
-        path = self.path / _RUN
+        path = self.path / RUN
         if not path.is_file():
             with atomic_writer(path) as stream:
                 stream.write(json.dumps(self.settings._asdict(), indent=1).encode("ascii") + b"\n")

@@ -40,7 +40,7 @@ def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputConta
         if isinstance(source, bytes):
             file = stack.enter_context(_open_bytes(source, limits))
         else:
-            check_file(source, kind="a video", max_bytes=limits.video_bytes, limit="video_bytes")
+            check_file(source, kind="a video", max_bytes=limits.video_bytes)
             file = f"file:{source}"  # The prefix keeps FFmpeg from reading a name like "concat:a" as a protocol.
         stack.enter_context(decoding(name, "a video"))
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -65,7 +65,7 @@ def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputConta
 
 
 def _open_bytes(source: bytes, limits: Limits) -> AbstractContextManager[BinaryIO]:
-    return open_source(source, kind="a video", max_bytes=limits.video_bytes, limit="video_bytes")
+    return open_source(source, kind="a video", max_bytes=limits.video_bytes)
 
 
 def check_frame_px(width: int, height: int, limits: Limits, name: str) -> None:
@@ -73,16 +73,14 @@ def check_frame_px(width: int, height: int, limits: Limits, name: str) -> None:
     if width * height > limits.frame_px:
         raise LimitError(
             f"{name} has frames of {width} x {height} pixels, more than the {limits.frame_px:,} pixels allowed; "
-            "convert it to a smaller size or raise Limits.frame_px"
+            "convert it to a smaller size"
         )
 
 
 def check_frame_count(count: int, limits: Limits, name: str) -> None:
     """Raise LimitError if there are more frames than `limits.frames`."""
     if count > limits.frames:
-        raise LimitError(
-            f"{name} has more than the {limits.frames:,} frames allowed; cut it into parts or raise Limits.frames"
-        )
+        raise LimitError(f"{name} has more than the {limits.frames:,} frames allowed; cut it into parts")
 
 
 def av_error() -> type[Exception]:

@@ -109,10 +109,10 @@ def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
         raise MediaError(f"{name} has no pages; pass the path or the bytes of a PDF")
     key: object
     if isinstance(source, bytes):
-        with open_source(source, kind="a PDF", max_bytes=limits.pdf_bytes, limit="pdf_bytes"):
+        with open_source(source, kind="a PDF", max_bytes=limits.pdf_bytes):
             key = source
     else:
-        status = check_file(source, kind="a PDF", max_bytes=limits.pdf_bytes, limit="pdf_bytes")
+        status = check_file(source, kind="a PDF", max_bytes=limits.pdf_bytes)
         key = (source.absolute(), status.st_size, status.st_mtime_ns)
     with _lock:
         if _last.key != key or _last.document is None:
@@ -121,8 +121,7 @@ def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
         document = _last.document
         if len(document) > limits.pages:
             raise LimitError(
-                f"{name} has {len(document):,} pages, more than the {limits.pages:,} allowed; "
-                "split it or raise Limits.pages"
+                f"{name} has {len(document):,} pages, more than the {limits.pages:,} allowed; split it into parts"
             )
         yield document
 

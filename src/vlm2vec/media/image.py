@@ -96,7 +96,7 @@ def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -
             _check_px(source.size, max_px, name)
             yield source
         return
-    opened = open_source(source, kind="an image", max_bytes=limits.image_bytes, limit="image_bytes")
+    opened = open_source(source, kind="an image", max_bytes=limits.image_bytes)
     with opened as stream, _quiet_pillow(), _pillow(name):
         picture = _identify(stream, name)
         _check_px(picture.size, max_px, name)
@@ -138,10 +138,11 @@ def _as_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
     values = np.asarray(picture)
     if picture.mode == "F":
         # Floating-point pictures mostly run from 0 to 1.
+        values = np.nan_to_num(values)
         scale = 255.0 if values.max() <= 1.0 else 1.0
-        return PIL.Image.fromarray(np.nan_to_num(values * scale).clip(0, 255).astype(np.uint8))
-    if picture.mode == "I" and values.max() <= 255:
-        # Mode I is also what an 8-bit picture becomes when somebody widens it.
+        return PIL.Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
+    if values.max() <= 255:
+        # An 8-bit picture that somebody widened.
         return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8))
     return PIL.Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
 
@@ -178,8 +179,7 @@ def _check_px(size: tuple[int, int], max_px: int, name: str) -> None:
     width, height = size
     if width * height > max_px:
         raise LimitError(
-            f"{name} is {width} x {height} pixels, more than the {max_px:,} pixels allowed; "
-            "make it smaller or raise Limits.image_px (Limits.frame_px for the frames of a video)"
+            f"{name} is {width} x {height} pixels, more than the {max_px:,} pixels allowed; make it smaller"
         )
     if width < 1 or height < 1:
         raise MediaError(f"{name} is {width} x {height} pixels: there is nothing to see")

@@ -37,6 +37,8 @@ def decoding(name: str, kind: str) -> Iterator[None]:
         yield
     except VLM2VecError:
         raise
+    except MemoryError as error:
+        raise LimitError(f"{name} does not fit into memory as {kind}; make it smaller") from error
     except Exception as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
         # Pillow raises OSError for damage too, but only the system gives it a number.
@@ -45,14 +47,13 @@ def decoding(name: str, kind: str) -> Iterator[None]:
         raise MediaError(f"{name} cannot be read as {kind}: {reason}; {advice}") from error
 
 
-def check_file(path: Path, *, kind: str, max_bytes: int, limit: str) -> os.stat_result:
+def check_file(path: Path, *, kind: str, max_bytes: int) -> os.stat_result:
     """Refuse what no decoder should be handed: nothing there, a folder, a pipe or device, no bytes, too many bytes.
 
     Args:
         path: the file.
         kind: what it should be, with its article ("a video").
         max_bytes: its largest allowed size.
-        limit: the name of that limit, for the message.
 
     Raises:
         MediaError: any of these; LimitError for the size.
@@ -64,33 +65,30 @@ def check_file(path: Path, *, kind: str, max_bytes: int, limit: str) -> os.stat_
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for a writer forever.
         raise MediaError(f"{path} cannot be read as {kind}: it is not a regular file")
-    _check_size(status.st_size, str(path), kind, max_bytes, limit)
+    _check_size(status.st_size, str(path), kind, max_bytes)
     return status
 
 
 @contextmanager
-def open_source(source: Path | bytes, *, kind: str, max_bytes: int, limit: str) -> Iterator[BinaryIO]:
+def open_source(source: Path | bytes, *, kind: str, max_bytes: int) -> Iterator[BinaryIO]:
     """Open a checked source as a binary stream.
 
     Raises:
         MediaError: as `check_file`, or the file may not be read.
     """
     if isinstance(source, bytes):
-        _check_size(len(source), describe(source), kind, max_bytes, limit)
+        _check_size(len(source), describe(source), kind, max_bytes)
         yield io.BytesIO(source)
         return
-    check_file(source, kind=kind, max_bytes=max_bytes, limit=limit)
+    check_file(source, kind=kind, max_bytes=max_bytes)
     with decoding(str(source), kind):
         stream = source.open("rb")
     with stream:
         yield stream
 
 
-def _check_size(size: int, name: str, kind: str, max_bytes: int, limit: str) -> None:
+def _check_size(size: int, name: str, kind: str, max_bytes: int) -> None:
     if size == 0:
         raise MediaError(f"{name} cannot be read as {kind}: it is empty")
     if size > max_bytes:
-        raise LimitError(
-            f"{name} has {size:,} bytes, more than the {max_bytes:,} allowed for {kind}; "
-            f"make it smaller or raise Limits.{limit}"
-        )
+        raise LimitError(f"{name} has {size:,} bytes, more than the {max_bytes:,} allowed for {kind}; make it smaller")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
-from PIL import ImageOps
 
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
@@ -30,7 +29,9 @@ def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
         picture = picture.convert("RGBA")
         picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
     picture = picture.convert("RGB")
-    return ImageOps.contain(picture, (max_px, max_px)) if max(picture.size) > max_px else picture
+    share = min(1.0, max_px / max(picture.size))
+    # However thin, something is left to see.
+    return picture.resize([max(1, round(side * share)) for side in picture.size]) if share < 1 else picture
 
 
 def data_uri(picture: PIL.Image.Image) -> str:
@@ -41,13 +42,17 @@ def data_uri(picture: PIL.Image.Image) -> str:
 
 
 def half_blocks(picture: PIL.Image.Image, columns: int) -> Text:
-    """Draw a picture with "▀" characters, two pixels each, for a terminal with 24-bit colour."""
+    """Draw a picture with "▀" characters, two pixels each, for a terminal with 24-bit colour.
+
+    It is at most as high as wide; of a taller one the width shrinks.
+    """
     from rich.color import Color
     from rich.style import Style
     from rich.text import Text
 
-    height = max(2, round(picture.height * columns / picture.width / 2) * 2)
-    pixels = np.asarray(picture.convert("RGB").resize((columns, height)))
+    width = max(1, round(columns * min(1.0, picture.width / picture.height)))
+    height = max(2, round(min(columns, picture.height * width / picture.width) / 2) * 2)
+    pixels = np.asarray(picture.convert("RGB").resize((width, height)))
     text = Text()
     for upper_row, lower_row in zip(pixels[::2], pixels[1::2], strict=True):
         for upper, lower in zip(upper_row, lower_row, strict=True):

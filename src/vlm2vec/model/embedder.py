@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Linear
 
 from vlm2vec.errors import InputError, ModelError, VLM2VecError
-from vlm2vec.items import ItemLike, as_item, is_single
+from vlm2vec.items import ItemLike, as_item, check_several, is_single
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
@@ -28,8 +28,8 @@ from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 
 Vectors = NDArray[np.float32]
 
-# Raised when the same item would be prepared differently, so that stored vectors are not mistaken for new ones.
-_PREPROCESSING = 1
+# Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
+_PREPROCESSING = 2
 # Tokens of one forward pass, and of the inputs that are sorted by length together. Larger packs do not fit a CPU's
 # cache; a prepared visual token weighs 4.7 kB, so a window stays under 200 MB.
 _TOKEN_BUDGET = {"cpu": 2048, "cuda": 32_768}
@@ -285,6 +285,7 @@ class Embedder:
             ModelError: the model has no token head.
             InputError, MediaError: as for `encode`.
         """
+        check_several(items)
         found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
         results = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
         for position, vectors in results:

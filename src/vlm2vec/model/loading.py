@@ -86,8 +86,10 @@ def load_backbone(
         if dtype == torch.float32:
             model = merge_adapter(attached)
         else:
-            # The tree under `attached` is `model` itself, with its targets wrapped.
-            attached.to(dtype)
+            # The tree under `attached` is `model` itself, with its targets wrapped. `attached.to` would round rotary
+            # frequencies too: half a radian at a distance of 400 tokens.
+            for parameter in attached.parameters():
+                parameter.data = parameter.data.to(dtype)
     backbone = QwenVLBackbone(model, processor, known_pooling(settings.pooling))
     for folder in (folders.adapter, folders.base):
         if folder is not None and (folder / f"{TOKEN_HEAD}.safetensors").is_file():

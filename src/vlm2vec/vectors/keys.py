@@ -158,8 +158,7 @@ def _of_pictures(medium: Image | Video) -> list[object]:
 def _of_bytes(source: Path | bytes, kind: Literal["image", "video", "PDF"]) -> str:
     if isinstance(source, bytes):
         return _blake2b(source).hexdigest()
-    limit = f"{kind.lower()}_bytes"
-    status = check_file(source, kind=_ARTICLE[kind], max_bytes=getattr(DEFAULT_LIMITS, limit), limit=limit)
+    status = check_file(source, kind=_ARTICLE[kind], max_bytes=getattr(DEFAULT_LIMITS, f"{kind.lower()}_bytes"))
     with decoding(str(source), _ARTICLE[kind]):
         return _of_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
 
