@@ -22,6 +22,7 @@ from vlm2vec.training.distillation import Distillation, TeacherVectors, write_te
 from vlm2vec.training.loop import train
 from vlm2vec.training.teaching import teach
 from vlm2vec.vectors.keys import uninstructed_key
+from vlm2vec.vectors.store import VectorStore
 
 
 def _distillation(teacher: Teacher, weight: torch.Tensor) -> Distillation:
@@ -148,9 +149,20 @@ def test_a_folder_without_vectors_or_with_two_kinds_is_refused_by_name(tmp_path:
     with pytest.raises(ConfigError, match=r"teachers: .*said should hold vectors of one dimension, and holds none"):
         TeacherVectors(tmp_path / "said")
     for dim in (2, 3):
-        write_teacher(tmp_path / "said", [Item("dog")], np.ones((1, dim), np.float32))
+        VectorStore.open(tmp_path / "said", dim).put([uninstructed_key(Item("dog"))], np.ones((1, dim), np.float32))
     with pytest.raises(ConfigError, match="holds of 2 and 3 dimensions"):
         TeacherVectors(tmp_path / "said")
+
+
+def test_a_teacher_is_not_written_beside_another(tmp_path: Path) -> None:
+    write_teacher(tmp_path / "said", [Item("dog")], np.ones((1, 2), np.float32))
+    with pytest.raises(ConfigError, match="said holds vectors of 2 dimensions, and these have 3; give another folder"):
+        write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 3), np.float32))
+    write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 2), np.float32))
+    (tmp_path / "said" / "teacher.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"said holds what 'vlm2vec teach' cached \(teacher.json says of whom\)"):
+        write_teacher(tmp_path / "said", [Item("bird")], np.ones((1, 2), np.float32))
+    assert len(TeacherVectors(tmp_path / "said").store) == 2
 
 
 def test_a_run_learns_which_colours_its_teacher_finds_alike(tmp_path: Path) -> None:

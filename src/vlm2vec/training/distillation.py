@@ -18,6 +18,9 @@ from vlm2vec.training.losses import over_dims
 from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
+TEACHER = "teacher.json"
+"""Says whose vectors lie in a folder that `vlm2vec teach` filled."""
+
 _NEVER = -1e4
 """Stands for minus infinity where a difference of two is taken: its exponential is nought."""
 
@@ -52,15 +55,23 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
     """Keep what a teacher says of some items where `teachers` of a training configuration finds it.
 
     Args:
-        folder: made if it is missing; what is there already is kept.
+        folder: made if it is missing; what an earlier call put there is kept. Of one teacher alone: nothing here says
+            whose the vectors are.
         items: of equal content as the items of the training rows, whatever their instructions.
         vectors: float32 [N, dim].
 
     Raises:
         InputError: there is not a vector for each item.
         MediaError: a medium is missing or cannot be read.
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or holds vectors of another dimension or what `vlm2vec teach` made.
     """
+    if (folder / TEACHER).exists():
+        raise ConfigError(f"{folder} holds what 'vlm2vec teach' cached ({TEACHER} says of whom); give another folder")
+    if others := [dim for dim in VectorStore.dims(folder) if dim != vectors.shape[-1]]:
+        raise ConfigError(
+            f"{folder} holds vectors of {' and '.join(map(str, others))} dimensions, and these have "
+            f"{vectors.shape[-1]}; give another folder"
+        )
     VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 

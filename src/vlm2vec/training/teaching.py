@@ -13,13 +13,11 @@ from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Item
 from vlm2vec.training.config import TrainConfig
+from vlm2vec.training.distillation import TEACHER
 from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
 from vlm2vec.vectors.keys import Role, Target, uninstructed_key
 from vlm2vec.vectors.store import VectorStore
-
-TEACHER = "teacher.json"
-"""Says whose vectors lie in a folder."""
 
 _ROWS_AT_ONCE = 256
 
