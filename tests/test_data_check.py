@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -50,9 +51,9 @@ def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(
     opened = []
     really = vlm2vec.tasks.reading.open_mirrored
 
-    def recording(root: Path, dataset: str, config: str | None, split: str, *, download: bool = False) -> Table:
+    def recording(root: Path, dataset: str, config: str | None, split: str, **options: Any) -> Table:
         opened.append(TaskSource(dataset, config, split))
-        return really(root, dataset, config, split, download=download)
+        return really(root, dataset, config, split, **options)
 
     monkeypatch.setattr(vlm2vec.tasks.reading, "open_mirrored", recording)
     write_fixture(spec, tmp_path)
@@ -200,9 +201,11 @@ def test_machines_get_every_missing_path(tmp_path: Path) -> None:
     }
 
 
-def test_options_of_a_download_are_refused_by_a_check(tmp_path: Path) -> None:
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave them out"):
         _check("mmeb-v2", "--data", tmp_path, "--dry-run")
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        _run("download", "mmeb-v2", "--data", tmp_path, "--dry-run", "--json")
 
 
 def test_a_benchmark_in_the_package_is_checked_there_and_never_fetched() -> None:

@@ -128,6 +128,12 @@ def test_damaged_examples_are_an_error_that_names_the_file(tmp_path: Path, text:
         read_examples(tmp_path)
 
 
+def test_what_other_systems_leave_beside_a_file_is_no_examples(tmp_path: Path) -> None:
+    write_examples(tmp_path, "GQA", [_example()])
+    (tmp_path / "._GQA.json").write_bytes(b"\0\5\x16\7")
+    assert read_examples(tmp_path) == {"GQA": [_example()]}
+
+
 def test_examples_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=re.escape(f"cannot write {tmp_path / 'file' / 'GQA.json'}: File exists")):

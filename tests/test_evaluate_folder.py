@@ -120,6 +120,55 @@ def test_scores_of_two_data_roots_never_mix(published: Embedder, root: Path, tmp
         evaluate(Counting(published), tasks, root=other, out=tmp_path / "out")
 
 
+def test_a_score_file_of_which_nothing_says_what_it_is_of_is_not_taken_over(
+    published: Embedder, root: Path, tmp_path: Path
+) -> None:
+    tasks = get_tasks(names=["GQA"])
+    evaluate(Counting(published), tasks, root=root, out=tmp_path / "other")
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "other" / "scores.json").read_bytes()
+    (tmp_path / "out" / "scores.json").write_bytes(before)
+    with pytest.raises(
+        ConfigError, match=r"holds a scores\.json and no run\.json that says what it is of; give another"
+    ):
+        evaluate(Counting(published), tasks, root=root, out=tmp_path / "out")
+    assert (tmp_path / "out" / "scores.json").read_bytes() == before
+
+
+def test_the_same_model_by_another_name_goes_on(published: Embedder, root: Path, tmp_path: Path) -> None:
+    tasks, model = get_tasks(names=["GQA"]), Counting(published)
+    evaluate(model, tasks, root=root, out=tmp_path / "out")
+    again = Counting(published)
+    again.name = "./tiny/"
+    evaluate(again, tasks, root=root, out=tmp_path / "out")
+    assert again.num_encoded == 0
+
+
+def test_what_is_wrong_with_all_tasks_costs_no_score_and_claims_no_folder(
+    published: Embedder, root: Path, tmp_path: Path
+) -> None:
+    tasks, out = get_tasks(names=["GQA"]), tmp_path / "out"
+    evaluate(Counting(published), tasks, root=root, out=out)
+    root.rename(tmp_path / "away")
+    with pytest.raises(
+        ConfigError, match=r"there is no folder .*data with the data of mmeb-v2; give another with --data"
+    ):
+        evaluate(Counting(published), tasks, root=root, out=out)
+    assert names_in(out) == {"GQA"}
+    with pytest.raises(ConfigError, match="limit is 0: ask at least one query of each task"):
+        evaluate(Counting(published), tasks, root=tmp_path / "away", out=tmp_path / "new", limit=0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_error_of_the_caller_is_no_failure_of_the_task(published: Embedder, root: Path, tmp_path: Path) -> None:
+    def broken(score: TaskScore) -> None:
+        raise RuntimeError("stderr is closed")
+
+    with pytest.raises(RuntimeError, match="stderr is closed"):
+        evaluate(Counting(published), get_tasks(names=["GQA"]), root=root, out=tmp_path / "out", on_score=broken)
+    assert names_in(tmp_path / "out") == {"GQA"}
+
+
 def test_packaged_data_have_no_root(published: Embedder, tmp_path: Path) -> None:
     evaluate(Counting(published), get_tasks("mmeb-mini", names=["scene-crop"]), out=tmp_path, limit=1)
     assert _settings(tmp_path)["root"] is None

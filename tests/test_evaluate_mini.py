@@ -50,7 +50,7 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
 
 
 def test_some_tasks_are_compared_with_the_same_tasks(tmp_path: Path) -> None:
-    options = ("--tasks", "which-way,scene-crop,skin-tone", "--limit", "4", "--out", "out")
+    options = ("--tasks", "which-way,scene-crop,skin-tone", "--out", "out")
     done = run([sys.executable, "-m", "vlm2vec", "evaluate", *options], tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     means = _means(done.stdout)
@@ -66,6 +66,17 @@ def test_some_tasks_are_compared_with_the_same_tasks(tmp_path: Path) -> None:
     assert means["12x12 pixels"][2:] == [f"{means['12x12 pixels'][1]}", "-", "-"]
     table = done.stdout.split("\n\n")[-1].splitlines()
     assert [line.split()[0] for line in table[1:]] == ["skin-tone", "scene-crop", "which-way"]
+
+
+def test_a_part_of_the_queries_is_not_compared_with_baselines_of_all(tmp_path: Path) -> None:
+    options = ("--tasks", "sentence-to-clip", "--limit", "4")
+    done = run([sys.executable, "-m", "vlm2vec", "evaluate", *options], tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(_means(done.stdout)) == ["bundled"]
+    assert (
+        "only the first 4 queries of each dataset, and of candidates that come with queries only theirs" in done.stdout
+    )
+    assert (tmp_path / "evaluations" / "mmeb-mini" / "bundled-limit4" / "scores.json").is_file()
 
 
 def test_there_is_no_option_that_would_be_ignored(tmp_path: Path) -> None:

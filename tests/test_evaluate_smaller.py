@@ -62,7 +62,7 @@ def test_the_command_names_size_and_precision_and_keeps_runs_apart(tmp_path: Pat
     done = run([*command, "--dim", "64", "--precision", "int8"], tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "bundled (64 dimensions, int8)" in done.stdout
-    assert [folder.name for folder in (tmp_path / "evaluations" / "mmeb-mini").iterdir()] == ["bundled-64-int8"]
+    assert [folder.name for folder in (tmp_path / "evaluations" / "mmeb-mini").iterdir()] == ["bundled-64-int8-limit4"]
     refused = run([*command, "--dim", "64", "--late-interaction"], tmp_path, cwd=tmp_path)
     assert refused.returncode == 2
     assert "--dim and --precision are of single vectors; leave them out, or --late-interaction" in refused.stderr

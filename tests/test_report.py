@@ -36,7 +36,7 @@ def _document(model: str = "mine", **scores: float) -> dict[str, Any]:
     return {"metadata": {"model_name": model, "report_generated_date": "2026-01-02"}, "metrics": metrics}
 
 
-def _file(path: Path, document: dict[str, Any]) -> Path:
+def _file(path: Path, document: dict[str, Any] | list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=4) + "\n", "utf-8")
     return path
@@ -140,6 +140,20 @@ def test_a_note_in_a_score_file_is_shown_and_kept(tmp_path: Path) -> None:
     assert _run(_file(path, document))[0] == 2
 
 
+def test_datasets_of_which_not_the_same_was_asked_are_named(tmp_path: Path) -> None:
+    documents = [_document(name, GQA=0.5, MSVD=0.5) for name in ("a", "b", "c")]
+    documents[1]["metrics"]["video"]["MSVD"] |= {"num_pred": 1602, "num_data": 1602}
+    # What a limit does is told of beside.
+    documents[2]["metadata"]["limit"] = 2
+    documents[2]["metrics"]["image"]["GQA"] |= {"num_pred": 2, "num_data": 2}
+    _, out, _ = _run(*(_file(tmp_path / f"{number}.json", one) for number, one in enumerate(documents)))
+    assert out.split("\n\n")[-1].splitlines()[-2:] == [
+        "only the first 2 queries of each dataset, and of candidates that come with queries only theirs, so not to be "
+        "compared with whole datasets: c",
+        "MSVD was not asked alike, so scores are of different queries: 4 to a; 1,602 to b",
+    ]
+
+
 def _captions(model: str, *hits: float) -> dict[str, Any]:
     """A score file of Flickr30K in both directions, found among the first 1, 5 and 10 so often."""
     document = _document(model, Flickr30K_t2i=0.5, Flickr30K_i2t=0.5)
@@ -218,6 +232,14 @@ def test_json_is_the_submission_itself(mine: Path, tmp_path: Path) -> None:
     _run(mine, other, "--json", tmp_path / "out.json")
     models = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert [one["metadata"]["model_name"] for one in models] == ["mine", "other"]
+    _, out, _ = _run(tmp_path / "out.json")
+    assert re.findall(r"^(\w+) +\d+/78", out, re.MULTILINE) == ["mine", "other"]
+    models[1]["metrics"] = {}
+    code, _, err = _run(_file(tmp_path / "out.json", models))
+    assert (code, err) == (
+        2,
+        f"error: {tmp_path / 'out.json'}, entry 2 of 2 is no score file: metrics holds no dataset\n",
+    )
 
 
 def test_a_published_file_passes_through_unchanged(tmp_path: Path) -> None:

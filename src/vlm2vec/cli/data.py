@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.options import task_names
 from vlm2vec.cli.output import fail, note, print_json, progress, quiet_datasets
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.data import TaskSpec
@@ -50,13 +51,15 @@ def data(
     the needed members are unpacked. It says first what it fetches. If it is killed, the same command goes on. It ends
     with a check.
     """
-    chosen = get_tasks(benchmark, names=_names(tasks))
+    chosen = get_tasks(benchmark, names=task_names(tasks))
     packaged = packaged_root(benchmark)
     quiet_datasets()
     place = root or packaged or Path("data")
     if action == "check":
         if dry_run or keep_archives:
             raise ConfigError("--dry-run and --keep-archives are options of 'download': leave them out")
+    elif dry_run and as_json:
+        raise ConfigError("--json is of what is missing, and --dry-run of what would be fetched: leave one of them out")
     elif packaged is not None:
         raise ConfigError(f"{benchmark} is part of this package: there is nothing to fetch")
     else:
@@ -258,10 +261,6 @@ def _as_json(need: TaskNeeds, root: Path) -> dict[str, object]:
             {"problem": one.problem, "column": one.column, "row": one.row, "count": one.count} for one in need.warnings
         ],
     }
-
-
-def _names(tasks: str | None) -> list[str] | None:
-    return None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
 
 
 def _count(number: int, word: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.options import task_names
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
 from vlm2vec.cli.report import write_text
 from vlm2vec.errors import ConfigError
@@ -62,16 +63,19 @@ def evaluate(
     Prints the averages and every dataset; writes OUT/scores.json for 'vlm2vec report', and OUT/report.html. A task that
     fails is named at the end, the others go on, and the command exits with 1.
     """
-    chosen = get_tasks(benchmark, names=_names(tasks), modality=modality)
+    chosen = get_tasks(benchmark, names=task_names(tasks), modality=modality)
     smaller = dim is not None or precision != "float32"
     if smaller and late_interaction:
         raise ConfigError("--dim and --precision are of single vectors; leave them out, or --late-interaction")
-    place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision)
+    place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision, late_interaction, limit)
     quiet_datasets()
+    from vlm2vec.evaluation.runner import data_place
     from vlm2vec.evaluation.smaller import SmallerVectors
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.training.launch import among_processes, joined_processes
 
+    # Before the model is loaded.
+    data_place(chosen, data, limit=limit, download=download)
     with among_processes() as first:
         processes = joined_processes()
         embedder = Embedder.load(
@@ -91,9 +95,12 @@ def evaluate(
     if not first:
         # The first process has said all; torchrun takes an exit code above 0 for a crash.
         return
-    _print_report(found, place, benchmark)
-    for name, reason in found.failures.items():
-        fail(f"{name}: {reason}")
+    try:
+        _print_report(found, place, benchmark)
+    finally:
+        # These are written down nowhere else.
+        for name, reason in found.failures.items():
+            fail(f"{name}: {reason}")
     if found.failures:
         fail(f"{len(found.failures)} of {len(chosen)} tasks failed and have no score")
         raise typer.Exit(1)
@@ -155,7 +162,8 @@ def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
     from vlm2vec.evaluation.scores import SCORES
 
     root = packaged_root(benchmark)
-    baselines = [] if root is None else read_entries([root / "baselines"])
+    # Where candidates come with the queries, fewer queries have fewer candidates: whole baselines say nothing then.
+    baselines = [] if root is None or found.scores.limit is not None else read_entries([root / "baselines"])
     # Means over other datasets than the run's could not be compared with its own.
     report = build_report([Entry(found.scores, str(out)), *(limited_to(one, found.scores) for one in baselines)])
     print(as_text(report))
@@ -165,15 +173,19 @@ def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
     write_text(out / REPORT, report_page(report, read_examples(out / EXAMPLES)))
 
 
-def _names(tasks: str | None) -> list[str] | None:
-    return None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+def _folder_name(model: str, dim: int | None, precision: str, late_interaction: bool, limit: int | None) -> str:
+    """The model's name as the name of one folder, and what else the scores are of.
 
-
-def _folder_name(model: str, dim: int | None, precision: str) -> str:
-    """The model's name as the name of one folder: "VLM2Vec/VLM2Vec-V2.0" is VLM2Vec--VLM2Vec-V2.0."""
+    "VLM2Vec/VLM2Vec-V2.0" with 128 dimensions is VLM2Vec--VLM2Vec-V2.0-128.
+    """
     parts = [part for part in Path(model).parts if part not in ("/", ".", "..")]
-    size = ([] if dim is None else [str(dim)]) + ([] if precision == "float32" else [precision])
-    return "-".join(["--".join(parts[-2:]) or "model", *size])
+    others = {
+        str(dim): dim is not None,
+        precision: precision != "float32",
+        "late-interaction": late_interaction,
+        f"limit{limit}": limit is not None,
+    }
+    return "-".join(["--".join(parts[-2:]) or "model", *(name for name, said in others.items() if said)])
 
 
 def _device(processes: Processes) -> str | None:

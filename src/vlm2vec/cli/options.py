@@ -14,3 +14,8 @@ IndexModel = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of a model; else the index's own, else bundled.", show_default=False),
 ]
+
+
+def task_names(tasks: str | None) -> list[str] | None:
+    """The names in `--tasks NAME,NAME`; None: all."""
+    return None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]

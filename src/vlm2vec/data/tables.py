@@ -187,7 +187,21 @@ def open_table(path: Path, split: str | None = None) -> Table:
     return _arrow(str(path), lambda: Dataset.from_parquet([glob.escape(str(shard)) for shard in shards]))
 
 
-def open_mirrored(root: Path | None, dataset: str, config: str | None, split: str, *, download: bool = False) -> Table:
+def mirror_places(root: Path, dataset: str, config: str | None, split: str) -> list[Path]:
+    """Where `open_mirrored` looks for a data set, in its order."""
+    folder = root / "annotations" / dataset.replace("/", "__") / (config or "default")
+    return [folder / f"{split}.parquet", folder / f"{split}.jsonl", folder / split]
+
+
+def open_mirrored(
+    root: Path | None,
+    dataset: str,
+    config: str | None,
+    split: str,
+    *,
+    download: bool = False,
+    remedy: str = "put it there (docs/data.md says how) or set download: true to ask the hub",
+) -> Table:
     """Open a published data set from the local mirror ROOT/annotations/<dataset, / as __>/<config or default>/<split>.
 
     The last part is a `.parquet` file, a `.jsonl` file, or a folder as `open_table` takes it; the first that is there.
@@ -197,15 +211,13 @@ def open_mirrored(root: Path | None, dataset: str, config: str | None, split: st
         dataset: its name on the hub, as "vidore/colpali_train_set".
         config, split: of the hub; None: the default configuration.
         download: ask the hub, by the library `datasets`, if the mirror does not have it.
+        remedy: what the user is told to do if it is nowhere.
 
     Raises:
         ConfigError: it is neither here nor may be asked for, or cannot be read.
     """
     what = f"{dataset} (config {config or 'default'}, split {split})"
-    places = []
-    if root is not None:
-        folder = root / "annotations" / dataset.replace("/", "__") / (config or "default")
-        places = [folder / f"{split}.parquet", folder / f"{split}.jsonl", folder / split]
+    places = [] if root is None else mirror_places(root, dataset, config, split)
     for place in places:
         if place.exists():
             return open_table(place)
@@ -214,9 +226,7 @@ def open_mirrored(root: Path | None, dataset: str, config: str | None, split: st
 
         return _arrow(what, lambda: load_dataset(dataset, config, split=split))
     looked = f"there is none of {', '.join(map(str, places))}" if places else "data_root, its mirror, is not set"
-    raise ConfigError(
-        f"{what} is not here: {looked}; put it there (docs/data.md says how) or set download: true to ask the hub"
-    )
+    raise ConfigError(f"{what} is not here: {looked}; {remedy}")
 
 
 def _arrow(origin: str, load: Callable[[], Dataset]) -> ArrowTable:

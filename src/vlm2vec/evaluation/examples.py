@@ -137,12 +137,18 @@ def read_examples(folder: Path) -> dict[str, list[Example]]:
     """
     found: dict[str, list[Example]] = {}
     for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("."):
+            # No task's, but what file systems of other makes leave beside a file.
+            continue
         try:
             document = json.loads(path.read_text("utf-8"))
             dataset = _field(document, "dataset", str)
             if path != task_file(folder, dataset, ".json"):
                 raise ValueError(f"those of {dataset!r} lie in another file")
             found[dataset] = [_as_example(dataset, one) for one in _field(document, "examples", list)]
+        except FileNotFoundError:
+            # Another run has dropped it meanwhile.
+            continue
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.run_folder import RUN
-from vlm2vec.evaluation.scores import SCORES, ModelScores, read_scores
+from vlm2vec.evaluation.scores import SCORES, ModelScores, read_score_list
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks
 
@@ -94,7 +94,7 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
             files = [path / SCORES] if (path / SCORES).is_file() else sorted(path.glob("*.json"))
             if not files:
                 raise ConfigError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
-        entries += [Entry(read_scores(file), file.resolve().parent.name) for file in files]
+        entries += [Entry(one, file.resolve().parent.name) for file in files for one in read_score_list(file)]
     return entries
 
 
@@ -187,10 +187,12 @@ def notes(report: Report) -> list[str]:
             for names, labels in unlisted.items()
         ),
         *(
-            f"only the first {row.scores.limit} queries of each dataset: {row.label}"
+            f"only the first {row.scores.limit} queries of each dataset, and of candidates that come with queries only "
+            f"theirs, so not to be compared with whole datasets: {row.label}"
             for row in report.rows
             if row.scores.limit is not None
         ),
+        *_other_queries(report),
         *(f"{row.label}: {_printable(row.scores.note)}" for row in report.rows if row.scores.note),
         *(
             _control(report, task)
@@ -198,6 +200,19 @@ def notes(report: Report) -> list[str]:
             if any(row.by_dataset[task.name] is not None for row in report.rows)
         ),
     ]
+
+
+def _other_queries(report: Report) -> Iterator[str]:
+    """Datasets of which models were asked different numbers of queries; a limit is told of beside."""
+    for task in (*report.tasks, *report.controls):
+        asked: dict[int, list[str]] = {}
+        for row in report.rows:
+            found = row.scores.datasets.get(task.modality, {}).get(task.name)
+            if found is not None and row.scores.limit is None:
+                asked.setdefault(found.num_queries, []).append(row.label)
+        if len(asked) > 1:
+            each = "; ".join(f"{count:,} to {_who(report, labels)}" for count, labels in sorted(asked.items()))
+            yield f"{task.name} was not asked alike, so scores are of different queries: {each}"
 
 
 def as_text(report: Report) -> str:

@@ -114,12 +114,19 @@ class RunFolder:
     def _check_settings(self) -> None:
         path = self.path / RUN
         if not path.is_file():
+            if (self.path / SCORES).exists():
+                # Else scores of who knows which model would go on under this one's name.
+                raise ConfigError(
+                    f"{self.path} holds a {SCORES} and no {RUN} that says what it is of; give another folder with --out"
+                )
             with atomic_writer(path) as stream:
                 stream.write(json.dumps(self.settings._asdict(), indent=1).encode("ascii") + b"\n")
             return
         earlier = json.loads(path.read_text("utf-8"))
+        same_model = earlier.get("fingerprint") == self.settings.fingerprint
         for name, value in self.settings._asdict().items():
-            if earlier.get(name) != value:
+            # The name of a folder may be written in many ways.
+            if earlier.get(name) != value and not (name == "model" and same_model):
                 raise ConfigError(
                     f"{self.path} holds an evaluation with {name} {json.dumps(earlier.get(name))}, not "
                     f"{json.dumps(value)}; give another folder with --out"

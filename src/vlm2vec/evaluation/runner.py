@@ -104,11 +104,12 @@ def evaluate(
 
     Raises:
         ConfigError: there are no tasks or they are of several benchmarks, the benchmark has no data in this package,
-            the model gives no vectors of tokens for late interaction, or `out` cannot be written or holds the scores
+            `root` is no folder and nothing is to be asked for, `limit` is below 1, the model gives no vectors of
+            tokens for late interaction, or `out` cannot be written or holds the scores
             of another model, other data or other settings.
     """
     processes = processes or Alone()
-    benchmark, root = _place(tasks, root)
+    benchmark, root = data_place(tasks, root, limit=limit, download=download)
     encoder = _token_vectors(embedder) if late_interaction else embedder
     settings = RunSettings(
         benchmark,
@@ -129,21 +130,31 @@ def evaluate(
                 on_progress(Progress(number, len(tasks), task, done, total))
 
         report(0, 0)
+        score: TaskScore | None = None
         try:
             data = _parse(task, root, folder, limit=limit, download=download, processes=processes)
             ranking = score_task(encoder, task.name, data, store=store, processes=processes, on_progress=report)
             if ranking is not None:
                 score = _measured(task, data, ranking)
                 folder.keep(task, data, ranking, score.scores)
-                if on_score is not None:
-                    on_score(score)
         except recoverable as error:
             unexpected = "" if isinstance(error, VLM2VecError) else f"{type(error).__name__}: "
             failures[task.name] = f"{unexpected}{error}"
+            continue
+        if score is not None and on_score is not None:
+            on_score(score)
     return _in_first(lambda: Evaluation(folder.scores(), failures), processes)
 
 
-def _place(tasks: Sequence[TaskSpec], root: Path | None) -> tuple[str, Path]:
+def data_place(tasks: Sequence[TaskSpec], root: Path | None, *, limit: int | None, download: bool) -> tuple[str, Path]:
+    """The benchmark of some tasks and where its data lie, with all checked that can be before a model is loaded.
+
+    Args:
+        tasks, root, limit, download: as for `evaluate`.
+
+    Raises:
+        ConfigError: as `evaluate` says of tasks, data and limit.
+    """
     benchmarks = sorted({task.benchmark for task in tasks})
     if len(benchmarks) != 1:
         raise ConfigError(f"a run measures tasks of one benchmark; these are of: {', '.join(benchmarks) or 'none'}")
@@ -153,6 +164,11 @@ def _place(tasks: Sequence[TaskSpec], root: Path | None) -> tuple[str, Path]:
             f"the data of {benchmarks[0]} are not in this package: say where they are with --data; "
             f"'vlm2vec data download {benchmarks[0]} --data FOLDER' fetches them"
         )
+    # What is wrong with all tasks must not cost those that have a score theirs.
+    if not root.is_dir() and not download:
+        raise ConfigError(f"there is no folder {root} with the data of {benchmarks[0]}; give another with --data")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}: ask at least one query of each task")
     return benchmarks[0], root
 
 

@@ -52,19 +52,34 @@ class ModelScores:
 
 
 def read_scores(path: Path) -> ModelScores:
-    """Read and check a score file.
+    """Read and check a score file of one model.
 
     Raises:
         ConfigError: there is no such file, it is no JSON, or something is missing or out of range; the message names
             file, dataset and metric.
     """
+    return as_scores(_read_document(path), str(path))
+
+
+def read_score_list(path: Path) -> list[ModelScores]:
+    """Read and check a score file of one model, or of several as `as_json` writes it.
+
+    Raises:
+        ConfigError: as `read_scores`.
+    """
+    document = _read_document(path)
+    if not isinstance(document, list):
+        return [as_scores(document, str(path))]
+    return [as_scores(one, f"{path}, entry {number} of {len(document)}") for number, one in enumerate(document, 1)]
+
+
+def _read_document(path: Path) -> object:
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; give a score file or a folder of them") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no score file: not JSON in UTF-8 ({error})") from error
-    return as_scores(document, str(path))
 
 
 def write_scores(path: Path, scores: ModelScores) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm2vec.data.tables import mirror_places
 from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSource, TaskSpec
 from vlm2vec.tasks.document import PageOptions
@@ -58,9 +59,8 @@ def task_sources(spec: TaskSpec) -> list[TaskSource]:
 
 
 def annotation_places(root: Path, source: TaskSource) -> list[Path]:
-    """Where `open_mirrored` looks for annotations, in its order."""
-    folder = root / "annotations" / source.dataset.replace("/", "__") / (source.config or "default")
-    return [folder / f"{source.split}.parquet", folder / f"{source.split}.jsonl", folder / source.split]
+    """Where a task's parser looks for annotations, in its order."""
+    return mirror_places(root, *source)
 
 
 def task_needs(spec: TaskSpec, root: Path, media: TaskMedia | None = None) -> TaskNeeds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,7 +130,8 @@ class TaskReader:
             from vlm2vec.tasks.download import bring_table
 
             bring_table(source, self.root)
-        return open_mirrored(self.root, *source, download=self._download)
+        remedy = f"'vlm2vec data download {self._spec.benchmark} --data {shlex.quote(str(self.root))}' fetches it"
+        return open_mirrored(self.root, *source, download=self._download, remedy=remedy)
 
     def rows(self, config: str | None = None) -> Iterator[TaskRow]:
         """The rows that become queries."""
