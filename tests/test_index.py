@@ -239,7 +239,7 @@ class _FailingOnce:
 
     def __init__(self, real: Embedder) -> None:
         self.real, self.broken = real, True
-        self.name, self.dim, self.fingerprint = real.name, real.dim, real.fingerprint
+        self.name, self.dim, self.dtype, self.fingerprint = real.name, real.dim, real.dtype, real.fingerprint
 
     def stream(self, items, **options):  # type: ignore[no-untyped-def]
         for position, item in enumerate(items):

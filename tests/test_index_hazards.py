@@ -33,7 +33,7 @@ class _InAnotherThread:
 
     def __init__(self, real: Embedder) -> None:
         self.real = real
-        self.name, self.dim, self.fingerprint = real.name, real.dim, real.fingerprint
+        self.name, self.dim, self.dtype, self.fingerprint = real.name, real.dim, real.dtype, real.fingerprint
 
     def stream(self, items: Iterator[Any], **options: object) -> Iterator[tuple[int, Any]]:
         taken: queue.Queue[Any] = queue.Queue()

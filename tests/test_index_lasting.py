@@ -177,6 +177,27 @@ def test_wrong_questions_are_refused(three: Index) -> None:
         three.search(good, kind="text")  # type: ignore[arg-type]
 
 
+def test_an_index_that_was_made_in_half_precision_is_opened_in_it(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    (model / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
+    folder = tmp_path / "folder"
+    make_picture(folder / "0.png", 0)
+    half = Embedder.load(model, dtype="bfloat16")
+    Index.create(folder, embedder=half).add(embedder=half)
+    index, embedder = open_index(folder)
+    assert (index.dtype, embedder.dtype, embedder.fingerprint) == ("bfloat16", "bfloat16", half.fingerprint)
+    reason = r"it computes in float32 here, and did in bfloat16 there.* or load the model with dtype='bfloat16'"
+    with pytest.raises(IndexFolderError, match=reason):
+        index.check_model(Embedder.load(model))
+    # What was made before the index said so.
+    info = json.loads((index.path / "index.json").read_text())
+    del info["dtype"]
+    (index.path / "index.json").write_text(json.dumps(info))
+    assert Index.open(folder).dtype is None
+    assert open_index(folder, rebuild=True)[1].dtype == "float32"
+
+
 def test_opening_makes_an_index_once_and_remembers_its_model(tmp_path: Path, own: Embedder) -> None:
     model = tmp_path / "model"
     shutil.copytree(MODEL, model)

@@ -138,7 +138,7 @@ class Embedder:
             MediaError: a medium cannot be read.
         """
         return self._encode(
-            items, None, None, prompt, truncate_dim, normalize_embeddings, precision, token_budget, show_progress_bar
+            items, prompt, truncate_dim, normalize_embeddings, precision, token_budget, show_progress_bar
         )
 
     def encode_query(
@@ -160,14 +160,14 @@ class Embedder:
         """
         return self._encode(
             items,
-            "query",
-            target,
             prompt,
             truncate_dim,
             normalize_embeddings,
             precision,
             token_budget,
             show_progress_bar,
+            "query",
+            target,
         )
 
     def encode_document(
@@ -183,15 +183,7 @@ class Embedder:
     ) -> NDArray[Any]:
         """Embed items as things to be found: like `encode`, with the style's default instruction by kind."""
         return self._encode(
-            items,
-            "document",
-            None,
-            prompt,
-            truncate_dim,
-            normalize_embeddings,
-            precision,
-            token_budget,
-            show_progress_bar,
+            items, prompt, truncate_dim, normalize_embeddings, precision, token_budget, show_progress_bar, "document"
         )
 
     def stream(
@@ -246,6 +238,11 @@ class Embedder:
             return (vectors.numpy() for vectors in cast(Tensor, encoded.tokens).cpu().split(list(lengths)))
 
         yield from self._stream(items, role, target, prompt, token_budget, workers, by_item)
+
+    @property
+    def dtype(self) -> str:
+        """In which it computes: "float32", "bfloat16" or "float16"."""
+        return str(self.backbone.model.dtype).removeprefix("torch.")
 
     @property
     def token_dim(self) -> int:
@@ -313,14 +310,14 @@ class Embedder:
     def _encode(
         self,
         items: ItemLike | Sequence[ItemLike],
-        role: Role | None,
-        target: Target | None,
         prompt: str | None,
         truncate_dim: int | None,
         normalize_embeddings: bool | None,
         precision: Precision,
         token_budget: int | None,
         show_progress_bar: bool,
+        role: Role | None = None,
+        target: Target | None = None,
     ) -> NDArray[Any]:
         check_truncation(truncate_dim, self.dim)
         check_precision(precision)

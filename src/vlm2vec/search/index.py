@@ -44,14 +44,18 @@ class Index:
         model: name of the model that made the vectors, as given to `Embedder.load`.
         fingerprint: of that model.
         dim: dimensions of a vector.
+        dtype: in which the model computed, such as "bfloat16"; None: the index does not say.
     """
 
-    def __init__(self, path: Path, folder: Path, *, model: str, fingerprint: str, dim: int, table: UnitTable) -> None:
+    def __init__(
+        self, path: Path, folder: Path, *, model: str, fingerprint: str, dim: int, dtype: str | None, table: UnitTable
+    ) -> None:
         self.path = path
         self.folder = folder
         self.model = model
         self.fingerprint = fingerprint
         self.dim = dim
+        self.dtype = dtype
         self.table = table
 
     @classmethod
@@ -74,6 +78,7 @@ class Index:
             "model": embedder.name,
             "fingerprint": embedder.fingerprint,
             "dim": embedder.dim,
+            "dtype": embedder.dtype,
             # Relative where the index lies inside, so that the folder may be moved as a whole.
             "folder": ".." if path is None else str(folder.resolve()),
         }
@@ -89,7 +94,15 @@ class Index:
             draft = place / _DRAFT
             draft.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
             os.replace(draft, place / _INFO)
-        return cls(place, folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim, table=table)
+        return cls(
+            place,
+            folder,
+            model=embedder.name,
+            fingerprint=embedder.fingerprint,
+            dim=embedder.dim,
+            dtype=embedder.dtype,
+            table=table,
+        )
 
     @classmethod
     def open(cls, folder: Path | None = None, *, path: Path | None = None) -> Index:
@@ -112,7 +125,15 @@ class Index:
                 "give another path with --index, or 'vlm2vec index FOLDER --rebuild' to make it anew"
             )
         table = UnitTable.open(place, dim=info.dim, fingerprint=info.fingerprint)
-        return cls(place, folder or stored, model=info.model, fingerprint=info.fingerprint, dim=info.dim, table=table)
+        return cls(
+            place,
+            folder or stored,
+            model=info.model,
+            fingerprint=info.fingerprint,
+            dim=info.dim,
+            dtype=info.dtype,
+            table=table,
+        )
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -212,8 +233,11 @@ class Index:
         remedies = (
             "Make the index anew with 'vlm2vec index FOLDER --rebuild', keep a second one elsewhere with --index PATH"
         )
-        if embedder.name == self.model:
-            why = ": its weights or settings have changed, or its numbers (bfloat16 on a GPU, float32 on a CPU)"
+        if embedder.name == self.model and self.dtype not in (None, embedder.dtype):
+            why = f": it computes in {embedder.dtype} here, and did in {self.dtype} there"
+            remedies = f"{remedies}, or load the model with dtype='{self.dtype}'"
+        elif embedder.name == self.model:
+            why = ": its weights or settings have changed"
         else:
             why, remedies = "", f"{remedies}, or use the first model with --model '{self.model}'"
         raise IndexFolderError(
@@ -241,6 +265,7 @@ class _Info:
     fingerprint: str
     dim: int
     folder: str
+    dtype: str | None
 
 
 def _read_info(place: Path) -> _Info:
@@ -259,14 +284,14 @@ def _read_info(place: Path) -> _Info:
             f"the index {place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; "
             f"use a newer vlm2vec, or {remedy}"
         )
-    types = {"model": str, "fingerprint": str, "dim": int, "folder": str}
+    types = {"model": str, "fingerprint": str, "dim": int, "folder": str, "dtype": str | None}
     if version != _FORMAT or not all(isinstance(info.get(key), kind) for key, kind in types.items()):
         if not (place / TABLE_FOLDER).exists():
             raise IndexFolderError(
                 f"{place} is no index: its {_INFO} is another program's; give another path with --index"
             )
         raise IndexFolderError(f"the index {place} is damaged: its {_INFO} lacks {', '.join(types)}; {remedy}")
-    return _Info(*(info[key] for key in types))
+    return _Info(*(info.get(key) for key in types))
 
 
 def _make_place(place: Path) -> None:

@@ -114,7 +114,9 @@ def open_index(
     existing = _open_existing(folder, path, place, rebuild)
     name = model or (existing.model if existing else BUNDLED)
     # The index outlives the current directory, against which a model's folder may have been given.
-    embedder = _load(str(Path(name).resolve()) if name != BUNDLED and Path(name).is_dir() else name)
+    resolved = str(Path(name).resolve()) if name != BUNDLED and Path(name).is_dir() else name
+    # An index that was made on a GPU is searched with the same numbers on a CPU.
+    embedder = _load(resolved, None if existing is None or rebuild else existing.dtype)
     if existing is not None and not rebuild:
         existing.check_model(embedder)
         return existing, embedder
@@ -134,7 +136,7 @@ def _open_existing(folder: Path | None, path: Path | None, place: Path, rebuild:
         raise
 
 
-def _load(name: str) -> Embedder:
+def _load(name: str, dtype: str | None) -> Embedder:
     from vlm2vec.model.embedder import Embedder
 
-    return Embedder.load(name)
+    return Embedder.load(name, dtype=dtype or "auto")  # type: ignore[arg-type]  # load checks it.
