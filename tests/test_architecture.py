@@ -10,16 +10,29 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "vlm2vec"
 ALLOWED = {
     "errors": set(),
+    "cores": set(),
     "items": {"errors"},
     "media": {"errors", "items"},
-    "model": {"errors", "items", "media"},
+    "model": {"errors", "cores", "items", "media"},
     "data": {"errors", "items", "media"},
     "tasks": {"errors", "items", "media", "data"},
     "vectors": {"errors", "items", "media"},
-    "training": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
+    "training": {"errors", "cores", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},
     "evaluation": {"errors", "items", "media", "model", "data", "vectors", "tasks"},
-    "cli": {"errors", "items", "media", "model", "data", "vectors", "search", "training", "tasks", "evaluation"},
+    "cli": {
+        "errors",
+        "cores",
+        "items",
+        "media",
+        "model",
+        "data",
+        "vectors",
+        "search",
+        "training",
+        "tasks",
+        "evaluation",
+    },
 }
 TORCH_ALLOWED = {"model", "training"}
 

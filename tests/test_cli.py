@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from cli_runs import Result, save_picture, write_files, write_model
+from vlm2vec.cli import embed as embed_command
 from vlm2vec.cli.app import app
+from vlm2vec.cli.doctor import NEEDED, examine
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.items import Image, Video
 from vlm2vec.model.embedder import Embedder
@@ -213,6 +222,30 @@ def test_embed_prints_a_json_line_for_every_input_in_order(folder: Path, model: 
     np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected, atol=2e-6)
 
 
+def test_embed_answers_in_parts_of_so_many_inputs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
+    monkeypatch.setattr(embed_command, "_INPUTS_AT_ONCE", 2)
+    parts = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
+    rows = [json.loads(line) for line in parts.out.splitlines()]
+    assert [row["input"] for row in rows] == ["one", "three", "last"]
+    assert (parts.code, parts.err) == (1, whole.err)
+    expected = [json.loads(line)["vector"] for line in whole.out.splitlines()]
+    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=2e-6)
+
+
+def test_embed_reports_a_vector_that_is_not_finite(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    result = Result("embed", "--text", "words", "--model", broken)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "error: words: the vector that the model makes of it is not finite; look for nan in the model's weights\n"
+    )
+
+
 def test_embed_writes_an_array(folder: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "vectors"
     result = Result("embed", folder / "red.png", "--text", "words", "--out", out, "--model", model)
@@ -243,6 +276,51 @@ def test_models_lists_names_styles_and_whether_they_are_here() -> None:
     assert {"name": "VLM2Vec/VLM2Vec-V2.0", "prompt_style": "vlm2vec"}.items() <= listed[1].items()
     table = Result("models").out.splitlines()
     assert [line.split()[0] for line in table] == [model["name"] for model in listed]
+
+
+def test_a_model_of_which_a_part_is_in_the_hub_cache_is_not_ready(tmp_path: Path) -> None:
+    name = "VLM2Vec/VLM2Vec-V2.0"
+    adapter, base = (tmp_path / f"models--{repo.replace('/', '--')}" for repo in (name, "Qwen/Qwen2-VL-2B-Instruct"))
+
+    def ready() -> bool:
+        environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "vlm2vec", "models", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return bool({one["name"]: one["ready"] for one in json.loads(done.stdout)["models"]}[name])
+
+    def put(repo: Path, file: str, text: str = "") -> None:
+        (repo / "refs").mkdir(parents=True, exist_ok=True)
+        (repo / "refs" / "main").write_text("a" * 40)
+        (repo / "snapshots" / ("a" * 40)).mkdir(parents=True, exist_ok=True)
+        (repo / "snapshots" / ("a" * 40) / file).write_text(text)
+
+    put(adapter, "adapter_config.json", json.dumps({"base_model_name_or_path": "Qwen/Qwen2-VL-2B-Instruct"}))
+    assert not ready()
+    put(adapter, "adapter_model.safetensors")
+    put(base, "config.json", "{}")
+    assert not ready()
+    put(base, "model.safetensors")
+    assert ready()
+
+
+def test_doctor_names_what_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "accelerate":
+            raise PackageNotFoundError(name)
+        return {"transformers": "4.57.1", "torch": "2.10.0+cpu"}.get(name, "99")
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    advice = {finding.name: finding.advice for finding in examine() if finding.advice}
+    assert advice["accelerate"] == "install it: pip install 'accelerate>=1.10'"
+    assert advice["transformers"] == "too old: pip install --upgrade 'transformers>=5.10'"
+    assert "torch" not in advice
+
+
+def test_doctor_looks_at_everything_that_the_package_needs() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = {finding.name for finding in examine()}
+    assert {re.split("[>=<]", one)[0] for one in project["dependencies"]} <= needed
+    assert [f"{name}>={oldest}" for name, oldest in NEEDED.items()] == project["dependencies"]
 
 
 def test_doctor_ends_with_what_is_wrong_and_its_exit_code_agrees() -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from train_files import COLOURS, ON_A_CIRCLE, logged, write_circle, write_config, write_data
 from vlm2vec import Embedder
 from vlm2vec.cli.app import app
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, InputError
 from vlm2vec.items import Image, Item
 from vlm2vec.training.config import Teacher, read_config
 from vlm2vec.training.distillation import Distillation, TeacherVectors, write_teacher
@@ -165,6 +165,15 @@ def test_a_teacher_is_not_written_beside_another(tmp_path: Path) -> None:
     assert len(TeacherVectors(tmp_path / "said").store) == 2
 
 
+def test_a_vector_that_is_not_finite_is_not_kept_from_a_teacher(tmp_path: Path) -> None:
+    said = np.array([[1, 2], [np.nan, 1], [np.inf, 1]], np.float32)
+    with pytest.raises(
+        InputError, match=r"vectors of 2 items are not finite, first that of item 1; nothing is written"
+    ):
+        write_teacher(tmp_path / "said", [Item("dog"), Item("cat"), Item("cow")], said)
+    assert not (tmp_path / "said").exists()
+
+
 def test_a_run_learns_which_colours_its_teacher_finds_alike(tmp_path: Path) -> None:
     write_data(tmp_path)
     write_circle(tmp_path / "circle")
@@ -252,6 +261,17 @@ def test_a_folder_of_one_teacher_is_not_another_teachers(tmp_path: Path) -> None
         write_teacher(tmp_path / f"own{dim}", [Item("dog")], np.ones((1, dim), np.float32))
         with pytest.raises(ConfigError, match=r"own\d+ holds vectors of which nothing says whose they are"):
             teach(config, Embedder.load(tmp_path / "other"), tmp_path / f"own{dim}")
+
+
+def test_a_folder_that_no_more_says_whose_it_is_is_refused(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    train(read_config(write_config(tmp_path, out="teacher", steps=1)))
+    config, teacher = read_config(write_config(tmp_path)), Embedder.load(tmp_path / "teacher")
+    teach(config, teacher, tmp_path / "said")
+    for text in ("", "{}", "[]"):
+        (tmp_path / "said" / "teacher.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"teacher.json does not say whose vectors lie in .*give another folder"):
+            teach(config, teacher, tmp_path / "said")
 
 
 def test_a_teacher_that_knows_nothing_of_the_data_ends_the_run(tmp_path: Path) -> None:

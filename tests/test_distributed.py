@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,22 @@ def test_an_ablation_runs_on_several_processes(folder: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr
     assert run.stdout == (folder / "out" / "ablation.md").read_text()
+
+
+def test_ctrl_c_ends_all_processes_without_a_traceback(folder: Path) -> None:
+    path = write_config(folder, steps=100_000, save_every=100_000, processes=2)
+    command = [sys.executable, "-m", "vlm2vec", "train", str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        try:
+            log = folder / "out" / "log.jsonl"
+            while run.poll() is None and not (log.exists() and log.stat().st_size):
+                time.sleep(0.1)
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert (run.returncode, "Traceback" in said) == (130, False), said
 
 
 def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folder: Path) -> None:

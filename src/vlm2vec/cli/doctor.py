@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,26 +13,33 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
+from vlm2vec.cores import usable_cores
 from vlm2vec.search.scan import printable
 
-_PACKAGES = [
-    "torch",
-    "transformers",
-    "tokenizers",
-    "huggingface-hub",
-    "peft",
-    "safetensors",
-    "numpy",
-    "pillow",
-    "av",
-    "pypdfium2",
-    "lancedb",
-    "pyarrow",
-    "typer",
-    "rich",
-    "pydantic",
-    "pyyaml",
-]
+NEEDED = {
+    "torch": "2.10",
+    "transformers": "5.10",
+    "tokenizers": "0.22",
+    "huggingface-hub": "1.0",
+    "peft": "0.18",
+    "safetensors": "0.5",
+    "numpy": "2.0",
+    "pillow": "11.0",
+    "av": "15.0",
+    "pypdfium2": "5.0",
+    "lancedb": "0.40",
+    "pyarrow": "18.0",
+    "typer": "0.16",
+    "rich": "14.0",
+    "pydantic": "2.10",
+    "pyyaml": "6.0",
+    "accelerate": "1.10",
+    "datasets": "4.0",
+    "filelock": "3.16",
+    "matplotlib": "3.9",
+}
+"""What the package needs, and the oldest version of each, as in pyproject.toml: it may run from its source."""
+
 # What phones, cameras, browsers and screen recorders write.
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg")
 
@@ -74,14 +81,26 @@ def examine() -> Iterator[Finding]:
         yield Finding("vlm2vec", importlib.metadata.version("vlm2vec"))
     except importlib.metadata.PackageNotFoundError:
         yield Finding("vlm2vec", "run from its source without being installed")
-    for package in _PACKAGES:
-        try:
-            yield Finding(package, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, "missing", f"install it: pip install {package}")
+    yield from _examine_packages()
     yield from _examine_torch()
     yield from _examine_models()
     yield _examine_codecs()
+
+
+def _examine_packages() -> Iterator[Finding]:
+    for package, oldest in NEEDED.items():
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, "missing", f"install it: pip install '{package}>={oldest}'")
+            continue
+        advice = f"too old: pip install --upgrade '{package}>={oldest}'"
+        yield Finding(package, version, advice if _numbers(version) < _numbers(oldest) else None)
+
+
+def _numbers(version: str) -> list[int]:
+    """2.13.0+cpu as [2, 13, 0]; what a version ends in beside numbers makes no difference here."""
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
 
 
 def _examine_torch() -> Iterator[Finding]:
@@ -91,8 +110,7 @@ def _examine_torch() -> Iterator[Finding]:
         # A torch built for another system fails in many ways, and this command is there to say so.
         yield Finding("device", f"torch cannot be imported: {error}", "install torch again for this system")
         return
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("CPU threads", f"{torch.get_num_threads()} of {available}")
+    yield Finding("CPU threads", f"{torch.get_num_threads()} of {usable_cores()}")
     if not torch.cuda.is_available():
         yield Finding("CUDA", f"none (torch built for {torch.version.cuda or 'CPU only'})")
         yield Finding("device", "cpu, float32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,6 +17,9 @@ from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder, Vectors
+
+
+_INPUTS_AT_ONCE = 1024
 
 
 class _Input(NamedTuple):
@@ -40,7 +44,8 @@ def embed(
     """Print or save the vectors of files and texts, as `Embedder.encode` makes them: no instruction is added.
 
     Prints one JSON object a line, {"input", "vector"} and for the pages of a PDF "page", in the order given: files,
-    then texts. An input that cannot be embedded is reported, and the command exits with 1.
+    then texts; what is read from stdin is answered after every 1,024 lines, and at its end. An input that cannot be
+    embedded is reported, and the command exits with 1.
     """
     if not files and not text:
         raise InputError('nothing to embed: give files, --text TEXT, or "-" to read texts from stdin')
@@ -49,19 +54,26 @@ def embed(
     import numpy as np
 
     from vlm2vec.model.embedder import Embedder
+    from vlm2vec.vectors.encoding import checked
 
     embedder = Embedder.load(model)
     vectors = []
     num_failed = 0
-    for source, result in _in_order(embedder, _inputs(files or [], text or [])):
-        if isinstance(result, VLM2VecError):
-            fail(f"{source.name or 'an empty text'}: {result}")
+    inputs = _inputs(files or [], text or [])
+    # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
+    parts = iter(lambda: list(islice(inputs, _INPUTS_AT_ONCE)), [])
+    for source, result in (pair for part in parts for pair in _in_order(embedder, part)):
+        try:
+            vector = checked(result)
+        except VLM2VecError as error:
+            fail(f"{source.name or 'an empty text'}: {error}")
             num_failed += 1
-        elif out is None:
+            continue
+        if out is None:
             page = {} if source.page is None else {"page": source.page}
-            print(json.dumps({"input": source.name, **page, "vector": [float(f"{x:.9g}") for x in result]}), flush=True)
+            print(json.dumps({"input": source.name, **page, "vector": [float(f"{x:.9g}") for x in vector]}), flush=True)
         else:
-            vectors.append(result)
+            vectors.append(vector)
     if num_failed:
         if out is not None:
             note(f"{out} was not written, because its rows would not match the inputs")

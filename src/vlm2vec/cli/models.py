@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
-from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, read_settings
+from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, is_cached, read_settings
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
 
 
@@ -39,16 +39,6 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
 
 def known_models() -> list[KnownModel]:
     """The bundled model, then those that the table of prompt styles names."""
-    from huggingface_hub import try_to_load_from_cache
-
     there = any(BUNDLED_FOLDER.glob("*.safetensors"))
     bundled = KnownModel(BUNDLED, read_settings(BUNDLED_FOLDER).prompt_style, there)
-    return [bundled] + [
-        KnownModel(
-            name,
-            style,
-            # Adapters have no config.json, and whole models no adapter_config.json.
-            any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "adapter_config.json")),
-        )
-        for name, style in KNOWN_CHECKPOINTS.items()
-    ]
+    return [bundled, *(KnownModel(name, style, is_cached(name)) for name, style in KNOWN_CHECKPOINTS.items())]

@@ -83,7 +83,7 @@ def read_settings(folder: Path) -> Settings:
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a {type(values).__name__}: it must be an object such as {{'pooling': 'last'}}")
+        raise ModelError(f'{path} holds a {type(values).__name__}: it must be an object such as {{"pooling": "last"}}')
     known = [field.name for field in fields(Settings)]
     for key, value in values.items():
         if key not in known:
@@ -164,23 +164,48 @@ def fingerprint(parts: object, folders: Iterable[Path], tokenizer: Path) -> str:
     return hashlib.sha256(stated.encode()).hexdigest()[:32]
 
 
+def is_cached(name: str) -> bool:
+    """Whether a model of the hub, and the base of an adapter, are on this machine as a whole."""
+    folder = _cached(name, None)
+    if folder is None:
+        return False
+    adapter = folder / "adapter_config.json"
+    base = read_json(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    return not base or Path(base).is_dir() or is_cached(base)
+
+
+_WANTED = ["*.json", "*.safetensors", "merges.txt"]
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        return None
+    # The hub's library takes whatever part of a model is there for the whole.
+    return folder if _has_weights(folder) else None
+
+
 def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    wanted = ["*.json", "*.safetensors", "merges.txt"]
+    cached = _cached(name, revision)
+    if cached is not None:
+        return cached
     reason = "its weights are missing there"
-    for cache_only in (True, False):
-        try:
-            folder = snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=cache_only)
-        except RepositoryNotFoundError:
-            raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = type(error).__name__
-        else:
-            # Offline the hub's library takes whatever part of a model is there for the whole.
-            if _has_weights(Path(folder)):
-                return Path(folder)
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+        # Offline it may be what the cache has of it.
+        if _has_weights(folder):
+            return folder
+    except RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = type(error).__name__
     at = f" --revision {revision}" if revision else ""
     raise ModelError(
         f"{name} is not in the hub cache and could not be fetched ({reason}). On a machine with network run "

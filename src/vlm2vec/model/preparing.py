@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
 from typing import TypeAlias, TypeVar
 
+from vlm2vec.cores import usable_cores
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.model.processor import Prepared
 
@@ -25,7 +25,7 @@ _LOOK_EVERY_S = 0.1
 
 def default_workers() -> int:
     """A thread for every core that this process may use, up to `MAX_WORKERS`."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_WORKERS)
+    return min(usable_cores(), MAX_WORKERS)
 
 
 def prepared_windows(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, InputError
 from vlm2vec.items import Item
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Teacher
@@ -61,7 +61,7 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
         vectors: float32 [N, dim].
 
     Raises:
-        InputError: there is not a vector for each item.
+        InputError: there is not a vector for each item, or one is not finite.
         MediaError: a medium is missing or cannot be read.
         ConfigError: the folder cannot be written, or holds vectors of another dimension or what `vlm2vec teach` made.
     """
@@ -72,6 +72,9 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
             f"{folder} holds vectors of {' and '.join(map(str, others))} dimensions, and these have "
             f"{vectors.shape[-1]}; give another folder"
         )
+    if bad := np.flatnonzero(~np.isfinite(vectors).all(-1)).tolist():
+        # Kept, it could not be mended: what is there keeps its vector.
+        raise InputError(f"vectors of {len(bad)} items are not finite, first that of item {bad[0]}; nothing is written")
     VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 

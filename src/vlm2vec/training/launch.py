@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar, cast
 
+from vlm2vec.cores import usable_cores
 from vlm2vec.errors import ConfigError
 from vlm2vec.vectors.encoding import Alone, Processes
 
@@ -65,9 +66,11 @@ def launched(arguments: Sequence[str], processes: int | None) -> bool:
 
     Raises:
         ConfigError: one of them failed; its own message is on stderr.
+        SystemExit: they were stopped by a signal.
     """
     if processes in (None, 1) or "WORLD_SIZE" in os.environ:
         return False
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -81,9 +84,12 @@ def launched(arguments: Sequence[str], processes: int | None) -> bool:
         run_id=str(os.getpid()),
     )
     # Several processes with a thread for every core each slow each other down.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     try:
         elastic_launch(plan, sys.executable)("-m", "vlm2vec", *arguments)
     except ChildFailedError:
         raise ConfigError("one of the processes failed; what it said stands above") from None
+    except SignalException as error:
+        # Ctrl-C has reached the processes too, and each has said what it leaves.
+        raise SystemExit(128 + error.sigval) from None
     return True

@@ -17,7 +17,7 @@ from vlm2vec.training.distillation import TEACHER
 from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
 from vlm2vec.vectors.keys import Role, Target, uninstructed_key
-from vlm2vec.vectors.store import VectorStore
+from vlm2vec.vectors.store import VectorStore, atomic_writer
 
 _ROWS_AT_ONCE = 256
 
@@ -107,9 +107,12 @@ def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
         elif VectorStore.dims(out):
             raise ConfigError(f"{out} holds vectors of which nothing says whose they are; give another folder")
         else:
-            place.write_text(json.dumps(ours) + "\n", "utf-8")
+            with atomic_writer(place) as stream:
+                stream.write(f"{json.dumps(ours)}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write {place}: {error.strerror}; give another folder") from error
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{place} does not say whose vectors lie in {out}; give another folder") from None
     return store
 
 
