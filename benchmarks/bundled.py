@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from vlm2vec import Embedder
+from vlm2vec.cli.output import quiet_datasets
 from vlm2vec.evaluation.aggregate import dataset_score, means
 from vlm2vec.evaluation.runner import NamedEncoder, evaluate
 from vlm2vec.evaluation.scores import ModelScores, read_scores
@@ -24,6 +25,7 @@ TASKS = get_tasks("mmeb-mini")
 
 def main() -> None:
     """Measure and write."""
+    quiet_datasets()
     embedder = Embedder.load()
     ways: dict[str, NamedEncoder] = {
         "bundled": embedder,

@@ -15,7 +15,7 @@ from vlm2vec.evaluation.aggregate import groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.report import Entry, as_markdown, build_report
 from vlm2vec.evaluation.scores import as_document, as_scores, problems, read_scores, write_scores
-from vlm2vec.tasks.registry import get_tasks
+from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.vectors.metrics import METRICS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,6 +94,16 @@ def test_a_mean_of_nothing_is_none() -> None:
     found = means(as_scores(_document(), "x"), get_tasks())
     assert (found["overall"].score, found["I-CLS"].score, found["video"].score) == (50, 50, None)
     assert (found["I-CLS"].found, found["I-QA"].found, len(found["overall"].missing)) == (1, 0, 77)
+
+
+def test_a_control_counts_for_no_mean() -> None:
+    tasks = get_tasks("mmeb-mini")
+    root = packaged_root("mmeb-mini")
+    assert root is not None
+    scores = read_scores(root / "baselines" / "untrained.json")
+    found = means(scores, tasks)
+    assert found == means(scores, [task for task in tasks if not task.control])
+    assert (len(tasks), found["overall"].found) == (24, 23)
 
 
 def test_grades_make_a_difference_on_exactly_three_datasets() -> None:
