@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from evaluation_runs import run
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
@@ -36,9 +38,10 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
     assert float(overall["bundled"]) > float(overall["untrained"])
     assert float(overall["bundled"]) > float(overall["chance"])
     recorded = json.loads((ROOT / "benchmarks" / "results" / "bundled.json").read_text("utf-8"))["rows"][0]
-    assert float(overall["bundled"]) >= recorded["means"]["overall"] - 1, recorded
+    # Other processors round otherwise, which moves some ranks.
+    assert float(overall["bundled"]) == pytest.approx(recorded["means"]["overall"], abs=0.5)
     # The file is written anew with every model; this is what one of them had.
-    assert float(overall["bundled"]) >= 23.8 - 1
+    assert float(overall["bundled"]) >= 27.1 - 1
     assert NOTE in done.stdout
     assert "- where more than half of the datasets of bundled are missing: 12x12 pixels" in done.stdout
     table = done.stdout.split("\n\n")[-1].splitlines()

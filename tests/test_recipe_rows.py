@@ -165,11 +165,11 @@ def test_a_question_offers_its_answers_in_any_order_or_none(options: ModuleType)
     assert 0.4 < lettered / len(offered) < 0.6
 
 
-@pytest.mark.parametrize("size", [(160, 112), (112, 80), (192, 144), (224, 168)])
-def test_clips_of_corpus_and_benchmark_scenes_and_slides_are_seen_at_one_size(size: tuple[int, int]) -> None:
+def test_clips_of_corpus_and_benchmark_are_seen_at_one_size_and_slides_as_they_are() -> None:
     settings = json.loads((RECIPE.parents[1] / "src" / "vlm2vec" / "bundled" / "vlm2vec.json").read_text("utf-8"))
-    limits = {key: settings[key] for key in ("min_pixels", "max_pixels")}
-    assert smart_resize(size[1], size[0], **limits) == (84, 112)
+    smallest, largest, of_frames = (settings[f"{name}_pixels"] for name in ("min", "max", "max_frame"))
+    assert [smart_resize(112, 160, smallest, of_frames), smart_resize(80, 112, smallest, of_frames)] == [(84, 112)] * 2
+    assert smart_resize(168, 224, smallest, largest) == (168, 224)
 
 
 def test_spelling_knows_letters_and_their_neighbours_and_no_order_of_words(spelling: ModuleType) -> None:
