@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from fetch import RECIPE
 
-from vlm2vec.evaluation.aggregate import means
+from vlm2vec.evaluation.aggregate import dataset_score, means
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.training.checkpoint import check_same_run
@@ -66,24 +66,22 @@ def main(seeds: list[int]) -> None:
         # The mix of all is the run with its sub-batch.
         for mix in (MIXES if sub_batch == MIX_SUB_BATCH else ("all",))
     ]
-    rows: list[dict[str, Any]] = [
-        {"sub_batch": None, "mix": "before", "seed": None, "means": _measured("start", START)}
-    ]
+    rows: list[dict[str, Any]] = [{"sub_batch": None, "mix": "before", "seed": None} | _measured("start", START)]
     with ThreadPoolExecutor(TOGETHER) as pool:
         jobs = [pool.submit(_done, base, **run) for run in runs]
         try:
             for job in as_completed(jobs):
-                print(json.dumps(runs[jobs.index(job)] | {"means": job.result()}), flush=True)
+                print(json.dumps(runs[jobs.index(job)] | {"means": job.result()["means"]}), flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    rows += [run | {"means": job.result()} for run, job in zip(runs, jobs, strict=True)]
+    rows += [run | job.result() for run, job in zip(runs, jobs, strict=True)]
     command = " ".join(["python recipes/bundled/ablation.py", *map(str, seeds)])
     document = {"command": command, "machine": describe(), "steps": STEPS, "batch": BATCH, "rows": rows}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
-def _done(base: Mapping[str, Any], sub_batch: int, mix: str, seed: int) -> dict[str, float]:
+def _done(base: Mapping[str, Any], sub_batch: int, mix: str, seed: int) -> dict[str, dict[str, float]]:
     """Train one run, if it is not there, and measure it."""
     out = WORK / f"sub-batch-{sub_batch}-{mix}-seed-{seed}"
     path = WORK / f"{out.name}.yaml"
@@ -136,12 +134,18 @@ def _mix_of(source: str) -> str:
     return "video" if source in VIDEO else "document" if source in DOCUMENT else "text" if source in TEXT else "image"
 
 
-def _measured(name: str, model: Path) -> dict[str, float]:
+def _measured(name: str, model: Path) -> dict[str, dict[str, float]]:
+    """Means and the scores of tasks that they are of, in hundredths."""
     out = WORK / "scores" / name
     # It goes on where it was stopped, and what is there already is not embedded again.
     _vlm2vec("evaluate", "--model", str(model), "--out", str(out))
-    found = means(read_scores(out / "scores.json"), get_tasks("mmeb-mini"))
-    return {name: round(mean.score, 2) for name, mean in found.items() if mean.score is not None}
+    scores, tasks = read_scores(out / "scores.json"), get_tasks("mmeb-mini")
+    of_task = {task.name: dataset_score(scores, task) for task in tasks}
+    averages = {name: mean.score for name, mean in means(scores, tasks).items()}
+    return {
+        key: {name: round(score, 2) for name, score in found.items() if score is not None}
+        for key, found in (("means", averages), ("tasks", of_task))
+    }
 
 
 def _vlm2vec(*arguments: str) -> None:
