@@ -56,4 +56,4 @@ def index_of_rows(folder: Path, *rows: Row) -> Index:
     """An index that holds these rows and no files."""
     table = UnitTable.create(folder, dim=2, fingerprint="f")
     table.replace([], rows)
-    return Index(folder, folder, model="m", fingerprint="f", dim=2, table=table)
+    return Index(folder, folder, model="m", fingerprint="f", dim=2, dtype=None, table=table)

@@ -129,8 +129,8 @@ def test_another_model_is_refused_with_the_ways_out(three: Index, published: Emb
         three.add(embedder=published)
     assert str(caught.value) == (
         f"the index {three.path} was made by the model '{MODEL}' ({three.fingerprint[:8]}), and this is "
-        f"'{MODEL}' ({published.fingerprint[:8]}): its weights or settings have changed, or its numbers (bfloat16 on a "
-        "GPU, float32 on a CPU). Their vectors cannot be compared. Make the index anew with 'vlm2vec index FOLDER "
+        f"'{MODEL}' ({published.fingerprint[:8]}): its weights or settings have changed. "
+        "Their vectors cannot be compared. Make the index anew with 'vlm2vec index FOLDER "
         "--rebuild', keep a second one elsewhere with --index PATH"
     )
     with pytest.raises(IndexFolderError, match="cannot be compared"):
