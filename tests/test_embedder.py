@@ -230,7 +230,7 @@ def test_a_malformed_settings_file_is_an_error(model_copy: Path, content: str, m
 
 
 def test_without_any_word_on_the_style_the_error_lists_the_styles() -> None:
-    with pytest.raises(StyleError, match="pass prompt_style=, one of qwen2-vl, vlm2vec"):
+    with pytest.raises(StyleError, match=r"name it in vlm2vec\.json: qwen2-vl, vlm2vec"):
         Embedder.load(MODEL)
 
 

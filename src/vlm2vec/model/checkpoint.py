@@ -109,7 +109,8 @@ def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
     if style is None:
         raise StyleError(
             f"{' + '.join(tried)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known one; "
-            f"pass prompt_style=, one of {', '.join(sorted(STYLES))}"
+            f"pass prompt_style= (in a training configuration inputs.prompt_style) or name it in {SETTINGS_FILE}: "
+            f"{', '.join(sorted(STYLES))}"
         )
     prompt_style(style)
     return replace(settings, prompt_style=style)

@@ -59,7 +59,10 @@ def find_folders(
         raise ModelError(f"{name} is itself an adapter, so adapter={adapter} has no meaning; did you mean base=?")
     named = base if base is not None else read_json(folder / "adapter_config.json").get("base_model_name_or_path")
     if not named:
-        raise ModelError(f"{name} does not name its base model; pass base=")
+        raise ModelError(
+            f"{name} does not name its base model; pass base=, or name it in {folder / 'adapter_config.json'} as "
+            "base_model_name_or_path"
+        )
     try:
         base_folder = find_checkpoint(named)
     except ModelError as error:

@@ -230,8 +230,11 @@ class Index:
         """Raise IndexFolderError unless `embedder` makes vectors like the stored ones."""
         if embedder.fingerprint == self.fingerprint:
             return
+        # Without a name, an index is made anew with the model that made it before.
+        other = "" if embedder.name == self.model else f" --model '{embedder.name}'"
         remedies = (
-            "Make the index anew with 'vlm2vec index FOLDER --rebuild', keep a second one elsewhere with --index PATH"
+            f"Make the index anew with 'vlm2vec index FOLDER --rebuild{other}', keep a second one elsewhere with "
+            "--index PATH"
         )
         if embedder.name == self.model and self.dtype not in (None, embedder.dtype):
             why = f": it computes in {embedder.dtype} here, and did in {self.dtype} there"
