@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,8 @@ from vlm2vec.data.collate import PairBatch, PairSteps, Rows
 from vlm2vec.data.mixture import Mixture
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, MediaError
-from vlm2vec.items import Item
-from vlm2vec.vectors.keys import uninstructed_key
+from vlm2vec.items import Image, Item, Video
+from vlm2vec.vectors.keys import uninstructed_key, written_key
 
 
 @dataclass
@@ -77,6 +78,34 @@ def test_every_row_of_a_small_source_is_tried() -> None:
     assert len(batch.rows.unique()) == 1, "the very same row, which is no negative of itself"
     with pytest.raises(ConfigError, match=r"source 's': none of 90 rows can be read; the last: .*is broken"):
         _step(Numbered(90, bad=range(90)), batch_size=90)
+
+
+def test_items_as_they_are_written_are_the_same_by_path_text_and_place_and_no_file_is_read(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pdf"
+    page = Item("a", (Image(missing, page=2),), "Find it.")
+    assert written_key(page) == written_key(Item("a", (Image(tmp_path / "." / "missing.pdf", page=2),)))
+    frames = (Path("a.png"), b"bytes")
+    items = [
+        page,
+        Item("b", page.media),
+        Item("a", (Image(missing, page=3),)),
+        Item("a", (Image(missing),)),
+        Item("a", (Video(missing),)),
+        Item("a", (Video(missing, span_s=(0.0, 2.0)),)),
+        Item("a", (Video(frames),)),
+        Item("a", (Video(frames[:1]),)),
+        Item("a", (Image(b"bytes"),)),
+    ]
+    assert len({written_key(item) for item in items}) == len(items)
+
+
+def test_a_label_may_hold_half_a_surrogate_pair_as_json_may() -> None:
+    class Labelled(Numbered):
+        def __getitem__(self, row: int, /) -> Pair:
+            return replace(super().__getitem__(row), label=("x\ud83d", "x\ud83d", "x")[row])
+
+    labels = _step(Labelled(3), batch_size=3).labels.tolist()
+    assert sorted(Counter(labels).values()) == [1, 2]
 
 
 def test_documents_are_the_same_by_what_they_hold_and_not_by_what_is_asked_of_them() -> None:

@@ -57,7 +57,7 @@ def _gradients(
         Encoder(backbone, CPU, "float32"),
         queries,
         documents,
-        lambda q, d: info_nce(normalize(q[0]), normalize(d[0]), temperature=0.1),
+        lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.1),
         token_budget=token_budget,
     )
     gradients = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad and p.grad is not None}

@@ -10,32 +10,34 @@ import pytest
 import torch
 
 from golden_cases import GOLDEN
+from vlm2vec.model.pooling import normalize
 from vlm2vec.training.losses import above_positive, info_nce, matryoshka
 
 EYE = torch.eye(3)
+"""Of three pairs whose vectors are orthogonal, also their scores."""
 
 
 def test_orthogonal_pairs_have_the_closed_form() -> None:
     # Own positive scores 1/t, the two others 0: log(1 + 2 exp(-1/t)).
-    assert info_nce(EYE, EYE, temperature=0.5).item() == pytest.approx(math.log(1 + 2 * math.exp(-2)), abs=1e-6)
+    assert info_nce(EYE, temperature=0.5).item() == pytest.approx(math.log(1 + 2 * math.exp(-2)), abs=1e-6)
 
 
 def test_a_masked_document_is_no_negative() -> None:
     mask = torch.tensor([[False, True, False], [False, False, True], [True, False, False]])
     expected = math.log(1 + math.exp(-2))
-    assert info_nce(EYE, EYE, temperature=0.5, mask_BN=mask).item() == pytest.approx(expected, abs=1e-6)
+    assert info_nce(EYE, temperature=0.5, mask_BN=mask).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_diagonal_is_never_masked() -> None:
     everything = torch.ones(3, 3, dtype=torch.bool)
-    assert info_nce(EYE, EYE, temperature=0.5, mask_BN=everything).item() == pytest.approx(0.0, abs=1e-6)
+    assert info_nce(EYE, temperature=0.5, mask_BN=everything).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_symmetric_is_the_mean_of_both_directions() -> None:
     torch.manual_seed(0)
     q, d = torch.randn(4, 8), torch.randn(4, 8)
-    both = (info_nce(q, d, temperature=1.0) + info_nce(d, q, temperature=1.0)) / 2
-    torch.testing.assert_close(info_nce(q, d, temperature=1.0, symmetric=True), both)
+    both = (info_nce(q @ d.T, temperature=1.0) + info_nce(d @ q.T, temperature=1.0)) / 2
+    torch.testing.assert_close(info_nce(q @ d.T, temperature=1.0, symmetric=True), both)
 
 
 def test_the_published_values_are_reproduced() -> None:
@@ -49,7 +51,7 @@ def test_the_published_values_are_reproduced() -> None:
         (values["simple_y8_t1.0"], d, 1.0),
         (values["simple_y24_t0.02"], ours, 0.02),
     ):
-        assert info_nce(q, documents, temperature=temperature).item() == pytest.approx(expected, rel=1e-6)
+        assert info_nce(q @ documents.T, temperature=temperature).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_hard_negatives_add_to_every_row_and_not_to_the_way_back() -> None:
@@ -57,21 +59,21 @@ def test_hard_negatives_add_to_every_row_and_not_to_the_way_back() -> None:
     # Rows: own positive 1, two others 0, own negative -1, two others 0. Columns: as without negatives.
     there = math.log((math.exp(2) + 4 + math.exp(-2)) / math.exp(2))
     back = math.log(1 + 2 * math.exp(-2))
-    loss = info_nce(EYE, torch.cat([EYE, negatives]), temperature=0.5, symmetric=True)
+    loss = info_nce(torch.cat([EYE, negatives]).T, temperature=0.5, symmetric=True)
     assert loss.item() == pytest.approx((there + back) / 2, abs=1e-6)
 
 
 def test_a_temperature_may_differ_by_row_and_holds_for_the_pair_in_both_directions() -> None:
     temperature = torch.tensor([0.5, 1.0, 2.0])
     expected = np.mean([math.log(1 + 2 * math.exp(-1 / t)) for t in temperature.tolist()])
-    loss = info_nce(EYE, EYE, temperature=temperature, symmetric=True)
+    loss = info_nce(EYE, temperature=temperature, symmetric=True)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_learned_temperature_has_a_gradient_although_something_is_masked() -> None:
     temperature = torch.tensor(0.5, requires_grad=True)
     mask = torch.tensor([[False, True, False]] * 3)
-    info_nce(EYE, EYE, temperature=temperature, mask_BN=mask, symmetric=True).backward()
+    info_nce(EYE, temperature=temperature, mask_BN=mask, symmetric=True).backward()
     assert temperature.grad is not None
     assert torch.isfinite(temperature.grad)
     assert temperature.grad.item() > 0
@@ -80,11 +82,8 @@ def test_a_learned_temperature_has_a_gradient_although_something_is_masked() -> 
 def test_matryoshka_is_the_mean_over_the_leading_dimensions() -> None:
     torch.manual_seed(1)
     q, d = torch.randn(4, 8), torch.randn(6, 8)
-    parts = [
-        info_nce(torch.nn.functional.normalize(q[:, :n]), torch.nn.functional.normalize(d[:, :n]), temperature=0.1)
-        for n in (2, 8)
-    ]
-    loss = matryoshka(lambda q, d: info_nce(q, d, temperature=0.1), q, d, (2, 8))
+    parts = [info_nce(normalize(q[:, :n]) @ normalize(d[:, :n]).T, temperature=0.1) for n in (2, 8)]
+    loss = matryoshka(lambda q, d: info_nce(q @ d.T, temperature=0.1), q, d, (2, 8))
     torch.testing.assert_close(loss, torch.stack(parts).mean())
 
 

@@ -74,6 +74,21 @@ def test_documents_of_the_positives_content_are_no_negatives_hard_ones_included(
     assert outcome.per_row.tolist() == pytest.approx([_orthogonal(3), _orthogonal(3), _orthogonal(3)], abs=1e-6)
 
 
+def test_a_hard_negative_that_is_another_rows_positive_is_not_held_against_that_row() -> None:
+    # Without being asked for: each of three rows brings the positive of the next one, as mined rows do.
+    d = torch.cat([EYE, EYE[[1, 2, 0]]])
+    outcome = _outcome(Loss(temperature=0.5), d=d, contents=(7, 8, 9, 8, 9, 7))
+    assert outcome.per_row.tolist() == pytest.approx([_orthogonal(4)] * 3, abs=1e-6)
+    assert outcome.hits.tolist() == [True] * 3
+
+
+def test_a_document_that_beats_the_positive_by_a_margin_is_no_negative_and_still_a_miss() -> None:
+    swapped = _outcome(Loss(temperature=0.5, mask_margin=0.1), q=EYE[[1, 0, 2]])
+    assert swapped.hits.tolist() == [False, False, True]
+    # Its own positive scores 0, as the third document does, and the second one's 1 is left out.
+    assert swapped.per_row[0].item() == pytest.approx(math.log(2), abs=1e-6)
+
+
 def test_documents_far_above_the_positive_are_no_negatives() -> None:
     q = torch.nn.functional.normalize(torch.tensor([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), dim=1)
     kept = _outcome(Loss(temperature=1.0, mask_margin=0.3), q=q).per_row[0].item()

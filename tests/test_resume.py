@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train_files import logged, write_circle, write_config, write_data
+from train_files import cut_off, logged, write_circle, write_config, write_data
 from vlm2vec.errors import ConfigError
-from vlm2vec.training.checkpoint import checkpoints
+from vlm2vec.training.checkpoint import alone, checkpoints, writing_to
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
@@ -74,7 +74,11 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on(folder: Path) -> None
     while time.monotonic() < deadline:
         # Not the first one: there must be a checkpoint to go on from.
         if len(checkpoints(out)) and any(out.glob("checkpoint-*.partial")):
-            break
+            os.kill(process.pid, signal.SIGSTOP)
+            # It may have been done before it was stopped.
+            if any(out.glob("checkpoint-*.partial")):
+                break
+            os.kill(process.pid, signal.SIGCONT)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert list(out.glob("checkpoint-*.partial")), "the process was not killed while it wrote"
@@ -96,6 +100,34 @@ def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch:
     assert one == other
 
 
+def test_a_second_run_in_the_folder_is_kept_out(folder: Path) -> None:
+    config = read_config(write_config(folder, steps=2))
+    with alone(config.out, first=True), pytest.raises(ConfigError, match=r"another run is training in .*out; wait for"):
+        train(config)
+    train(config)
+    with pytest.raises(ConfigError, match="holds a finished run; give another --out"):
+        train(config)
+
+
+def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
+    config = read_config(write_config(folder, steps=4, save_every=2))
+    train(config)
+    before = (config.out / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="holds a finished run, so there is nothing to go on from"):
+        train(config, resume=True)
+    assert (config.out / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_the_way_on(folder: Path) -> None:
+    (folder / "out").touch()
+    with pytest.raises(ConfigError, match="out is no folder, so no run can lie there; give another --out"):
+        train(read_config(write_config(folder)))
+    (folder / "run" / "checkpoint-3").mkdir(parents=True)
+    full = r"cannot write to .*run: No space left on device; free .*, then go on from checkpoint-3 with --resume"
+    with pytest.raises(ConfigError, match=full), writing_to(folder / "run"), Path("/dev/full").open("w") as file:
+        file.write("x")
+
+
 def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None:
     validation = {"path": "image.jsonl", "every": 1, "pool": 8}
     path = write_config(folder, steps=9, save_every=1, keep=2, validation=validation)
@@ -108,6 +140,7 @@ def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None
 def test_another_configuration_is_another_run_and_every_difference_is_named_by_its_path(folder: Path) -> None:
     data = {"image": {"path": "image.jsonl", "weight": 3}, "video": {"path": "video.jsonl"}}
     train(read_config(write_config(folder, steps=3, save_every=2, data=data)))
+    cut_off(folder / "out")
     data["image"]["weight"] = 2
     message = "data.image.weight was 3.0, is 2.0; learning_rate was 0.003, is 0.1; seed was 1, is 5. Put that back, or"
     changed = read_config(write_config(folder, steps=3, save_every=2, seed=5, learning_rate=0.1, data=data))
@@ -118,6 +151,7 @@ def test_another_configuration_is_another_run_and_every_difference_is_named_by_i
 def test_a_run_of_a_version_that_knew_fewer_fields_goes_on(folder: Path) -> None:
     path = write_config(folder, steps=3, save_every=2)
     train(read_config(path))
+    cut_off(folder / "out")
     written = folder / "out" / "checkpoint-2" / "train_config.json"
     values = json.loads(written.read_text())
     del values["trackers"], values["inputs"]["max_frame_pixels"], values["data"]["image"]["max_pixels"]
@@ -133,6 +167,7 @@ def test_a_run_of_a_version_that_knew_fewer_fields_goes_on(folder: Path) -> None
 def test_a_source_with_other_rows_than_the_run_had_is_refused(folder: Path) -> None:
     path = write_config(folder, steps=3, save_every=2)
     train(read_config(path))
+    cut_off(folder / "out")
     rows = (folder / "video.jsonl").read_text().splitlines(keepends=True)
     (folder / "video.jsonl").write_text("".join(rows[:-1]))
     with pytest.raises(ConfigError, match=r"video had 8 rows, has 7. Put the sources back as they were, or start ano"):
@@ -158,6 +193,7 @@ def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(
     (folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = write_config(folder, **changes)
     train(read_config(path))
+    cut_off(folder / "out")
     before = logged(folder / "out", "loss")
     train(read_config(path), resume=True)
     assert logged(folder / "out", "loss") == before

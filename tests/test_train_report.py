@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import PIL.Image
@@ -100,6 +102,23 @@ def test_tensorboard_is_told_every_step(folder: Path) -> None:
     accumulator.Reload()
     assert [event.step for event in accumulator.Scalars("loss")] == [0, 1, 2]
     assert "source_losses/image" in accumulator.Tags()["scalars"]
+
+
+def test_several_processes_with_a_tracker_write_their_model(folder: Path) -> None:
+    path = write_config(folder, steps=2, trackers=["tensorboard"], processes=2)
+    run = subprocess.run([sys.executable, "-m", "vlm2vec", "train", path], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (folder / "out" / "model.safetensors").is_file()
+    assert [event.suffix for event in (folder / "out").rglob("events.out.tfevents.*")] != []
+
+
+def test_more_packs_than_files_may_be_open_come_from_a_worker(folder: Path) -> None:
+    # 16 items on each side, each in a pack of its own that comes as several tensors; two batches are read ahead.
+    path = write_config(folder, steps=3, batch_size=16, token_budget=1, loader_workers=2)
+    command = f'ulimit -Sn 128 && exec "{sys.executable}" -m vlm2vec train "{path}"'
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert len(logged(folder / "out", "loss")) == 3
 
 
 def test_a_tracker_that_is_not_installed_is_named(folder: Path) -> None:

@@ -55,7 +55,8 @@ def test_mmeb_rows_become_the_published_strings_and_pictures(tmp_path: Path, sto
         datasets.Dataset.from_list(case["rows"]).to_parquet(lines.with_suffix(".parquet"))
         lines.unlink()
     source = read_sources({"ImageNet_1K": {"weight": 1}}, tmp_path, Path())["ImageNet_1K"]
-    pairs = open_source("ImageNet_1K", source, tmp_path)
+    with pytest.warns(UserWarning, match="source 'ImageNet_1K': 2 of 6 rows have nothing on one side"):
+        pairs = open_source("ImageNet_1K", source, tmp_path)
     assert len(pairs) == len(case["outputs"]) == 4
     for pair, published in zip(pairs, case["outputs"], strict=True):
         for item, side in (pair.query, "query"), (pair.positive, "pos"):
@@ -187,7 +188,10 @@ def test_rows_that_are_no_pairs_are_left_out_of_the_first_max_rows_and_unreadabl
     path.write_text("{\n" + path.read_text())
     fields = {"path": path, "parser": "mmeb", "image_dir": "pics"}
     sources = read_sources({"all": fields, "four": fields | {"max_rows": 4}}, None, tmp_path)
-    pairs, four = (open_source(name, source, None) for name, source in sources.items())
+    with pytest.warns(UserWarning, match="source 'all': 1 of 5 rows have nothing on one side and are left out"):
+        pairs = open_source("all", sources["all"], None)
+    with pytest.warns(UserWarning, match="source 'four': 1 of 4 rows"):
+        four = open_source("four", sources["four"], None)
     assert (len(pairs), len(four)) == (4, 3)
     assert (pairs[1].origin, pairs[3].origin) == (f"{path}:3", f"{path}:5")
     with pytest.raises(ConfigError, match=r"rows.jsonl:1 is not JSON"):

@@ -11,9 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from train_files import COLOURS, write_config, write_data
+from train_files import COLOURS, write_config, write_data, write_rows
 from vlm2vec.cli.app import app
-from vlm2vec.errors import ConfigError
+from vlm2vec.data.yaml_files import read_yaml
+from vlm2vec.errors import ConfigError, ModelError
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.packing import Segments
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
@@ -151,6 +152,19 @@ def test_validation_needs_pairs_that_differ_and_counts_what_is_no_number_as_not_
     assert (scores["recall@1"], scores["recall@5"]) == (0.0, 0.0)
 
 
+def test_validation_reads_no_more_rows_than_fill_its_pool(folder: Path) -> None:
+    rows: list[object] = [{"query": f"query {n}", "positive": f"document {n}"} for n in range(9)]
+    # Nine rows are looked at in the order 6, 8, 0, 2, 4, 3, 1, 5, 7.
+    rows[7] = {"query": "no pair"}
+    write_rows(folder / "held.jsonl", rows)
+    config = read_config(write_config(folder, validation={"path": "held.jsonl", "every": 1, "pool": 8}))
+    assert config.validation is not None
+    trainee = build_trainee(config)
+    assert len(Validator(config.validation, trainee).documents) == 8
+    with pytest.raises(ConfigError, match=r"held.jsonl:8"):
+        Validator(config.validation.model_copy(update={"pool": 9}), trainee)
+
+
 def test_too_many_bad_rows_stop_the_run_and_are_listed(folder: Path) -> None:
     (folder / "blue.png").write_bytes(b"no picture")
     message = r"2 of 16 rows could not be read.*max_bad_rows=0.001(.|\n)*image.jsonl:3: .*blue.png"
@@ -200,11 +214,46 @@ def test_paths_of_a_configuration_are_relative_to_it(folder: Path) -> None:
     assert (config.out, config.data["image"].path) == (folder / "out", folder / "image.jsonl")
 
 
+def test_what_a_run_goes_on_from_is_a_folder_beside_the_configuration_or_a_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "runs" / "first").mkdir(parents=True)
+    here = folder / "here"
+    (here / "current").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    inits = {
+        "bundled": "bundled",
+        "Qwen/Qwen2-VL-2B-Instruct": "Qwen/Qwen2-VL-2B-Instruct",
+        "runs/first": str(folder / "runs" / "first"),
+        "runs/second": str(folder / "runs" / "second"),
+        "../runs/first": str(folder / "../runs/first"),
+        "current": str(folder / "current"),
+        "a/b/c": str(folder / "a/b/c"),
+    }
+    assert {name: read_config(write_config(folder, scratch=None, init=name)).init for name in inits} == inits
+    missing = read_config(write_config(folder, scratch=None, init="runs/second"))
+    with pytest.raises(ModelError, match=f"no checkpoint folder {folder / 'runs' / 'second'}"):
+        build_trainee(missing)
+
+
+def test_a_key_that_stands_twice_is_an_error(folder: Path) -> None:
+    path = write_config(folder)
+    path.write_text(path.read_text() + "steps: 20\n")
+    with pytest.raises(ConfigError, match=r"is not valid YAML: the key 'steps' stands twice\n.*line \d+, column 1"):
+        read_config(path)
+    (folder / "mix.yaml").write_text("a: &a {weight: 1}\nb: {<<: *a, weight: 2}\nb: {<<: *a}\n")
+    with pytest.raises(ConfigError, match="the key 'b' stands twice"):
+        read_config(write_config(folder, data="mix.yaml"))
+    # What "<<" brings in may be said anew.
+    (folder / "mix.yaml").write_text("a: &a {weight: 1, steps: 2}\nb: {<<: *a, weight: 2}\n")
+    assert read_yaml(folder / "mix.yaml")["b"] == {"weight": 2, "steps": 2}
+
+
 def test_a_run_does_not_write_over_another(folder: Path) -> None:
     _run(write_config(folder, steps=1))
     with pytest.raises(ConfigError, match="out already holds a finished run; give another --out"):
         _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="out holds a finished run and no checkpoint, so there is nothing to go on"):
+    with pytest.raises(ConfigError, match="out holds a finished run, so there is nothing to go on"):
         _run(write_config(folder, steps=1), resume=True)
     with pytest.raises(
         ConfigError, match="fresh holds no checkpoint, so there is nothing to go on from; leave out --resume to start"

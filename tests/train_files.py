@@ -80,6 +80,11 @@ def write_config(folder: Path, **changes: object) -> Path:
     return path
 
 
+def cut_off(out: Path) -> None:
+    """Leave of a finished run what one leaves that is killed before its end."""
+    (out / "README.md").unlink()
+
+
 def logged(out: Path, field: str) -> list[Any]:
     """A value of every step, from the log."""
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]

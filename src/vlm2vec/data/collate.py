@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
@@ -62,8 +62,7 @@ class PairBatch(Generic[Batch]):
         replaced: a message for each row that was drawn and could not be read, in whose place another stands.
         taught: for each teacher its vectors of the queries, float32 [B, E], and of the documents, [N, E]; zeros where
             it says nothing.
-        contents: int64 [B] and [N], equal for queries and documents of equal content whatever their instructions; empty
-            where nobody asks for it.
+        contents: int64 [B] and [N], equal for queries and documents of equal keys.
     """
 
     queries: tuple[Batch, ...]
@@ -75,8 +74,8 @@ class PairBatch(Generic[Batch]):
     sources: Tensor
     origins: tuple[str, ...]
     replaced: tuple[str, ...]
+    contents: tuple[Tensor, Tensor]
     taught: tuple[tuple[Tensor, Tensor], ...] = ()
-    contents: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.zeros(0).long(), torch.zeros(0).long()))
 
 
 class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
@@ -93,7 +92,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
-        key: of an item's content; None: neither teachers nor the loss ask for it.
+        key: of what an item holds, whatever its instruction: by it documents are found equal, and teachers' vectors.
         teachers: whose vectors of the items go with them, by that key.
         rank, world: which part of the batch this process takes.
     """
@@ -107,7 +106,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
         pack: Callable[[Sequence[Input]], Batch],
         *,
-        key: Callable[[Item], bytes] | None = None,
+        key: Callable[[Item], bytes],
         teachers: Sequence[Taught] = (),
         rank: int = 0,
         world: int = 1,
@@ -171,7 +170,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
                     self.prepare_document(name, pair.positive),
                     tuple(self.prepare_document(name, negative) for negative in pair.negatives),
                     # All of a folder's frames are read for its key, not only those that are looked at.
-                    [self.key(item) for item in (pair.query, pair.positive, *pair.negatives)] if self.key else [],
+                    [self.key(item) for item in (pair.query, pair.positive, *pair.negatives)],
                 )
             except VLM2VecError as error:
                 failures.append(f"{pair.origin}: {error}")
@@ -213,5 +212,5 @@ def _label(pair: Pair) -> int:
 
 
 def _number(name: str) -> int:
-    """63 bits, equal on all processes for equal names."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1
+    """63 bits, equal on all processes for equal names, which may hold half a surrogate pair as JSON may."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1

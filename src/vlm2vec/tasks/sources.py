@@ -25,6 +25,7 @@ from pydantic import (
 
 from vlm2vec.data.records import Pair, PairRows
 from vlm2vec.data.tables import Table, open_mirrored, open_table
+from vlm2vec.data.yaml_files import read_yaml
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.training import PARSERS, PUBLISHED_FRAMES, Mode, Options, Parser
 
@@ -173,12 +174,12 @@ def open_source(name: str, source: SourceConfig, root: Path | None) -> Sequence[
             raise ConfigError("the data hold no row")
         form = source.parser or _form(table)
         source.check_options(form)
-        return _rows(table, folder, PARSERS[form], source)
+        return _rows(name, table, folder, PARSERS[form], source)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"source {name!r}: {error}") from None
 
 
-def _rows(table: Table, folder: Path, parser: Parser, source: SourceConfig) -> PairRows:
+def _rows(name: str, table: Table, folder: Path, parser: Parser, source: SourceConfig) -> PairRows:
     missing = [column for column in parser.columns if table.columns is not None and column not in table.columns]
     if missing:
         raise ConfigError(f"the rows have no column {missing[0]!r}, only {', '.join(table.columns or ())}")
@@ -200,6 +201,12 @@ def _rows(table: Table, folder: Path, parser: Parser, source: SourceConfig) -> P
     kept = np.flatnonzero([not row or not set(row) >= set(parser.columns) or parser.keeps(row) for row in rows])
     if not len(kept):
         raise ConfigError(f"none of {count} rows has a text or a picture on both sides")
+    if len(kept) < count:
+        warnings.warn(
+            f"source {name!r}: {count - len(kept):,} of {count:,} rows have nothing on one side and are left out, as "
+            "published",
+            stacklevel=3,
+        )
     return PairRows(table, parse, kept)
 
 
@@ -272,10 +279,7 @@ def _entries_of(data: str, folder: Path) -> dict[str, object]:
         raise ConfigError(
             f"data {data!r} is neither a packaged mix ({', '.join(mixes)}) nor a file {path}{_hint(data, mixes)}"
         )
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict) or not values or not all(isinstance(keys, dict) for keys in values.values()):
         raise ConfigError(f"{path} is not a mapping from names of data sets to their keys")
     idle = [name for name, keys in values.items() if "num_rows" in keys]

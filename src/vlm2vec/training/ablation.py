@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.training.checkpoint import check_same_run, checkpoints
+from vlm2vec.training.checkpoint import check_same_run, checkpoints, is_finished
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.loop import StepReport, train
 from vlm2vec.training.report import VALIDATION, read_log
@@ -53,7 +53,7 @@ def ablate_sub_batch(
         out = config.out / f"sub_batch_{sub_batch}_seed_{seed}"
         on_run(number, len(plan), out.name)
         run = config.model_copy(update={"out": out, "sub_batch": sub_batch, "seed": seed})
-        if (out / "README.md").is_file():
+        if is_finished(out):
             check_same_run(out, run)
         else:
             train(run, resume=bool(checkpoints(out)), on_step=on_step)

@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -27,6 +29,8 @@ from vlm2vec.training.trainee import Trainee
 
 STATE = "training_state"
 CONFIG = "train_config.json"
+CARD = "README.md"
+_LOCK = "run.lock"
 _FREE = {
     "out",
     "processes",
@@ -69,9 +73,11 @@ def check_out(out: Path, *, resume: bool) -> None:
     Raises:
         ConfigError: it does, or there is none to go on with.
     """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is no folder, so no run can lie there; give another --out")
     whole, finished = checkpoints(out), (out / CONFIG).is_file()
-    if resume and not whole:
-        state = "a finished run and no checkpoint" if finished else "no checkpoint"
+    if resume and (is_finished(out) or not whole):
+        state = "a finished run" if is_finished(out) else "no checkpoint"
         raise ConfigError(
             f"{out} holds {state}, so there is nothing to go on from; leave out --resume"
             + (" and give another --out" if finished else " to start")
@@ -80,6 +86,54 @@ def check_out(out: Path, *, resume: bool) -> None:
         raise ConfigError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
     if not resume and finished:
         raise ConfigError(f"{out} already holds a finished run; give another --out")
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a run has come to its end: it writes its model, then its card."""
+    return (out / CONFIG).is_file() and (out / CARD).is_file()
+
+
+@contextmanager
+def alone(out: Path, first: bool) -> Iterator[None]:
+    """Keep other runs out of a folder, which is made; only the first process of a run holds it.
+
+    Raises:
+        ConfigError: another run works there, or the folder cannot be made or written.
+    """
+    if not first:
+        yield
+        return
+    lock = FileLock(out / _LOCK, timeout=0)
+    try:
+        with writing_to(out):
+            out.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another run is training in {out}; wait for it, stop it, or give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Say of what cannot be written into a run's folder how to go on.
+
+    Raises:
+        ConfigError: the disk is full, or the folder may not be written.
+    """
+    try:
+        yield
+    except Timeout:
+        raise
+    except (OSError, SafetensorError) as error:
+        whole = checkpoints(out)
+        then = f"go on from {whole[-1].name} with --resume" if whole else "start again"
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot write to {out}: {reason}; free some space or mend its rights, then {then}"
+        ) from error
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -97,16 +151,19 @@ def save_checkpoint(
     weights = full_weights(trainee)
     if not _is_first():
         return target
+    if target.is_dir():
+        # Of the same step of the same run.
+        return target
     partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    write_model(partial, trainee, weights, config)
-    save_file(tensors, partial / f"{STATE}.safetensors")
-    (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
-    for path in (*partial.iterdir(), partial):
-        _flush(path)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    _flush(out)
+    with writing_to(out):
+        shutil.rmtree(partial, ignore_errors=True)
+        write_model(partial, trainee, weights, config)
+        save_file(tensors, partial / f"{STATE}.safetensors")
+        (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
+        for path in (*partial.iterdir(), partial):
+            _flush(path)
+        partial.rename(target)
+        _flush(out)
     return target
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from vlm2vec.data.yaml_files import read_yaml
 from vlm2vec.errors import ConfigError
+from vlm2vec.model.checkpoint import BUNDLED
 from vlm2vec.model.prompts import STYLES
 from vlm2vec.tasks.sources import SourceConfig, read_sources
 
@@ -174,14 +175,10 @@ def read_config(path: Path) -> TrainConfig:
     """A configuration file, with its paths made absolute.
 
     Raises:
-        ConfigError: the file is missing, no YAML, or a field is unknown, missing or out of range; each is named.
+        ConfigError: the file is missing, no YAML, or a field is unknown, given twice, missing or out of range; each is
+            named.
     """
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no fields; docs/training.md lists them")
     folder = path.parent.resolve()
@@ -193,12 +190,11 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
-    scratch, init, validation = config.scratch, config.init, config.validation
+    scratch, validation = config.scratch, config.validation
     return config.model_copy(
         update={
             "out": (folder / config.out).resolve(),
-            # A folder if there is one, else a name for the hub.
-            "init": str(folder / init) if init is not None and (folder / init).is_dir() else init,
+            "init": _init(config.init, folder),
             "scratch": scratch and scratch.model_copy(update={"tokenizer": folder / scratch.tokenizer}),
             "data_root": root,
             "teachers": {
@@ -208,3 +204,15 @@ def read_config(path: Path) -> TrainConfig:
             "validation": validation and validation.model_copy(update={"path": folder / validation.path}),
         }
     )
+
+
+def _init(init: str | None, folder: Path) -> str | None:
+    """A folder as an absolute path, else a name: "bundled", or for the hub."""
+    if init is None or init == BUNDLED:
+        return init
+    place = folder / Path(init).expanduser()
+    # Where "runs" lies beside the configuration, "runs/first" is no name for the hub, though the run be missing; nor is
+    # what lies in the current directory, to which nothing in a configuration is relative.
+    looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or Path(init).is_dir()
+    is_path = place.is_dir() or looks_like_a_path or ("/" in init and place.parent.is_dir())
+    return str(place) if is_path else init

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.utils.data import DataLoader
 
-from vlm2vec.data.collate import PairBatch, PairSteps, Rows
+from vlm2vec.data.collate import PairBatch
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.packing import PackedBatch, pack, plan_packs
-from vlm2vec.model.processor import Prepared, QwenVLProcessor
+from vlm2vec.model.packing import PackedBatch
 from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.training.batches import batches_from
 from vlm2vec.training.checkpoint import (
     Progress,
+    alone,
     check_out,
     full_weights,
     resume_checkpoint,
     save_checkpoint,
     tidy,
     write_model,
+    writing_to,
 )
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import Distillation, TeacherVectors
@@ -43,17 +43,10 @@ from vlm2vec.training.distributed import (
 from vlm2vec.training.encoder import Encoder
 from vlm2vec.training.gradcache import cached_step
 from vlm2vec.training.objective import Objective, Outcome, Side
-from vlm2vec.training.plan import (
-    build_schedule,
-    open_rows,
-    prepare_source_document,
-    prepare_source_query,
-    source_processors,
-)
+from vlm2vec.training.plan import build_schedule, open_rows
 from vlm2vec.training.report import RunLog, check_trackers, write_card
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
-from vlm2vec.vectors.keys import uninstructed_key
 
 _FEW_ROWS = 1000
 """Rows below which the share of bad ones says nothing yet."""
@@ -111,16 +104,28 @@ def train(
 
     Raises:
         ConfigError: data or configuration do not fit, too many rows cannot be read, the number of processes is not the
-            one asked for, a tracker is not installed, or the loss or its gradient is no number (then the weights
-            before that step are saved as a checkpoint).
+            one asked for, a tracker is not installed, another run works in the folder or it cannot be written, or the
+            loss or its gradient is no number (then the weights before that step are saved as a checkpoint).
     """
     check_trackers(config.trackers)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
     )
-    first, world, device = accelerator.is_main_process, accelerator.num_processes, accelerator.device
+    first, world = accelerator.is_main_process, accelerator.num_processes
     check_world(config.processes, world, config.batch_size)
     check_out(config.out, resume=resume)
+    with alone(config.out, first):
+        _run(config, accelerator, resume, on_start, on_step)
+
+
+def _run(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    resume: bool,
+    on_start: Callable[[Announcement], None],
+    on_step: Callable[[StepReport], None],
+) -> None:
+    first, world, device = accelerator.is_main_process, accelerator.num_processes, accelerator.device
     rows = open_rows(config)
     schedule = build_schedule(config, rows)
 
@@ -144,7 +149,16 @@ def train(
     # Later stages may have sources of their own.
     taught_by = min(max((0, *config.stage_starts)) + _TAUGHT_WITHIN, config.steps)
     with RunLog(config, accelerator, progress.step) as log:
-        batches = _batches(config, schedule, rows, backbone.processor, teachers, progress.step, accelerator)
+        batches = batches_from(
+            progress.step,
+            config,
+            schedule,
+            rows,
+            backbone.processor,
+            teachers,
+            rank=accelerator.process_index,
+            world=world,
+        )
         if validator and progress.step == 0:
             # What the model could do before is what training is measured against.
             _validate(validator, log, 0, device, config)
@@ -207,11 +221,13 @@ def train(
             # Neither validation nor a checkpoint is the next step's.
             started_s = time.perf_counter()
 
-    weights = full_weights(trainee)
-    if first:
-        write_model(config.out, trainee, weights, config)
-        write_card(config, trainee, schedule, rows)
-    accelerator.wait_for_everyone()
+        # Before the log is closed: a tracker or a plot that fails must not cost the model.
+        weights = full_weights(trainee)
+        if first:
+            with writing_to(config.out):
+                write_model(config.out, trainee, weights, config)
+                write_card(config, trainee, schedule, rows)
+        accelerator.wait_for_everyone()
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -262,48 +278,6 @@ def _objective(config: TrainConfig, schedule: Schedule, teachers: Sequence[Teach
         [config.data[name].temperature for name in schedule.sources],
         [Distillation(said, dim, known.dim) for said, known in zip(config.teachers.values(), teachers, strict=True)],
     )
-
-
-def _batches(
-    config: TrainConfig,
-    schedule: Schedule,
-    rows: Mapping[str, Rows],
-    processor: QwenVLProcessor,
-    teachers: Sequence[TeacherVectors],
-    first_step: int,
-    accelerator: Accelerator,
-) -> Iterator[PairBatch[PackedBatch]]:
-    processors = source_processors(config, processor)
-    dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
-        schedule,
-        rows,
-        partial(prepare_source_query, processors),
-        partial(prepare_source_document, processors),
-        partial(plan_packs, token_budget=config.token_budget or 2**62),
-        pack,
-        key=uninstructed_key if teachers or config.loss.mask_same_content else None,
-        teachers=teachers,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    loader: DataLoader[PairBatch[PackedBatch] | ConfigError] = DataLoader(
-        dataset,
-        sampler=range(first_step, config.steps),
-        batch_size=None,
-        num_workers=config.loader_workers,
-        # A prepared batch of pages may take a gigabyte.
-        prefetch_factor=max(1, 4 // config.loader_workers) if config.loader_workers else None,
-        worker_init_fn=_one_thread,
-    )
-    for batch in loader:
-        if isinstance(batch, ConfigError):
-            raise batch
-        yield batch
-
-
-def _one_thread(worker: int) -> None:
-    # Two processes with several threads each on few cores take turns at slowing each other down.
-    torch.set_num_threads(1)
 
 
 def _forward_backward(

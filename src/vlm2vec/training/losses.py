@@ -12,26 +12,9 @@ from vlm2vec.model.pooling import normalize
 
 
 def info_nce(
-    q_BD: Tensor,
-    d_ND: Tensor,
-    *,
-    temperature: float | Tensor,
-    mask_BN: Tensor | None = None,
-    symmetric: bool = False,
-) -> Tensor:
-    """InfoNCE of the dot products of queries and documents; see `nce`.
-
-    Args:
-        q_BD: queries, rows of length one.
-        d_ND: documents, rows of length one: the positives of the B queries in their order, then any hard negatives.
-    """
-    return nce(q_BD @ d_ND.T, temperature=temperature, mask_BN=mask_BN, symmetric=symmetric)
-
-
-def nce(
     scores_BN: Tensor, *, temperature: float | Tensor, mask_BN: Tensor | None = None, symmetric: bool = False
 ) -> Tensor:
-    """Mean cross entropy of picking document i for query i among all documents.
+    """InfoNCE: mean cross entropy of picking document i for query i among all documents.
 
     Args:
         scores_BN: similarities; document i of the first B is the positive of query i, the others are hard negatives.

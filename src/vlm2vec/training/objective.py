@@ -18,7 +18,7 @@ from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Loss
 from vlm2vec.training.distillation import Distillation
 from vlm2vec.training.distributed import gathered
-from vlm2vec.training.losses import above_positive, matryoshka, nce
+from vlm2vec.training.losses import above_positive, info_nce, matryoshka
 
 
 class Facts(NamedTuple):
@@ -26,7 +26,7 @@ class Facts(NamedTuple):
 
     Args:
         labels, rows, sources: int64 [B].
-        contents: int64 [N], or empty where nobody asks for it.
+        contents: int64 [N].
     """
 
     labels: Tensor
@@ -126,10 +126,11 @@ class Objective(nn.Module):
         total = total + sum(taught)
         with torch.no_grad():
             scores_BN = normalize(q_BD) @ normalize(d_ND).T
-            scores_BN = scores_BN.masked_fill(self._unfair(scores_BN, facts), float("-inf"))
             target = torch.arange(len(scores_BN), device=device)
-            per_row = F.cross_entropy(scores_BN / temperature_B[:, None], target, reduction="none")
-        hits = scores_BN.argmax(1) == target
+            fair_BN = scores_BN.masked_fill(self._unfair(scores_BN, facts), float("-inf"))
+            per_row = F.cross_entropy(fair_BN / temperature_B[:, None], target, reduction="none")
+            # Whoever beats the positive by a margin does beat it, whether or not it is held against the model.
+            hits = scores_BN.masked_fill(self._answers(facts), float("-inf")).argmax(1) == target
         known = tuple(float(one.any(1).float().mean()) for one in said)
         return Outcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught), known)
 
@@ -140,20 +141,26 @@ class Objective(nn.Module):
 
     def _loss(self, scores_BN: Tensor, facts: Facts, temperature_B: Tensor) -> Tensor:
         mask_BN = self._unfair(scores_BN, facts)
-        return nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
+        return info_nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
 
     def _unfair(self, scores_BN: Tensor, facts: Facts) -> Tensor:
         """bool [B, N]: document j is not the positive of query i and no fair negative of it."""
-        config, num_queries = self.config, len(scores_BN)
-        mask_BN = torch.zeros_like(scores_BN, dtype=torch.bool)
+        mask_BN = self._answers(facts)
+        if self.config.mask_margin is not None:
+            mask_BN |= above_positive(scores_BN, self.config.mask_margin)
+        return mask_BN
+
+    def _answers(self, facts: Facts) -> Tensor:
+        """bool [B, N]: document j is not the positive of query i, but answers it for what is known of the two rows."""
+        num_queries = len(facts.rows)
+        mask_BN = facts.contents[:num_queries, None] == facts.contents
+        if not self.config.mask_same_content:
+            # What one row has as a hard negative may be the positive of another: mined ones all are, of some row.
+            mask_BN[:, :num_queries] = False
         # A row of a small source may stand in a batch twice, and one that replaces another may.
-        mask_BN[:, :num_queries] = facts.rows[:, None] == facts.rows
-        if config.mask_same_content:
-            mask_BN |= facts.contents[:num_queries, None] == facts.contents
-        if config.mask_same_label:
+        mask_BN[:, :num_queries] |= facts.rows[:, None] == facts.rows
+        if self.config.mask_same_label:
             mask_BN[:, :num_queries] |= facts.labels[:, None] == facts.labels
-        if config.mask_margin is not None:
-            mask_BN |= above_positive(scores_BN, config.mask_margin)
         return mask_BN.fill_diagonal_(False)
 
 

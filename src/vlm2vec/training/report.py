@@ -14,6 +14,7 @@ from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.sources import SourceConfig
+from vlm2vec.training.checkpoint import CARD, writing_to
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee, trained_counts
 
@@ -48,14 +49,14 @@ class RunLog:
         self.accelerator = accelerator
         self.active = accelerator.is_main_process
         if self.active:
-            config.out.mkdir(parents=True, exist_ok=True)
             # Before the first step a run is validated anew.
             validated = first_step or -1
             for name, limit in ((LOG, first_step - 1), (VALIDATION, validated), (BAD_ROWS, first_step - 1)):
                 kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
                 partial = config.out / f"{name}.partial"
-                partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-                partial.replace(config.out / name)
+                with writing_to(config.out):
+                    partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+                    partial.replace(config.out / name)
         if config.trackers:
             accelerator.init_trackers(config.out.name)
 
@@ -63,10 +64,12 @@ class RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.config.trackers:
-            self.accelerator.end_training()
+        # Not `Accelerator.end_training`, which parts the processes too: they may have another run to do.
+        for tracker in self.accelerator.trackers if self.config.trackers else ():
+            tracker.finish()
         if self.active:
-            draw_curves(self.config.out)
+            with writing_to(self.config.out):
+                draw_curves(self.config.out)
 
     def step(self, report: NamedTuple) -> None:
         """Log what a step did."""
@@ -80,18 +83,17 @@ class RunLog:
         """Log rows that could not be read and were replaced, into `bad_rows.jsonl`."""
         if self.active:
             for message in messages:
-                _add_line(self.config.out / BAD_ROWS, {"step": step, "row": message})
+                self._add_line(BAD_ROWS, {"step": step, "row": message})
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.active:
-            _add_line(self.config.out / name, row)
+            self._add_line(name, row)
         if self.config.trackers:
             self.accelerator.log(dict(_flat(row)), step=row["step"])
 
-
-def _add_line(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    def _add_line(self, name: str, row: Mapping[str, Any]) -> None:
+        with writing_to(self.config.out), (self.config.out / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -175,7 +177,7 @@ def write_card(config: TrainConfig, trainee: Trainee, schedule: Schedule, rows: 
             f"Held-out pairs ({config.validation.path.name if config.validation else ''}), pool of "
             f"{last['pool']:.0f}: recall at 1 {last['recall@1']:.3f}, at 10 {last['recall@10']:.3f}.",
         ]
-    (config.out / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
+    (config.out / CARD).write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _origin(source: SourceConfig) -> str:

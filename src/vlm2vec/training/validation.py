@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, distributed
 
-from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import normalize
@@ -41,7 +40,10 @@ class Validator:
         self.queries: list[Prepared] = []
         self.documents: list[Prepared] = []
         seen: set[object] = set()
-        for pair in _shuffled(open_source("validation", SourceConfig(path=config.path), None)):
+        rows = open_source("validation", SourceConfig(path=config.path), None)
+        # Read only until the pool is full.
+        for row in random.Random(0).sample(range(len(rows)), len(rows)):
+            pair = rows[row]
             try:
                 document, query = prepare_document(processor, pair.positive), prepare_query(processor, pair)
                 keys: set[object] = {uninstructed_key(pair.positive), pair.label or pair.origin}
@@ -89,7 +91,3 @@ class Validator:
         everything = torch.cat(gathered(torch.cat([empty, *rows])))
         places = torch.cat(gathered(torch.tensor(order, dtype=torch.int64, device=device)))
         return everything[torch.argsort(places)]
-
-
-def _shuffled(pairs: Sequence[Pair]) -> list[Pair]:
-    return random.Random(0).sample(list(pairs), len(pairs))

@@ -72,6 +72,20 @@ def uninstructed_key(item: Item) -> bytes:
     return content_key(replace(item, verbatim=None) if item.text or item.media else item)
 
 
+def written_key(item: Item) -> bytes:
+    """16 bytes of an item's text and media as `uninstructed_key`, but by the paths of files, which are not read."""
+    media = [
+        [
+            type(medium).__name__,
+            _as_written(medium.source),
+            getattr(medium, "page", None),
+            getattr(medium, "span_s", None),
+        ]
+        for medium in item.media
+    ]
+    return _digest([_FORMAT, item.text, None if item.text or media else item.verbatim, media])
+
+
 def number(keys: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the different keys in the order of their first appearance.
 
@@ -99,6 +113,12 @@ def _digest(parts: object) -> bytes:
 
 def _content(item: Item) -> list[object]:
     return [item.text, item.verbatim, [_of_medium(medium) for medium in item.media]]
+
+
+def _as_written(source: Source | tuple[Source, ...]) -> object:
+    if isinstance(source, tuple):
+        return [_as_written(part) for part in source]
+    return os.path.abspath(source) if isinstance(source, Path) else _of_frame(source)
 
 
 def _of_medium(medium: Image | Video) -> list[object]:
