@@ -80,6 +80,15 @@ def test_the_command_trains_prints_where_the_model_is_and_names_a_mistake(folder
     assert "step: Extra inputs are not permitted" in wrong.stderr
 
 
+def test_a_source_that_a_run_will_never_read_is_named_at_its_start(folder: Path) -> None:
+    # Two sub-batches of eight are drawn in all, of which a tenth is none.
+    data = {"image": {"path": "image.jsonl", "weight": 9}, "video": {"path": "video.jsonl", "weight": 1}}
+    done = CliRunner().invoke(app, ["train", str(write_config(folder, steps=2, sub_batch=8, data=data))])
+    assert done.exit_code == 0
+    told = "never read in 2 steps: video; give more weight or steps, or a smaller sub_batch"
+    assert [line for line in done.stderr.split("\n") if line.startswith("never")] == [told]
+
+
 def test_training_goes_on_from_a_checkpoint(folder: Path) -> None:
     _run(write_config(folder))
     first = _run(write_config(folder, out="more", init="out", scratch=None, steps=1))[0]

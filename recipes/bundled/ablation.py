@@ -1,6 +1,6 @@
 """The paper's ablation on this scale: how large should sub-batches be, and is it better to mix modalities?
 
-    python recipes/bundled/ablation.py [SEED ...]      seeds 1, 2, 3 without any   (half an hour a seed, two cores)
+    python recipes/bundled/ablation.py [SEED ...]      seeds 1, 2, 3 without any   (some 25 minutes a seed, two cores)
 
 Every run starts from the fourth stage of the bundled model, as the repository's history has it, trains for the same
 number of pairs on the sources of train_5.yaml without its teachers, and is measured on mmeb-mini. A run that is there

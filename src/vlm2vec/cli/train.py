@@ -57,6 +57,11 @@ def _run(settings: TrainConfig, *, resume: bool) -> None:
             note(f"{total:,} parameters are trained:")
             for name, number in announcement.trained.items():
                 note(f"  {number:>13,}  {name}")
+            if announcement.unread:
+                note(
+                    f"never read in {settings.steps:,} steps: {', '.join(announcement.unread)}; give more weight or "
+                    "steps, or a smaller sub_batch"
+                )
             if announcement.first_step:
                 note(f"going on after step {announcement.first_step}")
 

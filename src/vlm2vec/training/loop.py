@@ -85,10 +85,17 @@ class StepReport(NamedTuple):
 
 
 class Announcement(NamedTuple):
-    """What is known before the first step."""
+    """What is known before the first step.
+
+    Args:
+        trained: see `trained_counts`.
+        first_step: 0, or where a resumed run goes on.
+        unread: sources of which no row comes in the whole run, as where their share comes to less than a sub-batch.
+    """
 
     trained: dict[str, int]
     first_step: int
+    unread: tuple[str, ...]
 
 
 def train(
@@ -144,7 +151,8 @@ def _run(
         progress = resume_checkpoint(config.out, trainee, objective, optimizer, config, progress.sizes)
     validator = Validator(config.validation, trainee) if config.validation else None
     if first:
-        on_start(Announcement(trained_counts(backbone), progress.step))
+        unread = tuple(name for name, number in schedule.counts().items() if not number)
+        on_start(Announcement(trained_counts(backbone), progress.step, unread))
 
     # Later stages may have sources of their own.
     taught_by = min(max((0, *config.stage_starts)) + _TAUGHT_WITHIN, config.steps)
