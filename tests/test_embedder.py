@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,7 @@ def test_an_argument_that_makes_no_sense_is_refused(published: Embedder, call: o
         ({"device": "nowhere"}, "device 'nowhere' cannot be used"),
         ({"dtype": "int8"}, "dtype='int8': use 'auto'"),
         ({"dtype": None}, "dtype=None: use 'auto'"),
+        ({"dtype": "float8_e4m3fn"}, "dtype='float8_e4m3fn': use 'auto'"),
         ({"num_frames": 2.5}, "num_frames=2.5: it must be a whole number"),
         ({"max_pixels": "big"}, "max_pixels='big': need whole numbers"),
         ({"max_pixels": 100}, "max_pixels=100: need whole numbers, 0 < min_pixels <= max_pixels"),
@@ -139,6 +141,47 @@ def test_an_argument_that_makes_no_sense_is_refused(published: Embedder, call: o
 def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(VLM2VecError, match=re.escape(message)):
         load_tiny(MODEL, **arguments)
+
+
+def test_one_item_is_no_stream_of_items(own: Embedder) -> None:
+    for one in ("a red bus", {"text": "a", "image": PICTURE}, PICTURE, Item("a"), b"bytes", 3):
+        with pytest.raises(InputError, match="this takes a list of items, and got one"):
+            next(own.stream(one))  # type: ignore[arg-type]
+
+
+def test_what_nobody_may_look_at_is_an_error_of_its_own(own: Embedder) -> None:
+    # For any path below a name that is too long the system refuses to say what lies there.
+    long = Path("a" * 300)
+    found = dict(own.stream(["a", Video(long / "clip.mp4"), Image(long / "a.png"), long, "b"]))
+    assert [type(found[position]) for position in range(5)] == [
+        np.ndarray,
+        MediaError,
+        MediaError,
+        InputError,
+        np.ndarray,
+    ]
+    assert "File name too long" in str(found[1])
+
+
+def test_one_lazily_read_picture_may_be_encoded_by_several_threads_at_once(own: Embedder, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(tmp_path / "a.png")
+    expected = own.encode(tmp_path / "a.png")
+    for _ in range(3):
+        with PIL.Image.open(tmp_path / "a.png") as picture, ThreadPoolExecutor(3) as pool:
+            for vector in pool.map(own.encode, [picture] * 3):
+                np.testing.assert_allclose(vector, expected, rtol=0, atol=2e-6)
+
+
+def test_media_beyond_the_models_limit_are_not_cut_and_told(model_copy: Path) -> None:
+    config = json.loads((model_copy / "tokenizer_config.json").read_text())
+    (model_copy / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 4}))
+    embedder = load_tiny(model_copy)
+    with pytest.warns(
+        UserWarning, match=r"an item with media of \d+ tokens is beyond the model's limit of 4 and is not"
+    ):
+        vector = embedder.encode(PICTURE)
+    np.testing.assert_allclose(vector, load_tiny(MODEL).encode(PICTURE), rtol=0, atol=2e-6)
 
 
 def test_a_text_beyond_the_models_limit_is_cut_with_a_warning(model_copy: Path) -> None:

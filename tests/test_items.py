@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -56,6 +57,16 @@ def test_a_value_that_means_nothing_is_refused(value: object, message: str) -> N
         as_item(value)  # type: ignore[arg-type]
 
 
+def test_what_is_refused_is_shown_in_short() -> None:
+    with pytest.raises(InputError) as caught:
+        Item("text", (b"a whole file" * 10**5,))  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 200
+
+
+def test_a_span_may_be_of_any_numbers() -> None:
+    assert Video(Path("a.mp4"), span_s=(np.float32(0.5), np.int64(2))).span_s == (0.5, 2.0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -65,6 +76,8 @@ def test_a_value_that_means_nothing_is_refused(value: object, message: str) -> N
         (lambda: Image(Path("a.pdf"), page=0), "page 0 of a.pdf: pages are whole numbers from 1"),
         (lambda: Item(media=("a.png",)), "Item.media holds 'a.png', of type str"),
         (lambda: Item(text=None), "Item.text is None, of type NoneType"),
+        (lambda: Item(b"x" * 10**6), "xxx', of type bytes: it must be a str"),
+        (lambda: as_item({"text": "a", 3: "b"}), "unknown key 3 in ['text', 3]: use text"),
         (lambda: Item("a", instruction=5), "Item.instruction is 5, of type int"),
         (lambda: Item("a", media=None), "Item.media holds None"),
         (lambda: Image(Path("a.pdf"), page="1"), "page '1' of a.pdf: pages are whole numbers from 1"),

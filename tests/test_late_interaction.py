@@ -27,6 +27,15 @@ def test_maxsim_is_the_mean_over_query_tokens_of_the_best_document_token() -> No
     torch.testing.assert_close(scores, torch.tensor([[(1 + 1) / 2, (0.8 + 0.6) / 2], [0.8, 0.48 + 0.48]]))
 
 
+def test_nothing_against_nothing_is_an_empty_matrix(own: Embedder) -> None:
+    tokens = [np.eye(3, dtype=np.float32)]
+    assert [own.late_similarity(*sides).shape for sides in (([], tokens), (tokens, []), ([], []))] == [
+        (0, 1),
+        (1, 0),
+        (0, 0),
+    ]
+
+
 def test_maxsim_in_small_parts_has_the_same_scores_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(2)
     q_lengths, d_lengths = [3, 1, 4, 2], [5, 2, 6]

@@ -137,6 +137,8 @@ def test_limits_on_pages_and_bytes_hold(tmp_path: Path) -> None:
             render_page(source, 1, Limits(pdf_bytes=100))
     with pytest.raises(LimitError, match="has 3 pages, more than the 2 allowed"):
         read_pages(path, Limits(pages=2))
+    # Who has let it through may draw each page.
+    assert render_page(path, 3, Limits(pages=2)).getpixel((5, 5)) == (0, 0, pytest.approx(255, abs=1))
 
 
 def test_a_file_that_changes_is_opened_anew(tmp_path: Path) -> None:

@@ -17,13 +17,24 @@ from hypothesis import strategies as st
 from media_files import animation, encoded, picture, png_header
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media import Frames, Limits, load_frames, media_kind, open_image, resolve
+from vlm2vec.media import DEFAULT_LIMITS, Frames, Limits, load_frames, media_kind, open_image, resolve
+from vlm2vec.media.image import open_picture
 
 COLORS, DURATIONS_MS = ("red", "lime", "blue"), (100, 200, 300)
 
 
 def _pixels(image: PIL.Image.Image) -> list[list[object]]:
     return np.asarray(image).tolist()
+
+
+def test_warnings_are_as_they_were_whatever_another_thread_did_to_them_meanwhile() -> None:
+    before = list(warnings.filters)
+    opened = open_picture(encoded(picture(), "PNG"), DEFAULT_LIMITS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened.__enter__()
+    opened.__exit__(None, None, None)
+    assert list(warnings.filters) == before
 
 
 def test_path_bytes_and_pil_sources_give_the_same_pixels(tmp_path: Path) -> None:

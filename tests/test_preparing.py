@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from golden_cases import GOLDEN
-from vlm2vec.errors import InputError, VLM2VecError
+from vlm2vec.errors import InputError, MediaError, VLM2VecError
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.preparing import prepared_windows
 from vlm2vec.model.processor import Prepared
@@ -63,6 +67,72 @@ def test_no_more_items_are_taken_than_may_be_ahead() -> None:
     assert enough.wait(10)
     windows.close()
     assert len(taken) == 3 + 4
+    assert _preparing() <= others
+
+
+def test_errors_fill_a_window_too() -> None:
+    windows = prepared_windows(_of_length, iter(lambda: -1, 0), window_tokens=32_768, workers=2)
+    assert len(next(windows)) == 1024
+    windows.close()
+
+
+@contextmanager
+def _interrupted(after_s: float) -> Iterator[None]:
+    """As by Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, after_s)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_ctrl_c_does_not_wait_for_the_window_to_be_full() -> None:
+    prepared: list[int] = []
+
+    def prepare(length: int) -> Prepared:
+        prepared.append(length)
+        time.sleep(0.02)
+        return _of_length(length)
+
+    others = _preparing()
+    windows = prepared_windows(prepare, [1] * 1000, window_tokens=1000, workers=1)
+    with pytest.raises(KeyboardInterrupt), _interrupted(0.3):
+        next(windows)
+    windows.close()
+    assert len(prepared) < 500
+    assert _preparing() <= others
+
+
+def test_ctrl_c_ends_what_waits_for_an_item_that_does_not_come() -> None:
+    comes = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        comes.wait()
+        yield 1
+
+    others = _preparing()
+    windows = prepared_windows(_of_length, items(), window_tokens=10, workers=1)
+    with pytest.raises(KeyboardInterrupt), _interrupted(0.3):
+        next(windows)
+    windows.close()
+    comes.set()
+    for thread in _preparing() - others:
+        thread.join(10)
+    assert _preparing() <= others
+
+
+def test_an_error_that_is_kept_holds_no_thread(own: Embedder) -> None:
+    others, kept = _preparing(), []
+    for _ in range(3):
+        with pytest.raises(MediaError) as caught:
+            own.encode([Path("missing.png"), "a text"])
+        kept.append(caught)
     assert _preparing() <= others
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -103,13 +105,14 @@ class Item:
         for name in ("text", "instruction", "verbatim"):
             value = getattr(self, name)
             if not isinstance(value, str) and (name == "text" or value is not None):
-                raise InputError(f"Item.{name} is {value!r}, of type {type(value).__name__}: it must be a str")
+                raise InputError(f"Item.{name} is {_short(value)}, of type {type(value).__name__}: it must be a str")
         media = tuple(self.media) if isinstance(self.media, (tuple, list)) else (self.media,)
         object.__setattr__(self, "media", media)
         for medium in media:
             if not isinstance(medium, (Image, Video)):
                 raise InputError(
-                    f"Item.media holds {medium!r}, of type {type(medium).__name__}: wrap it in Image(...) or Video(...)"
+                    f"Item.media holds {_short(medium)}, of type {type(medium).__name__}: wrap it in Image(...) or "
+                    "Video(...)"
                 )
 
     @property
@@ -155,7 +158,7 @@ def is_single(value: object) -> bool:
     Raises:
         InputError: it is neither.
     """
-    if isinstance(value, (str, bytes, Path, Item, Image, Video, Mapping)) or _is_pil(value):
+    if _is_one(value):
         return True
     if isinstance(value, Sequence):
         return False
@@ -163,16 +166,20 @@ def is_single(value: object) -> bool:
 
 
 def check_several(value: object) -> None:
-    """Raise InputError unless a value is a sequence of items; a str is one item, not a sequence of its letters."""
-    if is_single(value):
+    """Raise InputError unless a value is an iterable of items; a str is one item, not its letters."""
+    if _is_one(value) or not isinstance(value, Iterable):
         raise InputError(f"this takes a list of items, and got one {type(value).__name__}: put it into a list")
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, (str, bytes, Path, Item, Image, Video, Mapping)) or _is_pil(value)
 
 
 def _medium_of(path: Path) -> Image | Video:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return Image(path)
-    if suffix in VIDEO_SUFFIXES or path.is_dir():
+    if suffix in VIDEO_SUFFIXES or _is_folder(path):
         return Video(path)
     if suffix in PDF_SUFFIXES:
         raise InputError(f"{path} is a PDF, which is many items: pass Image(path, page=1), or read_pages(path) for all")
@@ -182,10 +189,17 @@ def _medium_of(path: Path) -> Image | Video:
     )
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # Of a name that is too long, or where nobody may look.
+        return False
+
+
 def _item_of_mapping(value: Mapping[str, object]) -> Item:
-    unknown = sorted(set(value) - {"text", "image", "video", "instruction"})
+    unknown = [key for key in value if key not in ("text", "image", "video", "instruction")]
     if unknown:
-        raise InputError(f"unknown key {unknown[0]!r} in {sorted(value)}: use text, image, video, instruction")
+        raise InputError(f"unknown key {unknown[0]!r} in {list(value)}: use text, image, video, instruction")
     text, instruction = value.get("text"), value.get("instruction")
     if text is not None and not isinstance(text, str):
         raise InputError(f"the key 'text' holds a {type(text).__name__}: it must be a str")
@@ -219,12 +233,17 @@ def _is_span(value: object) -> bool:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         return False
     start_s, end_s = value
-    return isinstance(start_s, (int, float)) and isinstance(end_s, (int, float)) and 0 <= start_s < end_s
+    return isinstance(start_s, Real) and isinstance(end_s, Real) and 0 <= float(start_s) < float(end_s)
 
 
 def _is_pil(value: object) -> bool:
     # By name, so that items stay free of any import that costs start-up time.
     return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(value).__mro__)
+
+
+def _short(value: object) -> str:
+    # Somebody's whole file may stand in the wrong place.
+    return reprlib.repr(value)
 
 
 def _name(source: object) -> str:

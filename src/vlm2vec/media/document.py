@@ -47,7 +47,12 @@ def page_count(source: Source, limits: Limits = DEFAULT_LIMITS) -> int:
         LimitError: more bytes or pages than `limits` allow.
     """
     with _open_document(source, limits) as document:
-        return len(document)
+        count = len(document)
+    if count > limits.pages:
+        raise LimitError(
+            f"{describe(source)} has {count:,} pages, more than the {limits.pages:,} allowed; split it into parts"
+        )
+    return count
 
 
 def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image:
@@ -56,11 +61,11 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
     Args:
         source: path or bytes of the PDF.
         page: its number, counted from 1.
-        limits: what is refused as too large.
+        limits: what is refused as too large; how many pages there are beside it does not matter.
 
     Raises:
         MediaError: no such page, or the PDF is missing, empty, damaged or encrypted.
-        LimitError: more bytes or pages than `limits` allow.
+        LimitError: more bytes than `limits` allow.
     """
     name = describe(source)
     with _open_document(source, limits) as document:
@@ -118,12 +123,7 @@ def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
         if _last.key != key or _last.document is None:
             _last.close()
             _last.document, _last.key = _open_pdfium(source, name), key
-        document = _last.document
-        if len(document) > limits.pages:
-            raise LimitError(
-                f"{name} has {len(document):,} pages, more than the {limits.pages:,} allowed; split it into parts"
-            )
-        yield document
+        yield _last.document
 
 
 def _open_pdfium(source: Path | bytes, name: str) -> PdfDocument:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import PIL.Image
@@ -196,24 +197,23 @@ def _pillow(name: str) -> Iterator[None]:
 
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
-_quiet_filters = warnings.catch_warnings()
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+"""What `warnings.filterwarnings` makes of it."""
 
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    # Warning filters belong to the process, not to the thread: the first one in silences Pillow, the last one out
-    # restores, so that threads which overlap never restore each other's filters.
-    global _quiet_depth, _quiet_filters
+    # Warning filters belong to the process, not to the thread: the first one in silences Pillow, the last one out takes
+    # that back. Not by `catch_warnings`, which would restore all filters as another thread had them at that moment.
+    global _quiet_depth
     with _quiet_lock:
         if _quiet_depth == 0:
-            _quiet_filters = warnings.catch_warnings()
-            _quiet_filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
         _quiet_depth += 1
     try:
         yield
     finally:
         with _quiet_lock:
             _quiet_depth -= 1
-            if _quiet_depth == 0:
-                _quiet_filters.__exit__(None, None, None)
+            if _quiet_depth == 0 and _QUIET in warnings.filters:
+                cast(list[object], warnings.filters).remove(_QUIET)

@@ -69,6 +69,12 @@ def check_file(path: Path, *, kind: str, max_bytes: int) -> os.stat_result:
     return status
 
 
+def is_folder(path: Path, *, kind: str) -> bool:
+    """Whether a path is a folder. Raises MediaError where it cannot be looked at."""
+    with decoding(str(path), kind):
+        return path.is_dir()
+
+
 @contextmanager
 def open_source(source: Path | bytes, *, kind: str, max_bytes: int) -> Iterator[BinaryIO]:
     """Open a checked source as a binary stream.

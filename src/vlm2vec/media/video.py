@@ -16,7 +16,7 @@ from vlm2vec.media.clip import probe_clip, read_clip
 from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
-from vlm2vec.media.source import decoding
+from vlm2vec.media.source import decoding, is_folder
 
 __all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "split_spans"]
 
@@ -38,7 +38,7 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
     source = video.source
     if isinstance(source, tuple):
         return _open_frames(source, limits)
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and is_folder(source, kind="a video"):
         if video.span_s is not None:
             raise MediaError(f"{source} is a folder of frames, which has no clock: a span of it cannot be read")
         paths = frame_paths(source, limits)
@@ -60,7 +60,7 @@ def probe(
     video = Video(source)  # type: ignore[arg-type]  # Video turns a str into a path and checks every type.
     if isinstance(video.source, tuple):
         return _probe_frames(video.source, limits)
-    if isinstance(video.source, Path) and video.source.is_dir():
+    if isinstance(video.source, Path) and is_folder(video.source, kind="a video"):
         return _probe_frames(frame_paths(video.source, limits), limits)
     if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
         return probe_animation(video.source, limits)
@@ -94,8 +94,8 @@ def frame_order(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _open_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> list[PIL.Image.Image]:
-    pictures = [open_image(Image(source, exif=False), _frame_limits(limits)) for source in sources]
-    return [picture.convert("RGB") for picture in pictures]
+    # One by one, or each would be held in its own mode and in RGB.
+    return [open_image(Image(source, exif=False), _frame_limits(limits)).convert("RGB") for source in sources]
 
 
 def _probe_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> VideoInfo:

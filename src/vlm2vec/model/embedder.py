@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
-from threading import Lock
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from vlm2vec.model.processor import Prepared
 from vlm2vec.model.prompts import STYLES, Role, Target
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 
+T = TypeVar("T")
 Vectors = NDArray[np.float32]
 
 # Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
@@ -131,7 +131,7 @@ class Embedder:
 
         Returns:
             [N, D] of that precision in the order of the items, or [D] for one item. A vector does not depend on its
-            neighbours.
+            neighbours but for rounding (2e-6 in float32). A text beyond the model's limit is cut, with a warning.
 
         Raises:
             InputError: an item is empty or malformed.
@@ -201,7 +201,7 @@ class Embedder:
         """Embed an iterable of any length, taking items as they are needed.
 
         Args:
-            items: taken in another thread, unless `workers` is 0.
+            items: several, taken in another thread, unless `workers` is 0.
             workers: threads that decode and tokenise while the model computes; None: one a core, at most eight.
             role, target, prompt, truncate_dim, normalize_embeddings, token_budget: as for `encode_query`.
 
@@ -284,20 +284,21 @@ class Embedder:
         """
         check_several(items)
         found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
-        results = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
-        for position, vectors in results:
-            if isinstance(vectors, VLM2VecError):
-                raise type(vectors)(f"item {position} of {len(items)}: {vectors}") from vectors
-            found[position] = vectors
+        stream = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
+        with closing(stream):
+            for position, vectors in stream:
+                if isinstance(vectors, VLM2VecError):
+                    raise type(vectors)(f"item {position} of {len(items)}: {vectors}") from vectors
+                found[position] = vectors
         return found
 
     def late_similarity(self, queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
         """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `late_interaction.maxsim`."""
-        sides = [
-            (torch.from_numpy(np.concatenate(list(side))), [len(one) for one in side]) for side in (queries, documents)
-        ]
+        if not len(queries) or not len(documents):
+            return np.empty((len(queries), len(documents)), np.float32)
+        (q_TD, q), (d_TD, d) = ((np.concatenate(list(side)), list(map(len, side))) for side in (queries, documents))
         with torch.inference_mode():
-            return cast(Vectors, maxsim(*sides[0], *sides[1]).numpy())
+            return cast(Vectors, maxsim(torch.from_numpy(q_TD), q, torch.from_numpy(d_TD), d).numpy())
 
     def _check_token_head(self) -> Linear:
         if self.backbone.token_head is None:
@@ -333,16 +334,15 @@ class Embedder:
             normalize_embeddings=normalize_embeddings,
             token_budget=token_budget,
         )
-        if show_progress_bar:
-            from tqdm.auto import tqdm
-
-            results = tqdm(results, total=len(sequence), unit="item", desc="encode")
-        for position, vector in results:
-            if isinstance(vector, VLM2VecError):
-                if single:
-                    raise vector
-                raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
-            vectors[position] = to_int8(vector) if precision == "int8" else vector
+        shown = _with_bar(results, len(sequence)) if show_progress_bar else results
+        # Whoever keeps an error keeps its traceback, and with it what is not closed.
+        with closing(results):
+            for position, vector in shown:
+                if isinstance(vector, VLM2VecError):
+                    if single:
+                        raise vector
+                    raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
+                vectors[position] = to_int8(vector) if precision == "int8" else vector
         return vectors[0] if single else vectors
 
     def _stream(
@@ -355,15 +355,12 @@ class Embedder:
         workers: int | None,
         take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
     ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
-        # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items.
-        one_at_a_time = Lock()
+        check_several(items)
+        workers = default_workers() if workers is None else workers
 
         def prepare(given: ItemLike) -> Prepared:
-            item = as_item(given)
-            with one_at_a_time if item.holds_pictures else nullcontext():
-                return self.backbone.processor.prepare(item, role=role, target=target, prompt=prompt)
+            return self.backbone.processor.prepare(as_item(given), role=role, target=target, prompt=prompt)
 
-        workers = default_workers() if workers is None else workers
         device = self.backbone.pixel_table.device
         with closing(prepared_windows(prepare, items, window_tokens=_WINDOW_TOKENS, workers=workers)) as windows:
             for window in windows:
@@ -383,6 +380,12 @@ class Embedder:
                         yield from _vectors(launched.pop(0), whole, take)
                 for last in launched:
                     yield from _vectors(last, whole, take)
+
+
+def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:
+    from tqdm.auto import tqdm
+
+    return cast(Iterable[T], tqdm(results, total=total, unit="item", desc="encode"))
 
 
 def _vectors(

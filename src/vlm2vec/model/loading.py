@@ -185,12 +185,10 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 def choose_dtype(dtype: Dtype | torch.dtype, device: torch.device) -> torch.dtype:
     """As asked; "auto" is bfloat16 on CUDA and float32 elsewhere."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else None
-    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if chosen not in (torch.float32, torch.bfloat16, torch.float16):
         raise ModelError(f"dtype={dtype!r}: use 'auto', 'float32', 'bfloat16' or 'float16'")
     return chosen
 

@@ -21,6 +21,10 @@ MAX_WORKERS = 8
 # Items that each worker may be ahead.
 _AHEAD = 4
 _LOOK_EVERY_S = 0.1
+# Errors that fill a window.
+_ERRORS = 1024
+# An iterable that waits for its next item cannot be woken; its thread ends with it.
+_PATIENCE_S = 1.0
 
 
 def default_workers() -> int:
@@ -47,33 +51,41 @@ def prepared_windows(
     if workers == 0:
         yield from _windows((_outcome(prepare, item) for item in items), window_tokens)
         return
-    with ThreadPoolExecutor(workers, "prepare") as pool:
-        yield from _ahead(_windows(_in_order(pool, prepare, items, workers * _AHEAD), window_tokens))
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(workers, "prepare")
+    try:
+        outcomes = _in_order(pool, prepare, items, workers * _AHEAD, stopped)
+        yield from _ahead(_windows(outcomes, window_tokens), stopped)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _windows(outcomes: Iterable[Prepared | VLM2VecError], window_tokens: int) -> Generator[Window, None, None]:
     window: Window = []
-    tokens = 0
+    tokens = 0.0
     for position, outcome in enumerate(outcomes):
         window.append((position, outcome))
-        tokens += outcome.length if isinstance(outcome, Prepared) else 0
+        # An error weighs something too, or all of many would be waited for.
+        tokens += outcome.length if isinstance(outcome, Prepared) else window_tokens / _ERRORS
         if tokens >= window_tokens:
             yield window
-            window, tokens = [], 0
+            window, tokens = [], 0.0
     if window:
         yield window
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, prepare: Callable[[T], Prepared], items: Iterable[T], ahead: int
+    pool: ThreadPoolExecutor, prepare: Callable[[T], Prepared], items: Iterable[T], ahead: int, stopped: threading.Event
 ) -> Iterator[Prepared | VLM2VecError]:
     waiting: deque[Future[Prepared | VLM2VecError]] = deque()
     try:
         for item in items:
+            if stopped.is_set():
+                return
             waiting.append(pool.submit(_outcome, prepare, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        while waiting:
+        while waiting and not stopped.is_set():
             yield waiting.popleft().result()
     finally:
         for future in waiting:
@@ -87,10 +99,9 @@ def _outcome(prepare: Callable[[T], Prepared], item: T) -> Prepared | VLM2VecErr
         return error
 
 
-def _ahead(values: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The same values, the next one of which is made while the last is used."""
+def _ahead(values: Generator[T, None, None], stopped: threading.Event) -> Generator[T, None, None]:
+    """The same values, the next one of which is made while the last is used; `stopped` is set at the end."""
     handed: Queue[tuple[str, object]] = Queue(maxsize=1)
-    stopped = threading.Event()
 
     def hand(kind: str, value: object) -> bool:
         while not stopped.is_set():
@@ -126,4 +137,4 @@ def _ahead(values: Generator[T, None, None]) -> Generator[T, None, None]:
             yield value  # type: ignore[misc]
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_PATIENCE_S)

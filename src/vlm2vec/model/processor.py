@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import get_args
 
 import numpy as np
@@ -11,9 +14,13 @@ from numpy.typing import NDArray
 from vlm2vec.errors import InputError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Item
 from vlm2vec.media import load_frames, media_kind, resolve
+from vlm2vec.media.source import describe
 from vlm2vec.model.prompts import Kind, PromptStyle, Role, Target
 from vlm2vec.model.tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
 from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
+
+# PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
+_pictures = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,10 @@ class QwenVLProcessor:
         _check_choice("target", target, get_args(Target))
         if prompt is not None and not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: it must be one str for all items, or None")
+        with _pictures if item.holds_pictures else nullcontext():
+            return self._composed(item, role, target, prompt)
+
+    def _composed(self, item: Item, role: Role | None, target: Target | None, prompt: str | None) -> Prepared:
         media = tuple(resolve(medium) for medium in item.media)
         kind: Kind = media_kind(media[0]) if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, role, target, prompt))
@@ -101,13 +112,21 @@ class QwenVLProcessor:
                 )
             except ValueError as error:
                 mode = frames.images[0].mode
-                raise MediaError(f"{medium} of mode {mode} cannot be made RGB: {error}; save it as PNG") from error
+                name = describe(medium.source)
+                raise MediaError(f"{name} of mode {mode} cannot be made RGB: {error}; save it as PNG") from error
             ids += self._wrapper(self.style.before_medium)
             visual_at.append(np.arange(len(ids), len(ids) + grid.num_tokens))
             ids += [self.tokenizer.visual_ids[VIDEO_TOKEN if frames.is_video else IMAGE_TOKEN]] * grid.num_tokens
             ids += self._wrapper(self.style.after_medium) + self.tokenizer.encode(following)
             patches.append(of_medium)
             grids.append(grid)
+        limit = self.tokenizer.max_tokens
+        if limit is not None and len(ids) > limit:
+            warnings.warn(
+                f"an item with media of {len(ids)} tokens is beyond the model's limit of {limit} and is not cut, as "
+                f"published: {text[:60]!r}…",
+                stacklevel=2,
+            )
         return self._prepared(ids, visual_at, patches, grids)
 
     def _instruction(

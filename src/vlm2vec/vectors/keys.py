@@ -20,7 +20,7 @@ from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.image import ANIMATED_SUFFIXES
-from vlm2vec.media.source import check_file, decoding
+from vlm2vec.media.source import check_file, decoding, is_folder
 from vlm2vec.media.video import FRAME_SUFFIXES
 
 # Roles and targets are the prompt styles' own, which this layer does not know.
@@ -142,7 +142,7 @@ def _of_video(video: Video) -> list[object]:
     if isinstance(source, PIL.Image.Image):
         return ["pictures", _of_pictures(video)]
     span_s = video.span_s and [float(edge_s) for edge_s in video.span_s]
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and is_folder(source, kind="a video"):
         return ["folder", span_s, _of_folder(source)]
     return ["video", span_s, _of_bytes(source, "video")]
 
