@@ -28,7 +28,7 @@ def item(case_id: str) -> Item:
     if "<|video_pad|>" in case["text"]:
         media: tuple[Image | Video, ...] = (Video(files),)
     else:
-        media = tuple(Image(file, exif=False) for file in files)
+        media = tuple(Image(file, as_stored=True) for file in files)
     text = case["text"].replace("<|image_pad|>", MEDIA_MARKER).replace("<|video_pad|>", MEDIA_MARKER)
     return Item(text, media)
 

@@ -86,7 +86,7 @@ def test_an_adapter_gives_the_published_embeddings(kind: str) -> None:
 
 
 def test_three_dimensional_positions_give_the_published_embedding(own: Embedder) -> None:
-    image = Image(GOLDEN / CASES["mrope_0"]["images"][0], exif=False)
+    image = Image(GOLDEN / CASES["mrope_0"]["images"][0], as_stored=True)
     asked = Item("Represent the given image.", (image,))
     prepared = own.backbone.processor.prepare(asked)
     assert prepared.length == EMBEDDINGS["mrope_0_position_ids"].shape[1]

@@ -71,7 +71,7 @@ def test_orientation_is_applied_for_users_and_not_for_benchmarks() -> None:
         exif[0x0112] = orientation
         source = encoded(stored, "PNG", exif=exif)
         assert _pixels(open_image(Image(source))) == expected
-        assert _pixels(open_image(Image(source, exif=False))) == turned[1]
+        assert _pixels(open_image(Image(source, as_stored=True))) == turned[1]
 
 
 def test_unreadable_exif_leaves_the_picture_as_stored() -> None:
@@ -86,7 +86,7 @@ def test_sixteen_bit_grey_is_scaled_for_users_and_kept_for_benchmarks(format: st
     source = encoded(stored, format)
     shown = open_image(Image(source))
     assert (shown.mode, _pixels(shown)) == ("L", [[0, 0, 1, 128, 255]])
-    kept = open_image(Image(source, exif=False))
+    kept = open_image(Image(source, as_stored=True))
     assert (kept.mode, _pixels(kept)) == ("I;16", [[0, 255, 256, 32768, 65535]])
 
 
@@ -110,7 +110,7 @@ def test_what_is_no_number_in_a_floating_point_picture_is_black_and_leaves_the_r
 def test_palette_with_transparency_converts_to_rgb_without_a_warning() -> None:
     stored = picture().quantize(8)
     source = encoded(stored, "PNG", transparency=bytes([0, 128, 255]))
-    image = open_image(Image(source, exif=False))
+    image = open_image(Image(source, as_stored=True))
     assert image.mode == "P"
     assert image.convert("RGB").tobytes() == stored.convert("RGB").tobytes()
 
@@ -137,7 +137,7 @@ def test_an_animated_picture_counts_as_video_for_users_only(format: str, tmp_pat
         assert media_kind(resolve(medium)) == "video"
     with PIL.Image.open(path) as opened:
         assert resolve(Image(opened)) == Video(opened)
-    stored = Image(source, exif=False)
+    stored = Image(source, as_stored=True)
     assert resolve(stored) is stored
     red, green, blue = open_image(stored).convert("RGB").getpixel((5, 5))
     assert (red > 240, green < 15, blue < 15) == (True, True, True)
@@ -148,7 +148,7 @@ def test_the_first_frame_is_opened_as_stored_wherever_a_users_picture_stands(tmp
     path.write_bytes(animation("GIF", COLORS, DURATIONS_MS))
     with PIL.Image.open(path) as opened:
         opened.seek(2)
-        assert open_image(Image(opened, exif=False)).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+        assert open_image(Image(opened, as_stored=True)).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
         assert opened.tell() == 2
 
 

@@ -78,7 +78,7 @@ def test_a_key_changes_with_everything_that_a_medium_says() -> None:
     data, pages = encoded(red), encoded(red, "PDF")
     media = [
         Image(data),
-        Image(data, exif=False),
+        Image(data, as_stored=True),
         Image(encoded(blue)),
         Image(pages, page=1),
         Image(pages, page=2),
@@ -118,7 +118,7 @@ def test_bytes_that_count_as_a_video_under_one_ending_and_a_picture_under_anothe
         (tmp_path / name).write_bytes(data)
     gif, jpg = (_key(Item(media=(Image(tmp_path / name),))) for name in ("a.gif", "a.jpg"))
     assert gif != jpg
-    assert _key(Item(media=(Image(tmp_path / "a.gif", exif=False),))) != gif
+    assert _key(Item(media=(Image(tmp_path / "a.gif", as_stored=True),))) != gif
 
 
 def test_an_animated_picture_in_memory_counts_with_all_its_frames(tmp_path: Path) -> None:

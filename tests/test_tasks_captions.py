@@ -45,7 +45,7 @@ CC = tuple({"image_url": f"http://host/{number}", "caption": f"sign {number}"} f
 
 def test_captions_seek_their_picture(tmp_path: Path) -> None:
     data = _captioned(tmp_path, "Flickr30K_t2i", *FLICKR)
-    pictures = [Image(tmp_path / "image-tasks/flickr30k" / name, exif=False) for name in ("a.jpg", "b.jpg")]
+    pictures = [Image(tmp_path / "image-tasks/flickr30k" / name, as_stored=True) for name in ("a.jpg", "b.jpg")]
     assert data.queries == tuple(Item(text, (), "", text) for text in ("one", "two ", "two ", "three"))
     assert data.candidate_names == ("a.jpg", "b.jpg")
     assert tuple(data.candidates) == tuple(
@@ -86,7 +86,7 @@ def test_a_picture_of_conceptual_captions_has_the_number_of_its_row_and_one_capt
         write_picture(tmp_path / "image-tasks/cc" / name, "red")
     data = _captioned(tmp_path, "CC_i2t", *CC)
     assert data.relevant == {f"0000000{number}.jpg": {f"sign {number}": 1} for number in range(4)}
-    assert data.queries[2].media == (Image(tmp_path / "image-tasks/cc/00000002.jpg", exif=False),)
+    assert data.queries[2].media == (Image(tmp_path / "image-tasks/cc/00000002.jpg", as_stored=True),)
     data = _captioned(tmp_path, "CC_t2i", *CC)
     assert _strings(data.queries) == ["sign 0", "sign 1", "sign 2", "sign 3"]
     assert data.candidate_names == ("00000000.jpg", "00000001.jpg", "00000002.jpg", "00000003.jpg")
@@ -150,7 +150,7 @@ def test_rows_that_hold_captions_as_a_list_and_the_picture_too_are_read(tmp_path
     pyarrow.parquet.write_table(table, lines.with_suffix(".parquet"))
     data = parse_task(spec, tmp_path)
     assert data.relevant == {"0.jpg": {"a": 1, "b": 1}}
-    assert data.queries[0].media == (Image(tmp_path / "image-tasks/flickr30k/0.jpg", exif=False),)
+    assert data.queries[0].media == (Image(tmp_path / "image-tasks/flickr30k/0.jpg", as_stored=True),)
 
 
 def test_a_picture_that_has_two_rows_is_one(tmp_path: Path) -> None:

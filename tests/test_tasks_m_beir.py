@@ -69,7 +69,7 @@ def test_m_beir_has_sentences_behind_instructions_and_the_whole_pool(tmp_path: P
     data = _m_beir(tmp_path)
     asked = "Find a Wikipedia image that answers this question."
     given = "Represent the given Wikipedia image with related text information:"
-    picture = Image(tmp_path / "image-tasks/mbeir_images/a.jpg", exif=False)
+    picture = Image(tmp_path / "image-tasks/mbeir_images/a.jpg", as_stored=True)
     assert data.query_ids == ("2:7",)
     assert data.queries == (Item("why is it red.", (), asked, f"{asked} why is it red."),)
     assert data.candidate_names == ("2:1", "2:2", "2:3")

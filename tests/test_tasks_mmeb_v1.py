@@ -40,7 +40,7 @@ def _v1(root: Path, **columns: object) -> TaskData:
 
 def test_a_row_of_mmeb_v1_is_taken_as_it_is_with_the_visual_token_in_its_place(tmp_path: Path) -> None:
     data = _v1(tmp_path)
-    first, second = (Image(tmp_path / "image-tasks" / name, exif=False) for name in ("a.png", "b.png"))
+    first, second = (Image(tmp_path / "image-tasks" / name, as_stored=True) for name in ("a.png", "b.png"))
     assert data.queries == (Item("Find it: a cat", (first,), "", "<|media|>\nFind it: a cat\n"),)
     assert data.candidates == (
         Item("It.", (first,), "", "<|media|>\nIt.\n"),

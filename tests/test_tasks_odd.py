@@ -58,7 +58,7 @@ def test_strings_of_picture_tasks(
 
 def test_parts_of_a_picture_task_serve_styles_that_place_them_themselves(tmp_path: Path) -> None:
     data = read_picture_row(tmp_path, "RefCOCO", qry_text=' "the cat" ')
-    picture = Image(tmp_path / "image-tasks" / "a.png", exif=False)
+    picture = Image(tmp_path / "image-tasks" / "a.png", as_stored=True)
     assert data.queries == (Item('"the cat"', (picture,), "Say:", '<|media|>\nSay:  "the cat" \n'),)
     assert data.candidates[0] == Item("x", (picture,), "It.", "<|media|>  It. x\n")
 

@@ -235,7 +235,7 @@ def test_momentseeker_asks_in_three_ways_with_all_frames_and_several_right_clips
         "Find the clip that corresponds to the given text: q",
         "Find the clip that corresponds to the given text: q",
     ]
-    assert data.queries[1].media == (Image(media / "query_i.jpg", exif=False),)
+    assert data.queries[1].media == (Image(media / "query_i.jpg", as_stored=True),)
     names = [f"{task_named('MomentSeeker').media_dir}/video_frames/{clip}" for clip in ("ego_a.b_1", "ego_2", "neg")]
     assert data.pools == (tuple(names),) * 4
     assert data.relevant["0"] == {names[0]: 1, names[1]: 1}

@@ -61,7 +61,7 @@ def test_mmeb_rows_become_the_published_strings_and_pictures(tmp_path: Path, sto
     for pair, published in zip(pairs, case["outputs"], strict=True):
         for item, side in (pair.query, "query"), (pair.positive, "pos"):
             paths = [path for path in published[f"{side}_image"]["paths"] if path]  # type: ignore[index]
-            assert item.media == tuple(Image(tmp_path / path, exif=False) for path in paths)
+            assert item.media == tuple(Image(tmp_path / path, as_stored=True) for path in paths)
             assert _visual(item.verbatim) == published[f"{side}_text"]
             assert item.instruction == ""
     assert [pair.query.text for pair in pairs][:2] == [
@@ -86,7 +86,7 @@ def test_visrag_rows_become_the_published_strings_and_pages(tmp_path: Path) -> N
         assert _visual(pair.query.verbatim) == published["query_text"]
         assert _visual(pair.positive.verbatim) == published["pos_text"]
         assert published["pos_image"]["bytes"][0]["pixels_of"] == name  # type: ignore[index]
-        assert pair.positive.media == (Image(str(name).encode(), exif=False),)
+        assert pair.positive.media == (Image(str(name).encode(), as_stored=True),)
         assert pair.query.media == ()
     assert pairs[4].query.text == "q for Textbooks"
     assert pairs[4].positive.instruction == "A textbook page with structured educational content and explanations."
@@ -99,14 +99,14 @@ def test_the_placeholder_may_stand_before_the_page_prompt(tmp_path: Path) -> Non
     pairs = _open(tmp_path, rows, parser="visrag", placeholder_first=True)
     prompt = "A textbook page with structured educational content and explanations."
     assert [pair.positive.verbatim for pair in pairs] == [f"<|media|> {prompt}", "<|media|>"]
-    assert pairs[0].positive.media == (Image(tmp_path / "p.png", exif=False),)
+    assert pairs[0].positive.media == (Image(tmp_path / "p.png", as_stored=True),)
 
 
 COLPALI = {"query": "What is shown?", "image": {"bytes": None, "path": "p.png"}, "answer": "A cat", "page": "3"}
 
 
 def test_colpali_rows_ask_the_page_for_the_answer_as_published(tmp_path: Path) -> None:
-    page = Image(tmp_path / "p.png", exif=False)
+    page = Image(tmp_path / "p.png", as_stored=True)
     (pair,) = _open(tmp_path, [COLPALI], parser="vidore")
     assert pair.query == Item("What is shown?", (page,), "", "<|media|> What is shown?")
     assert pair.positive == Item("A cat", (), "", "A cat")
@@ -120,7 +120,7 @@ def test_colpali_rows_may_ask_for_the_page_as_the_evaluation_does(tmp_path: Path
     assert pair.query.text == "What is shown?"
     shown = "<|media|> Understand the content of the provided document image."
     assert prompt_style("vlm2vec").compose(pair.positive) == shown
-    assert pair.positive.media == (Image(tmp_path / "p.png", exif=False),)
+    assert pair.positive.media == (Image(tmp_path / "p.png", as_stored=True),)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_mmeb_negatives_are_hard_negatives(tmp_path: Path) -> None:
     pairs = _open(tmp_path, rows, parser="mmeb", image_dir="pics")
 
     def picture(name: str) -> Image:
-        return Image(tmp_path / "pics" / name, exif=False)
+        return Image(tmp_path / "pics" / name, as_stored=True)
 
     assert [pair.negatives for pair in pairs] == [
         (Item("n", (picture("n.png"),), "", "<|media|> n"),),
@@ -350,7 +350,7 @@ def test_the_examples_of_the_documentation_work(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "mix.yaml").write_text(texts[4])
     row = {"qry": "<|image_1|> Which fruit?", "qry_image_path": "a.png", "pos_text": "apple", "pos_image_path": ""}
     _mirrored(tmp_path, "TIGER-Lab/MMEB-train", "Fruit", "original", [row])
-    assert pairs("mix.yaml")[0].query.media == (Image(tmp_path / "pictures" / "a.png", exif=False),)
+    assert pairs("mix.yaml")[0].query.media == (Image(tmp_path / "pictures" / "a.png", as_stored=True),)
     ours = read_sources(yaml.safe_load(texts[5])["data"], tmp_path, tmp_path)
     assert [(source.query_to_page, source.placeholder_first) for source in ours.values()] == [
         (True, False),

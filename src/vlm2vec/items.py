@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -31,28 +32,43 @@ Source: TypeAlias = "Path | bytes | PIL.Image.Image"
 ItemLike: TypeAlias = "Item | Image | Video | str | Path | PIL.Image.Image | Mapping[str, object]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Image:
     """A still picture, decoded only when it is embedded.
 
     Args:
         source: a path, the bytes of a file, or a PIL image. With `page` it is a PDF.
-        exif: treat the picture as its owner would see it: EXIF orientation applied, an animated GIF or WebP taken
-            as a video. Benchmark tasks pass False: the stored pixels of the first frame, as MMEB-V2 was published.
         page: the page of a PDF, counted from 1.
+        as_stored: keep the picture as published benchmarks read it: the stored pixels of the first frame, not turned,
+            the alpha channel dropped. If False (the default) it is taken as its owner sees it: turned by its EXIF
+            orientation, transparency on white, an animation as a video.
+        exif: the old word for `not as_stored`, also accepted in the second place, where it used to stand; deprecated.
     """
 
     source: Source
-    exif: bool = True
     page: int | None = None
+    as_stored: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "source", _as_source(self.source, "Image"))
-        if self.page is not None and (type(self.page) is not int or self.page < 1):
-            raise InputError(f"page {self.page!r} of {_name(self.source)}: pages are whole numbers from 1")
+    def __init__(
+        self, source: Source, page: int | None = None, as_stored: bool | None = None, *, exif: bool | None = None
+    ) -> None:
+        if isinstance(page, bool):
+            # The old order: source, exif, page.
+            page, as_stored, exif = as_stored, None, page
+        object.__setattr__(self, "source", _as_source(source, "Image"))
+        if page is not None and (type(page) is not int or page < 1):
+            raise InputError(f"page {page!r} of {_name(self.source)}: pages are whole numbers from 1")
+        object.__setattr__(self, "page", page)
+        object.__setattr__(self, "as_stored", _as_stored(as_stored, exif, "Image"))
+
+    @property
+    def exif(self) -> bool:
+        """The old word for `not as_stored`; deprecated."""
+        warnings.warn("Image.exif is deprecated: ask for as_stored, its opposite", DeprecationWarning, stacklevel=2)
+        return not self.as_stored
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Video:
     """A moving picture, decoded only when it is embedded.
 
@@ -61,26 +77,38 @@ class Video:
             a tuple of frames, each a path, bytes or a PIL image. Frames are picked from files and folders; a tuple is
             used as it is.
         span_s: only the part from start to end, in seconds (video files only).
+        as_stored: keep frames as published benchmarks read them: not turned, the alpha channel dropped. If False (the
+            default) pictures are taken as their owner sees them: turned by their EXIF orientation, transparency on
+            white. Frames inside a video file are the same either way.
+        exif: another word for `not as_stored`; deprecated.
     """
 
     source: Source | tuple[Source, ...]
     span_s: tuple[float, float] | None = None
+    as_stored: bool = False
 
-    def __post_init__(self) -> None:
-        if isinstance(self.source, (tuple, list)):
-            if not self.source:
+    def __init__(
+        self,
+        source: Source | tuple[Source, ...],
+        span_s: tuple[float, float] | None = None,
+        as_stored: bool | None = None,
+        *,
+        exif: bool | None = None,
+    ) -> None:
+        if isinstance(source, (tuple, list)):
+            if not source:
                 raise InputError("a video of no frames: the tuple of frames is empty")
-            source: object = tuple(_as_source(frame, "Video") for frame in self.source)
+            source = tuple(_as_source(frame, "Video") for frame in source)
         else:
-            source = _as_source(self.source, "Video")
-        object.__setattr__(self, "source", source)
-        if self.span_s is not None:
+            source = _as_source(source, "Video")
+        if span_s is not None:
             if isinstance(source, tuple):
                 raise InputError("span_s needs a video file; a tuple of frames has no clock")
-            if not _is_span(self.span_s):
-                raise InputError(
-                    f"span_s is {self.span_s!r}: it must be (start, end) with 0 <= start < end, in seconds"
-                )
+            if not _is_span(span_s):
+                raise InputError(f"span_s is {span_s!r}: it must be (start, end) with 0 <= start < end, in seconds")
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "span_s", span_s)
+        object.__setattr__(self, "as_stored", _as_stored(as_stored, exif, "Video"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +255,18 @@ def _as_source(value: object, owner: str) -> Source:
         f"{owner} got a {type(value).__name__}: its source must be a path, bytes or a PIL image"
         + (", or a tuple of these as frames" if owner == "Video" else "")
     )
+
+
+def _as_stored(as_stored: object, exif: object, owner: str) -> bool:
+    for name, value in (("as_stored", as_stored), ("exif", exif)):
+        if value is not None and not isinstance(value, bool):
+            raise InputError(f"{owner}: {name} is {_short(value)}: it must be True or False")
+    if exif is None:
+        return bool(as_stored)
+    if as_stored is exif:
+        raise InputError(f"{owner}: exif={exif} says as_stored={not exif}, but as_stored={as_stored} is given as well")
+    warnings.warn(f"exif={exif} is deprecated: pass as_stored={not exif}", DeprecationWarning, stacklevel=3)
+    return not exif
 
 
 def _is_span(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, overload
@@ -137,8 +137,8 @@ def item_of(value: object, folder: Path) -> Item:
 
 
 def _under(folder: Path, medium: Image | Video) -> Image | Video:
-    if isinstance(medium, Image):
-        return Image(folder / medium.source if isinstance(medium.source, Path) else medium.source)
-    if isinstance(medium.source, tuple):
-        return Video(tuple(folder / frame if isinstance(frame, Path) else frame for frame in medium.source))
-    return Video(folder / medium.source if isinstance(medium.source, Path) else medium.source)
+    if isinstance(medium.source, Path):
+        return replace(medium, source=folder / medium.source)
+    if isinstance(medium, Video) and isinstance(medium.source, tuple):
+        return replace(medium, source=tuple(folder / one if isinstance(one, Path) else one for one in medium.source))
+    return medium

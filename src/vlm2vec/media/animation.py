@@ -12,6 +12,7 @@ from vlm2vec.items import Source
 from vlm2vec.media.image import animation_frames, open_picture
 from vlm2vec.media.limits import Limits
 from vlm2vec.media.sampling import Clock, VideoInfo, frame_indices, pick_frames
+from vlm2vec.media.shown import on_white, orientation, upright
 from vlm2vec.media.source import describe, open_source
 
 
@@ -31,9 +32,11 @@ def is_animation(source: Path | bytes, limits: Limits) -> bool:
 
 
 def read_animation(
-    source: Source, span_s: tuple[float, float] | None, num_frames: int, limits: Limits
+    source: Source, span_s: tuple[float, float] | None, num_frames: int, limits: Limits, *, as_stored: bool = False
 ) -> list[PIL.Image.Image]:
     """Decode the picked frames, composed as a viewer shows them, in RGB.
+
+    Unless `as_stored`, transparency is laid on white and the frames are turned by the EXIF orientation of the file.
 
     Raises:
         MediaError: damaged or cut off before a picked frame.
@@ -42,6 +45,7 @@ def read_animation(
     name = describe(source)
     with open_picture(source, limits, max_px=limits.frame_px) as picture:
         before = picture.tell()
+        turn = 1 if as_stored else orientation(picture)
         try:
             frames = _checked_frames(picture, limits, name)
             if span_s is None:
@@ -51,7 +55,8 @@ def read_animation(
             pictures = []
             for position in positions:
                 picture.seek(frames[position])
-                pictures.append(picture.convert("RGB"))
+                frame = picture if as_stored else on_white(picture)
+                pictures.append(upright(frame.convert("RGB") if frame is picture else frame, turn))
         except EOFError as error:
             raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
         finally:

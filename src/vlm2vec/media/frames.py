@@ -23,7 +23,7 @@ class Frames(NamedTuple):
 def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> Frames:
     """Decode one medium. Call `resolve` first if animated pictures shall count as videos.
 
-    A still image comes in its own mode (see `open_image`), a PDF page and the frames of a video in RGB.
+    A still image comes as `open_image` says, a PDF page and the frames of a video in RGB.
 
     Args:
         medium: the image, page or video.

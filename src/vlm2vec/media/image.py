@@ -11,30 +11,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import numpy as np
 import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Source, Video
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.shown import (
+    as_seen,
+    has_signed_bytes,
+    is_deep,
+    is_see_through,
+    is_white_zero,
+    key_of_8_bits,
+    orientation,
+    upright,
+    written_bits,
+)
 from vlm2vec.media.source import decoding, describe, open_source
 
 ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avifs"})
 
 
 def open_image(image: Image, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image:
-    """Decode a still picture, fully loaded and in its own mode.
+    """Decode a still picture, fully loaded.
 
-    With `exif=False` it holds the stored pixels of the first frame. With `exif=True` the EXIF orientation is applied
-    (a picture with unreadable EXIF is taken as stored, as viewers do) and 16-bit grey becomes 8-bit L by scaling,
-    because converting it to RGB would turn everything above 255 white.
+    With `as_stored=True` it holds the stored pixels of the first frame, in its own mode. Otherwise it looks as to its
+    owner: turned by its EXIF orientation (a picture with unreadable EXIF is taken as stored, as viewers do), on white
+    in RGB if it has transparency, and of 8 bits: grey of more bits or of floating point becomes L, because converting
+    it to RGB would turn everything above 255 white (`media.shown` says where black and white lie). Any other picture
+    keeps its mode.
 
     Raises:
         MediaError: missing, empty, truncated, damaged, or no image at all.
         LimitError: more bytes or pixels than `limits` allow; pixels are counted from the header, before decoding.
     """
     with open_picture(image.source, limits) as picture:
-        if not image.exif and picture.tell() != 0:
+        key = None if image.as_stored else key_of_8_bits(picture)
+        if image.as_stored and picture.tell() != 0:
             frame = _frame_at(picture, 0)
         elif picture is image.source:
             picture.load()
@@ -42,22 +55,51 @@ def open_image(image: Image, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image
         else:
             # A copy is free of the closed file that the opened picture still refers to.
             frame = picture.copy()
+        if not image.as_stored:
+            if key is not None:
+                frame = frame.copy() if frame is image.source else frame
+                frame.info["transparency"] = key
+            return upright(as_seen(frame, picture), orientation(picture))
         if isinstance(frame.info.get("transparency"), bytes):
             # It has no part in a conversion to RGB, but would make Pillow warn there, outside of this package's reach.
             frame = frame.copy() if frame is image.source else frame
             del frame.info["transparency"]
-        if not image.exif:
-            return frame
-        transpose = _TRANSPOSE.get(_orientation(picture))
-        return _as_8_bit(frame if transpose is None else frame.transpose(transpose))
+        return frame
+
+
+def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Whether a picture file may come out otherwise than before transparency was laid on white.
+
+    True for a picture of which something shows through, an animation, floating point, and the integers whose meaning
+    Pillow does not tell (16 bits with white at 0, signed and 32-bit TIFF); also for a file that cannot be opened.
+    False for every JPEG and ordinary opaque pictures. Pixels are decoded only if there is an alpha channel to look at.
+    """
+    try:
+        with open_picture(source, limits) as picture:
+            if picture.format in ("JPEG", "MPO"):
+                return False
+            if len(animation_frames(picture)) > 1 or picture.mode in ("F", "I"):
+                return picture.mode != "I" or picture.format == "TIFF"
+            if is_deep(picture):
+                is_odd = is_white_zero(picture) or written_bits(picture) not in (16, None)
+                return is_odd or "transparency" in picture.info
+            if has_signed_bytes(picture) or not is_see_through(picture):
+                return has_signed_bytes(picture)
+            key = key_of_8_bits(picture)
+            picture.load()
+            if key is not None:
+                picture.info["transparency"] = key
+            return as_seen(picture, picture).tobytes() != picture.convert("RGB").tobytes()
+    except MediaError:
+        return True
 
 
 def resolve(medium: Image | Video) -> Image | Video:
-    """Take an animated GIF, WebP, PNG or AVIF as a video, unless it is opened as stored (`exif=False`).
+    """Take an animated GIF, WebP, PNG or AVIF as a video, unless it is opened as stored (`as_stored=True`).
 
     Everything else comes back as it is, an unreadable file too: its error is raised when it is decoded.
     """
-    if isinstance(medium, Video) or not medium.exif or medium.page is not None:
+    if isinstance(medium, Video) or medium.as_stored or medium.page is not None:
         return medium
     if isinstance(medium.source, Path) and medium.source.suffix.lower() not in ANIMATED_SUFFIXES:
         return medium
@@ -104,25 +146,6 @@ def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -
         yield picture
 
 
-_TRANSPOSE = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
-"""How a picture with this EXIF orientation is turned upright."""
-
-
-def _orientation(picture: PIL.Image.Image) -> int:
-    try:
-        return int(picture.getexif().get(0x0112, 1))
-    except Exception:  # Damaged EXIF raises anything; the pixels are good.
-        return 1
-
-
 def _frame_at(picture: PIL.Image.Image, index: int) -> PIL.Image.Image:
     # The picture may be the user's own, who finds it at the frame where it was.
     before = picture.tell()
@@ -131,21 +154,6 @@ def _frame_at(picture: PIL.Image.Image, index: int) -> PIL.Image.Image:
         return picture.copy()
     finally:
         picture.seek(before)
-
-
-def _as_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
-    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
-        return picture
-    values = np.asarray(picture)
-    if picture.mode == "F":
-        # Floating-point pictures mostly run from 0 to 1.
-        values = np.nan_to_num(values)
-        scale = 255.0 if values.max() <= 1.0 else 1.0
-        return PIL.Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-    if values.max() <= 255:
-        # An 8-bit picture that somebody widened.
-        return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    return PIL.Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
 
 
 def _identify(stream: BinaryIO, name: str) -> PIL.Image.Image:

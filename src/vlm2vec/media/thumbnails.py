@@ -12,6 +12,7 @@ import PIL.Image
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
 from vlm2vec.media.frames import load_frames
+from vlm2vec.media.shown import on_white
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -24,11 +25,8 @@ def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
     except MediaError:
         return None
     picture = frames[len(frames) // 2]
-    if picture.has_transparency_data:
-        # White behind what is transparent, as on paper; RGB alone would show whatever colour is stored there.
-        picture = picture.convert("RGBA")
-        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
-    picture = picture.convert("RGB")
+    # White also behind what a benchmark reads without its alpha channel: RGB alone would show hidden colours.
+    picture = on_white(picture).convert("RGB")
     share = min(1.0, max_px / max(picture.size))
     # However thin, something is left to see.
     return picture.resize([max(1, round(side * share)) for side in picture.size]) if share < 1 else picture

@@ -27,8 +27,9 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
     """Decode the frames that stand for a video, in RGB and in the order they are shown.
 
     From a file or a folder at most `num_frames` are picked by `frame_indices`, within `span_s` if there is one; a
-    tuple of frames is used as it is. Frames of folders and tuples are opened as stored (no EXIF orientation); those
-    of a file are turned as its display rotation says.
+    tuple of frames is used as it is. Frames of folders, tuples and animated pictures look as to their owner (see
+    `open_image`) or, with `as_stored`, as they are stored; those of a video file are turned as its display rotation
+    says.
 
     Raises:
         MediaError: missing, empty, damaged, no video, or cut off so that a wanted frame is missing.
@@ -37,14 +38,16 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
     """
     source = video.source
     if isinstance(source, tuple):
-        return _open_frames(source, limits)
+        return _open_frames(source, limits, video.as_stored)
     if isinstance(source, Path) and is_folder(source, kind="a video"):
         if video.span_s is not None:
             raise MediaError(f"{source} is a folder of frames, which has no clock: a span of it cannot be read")
         paths = frame_paths(source, limits)
-        return _open_frames([paths[position] for position in frame_indices(len(paths), num_frames)], limits)
+        return _open_frames(
+            [paths[position] for position in frame_indices(len(paths), num_frames)], limits, video.as_stored
+        )
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
-        return read_animation(source, video.span_s, num_frames, limits)
+        return read_animation(source, video.span_s, num_frames, limits, as_stored=video.as_stored)
     return read_clip(source, video.span_s, num_frames, limits)
 
 
@@ -93,9 +96,9 @@ def frame_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name
 
 
-def _open_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> list[PIL.Image.Image]:
+def _open_frames(sources: tuple[Source, ...] | list[Path], limits: Limits, as_stored: bool) -> list[PIL.Image.Image]:
     # One by one, or each would be held in its own mode and in RGB.
-    return [open_image(Image(source, exif=False), _frame_limits(limits)).convert("RGB") for source in sources]
+    return [open_image(Image(source, as_stored=as_stored), _frame_limits(limits)).convert("RGB") for source in sources]
 
 
 def _probe_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> VideoInfo:

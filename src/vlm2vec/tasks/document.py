@@ -16,6 +16,7 @@ from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS
+from vlm2vec.media.shown import upright
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.reading import TaskReader, composed
 
@@ -112,7 +113,7 @@ class Pages(Sequence[Item]):
         name, where = self.names[index], self.table.name(self.rows[index])
         source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
         source = _as_saved(source, (_format(name) or "PNG") if self.options.saved_as == "by-id" else "PNG", where)
-        return composed(self.options.target_instruction, medium=Image(source, exif=False))
+        return composed(self.options.target_instruction, medium=Image(source, as_stored=True))
 
 
 def _stored(value: object, root: Path, where: str) -> Path | bytes:
@@ -133,11 +134,11 @@ def _as_saved(source: Path | bytes, form: str, where: str) -> Path | bytes:
     """
     try:
         with open_picture(source, DEFAULT_LIMITS) as picture:
-            turned = picture.getexif().get(_ORIENTATION, 1) != 1
-        if form == "PNG" and not turned:
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+        if form == "PNG" and orientation == 1:
             return source
         buffer = BytesIO()
-        open_image(Image(source, exif=turned)).save(buffer, form)
+        upright(open_image(Image(source, as_stored=True)), orientation).save(buffer, form)
     except MediaError as error:
         raise MediaError(f"{where}: {error}") from None
     except (OSError, ValueError) as error:

@@ -160,7 +160,7 @@ class TaskReader:
         if not path:
             raise row.wrong(column, "is empty: it must name a picture")
         try:
-            return Image(self._media.picture(self._place(path)), exif=False)
+            return Image(self._media.picture(self._place(path)), as_stored=True)
         except MediaError as error:
             raise MediaError(f"{row.task}: {row.name}: column {column!r}: {error}") from None
 
@@ -189,7 +189,7 @@ class TaskReader:
             if len(frames) < needed:
                 raise MediaError(f"{row.task}: {row.name}: {place} holds {len(frames)} frames: {needed} are needed")
             picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
-            self._videos[place] = Video(tuple(frames[pick] for pick in picks))
+            self._videos[place] = Video(tuple(frames[pick] for pick in picks), as_stored=True)
         return self._videos[place]
 
     def folders(self, folder: str) -> list[str]:

@@ -234,7 +234,7 @@ def _whole(string: str, media: tuple[Image | Video, ...]) -> Item:
 
 
 def _mmeb_item(text: str, path: str, options: Options) -> Item:
-    media = (Image(options.image_dir / path, exif=False),) if path else ()
+    media = (Image(options.image_dir / path, as_stored=True),) if path else ()
     return _whole(text.replace("<|image_1|>", MEDIA_MARKER), media)
 
 
@@ -252,11 +252,12 @@ def _conversation(row: Row) -> tuple[str, str]:
 
 def _frames(row: Row, options: Options) -> Video:
     paths = frame_paths(options.frame_dir / _text(row, "video"), DEFAULT_LIMITS)
-    return Video(tuple(paths[position] for position in frame_indices(len(paths), options.num_frames)))
+    picks = frame_indices(len(paths), options.num_frames)
+    return Video(tuple(paths[position] for position in picks), as_stored=True)
 
 
 def _picture(row: Row, column: str, options: Options) -> Image:
-    return Image(_stored(_value(row, column), column, options), exif=False)
+    return Image(_stored(_value(row, column), column, options), as_stored=True)
 
 
 def _own_item(row: Row, column: str, options: Options) -> Item:

@@ -149,7 +149,7 @@ def _of_video(video: Video) -> list[object]:
 
 def _of_frame(frame: Source) -> object:
     if isinstance(frame, PIL.Image.Image):
-        return _of_pictures(Image(frame, exif=False))
+        return _of_pictures(Image(frame, as_stored=True))
     return _of_bytes(frame, "image")
 
 
