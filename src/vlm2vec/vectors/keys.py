@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
+from vlm2vec.media.animation import is_animation
 from vlm2vec.media.image import ANIMATED_SUFFIXES
-from vlm2vec.media.source import check_file, decoding, is_folder
+from vlm2vec.media.source import check_file, decoding, is_folder, open_source
 from vlm2vec.media.video import FRAME_SUFFIXES
 
 # Roles and targets are the prompt styles' own, which this layer does not know.
@@ -31,6 +32,9 @@ KEY_BYTES = 16
 
 # Raised when an equal key would be made of different parts.
 _FORMAT = 1
+# Raised when media of equal bytes come out otherwise. It stands in the keys of those that this release shows otherwise
+# than the first one did, and in no other, so that vectors of JPEG files, PDF pages and benchmarks stay valid.
+_SHOWN = 2
 # Paths whose hash is remembered: a few hundred bytes each.
 _REMEMBERED = 1 << 18
 
@@ -118,7 +122,7 @@ def _content(item: Item) -> list[object]:
 def _as_written(source: Source | tuple[Source, ...]) -> object:
     if isinstance(source, tuple):
         return [_as_written(part) for part in source]
-    return os.path.abspath(source) if isinstance(source, Path) else _of_frame(source)
+    return os.path.abspath(source) if isinstance(source, Path) else _of_frame(source, as_stored=True)
 
 
 def _of_medium(medium: Image | Video) -> list[object]:
@@ -130,27 +134,38 @@ def _of_image(image: Image) -> list[object]:
     if isinstance(source, PIL.Image.Image):
         # Turned, composed or taken as a video just as the model will see it.
         return ["pictures", _of_pictures(resolve(image))]
+    content = _of_bytes(source, "image" if image.page is None else "PDF")
     # Only these are looked into for an animation, so the same bytes may count as a video or as a picture.
-    animated = image.exif and (isinstance(source, bytes) or source.suffix.lower() in ANIMATED_SUFFIXES)
-    return ["image", image.exif, animated, image.page, _of_bytes(source, "image" if image.page is None else "PDF")]
+    animated = not image.as_stored and (isinstance(source, bytes) or source.suffix.lower() in ANIMATED_SUFFIXES)
+    way: object = not image.as_stored
+    if way and image.page is None and not _is_jpeg(source):
+        way = _SHOWN
+    return ["image", way, animated, image.page, content]
 
 
 def _of_video(video: Video) -> list[object]:
     source = video.source
     if isinstance(source, tuple):
-        return ["frames", [_of_frame(frame) for frame in source]]
+        return ["frames", [_of_frame(frame, video.as_stored) for frame in source]]
     if isinstance(source, PIL.Image.Image):
         return ["pictures", _of_pictures(video)]
     span_s = video.span_s and [float(edge_s) for edge_s in video.span_s]
     if isinstance(source, Path) and is_folder(source, kind="a video"):
-        return ["folder", span_s, _of_folder(source)]
-    return ["video", span_s, _of_bytes(source, "video")]
+        return ["folder", span_s, _of_folder(source), *([] if video.as_stored else [_SHOWN])]
+    content = _of_bytes(source, "video")
+    return ["video", span_s, content, *([] if video.as_stored and is_animation(source, DEFAULT_LIMITS) else [_SHOWN])]
 
 
-def _of_frame(frame: Source) -> object:
+def _of_frame(frame: Source, as_stored: bool) -> object:
     if isinstance(frame, PIL.Image.Image):
-        return _of_pictures(Image(frame, as_stored=True))
-    return _of_bytes(frame, "image")
+        return _of_pictures(Image(frame, as_stored=as_stored))
+    content = _of_bytes(frame, "image")
+    return content if as_stored else [_SHOWN, content]
+
+
+def _is_jpeg(source: Path | bytes) -> bool:
+    with open_source(source, kind="an image", max_bytes=DEFAULT_LIMITS.image_bytes) as stream:
+        return stream.read(3) == b"\xff\xd8\xff"
 
 
 def _of_folder(folder: Path) -> list[tuple[str, str]]:
