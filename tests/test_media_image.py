@@ -46,11 +46,17 @@ def test_path_bytes_and_pil_sources_give_the_same_pixels(tmp_path: Path) -> None
         assert (image.mode, image.tobytes()) == ("RGB", original.tobytes())
 
 
-@pytest.mark.parametrize("exif", [True, False])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-def test_an_image_keeps_its_own_mode(mode: str, exif: bool) -> None:
+def test_an_image_keeps_its_own_mode_as_stored(mode: str) -> None:
     stored = picture().convert(mode)
-    image = open_image(Image(encoded(stored, "TIFF"), exif=exif))
+    image = open_image(Image(encoded(stored, "TIFF"), as_stored=True))
+    assert (image.mode, image.tobytes()) == (mode, stored.tobytes())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK"])
+def test_an_opaque_image_keeps_its_own_mode_for_its_owner(mode: str) -> None:
+    stored = picture().convert(mode)
+    image = open_image(Image(encoded(stored, "TIFF")))
     assert (image.mode, image.tobytes()) == (mode, stored.tobytes())
 
 
@@ -209,11 +215,11 @@ def _broken_files(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("exif", [True, False])
-def test_every_broken_file_is_a_media_error_that_names_it(tmp_path: Path, exif: bool) -> None:
+@pytest.mark.parametrize("as_stored", [True, False])
+def test_every_broken_file_is_a_media_error_that_names_it(tmp_path: Path, as_stored: bool) -> None:
     for name, reason in _broken_files(tmp_path).items():
         with pytest.raises(MediaError) as caught:
-            load_frames(resolve(Image(tmp_path / name, exif=exif)), num_frames=8)
+            load_frames(resolve(Image(tmp_path / name, as_stored=as_stored)), num_frames=8)
         assert str(tmp_path / name) in str(caught.value)
         assert reason in str(caught.value)
         assert isinstance(caught.value, LimitError) == (name == "huge.png")

@@ -11,7 +11,7 @@ import pytest
 
 from task_fixtures import write_corpus, write_fixture, write_rows
 from vlm2vec.errors import ConfigError
-from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
+from vlm2vec.items import MEDIA_MARKER, Item, Video
 from vlm2vec.model.prompts import prompt_style
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -119,8 +119,7 @@ def _files(item: Item, root: Path) -> list[str] | None:
     if not item.media:
         return None
     (medium,) = item.media
-    if isinstance(medium, Image):
-        assert not medium.exif
+    assert medium.as_stored
     sources = medium.source if isinstance(medium, Video) else (medium.source,)
     return [source.relative_to(root).as_posix() for source in sources]  # type: ignore[union-attr]
 

@@ -99,7 +99,7 @@ def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path) -> None:
     write_rows(root / "a.jsonl", [video_row("v", "<video>", "A dog.")])
     write_frames(root / "frames" / "v", ["0.png"])
     (pair,) = open_source("video", sources["video"], root)
-    assert pair.positive.media == (Video((root / "frames" / "v" / "0.png",)),)
+    assert pair.positive.media == (Video((root / "frames" / "v" / "0.png",), as_stored=True),)
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ LONG = [1, 3, 5, 7, 10, 12, 14, 17]
 def test_llavahound_captions_go_either_way(videos: Path) -> None:
     rows = [video_row("long", "<video>\nDescribe it.", "A dog runs."), video_row("short", "Say: <video> ?", "Two.")]
     fields = {"parser": "llavahound_caption", "frame_dir": "frames"}
-    long = Video(tuple(videos / "frames" / "long" / f"f{number}.jpeg" for number in LONG))
-    short = Video((videos / "frames" / "short" / "9.JPG", videos / "frames" / "short" / "10.png"))
+    long = Video(tuple(videos / "frames" / "long" / f"f{number}.jpeg" for number in LONG), as_stored=True)
+    short = Video((videos / "frames" / "short" / "9.JPG", videos / "frames" / "short" / "10.png"), as_stored=True)
     one, two = _open(videos, rows, mode="caption_retrieval", **fields)
     assert one.query == Item("Describe it.", (long,), "", "<|media|>\nDescribe it.")
     assert one.positive == Item("A dog runs.", (), "", "A dog runs.")
@@ -155,7 +155,7 @@ def test_llavahound_captions_go_either_way(videos: Path) -> None:
 def test_llavahound_questions_carry_an_instruction(videos: Path) -> None:
     rows = [video_row("long", "What runs?\n<video>", "A dog.")]
     (pair,) = _open(videos, rows, parser="llavahound_qa", frame_dir="frames", num_frames=2)
-    video = Video((videos / "frames" / "long" / "f1.jpeg", videos / "frames" / "long" / "f17.jpeg"))
+    video = Video((videos / "frames" / "long" / "f1.jpeg", videos / "frames" / "long" / "f17.jpeg"), as_stored=True)
     asked = "Answer a question based on the content of a video."
     assert pair.query == Item("What runs?", (video,), asked, f"{asked} What runs?\n<|media|>")
     assert pair.positive == Item("A dog.", (), "", "A dog.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Source
@@ -45,24 +46,27 @@ def read_animation(
     name = describe(source)
     with open_picture(source, limits, max_px=limits.frame_px) as picture:
         before = picture.tell()
-        turn = 1 if as_stored else orientation(picture)
         try:
             frames = _checked_frames(picture, limits, name)
             if span_s is None:
                 positions = frame_indices(len(frames), num_frames)
             else:
                 positions = pick_frames(_clock(picture, frames), span_s, num_frames, name=name)
+            if not as_stored and picture is not source:
+                _keep_ground(picture)
             pictures = []
             for position in positions:
                 picture.seek(frames[position])
                 frame = picture if as_stored else on_white(picture)
-                pictures.append(upright(frame.convert("RGB") if frame is picture else frame, turn))
+                pictures.append(frame.convert("RGB") if frame is picture else frame)
+            # Asked last, because Pillow may read a PNG to its end for it.
+            turn = 1 if as_stored else orientation(picture)
         except EOFError as error:
             raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
         finally:
             if picture is source:
                 picture.seek(before)
-    return pictures
+    return [upright(one, turn) for one in pictures]
 
 
 def probe_animation(source: Source, limits: Limits) -> VideoInfo:
@@ -84,6 +88,16 @@ def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> rang
     if len(frames) > limits.frames:
         raise LimitError(f"{name} has {len(frames):,} frames, more than the {limits.frames:,} allowed (Limits.frames)")
     return frames
+
+
+def _keep_ground(picture: PIL.Image.Image) -> None:
+    """Make Pillow hand out the alpha of an animated WebP that declares none.
+
+    Encoders declare none where every frame is opaque by itself, also if the frames leave a part of the canvas free.
+    Viewers show the ground there; Pillow would make it black.
+    """
+    if isinstance(picture, WebPImageFile) and picture.rawmode == "RGBX":
+        picture.rawmode = picture._mode = "RGBA"
 
 
 def _clock(picture: PIL.Image.Image, frames: range) -> Clock:
