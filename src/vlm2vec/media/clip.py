@@ -10,15 +10,17 @@ import numpy as np
 import PIL.Image
 
 from vlm2vec.errors import MediaError
-from vlm2vec.media.container import av_error, check_frame_px, open_clip
+from vlm2vec.media.container import av_error, open_clip
 from vlm2vec.media.limits import Limits
-from vlm2vec.media.sampling import VideoInfo, pick_frames
+from vlm2vec.media.look import as_shown, stream_look
+from vlm2vec.media.sampling import VideoInfo, find_gaps, pick_frames
 from vlm2vec.media.source import describe
 from vlm2vec.media.timeline import (
     DecodedFrames,
     Keyframe,
     Timeline,
     announced_frames,
+    decoded_clock,
     decoded_frames,
     frames_from_start,
 )
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 def read_clip(
     source: Path | bytes, span_s: tuple[float, float] | None, num_frames: int, limits: Limits
 ) -> list[PIL.Image.Image]:
-    """Decode the picked frames of a video file in RGB, turned as its display rotation says.
+    """Decode the picked frames of a video file in RGB, as a player shows them (see `look`).
 
     The frames are exactly those of a decoding from start to end. Reading the packets alone tells when each frame is
     shown; the decoder then jumps to the last keyframe before a wanted frame, but only forward, so it never decodes
@@ -53,7 +55,7 @@ def read_clip(
                 pass  # What can be read is found out below, from the start.
     decoded = decoded_frames(source, limits)
     if not decoded.damaged:
-        positions = pick_frames(decoded.clock, span_s, num_frames, name=name)
+        positions = pick_frames(decoded_clock(timeline, decoded), span_s, num_frames, name=name)
     else:
         positions = _surviving(timeline, decoded, span_s, num_frames, name)
     with open_clip(source, limits) as (container, stream):
@@ -70,7 +72,8 @@ def probe_clip(source: Path | bytes, limits: Limits) -> VideoInfo:
     timeline = announced_frames(source, limits)
     if len(timeline.clock.times_s) == 0:
         raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
-    return VideoInfo(timeline.clock.duration_s, len(timeline.clock.times_s), timeline.width, timeline.height)
+    clock = timeline.clock
+    return VideoInfo(clock.duration_s, len(clock.times_s), timeline.width, timeline.height, find_gaps(clock))
 
 
 class _PacketsMisleadError(Exception):
@@ -85,6 +88,7 @@ def _read_by_seeking(
     limits: Limits,
     name: str,
 ) -> list[PIL.Image.Image]:
+    look = stream_look(stream)
     pictures: list[PIL.Image.Image] = []
     key_positions = np.array([keyframe.position for keyframe in timeline.keyframes])
     decoder = _Decoder(container, stream)
@@ -107,7 +111,7 @@ def _read_by_seeking(
             if upcoming - 1 == target:
                 if frame.is_corrupt:
                     raise _PacketsMisleadError
-                pictures.append(_as_picture(frame, limits, name))
+                pictures.append(as_shown(frame, look, limits, name))
                 break
         else:
             raise _PacketsMisleadError
@@ -158,26 +162,17 @@ def _surviving(
 def _read_from_start(
     container: InputContainer, stream: VideoStream, positions: list[int], limits: Limits, name: str
 ) -> list[PIL.Image.Image]:
+    look = stream_look(stream)
     pictures: list[PIL.Image.Image] = []
     position = 0
     for frame in frames_from_start(container, stream):
         if frame is None or frame.is_corrupt:
             continue
         if position == positions[len(pictures)]:
-            pictures.append(_as_picture(frame, limits, name))
+            pictures.append(as_shown(frame, look, limits, name))
             if len(pictures) == len(positions):
                 return pictures
         position += 1
     raise MediaError(
         f"{name} yields {len(pictures)} of the {len(positions)} wanted frames: it changes while it is read"
     )
-
-
-def _as_picture(frame: VideoFrame, limits: Limits, name: str) -> PIL.Image.Image:
-    # The size may change in mid-stream.
-    check_frame_px(frame.width, frame.height, limits, name)
-    picture: PIL.Image.Image = frame.to_image()
-    # Counter-clockwise in degrees; phones write nothing but quarter turns.
-    quarters = round(frame.rotation / 90) % 4
-    turns = (PIL.Image.Transpose.ROTATE_90, PIL.Image.Transpose.ROTATE_180, PIL.Image.Transpose.ROTATE_270)
-    return picture.transpose(turns[quarters - 1]) if quarters else picture

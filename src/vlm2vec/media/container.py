@@ -23,7 +23,7 @@ it open other files and network addresses."""
 
 @contextmanager
 def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video file and its first video stream.
+    """Open a video file and the video stream that a player shows: the default one, of several the largest.
 
     What FFmpeg raises inside the block becomes a `MediaError`; PyAV keeps what it logs from the terminal.
 
@@ -55,13 +55,21 @@ def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputConta
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not streams:
             raise MediaError(f"{name} has no video stream: it holds sound or data only")
-        stream = streams[0]
+        stream = max(streams, key=_preference)  # Of equals the first.
         if stream.codec_context is None:
             raise MediaError(f"{name} is coded in a way that this installation cannot decode; convert it to H.264")
         if stream.codec_context.width < 1 or stream.codec_context.height < 1:
             raise MediaError(f"{name} cannot be read as a video: it states no frame size that FFmpeg accepts")
         check_frame_px(stream.codec_context.width, stream.codec_context.height, limits, name)
         yield container, stream
+
+
+def _preference(stream: VideoStream) -> tuple[bool, bool, int]:
+    from av.stream import Disposition
+
+    codec = stream.codec_context
+    size_px = 0 if codec is None else codec.width * codec.height
+    return size_px > 0, bool(stream.disposition & Disposition.default), size_px
 
 
 def _open_bytes(source: bytes, limits: Limits) -> AbstractContextManager[BinaryIO]:

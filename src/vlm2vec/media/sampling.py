@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,21 +16,51 @@ from vlm2vec.errors import InputError, MediaError
 class VideoInfo(NamedTuple):
     """What is known of a video without decoding it.
 
-    A folder or a tuple of frames has no clock: its `duration_s` is 0. Width and height are those of the stored
-    picture, in pixels, before any display rotation.
+    A folder or a tuple of frames has no clock: its `duration_s` is 0. `duration_s` is where a player's clock stands at
+    the end. Width and height are those of the picture as it is shown, in pixels. `gaps_s` are the stretches (start,
+    end) of over a minute in which no new frame is shown.
     """
 
     duration_s: float
     num_frames: int
     width: int
     height: int
+    gaps_s: tuple[tuple[float, float], ...] = ()
 
 
 class Clock(NamedTuple):
-    """When each frame is shown, in seconds after the first one (float64 [num_frames]), and when the last one ends."""
+    """When each frame is shown and when the last one ends, in seconds on a player's clock.
+
+    `times_s` ascends strictly (float64 [num_frames]); it begins at 0 unless the picture begins late.
+    """
 
     times_s: NDArray[np.float64]
     duration_s: float
+
+
+GAP_S = 60.0
+"""A frame that stays for longer than this is followed by a gap."""
+
+STILL_S = 30.0
+"""How long such a frame counts as shown at most."""
+
+
+def find_gaps(clock: Clock) -> tuple[tuple[float, float], ...]:
+    """List the stretches (start, end) of over a minute in which no new frame is shown, in seconds.
+
+    A gap begins one usual frame after the last frame before it, at most `STILL_S` after, or at 0 if the picture begins
+    late; it ends with the next frame or the clip. Slides that stand for minutes leave gaps too: nothing new is seen.
+    """
+    times_s = clock.times_s
+    if not len(times_s):
+        return ()
+    stays_s = np.diff(times_s, append=clock.duration_s)
+    shown_s = min(float(np.median(stays_s)), STILL_S)
+    late = [(0.0, float(times_s[0]))] if times_s[0] > GAP_S else []
+    ends_s = [*times_s[1:].tolist(), clock.duration_s]
+    return tuple(
+        late + [(float(times_s[index]) + shown_s, ends_s[index]) for index in np.flatnonzero(stays_s > GAP_S).tolist()]
+    )
 
 
 def frame_indices(total: int, wanted: int) -> list[int]:
@@ -52,11 +83,18 @@ def frame_indices(total: int, wanted: int) -> list[int]:
     return positions
 
 
-def split_spans(duration_s: float, span_s: float = 30.0) -> list[tuple[float, float]]:
-    """Cut a clip into equal spans (start, end) in seconds, which cover it without gap or overlap.
+def split_spans(
+    duration_s: float, span_s: float = 30.0, gaps_s: Sequence[tuple[float, float]] = ()
+) -> list[tuple[float, float]]:
+    """Cut a clip into spans (start, end) in seconds, which cover all of it but its gaps, once.
 
-    There are round(duration / span) of them, but at least one. A clip without length (a single frame, a folder) is
-    one span from 0 to `span_s`.
+    Each stretch between gaps is cut into round(stretch / span) equal spans, but at least one. A clip without length
+    (a single frame, a folder) is one span from 0 to `span_s`.
+
+    Args:
+        duration_s: how long the clip is.
+        span_s: how long a span should be.
+        gaps_s: stretches (start, end) to leave out, in order, as `VideoInfo.gaps_s` lists them.
 
     Raises:
         InputError: `span_s` is not a positive number of seconds, or `duration_s` is negative or not a number.
@@ -67,10 +105,17 @@ def split_spans(duration_s: float, span_s: float = 30.0) -> list[tuple[float, fl
         raise InputError(f"duration_s is {duration_s}: it must be a number of seconds, 0 or more")
     if duration_s == 0:
         return [(0.0, span_s)]
-    count = max(1, round(duration_s / span_s))
-    # The last edge is the duration itself, so that rounding never drops the last frame.
-    edges = [duration_s * index / count for index in range(count)] + [float(duration_s)]
-    return list(itertools.pairwise(edges))
+    starts_s = [0.0, *(end_s for _, end_s in gaps_s)]
+    ends_s = [*(start_s for start_s, _ in gaps_s), float(duration_s)]
+    spans: list[tuple[float, float]] = []
+    for start_s, end_s in zip(starts_s, ends_s, strict=True):
+        if start_s < end_s:  # A gap may lie at the very start or end.
+            length_s = end_s - start_s
+            count = max(1, round(length_s / span_s))
+            # The last edge is the end itself, so that rounding never drops the last frame.
+            edges = [start_s + length_s * index / count for index in range(count)] + [end_s]
+            spans += itertools.pairwise(edges)
+    return spans
 
 
 def pick_frames(clock: Clock, span_s: tuple[float, float] | None, wanted: int, *, name: str) -> list[int]:

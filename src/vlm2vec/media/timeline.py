@@ -1,4 +1,13 @@
-"""When is each frame of a video file shown, and where can decoding start?"""
+"""When is each frame of a video file shown, and where can decoding start?
+
+One clock serves probing, spans and picking: the one a player shows. It is worked out from the packets alone.
+
+- Zero is where the container's clock begins, so a picture that begins after the sound, or after an empty edit, begins
+  late. Broadcast formats start their clocks anywhere; there zero is where the first of their streams begins.
+- A frame comes after the one before it: stamps that repeat or fall are mended (`stamps.ascending`), and of two
+  recordings joined in one stream the second follows the first.
+- A frame stays until the next one. Where it stays for over a minute there is a gap (`sampling.find_gaps`).
+"""
 
 from __future__ import annotations
 
@@ -15,14 +24,24 @@ from numpy.typing import NDArray
 
 from vlm2vec.media.container import av_error, check_frame_count, open_clip
 from vlm2vec.media.limits import Limits
-from vlm2vec.media.sampling import Clock
+from vlm2vec.media.look import frame_turn, is_mirror, stream_look
+from vlm2vec.media.sampling import Clock, find_gaps
 from vlm2vec.media.source import check_file, describe
+from vlm2vec.media.stamps import REORDER, ascending, shown_order
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
+    from PIL.Image import Transpose
+
+
+FREE_CLOCKS = frozenset({"mpegts", "mpeg", "flv", "ogg"})
+"""Formats that are cut out of running broadcasts: their clocks start anywhere, and players show them from 0."""
+
+LATE_S = 0.25
+"""A picture that begins no later than this begins at 0: coders leave room for putting frames in order."""
 
 
 class Keyframe(NamedTuple):
@@ -37,7 +56,9 @@ class Keyframe(NamedTuple):
 class Timeline:
     """The frames of a file in the order they are shown, as its packets announce them.
 
-    `exact` says whether `pts` (one a frame, ascending) can be trusted.
+    `pts` are the stamps of the frames as stored, none if a frame has none; `exact` says that they ascend and that a
+    frame can be found by its stamp. Width and height are those shown. `is_plain` is True for the ordinary film: its
+    stamps ascend from its start without a gap, its pixels are square, it is SDR, not mirrored, and the first track.
     """
 
     clock: Clock
@@ -46,13 +67,13 @@ class Timeline:
     exact: bool
     width: int
     height: int
+    is_plain: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrames:
-    """The frames of a file in the order in which a decoding from start to end yields them."""
+    """The stamps of the frames of a file in the order in which a decoding from start to end yields them."""
 
-    clock: Clock
     pts: list[int | None]
     damaged: bool
 
@@ -127,44 +148,86 @@ class _Stamp(NamedTuple):
 def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
     with open_clip(source, limits) as (container, stream):
         stamps: list[_Stamp] = []
+        turn: Transpose | None = None
+        is_turn_known = False
         for packet in container.demux(stream):
             if packet.size:
+                if packet.is_keyframe and not is_turn_known:
+                    turn, is_turn_known = _first_turn(packet, stream), True
                 # A discarded packet lies before the start that an edit list sets: decoded, not shown.
                 is_shown = not packet.is_discard and not _is_hidden(packet, stream)
                 stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, is_shown))
                 check_frame_count(len(stamps), limits, describe(source))
         shown = [stamp for stamp in stamps if stamp.is_shown]
-        exact = _are_exact(shown, container, stream)
-        if exact:
-            shown.sort(key=lambda stamp: stamp.pts or 0)
-        times_s = _times_s([stamp.pts if exact else None for stamp in shown], stream)
-        last_s = shown[-1].duration * _tick_s(stream) if shown else 0.0
-        pts = np.array([stamp.pts for stamp in shown if stamp.pts is not None], dtype=np.int64)
+        times = [stamp.pts for stamp in shown if stamp.pts is not None]
+        is_timed = 0 < len(times) == len(shown) and not _is_counted(times, container, stream)
+        pts = np.array(times if is_timed else [], dtype=np.int64)
+        if is_timed:
+            order = shown_order(pts, np.array([stamp.is_keyframe for stamp in shown]))
+            pts, shown = pts[order], [shown[position] for position in order]
+        exact = is_timed and bool(np.all(pts[1:] > pts[:-1]))
         keyframes = [
             Keyframe(int(np.searchsorted(pts, stamp.pts)), stamp.pts, stamp.pts if stamp.dts is None else stamp.dts)
             for stamp in stamps
             if exact and stamp.is_keyframe and stamp.pts is not None
         ]
-        codec = stream.codec_context
-        return Timeline(
-            _clock(times_s, last_s, stream), pts, sorted(keyframes), exact, width=codec.width, height=codec.height
+        clock = _clock(shown, pts, container, stream)
+        look, codec = stream_look(stream), stream.codec_context
+        width, height = look.size(codec.width, codec.height, turn)
+        is_plain = (
+            (exact or (not is_timed and _is_even(clock)))
+            and bool(len(clock.times_s))
+            and clock.times_s[0] == 0
+            and not find_gaps(clock)
+            and look.aspect == 1
+            and look.transfer is None
+            and not is_mirror(turn)
+            and stream == container.streams.video[0]
         )
+        return Timeline(clock, pts, sorted(keyframes), exact, width, height, is_plain)
 
 
-def _are_exact(shown: list[_Stamp], container: InputContainer, stream: VideoStream) -> bool:
-    pts = [stamp.pts for stamp in shown if stamp.pts is not None]
-    if not pts or len(pts) < len(shown) or len(set(pts)) < len(pts):
-        return False
+def _first_turn(keyframe: Packet[VideoStream], stream: VideoStream) -> Transpose | None:
+    # PyAV shows the display matrix of a stream on decoded frames alone.
+    stream.codec_context.thread_count = 1
+    try:
+        frames = [*keyframe.decode(), *stream.codec_context.decode(None)]
+    except av_error():
+        return None  # Reading the frames will tell.
+    return frame_turn(frames[0]) if frames else None
+
+
+def _is_counted(pts: list[int], container: InputContainer, stream: VideoStream) -> bool:
     # AVI stores no times of showing. FFmpeg works them out for some codecs; for the others it numbers the packets as
     # they come, which is wrong where frames are shown in another order.
-    if container.format.name == "avi" and stream.codec_context.has_b_frames:
-        return any(earlier > later for earlier, later in itertools.pairwise(pts))
-    return True
+    return (
+        container.format.name == "avi"
+        and stream.codec_context.has_b_frames
+        and all(earlier <= later for earlier, later in itertools.pairwise(pts))
+    )
 
 
 def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     # VP8 stores frames that are only referred to, never shown, as packets of their own (bit 4 of the frame header).
     return stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
+
+
+def decoded_clock(timeline: Timeline, decoded: DecodedFrames) -> Clock:
+    """The clock of the announced frames for those that decode, where a decoder gives out more or fewer of them.
+
+    A frame is told by its stamp. Where stamps do not tell, the frames lie evenly over the time announced.
+    """
+    clock, count = timeline.clock, len(decoded.pts)
+    if count == len(clock.times_s):
+        return clock
+    announced: dict[int | None, list[int]] = {}
+    for position in reversed(range(len(timeline.pts))):
+        announced.setdefault(int(timeline.pts[position]), []).append(position)
+    found = [announced[pts].pop() if announced.get(pts) else -1 for pts in decoded.pts]
+    if found and found[0] >= 0 and all(earlier < later for earlier, later in itertools.pairwise(found)):
+        return Clock(clock.times_s[found], clock.duration_s)
+    start_s = float(clock.times_s[0]) if len(clock.times_s) else 0.0
+    return Clock(np.linspace(start_s, clock.duration_s, count, endpoint=False), clock.duration_s)
 
 
 def _read_decoded(source: Path | bytes, limits: Limits) -> DecodedFrames:
@@ -177,25 +240,44 @@ def _read_decoded(source: Path | bytes, limits: Limits) -> DecodedFrames:
             else:
                 pts.append(frame.pts)
                 check_frame_count(len(pts), limits, describe(source))
-        # AVI stores no times: its frames follow each other evenly.
-        known = [None if container.format.name == "avi" else value for value in pts]
-        return DecodedFrames(_clock(_times_s(known, stream), 0.0, stream), pts, damaged)
+        return DecodedFrames(pts, damaged)
 
 
-def _times_s(pts: list[int | None], stream: VideoStream) -> NDArray[np.float64]:
-    known = np.array([value for value in pts if value is not None], dtype=np.int64)
-    if len(known) == 0 or len(known) < len(pts):
-        return np.arange(len(pts), dtype=np.float64) * _frame_s(stream)
-    return np.asarray((known - known[0]) * _tick_s(stream), dtype=np.float64)
-
-
-def _clock(times_s: NDArray[np.float64], last_s: float, stream: VideoStream) -> Clock:
-    """Complete the times of showing with the end; `last_s`, how long the last frame is shown, is 0 if unknown."""
-    if len(times_s) == 0:
-        return Clock(times_s, 0.0)
+def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContainer, stream: VideoStream) -> Clock:
+    """The clock of the frames, which are in the order they are shown if they have `pts`."""
+    if not shown:
+        return Clock(np.zeros(0), 0.0)
+    tick_s, frame_s = _tick_s(stream), _frame_s(stream)
+    # Frames come out of a decoder at the rate at which they go in.
+    dts = [stamp.dts for stamp in shown if stamp.dts is not None]
+    values = pts.tolist() or (dts if len(dts) == len(shown) else None)
+    if values is None:
+        times_s = np.arange(len(shown), dtype=np.float64) * frame_s
+    else:
+        steps = np.diff(pts if len(pts) else np.array(values))
+        steps = steps[steps > 0]
+        step = float(np.median(steps)) if len(steps) else frame_s / tick_s
+        times_s = ascending(values, step) * tick_s
+    last_s = shown[-1].duration * tick_s
     if last_s <= 0:
-        last_s = float(times_s[-1]) / (len(times_s) - 1) if len(times_s) > 1 else _frame_s(stream)
+        last_s = float(times_s[-1]) / (len(times_s) - 1) if len(times_s) > 1 else frame_s
+    times_s += _late_s(values, dts, container, stream)
     return Clock(times_s, float(times_s[-1]) + last_s)
+
+
+def _late_s(values: list[int] | None, dts: list[int], container: InputContainer, stream: VideoStream) -> float:
+    """How long after the start of the container its picture begins."""
+    if values is None:
+        return 0.0
+    zero_s = (container.start_time or 0) / 1e6 if container.format.name in FREE_CLOCKS else 0.0
+    late_s = values[0] * _tick_s(stream) - zero_s
+    # A stream whose first packet is due at the start is not late: its frames wait to be put in order.
+    is_due = bool(dts) and min(dts[:REORDER]) * _tick_s(stream) <= zero_s + _tick_s(stream)
+    return 0.0 if is_due or late_s <= LATE_S else late_s
+
+
+def _is_even(clock: Clock) -> bool:
+    return bool(np.allclose(np.diff(clock.times_s), clock.duration_s / max(1, len(clock.times_s)), rtol=1e-6))
 
 
 def _tick_s(stream: VideoStream) -> float:

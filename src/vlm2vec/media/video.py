@@ -17,8 +17,9 @@ from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
 from vlm2vec.media.source import decoding, is_folder
+from vlm2vec.media.timeline import announced_frames
 
-__all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "split_spans"]
+__all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "shown_otherwise", "split_spans"]
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -28,8 +29,10 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
 
     From a file or a folder at most `num_frames` are picked by `frame_indices`, within `span_s` if there is one; a
     tuple of frames is used as it is. Frames of folders, tuples and animated pictures look as to their owner (see
-    `open_image`) or, with `as_stored`, as they are stored; those of a video file are turned as its display rotation
-    says.
+    `open_image`) or, with `as_stored`, as they are stored. Those of a video file are shown as a player shows them:
+    turned or mirrored as the display matrix says, stretched to square pixels, and brought from HDR (PQ, HLG) to SDR.
+    Of several video tracks the default one is taken, then the largest. `span_s` counts on the clock of a player (see
+    `timeline`).
 
     Raises:
         MediaError: missing, empty, damaged, no video, or cut off so that a wanted frame is missing.
@@ -68,6 +71,19 @@ def probe(
     if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
         return probe_animation(video.source, limits)
     return probe_clip(video.source, limits)
+
+
+def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Whether a video file's picture or clock comes out otherwise than without the rules of `timeline` and `look`.
+
+    True for a mirrored picture, pixels that are not square, HDR, a track other than the first, stamps that do not
+    ascend, a late start, a gap, and for a file that cannot be read. False for ordinary films and animated pictures.
+    Reads the packets and decodes one frame.
+    """
+    try:
+        return not is_animation(source, limits) and not announced_frames(source, limits).is_plain
+    except MediaError:
+        return True
 
 
 def frame_paths(folder: Path, limits: Limits) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Collection
@@ -11,6 +12,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Video
+
+_LOG = logging.getLogger("vlm2vec")
 
 Kind: TypeAlias = Literal["image", "video", "page"]
 FileKind: TypeAlias = Literal["image", "video", "pdf"]
@@ -131,7 +134,7 @@ def scan_file(folder: Path, path: str) -> FoundFile:
 def expand(path: Path, kind: FileKind) -> list[Unit]:
     """Divide a file into its units: the pages of a PDF, the spans of a long video, otherwise the file as one unit.
 
-    Reads headers only. An animated GIF or WebP is a video of one unit.
+    Gaps of a video are in no span; a warning tells them. Reads headers only. An animated GIF or WebP is a video of one unit.
 
     Raises:
         MediaError: the file is not what its ending says, or larger than the limits allow.
@@ -143,8 +146,11 @@ def expand(path: Path, kind: FileKind) -> list[Unit]:
     if kind == "video":
         from vlm2vec.media.video import probe, split_spans
 
-        spans = split_spans(probe(path).duration_s)
-        if len(spans) < 2:
+        info = probe(path)
+        spans = split_spans(info.duration_s, gaps_s=info.gaps_s)
+        for start_s, end_s in info.gaps_s:
+            _LOG.warning("%s shows nothing new from %.0f to %.0f s: left out of its spans", path, start_s, end_s)
+        if len(spans) < 2 and not info.gaps_s:
             return [Unit("video", Video(path))]
         return [Unit("video", Video(path, span_s=span), span_s=span) for span in spans]
     from vlm2vec.media import media_kind, resolve
