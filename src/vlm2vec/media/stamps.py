@@ -96,8 +96,8 @@ def _frames_behind(stamps: list[int], index: int, top: float, step: float) -> in
     jumps = 0.0
     for later in range(index + 1, min(index + 1 + ASTRAY, len(stamps))):
         jumps += max(0.0, stamps[later] - stamps[later - 1] - step)
-        if stamps[later] > top:
-            return later - index if jumps >= top - stamps[index] else 0
+        if stamps[later] > top and jumps >= top - stamps[index]:
+            return later - index
     return 0
 
 
@@ -106,6 +106,6 @@ def _frames_ahead(kept: list[float], value: float, step: float) -> int:
     jumps = 0.0
     for count in range(1, min(ASTRAY + 1, len(kept))):
         jumps += max(0.0, kept[-count] - kept[-count - 1] - step)
-        if kept[-count - 1] < value:
-            return count if jumps >= kept[-1] - value else 0
+        if kept[-count - 1] < value and jumps >= kept[-1] - value:
+            return count
     return 0

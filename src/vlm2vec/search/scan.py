@@ -134,7 +134,8 @@ def scan_file(folder: Path, path: str) -> FoundFile:
 def expand(path: Path, kind: FileKind) -> list[Unit]:
     """Divide a file into its units: the pages of a PDF, the spans of a long video, otherwise the file as one unit.
 
-    Gaps of a video are in no span; a warning tells them. Reads headers only. An animated GIF or WebP is a video of one unit.
+    Reads headers only. An animated GIF or WebP is a video of one unit. Gaps of a video are in no span; a warning tells
+    them.
 
     Raises:
         MediaError: the file is not what its ending says, or larger than the limits allow.
