@@ -83,7 +83,7 @@ STAMPS: dict[str, tuple[list[int | None], list[float]]] = {
     "begun anew": ([None] * 30 + list(range(0, 3000, 100)), [frame / 10 for frame in range(60)]),
     "begun anew at another rate": (
         [None] * 24 + list(range(7, 36 * 40, 40)),
-        [*(i / 10 for i in range(24)), *(2.4 + i / 25 for i in range(36))],
+        [*(i / 10 for i in range(24)), *(2.34 + i / 25 for i in range(36))],
     ),
 }
 
@@ -94,8 +94,8 @@ def test_stamps_that_do_not_ascend_are_mended_and_every_frame_is_in_one_span(
 ) -> None:
     stamps, expected = STAMPS[name]
     path = restamped(tmp_path / "a.mkv", films["mpeg4"], stamps)
-    assert times_s(path) == pytest.approx(expected, abs=0.051 if name == "leapt" else 0.001)
-    assert probe(path).duration_s == pytest.approx(expected[-1] + 0.1)
+    assert times_s(path) == pytest.approx(expected, abs=0.001)
+    assert probe(path).duration_s == pytest.approx(expected[-1] + 0.1, abs=0.001)
     every = all_frames(films["mpeg4"])
     spans = frames_of_spans(path, 2.0)
     assert len(spans) == round(probe(path).duration_s / 2)
@@ -105,7 +105,7 @@ def test_stamps_that_do_not_ascend_are_mended_and_every_frame_is_in_one_span(
     assert not shown_otherwise(films["mpeg4"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["mpeg4", "b_frames"]),
     st.lists(st.tuples(st.integers(0, 59), st.integers(1, 60), st.integers(-25_000, 25_000)), max_size=4),
@@ -121,9 +121,14 @@ def test_whatever_the_stamps_the_spans_hold_all_frames_of_a_full_decoding_once(
         stamps[start : start + count] += shift_ms
     stamps = np.clip(stamps, 0, 32_000)
     path = restamped(tmp_path / "a.mkv", films[name], stamps.tolist())
-    assert np.all(np.diff(times_s(path)) > 0)
-    assert list(chain.from_iterable(frames_of_spans(path, 1.5))) == all_frames(path)
-    assert len(all_frames(path)) == probe(path).num_frames == 60
+    clock, info, every = announced_frames(path, DEFAULT_LIMITS).clock, probe(path), all_frames(path)
+    assert np.all(np.diff(clock.times_s) > 0)
+    assert len(every) == info.num_frames == 60
+    found = []
+    for start_s, end_s in split_spans(info.duration_s, info.duration_s / 3, info.gaps_s):
+        if np.any((clock.times_s >= start_s) & (clock.times_s < end_s)):  # A span between two frames repeats one.
+            found += as_bytes(read_frames(Video(path, (start_s, end_s)), 100))
+    assert found == every
 
 
 def test_of_two_broadcasts_joined_in_one_file_the_second_follows_the_first(tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ def test_a_gap_of_an_hour_is_told_and_costs_no_vectors(tmp_path: Path, caplog: p
 def late_film(path: Path, *, picture_at_s: float, sound_at_s: float | None, start_s: float = 0.0) -> Path:
     """Write 2 s of film and of sound that begin at other times."""
     with av.open(str(path), "w", options={"mpegts_copyts": "1"} if path.suffix == ".ts" else {}) as container:
-        film = container.add_stream("mpeg4", rate=10)
+        film = container.add_stream("flv" if path.suffix == ".flv" else "mpeg4", rate=10)
         film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
         sound = None if sound_at_s is None else container.add_stream("mp2", rate=44100, layout="mono")
         packets = []

@@ -8,20 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-REORDER = 32
-"""By how many frames the stored order may differ from the shown one. H.264, HEVC and VVC allow 16."""
+REORDER = 17
+"""A frame is shown before every frame that is stored this many places after it: H.264, HEVC and VVC move one by 16."""
 
 ASTRAY = 32
 """How many frames in a row may stand off the clock before their stamps are taken for those of another recording."""
 
 
-def shown_order(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_]) -> NDArray[np.intp]:
+def shown_order(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_], reorder: int = REORDER) -> NDArray[np.intp]:
     """Sort frames from the order in which they are stored into the one in which they are shown.
 
     Stamps order the frames of one recording, never those of two joined in one stream: a new recording begins where a
-    keyframe is not later than all before it, or a frame is earlier than one stored `REORDER` frames before it.
+    keyframe is not later than all before it, or a frame is not later than one stored `reorder` places before it.
+    With `reorder` 1 frames are shown in the order in which they are stored.
     """
-    starts = _recordings(pts, is_keyframe)
+    starts = _recordings(pts, is_keyframe, reorder)
     return np.concatenate(
         [start + np.argsort(pts[start:end], kind="stable") for start, end in itertools.pairwise([*starts, len(pts)])]
     )
@@ -47,15 +48,15 @@ def ascending(stamps: Sequence[int], step: float) -> NDArray[np.float64]:
     return np.arange(len(stamps), dtype=np.float64) * step
 
 
-def _recordings(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_]) -> list[int]:
+def _recordings(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_], reorder: int) -> list[int]:
     highest = np.maximum.accumulate(pts)
     late_keyframe = is_keyframe[1:] & (pts[1:] <= highest[:-1])
-    if not late_keyframe.any() and not np.any(pts[REORDER:] <= highest[:-REORDER]):
+    if not late_keyframe.any() and not np.any(pts[reorder:] <= highest[:-reorder]):
         return [0]
     starts = [0]
     maxima: list[int] = []  # The highest stamp up to each frame of the current recording.
     for index, (stamp, is_key) in enumerate(zip(pts.tolist(), is_keyframe.tolist(), strict=True)):
-        if maxima and ((is_key and stamp <= maxima[-1]) or (len(maxima) >= REORDER and stamp <= maxima[-REORDER])):
+        if maxima and ((is_key and stamp <= maxima[-1]) or (len(maxima) >= reorder and stamp <= maxima[-reorder])):
             starts.append(index)
             maxima = []
         maxima.append(max(stamp, maxima[-1]) if maxima else stamp)

@@ -163,7 +163,8 @@ def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
         is_timed = 0 < len(times) == len(shown) and not _is_counted(times, container, stream)
         pts = np.array(times if is_timed else [], dtype=np.int64)
         if is_timed:
-            order = shown_order(pts, np.array([stamp.is_keyframe for stamp in shown]))
+            is_keyframe = np.array([stamp.is_keyframe for stamp in shown])
+            order = shown_order(pts, is_keyframe, REORDER if _may_reorder(stream) else 1)
             pts, shown = pts[order], [shown[position] for position in order]
         exact = is_timed and bool(np.all(pts[1:] > pts[:-1]))
         keyframes = [
@@ -205,6 +206,11 @@ def _is_counted(pts: list[int], container: InputContainer, stream: VideoStream) 
         and stream.codec_context.has_b_frames
         and all(earlier <= later for earlier, later in itertools.pairwise(pts))
     )
+
+
+def _may_reorder(stream: VideoStream) -> bool:
+    # Headers of H.264 need not tell, so FFmpeg may find out only later.
+    return stream.codec_context.has_b_frames or stream.codec_context.name == "h264"
 
 
 def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
