@@ -1,11 +1,13 @@
 """PDFs: pages as pictures, and what a file that is no PDF says."""
 
+import itertools
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from media_files import bare_pdf, encoded, encrypted_pdf, pdf, picture
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.media import Limits, load_frames, page_count, read_pages, render_page
+from vlm2vec.media.document import shown_otherwise
 
 RED, LIME, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -117,8 +120,95 @@ def test_a_page_that_is_damaged_does_not_hide_the_others() -> None:
         b"/Kids [3 0 R] /Count 1", b"/Kids [3 0 R 4 0 R] /Count 2"
     )
     assert render_page(source, 1).size == (144, 72)
-    with pytest.raises(MediaError, match=r"page 2 of <\d+ bytes> cannot be read as a PDF page"):
+    with pytest.raises(MediaError, match=r"^<\d+ bytes> cannot be read as a PDF at page 2: Failed to load page; check"):
         render_page(source, 2)
+
+
+_ENCRYPTED = encrypted_pdf()
+_NO_PAGES = (
+    b"%PDF-1.7\n1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj\n2 0 obj << /Type /Pages /Count 0 /Kids [] >> endobj\n"
+    b"xref\n0 3\n0000000000 65535 f \n0000000009 00000 n \n0000000058 00000 n \n"
+    b"trailer << /Size 3 /Root 1 0 R >>\nstartxref\n110\n%%EOF\n"
+)
+_DAMAGED = b"not a document\n" * 50
+_REASONS = {
+    _ENCRYPTED: "is encrypted; save a copy without a password",
+    _NO_PAGES: "has no pages",
+    _DAMAGED: "cannot be read as a PDF: its content is no PDF or damaged; check that the file is whole",
+    bare_pdf(): None,
+}
+
+
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(_REASONS)), ids=lambda order: "-".join(map(str, map(len, order)))
+)
+def test_a_file_gives_its_own_error_whatever_was_opened_before(order: tuple[bytes, ...], tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    for source in (order[0], *order):
+        path.write_bytes(source)
+        for opened, name in ((path, str(path)), (source, f"<{len(source)} bytes>")):
+            if _REASONS[source] is None:
+                assert page_count(opened) == 1
+                continue
+            with pytest.raises(MediaError) as caught:
+                page_count(opened)
+            assert str(caught.value) == f"{name} {_REASONS[source]}"
+
+
+CORNERS = "1 0 0 rg 0 50 100 50 re f 0 1 0 rg 100 50 100 50 re f 0 0 1 rg 0 0 100 50 re f 1 1 0 rg 100 0 100 50 re f"
+_ALL = ((400, 200), RED, LIME, BLUE, (255, 255, 0))
+
+
+def _boxed(of_page: str, of_tree: str = "") -> bytes:
+    """A page whose four quarters, 100 x 50 points each, are red, lime, blue and yellow."""
+    content = f"4 0 obj << /Length {len(CORNERS)} >> stream\n{CORNERS}\nendstream endobj"
+    whole = bare_pdf("0 0 200 100", objects=content)
+    whole = whole.replace(b"/MediaBox [0 0 200 100]", f"/Contents 4 0 R {of_page}".encode())
+    return whole.replace(b"/Count 1", f"/Count 1 {of_tree}".encode())
+
+
+def _corners(page: PIL.Image.Image) -> tuple[object, ...]:
+    right, bottom = page.width - 2, page.height - 2
+    return (page.size, *(page.getpixel(at) for at in ((1, 1), (right, 1), (1, bottom), (right, bottom))))
+
+
+BESIDE = ("500 500 600 600", "-90 -90 -10 -10", "600 600 500 500", "200 0 400 100", "0 100 200 200", "0 -1 200 0")
+
+
+@pytest.mark.parametrize(
+    ("crop_box", "seen"),
+    [
+        *((box, _ALL) for box in BESIDE),
+        *((box, _ALL) for box in ("0 0 0 0", "50 50 50 50", "50 0 50 100", "0 0 200 100", "-5 -5 300 300")),
+        *((box, _ALL) for box in ("200 100 0 0", "1 2 3", "/A /B /C /D")),
+        ("100 50 300 300", ((200, 100), *[LIME] * 4)),
+        ("300 300 100 50", ((200, 100), *[LIME] * 4)),
+        ("-50 20 100 50", ((200, 60), *[BLUE] * 4)),
+        ("110 10 120 20", ((20, 20), *[(255, 255, 0)] * 4)),
+        ("50 25 150 75", ((200, 100), RED, LIME, BLUE, (255, 255, 0))),
+    ],
+)
+def test_a_page_is_drawn_where_its_crop_box_covers_its_media_box_or_as_a_whole(
+    crop_box: str, seen: tuple[object, ...]
+) -> None:
+    media, crop = "/MediaBox [0 0 200 100]", f"/CropBox [{crop_box}]"
+    for source in (_boxed(media + crop), _boxed(media, crop), _boxed("", media + crop), _boxed(crop, media)):
+        assert _corners(render_page(source, 1)) == seen
+
+
+def test_pages_of_other_looks_than_before_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    media = "/MediaBox [0 0 200 100]"
+    for box, told in (*((box, True) for box in BESIDE), ("0 0 0 0", False), ("50 20 300 300", False)):
+        path.write_bytes(_boxed(media, f"/CropBox [{box}]"))
+        for _ in range(2):
+            assert shown_otherwise(path) is told
+            # Drawn or not.
+            render_page(path, 1)
+    for source, told in ((_boxed(media), False), (_DAMAGED, True), (_NO_PAGES, True)):
+        path.write_bytes(source)
+        assert shown_otherwise(path) is told
+    assert shown_otherwise(tmp_path / "missing.pdf")
 
 
 def test_a_pil_image_has_no_pages() -> None:

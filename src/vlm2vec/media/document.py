@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ PAGE_PX = 4_000_000
 """A page larger than this at `SCALE` is drawn smaller: a poster, an engineering drawing."""
 
 
-def read_pages(path: str | PathLike[str], limits: Limits = DEFAULT_LIMITS) -> list[Item]:
+def read_pages(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> list[Item]:
     """Take a PDF as items, one a page, in order. Nothing is drawn yet.
 
     Raises:
@@ -71,19 +71,35 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
     with _open_document(source, limits) as document:
         if not 1 <= page <= len(document):
             raise MediaError(f"{name} has no page {page}: its pages count from 1 to {len(document)}")
-        with decoding(f"page {page} of {name}", "a PDF page"):
+        with decoding(name, f"a PDF at page {page}"):
             sheet = document[page - 1]
             try:
-                width_pt, height_pt = sheet.get_size()
-                bitmap = sheet.render(scale=_scale(width_pt, height_pt))
+                if 0.0 in sheet.get_size():
+                    # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only
+                    # for an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
+                    sheet.set_cropbox(0, 0, 0, 0)
+                bitmap = sheet.render(scale=_scale(*sheet.get_size()))
                 try:
-                    # The copy outlives the bitmap, whose memory PDFium owns.
-                    picture: PIL.Image.Image = bitmap.to_pil().convert("RGB").copy()
+                    # The conversion makes a copy, which outlives the bitmap, whose memory PDFium owns.
+                    picture: PIL.Image.Image = bitmap.to_pil().convert("RGB")
                 finally:
                     bitmap.close()
             finally:
                 sheet.close()
     return picture
+
+
+def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Whether a page of a PDF looks otherwise than in an index of version 0.1: its CropBox lies beside its MediaBox.
+
+    No page is drawn. True also for a file that cannot be read.
+    """
+    try:
+        # Anew, because drawing such a page changes the document that is open.
+        with _open_document(source, limits, anew=True) as document, decoding(describe(source), "a PDF"):
+            return any(0.0 in document.get_page_size(index) for index in range(len(document)))
+    except MediaError:
+        return True
 
 
 def _scale(width_pt: float, height_pt: float) -> float:
@@ -108,7 +124,7 @@ _lock = threading.Lock()  # PDFium allows one call at a time in a process.
 
 
 @contextmanager
-def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
+def _open_document(source: Source, limits: Limits, *, anew: bool = False) -> Iterator[PdfDocument]:
     name = describe(source)
     if isinstance(source, PIL.Image.Image):
         raise MediaError(f"{name} has no pages; pass the path or the bytes of a PDF")
@@ -120,32 +136,48 @@ def _open_document(source: Source, limits: Limits) -> Iterator[PdfDocument]:
         status = check_file(source, kind="a PDF", max_bytes=limits.pdf_bytes)
         key = (source.absolute(), status.st_size, status.st_mtime_ns)
     with _lock:
-        if _last.key != key or _last.document is None:
+        if anew or _last.key != key or _last.document is None:
             _last.close()
-            _last.document, _last.key = _open_pdfium(source, name), key
+            # The key comes first: it keeps the bytes that the document reads.
+            _last.key, _last.document = key, _open_pdfium(source, name)
         yield _last.document
 
 
 def _open_pdfium(source: Path | bytes, name: str) -> PdfDocument:
+    """Open a document; bytes must be kept for as long as it is open."""
     import pypdfium2
+    from pypdfium2 import raw
 
     # PDFium has an exit of its own; a document left open until then would be closed after its library.
     atexit.unregister(_close_at_exit)
     atexit.register(_close_at_exit)
     with decoding(name, "a PDF"):
         if isinstance(source, Path):
-            # pypdfium2 expands a leading ~, which here is only a letter of a name.
-            source = source.resolve()
             with source.open("rb"):  # PDFium says no more than "file access error"; this says why.
                 pass
-        try:
-            document = pypdfium2.PdfDocument(source)
-        except pypdfium2.PdfiumError as error:
-            if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise MediaError(f"{name} is encrypted; save a copy without a password") from error
-            raise
+            handle = raw.FPDF_LoadDocument(os.fsencode(source) + b"\0", None)
+        else:
+            handle = raw.FPDF_LoadMemDocument64(source, len(source), None)
+        if not handle:
+            # PDFium keeps its last error for ever: only after a failure it is that of this file.
+            error = raw.FPDF_GetLastError()
+            if error == raw.FPDF_ERR_PASSWORD:
+                raise MediaError(f"{name} is encrypted; save a copy without a password")
+            raise ValueError(_REASONS.get(error, f"PDFium fails with error {error}"))
+        document = pypdfium2.PdfDocument(handle)
+        if not len(document):
+            document.close()
+            raise MediaError(f"{name} has no pages")
         document.init_forms()
         return document
+
+
+# By the error numbers of PDFium.
+_REASONS = {
+    2: "the file cannot be opened",
+    3: "its content is no PDF or damaged",
+    5: "it is protected in a way that PDFium does not know",
+}
 
 
 def _close_at_exit() -> None:
