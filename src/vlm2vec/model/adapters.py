@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from vlm2vec.errors import AdapterError
 from vlm2vec.model.checkpoint import read_json
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import Qwen2VLModel
 
 _PREFIX = "base_model.model."
+_HEAD = "lm_head"
 OLD_NAMES = {
     "model.language_model.": "language_model.",
     "model.visual.": "visual.",
@@ -26,6 +32,12 @@ OLD_NAMES = {
     "model.embed_tokens.": "language_model.embed_tokens.",
 }
 """Where the parts of `Qwen2VLModel` lie in checkpoints and adapters of Transformers 4, and of whole models of 5."""
+# How an adapter starts decides nothing once it is trained, unless peft changes the base's weights for it.
+_HARMLESS_STARTS = ("gaussian", "eva", "orthogonal", "mica")
+# Both take from the base's weights, at every load, a part that they compute anew: the same one each time.
+_REPEATABLE_STARTS = ("pissa", "olora")
+# Variants of LoRA that compute something else than a sum with the base's weights, or another base.
+_OTHER_KINDS = ("alora_invocation_tokens", "arrow_config", "layer_replication", "monteclora_config")
 
 
 def is_adapter(folder: Path) -> bool:
@@ -33,79 +45,244 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
-def load_adapter(model: Qwen2VLModel, folder: Path) -> PeftModel:
-    """Attach the adapter of a folder to its base, in evaluation mode.
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A base with an adapter on it.
 
-    Keys may have the names of Transformers 4 (decoder at `model.layers`) or 5 (at `model.language_model.layers`).
+    Args:
+        model: the base, with the modules that the adapter changes wrapped.
+        peft: the same modules under the names for which the adapter was made.
+    """
+
+    model: Qwen2VLModel
+    peft: PeftModel
+
+    def merge(self) -> Qwen2VLModel:
+        """The base model with the adapter folded into its weights.
+
+        Raises:
+            AdapterError: merged weights are not finite.
+        """
+        try:
+            named = self.peft.merge_and_unload(safe_merge=True)
+        except ValueError as error:
+            raise AdapterError(f"the adapter cannot be merged: {error}") from None
+        return named.give_back(self.model)
+
+
+def load_adapter(model: Qwen2VLModel, folder: Path) -> Attached:
+    """Attach the adapter of a folder to its base, in evaluation mode, as peft does on the generation class.
+
+    Keys and patterns may have the names of Transformers 4 (decoder at `model.layers`, or `language_model.layers` in the
+    model alone) or 5 (at `model.language_model.layers`). Tensors of the LM head, which an embedding has no use for, are
+    passed over.
 
     Raises:
-        AdapterError: the adapter is no LoRA or DoRA, targets nothing in this base, or one of its tensors has no place
-            in it, or the other way round; the message lists the strays.
+        AdapterError: the adapter is no LoRA or DoRA, one of its patterns matches no module of this base, one of its
+            tensors has no place in it, or the other way round (the message lists the strays), or what peft would do to
+            the base's weights cannot be repeated.
     """
-    from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-    kind = read_json(folder / "adapter_config.json").get("peft_type")
-    if kind != "LORA":
-        raise AdapterError(f"{folder} is an adapter of type {kind!r}: only LoRA and DoRA are supported")
+    config = _read_config(folder)
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise AdapterError(f"{folder} holds no adapter_model.safetensors (pickled weights are not loaded)")
     try:
-        config = PeftConfig.from_pretrained(str(folder))
-        tensors = {_current_key(key): value for key, value in load_file(weights).items()}
-    except (SafetensorError, TypeError, ValueError) as error:
+        stored = load_file(weights)
+    except (SafetensorError, OSError) as error:
         raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
-    assert isinstance(config, LoraConfig)
-    # Names in the configuration may be full paths of either naming, like those of the tensors.
-    config.rank_pattern = {_current_name(key): value for key, value in config.rank_pattern.items()}
-    config.alpha_pattern = {_current_name(key): value for key, value in config.alpha_pattern.items()}
-    if isinstance(config.target_modules, (list, set)):
-        config.target_modules = {_current_name(name) for name in config.target_modules}
-    config.inference_mode = True
-    # The base was chosen by the caller; peft would warn that its folder has another name.
-    config.base_model_name_or_path = None
-    # Fresh adapter weights are drawn at random before they are replaced: keep the caller's generator out of it.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft reports tensors it could not place by warning; the comparison below is stricter.
-        warnings.filterwarnings("ignore", message=".*missing adapter keys.*", category=UserWarning)
-        # peft still reads a name that transformers has renamed; nothing a caller could mend.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    named = _named_as_trained(model, config, list(stored), folder)
+    tensors = {_current_key(key): value for key, value in stored.items() if f"{_HEAD}." not in key}
+    with _quiet_peft():
         try:
-            attached = get_peft_model(model, config)
-        except ValueError as error:
+            attached = get_peft_model(named, config)
+        # peft lets through whatever a wrong value in the configuration leads to.
+        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, re.error) as error:
             raise AdapterError(f"{folder} does not fit its base: {error}") from None
+        named.drop_head()
+        places = {_current_key(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
+        # An adapter on the embeddings keeps a copy of them.
+        embeddings = {_current_key(key): key for key in attached.state_dict() if ".embed_tokens." in key}
+        strays = sorted(set(tensors) - set(places) - set(embeddings))
+        missing = sorted(set(places) - set(tensors))
+        if strays or missing:
+            raise AdapterError(
+                f"{folder}: {len(strays)} of {len(tensors)} tensors found no module in the base{_listed(strays)}; "
+                f"{len(missing)} modules got no tensor{_listed(missing)}. Is this the adapter's own base model?"
+            )
         try:
-            set_peft_model_state_dict(attached, tensors)
+            set_peft_model_state_dict(attached, {(embeddings | places)[key]: x for key, x in tensors.items()})
         except RuntimeError as error:
             raise AdapterError(f"{folder} does not fit its base: {error}") from None
-    places = {key: tuple(value.shape) for key, value in get_peft_model_state_dict(attached).items()}
-    strays = sorted(set(tensors) - set(places))
-    missing = sorted(set(places) - set(tensors))
-    if strays or missing:
-        raise AdapterError(
-            f"{folder}: {len(strays)} of {len(tensors)} tensors found no module in the base{_listed(strays)}; "
-            f"{len(missing)} modules got no tensor{_listed(missing)}. Is this the adapter's own base model?"
-        )
     attached.eval()
-    return attached
+    return Attached(named.give_back(model), attached)
 
 
-def merge_adapter(attached: PeftModel) -> Qwen2VLModel:
-    """The base model with the adapter folded into its weights."""
-    merged: Qwen2VLModel = attached.merge_and_unload(safe_merge=True)
-    return merged
+def _read_config(folder: Path) -> LoraConfig:
+    """The configuration of an adapter, to be loaded and not to be trained.
+
+    Raises:
+        AdapterError: it is malformed, of another kind, or starts in a way that cannot be repeated.
+    """
+    from peft import LoraConfig, PeftConfig
+
+    values = read_json(folder / "adapter_config.json")
+    kind = values.get("peft_type")
+    if kind != "LORA":
+        raise AdapterError(f"{folder} is an adapter of type {kind!r}: only LoRA and DoRA are supported")
+    for key in _OTHER_KINDS:
+        if values.get(key):
+            raise AdapterError(f"{folder} uses {key}={values[key]!r}: only LoRA and DoRA are supported")
+    start = values.get("init_lora_weights", True)
+    if not isinstance(start, bool) and str(start).lower() not in (*_HARMLESS_STARTS, *_REPEATABLE_STARTS):
+        raise AdapterError(
+            f"{folder} was trained from init_lora_weights={start!r}, for which the base's weights are changed at every "
+            "load, in a way that cannot be repeated exactly. Where it was trained, save it as a plain adapter (peft's "
+            "save_pretrained with path_initial_model_for_weight_conversion), or save the changed base, set "
+            "init_lora_weights to true in adapter_config.json and load the adapter on that base"
+        )
+    with _quiet_peft():
+        try:
+            config = PeftConfig.from_pretrained(str(folder))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
+    assert isinstance(config, LoraConfig)
+    if str(start).lower() in _HARMLESS_STARTS:
+        config.init_lora_weights = True
+    config.inference_mode = True
+    # Classes of peft for a task add methods of generation, which the base lacks.
+    config.task_type = None
+    # The base was chosen by the caller; peft would warn that its folder has another name.
+    config.base_model_name_or_path = None
+    # This concerns the LM head alone.
+    config.ensure_weight_tying = False
+    return config
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Keep peft from drawing from the caller's random numbers, and from warnings that mean nothing here."""
+    # Fresh adapter weights are drawn at random before they are replaced.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # The comparison of tensors with places is stricter.
+        warnings.filterwarnings("ignore", message=".*missing adapter keys.*", category=UserWarning)
+        # `_unmatched` is the judge of patterns; one that matches only modules without an adapter has no effect.
+        warnings.filterwarnings("ignore", message=".*did not match any targeted module", category=RuntimeWarning)
+        warnings.filterwarnings("ignore", message=".*but no modules were excluded", category=UserWarning)
+        # How the adapter started decides nothing any more.
+        warnings.filterwarnings("ignore", message=".*(eva|corda|lora_ga|loftq)_config`", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*low_cpu_mem_usage", category=UserWarning)
+        # peft still reads a name that transformers has renamed; nothing a caller could mend.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
+
+
+# --- names
+
+Naming: TypeAlias = Literal["generation 5", "generation 4", "model"]
+
+
+class _Named(nn.Module):
+    """The model's own modules under other names, for peft to change; never run.
+
+    Args:
+        naming: of the generation class of Transformers 5 (`model.visual`, `model.language_model`; since 4.52), of that
+            of 4 (`visual`, and `model` for the decoder), or of `Qwen2VLModel` (`visual`, `language_model`; no LM head).
+    """
+
+    def __init__(self, model: Qwen2VLModel, naming: Naming) -> None:
+        super().__init__()
+        if naming == "generation 5":
+            self.model = model
+        elif naming == "generation 4":
+            self.visual, self.model = model.visual, model.language_model
+        else:
+            self.visual, self.language_model = model.visual, model.language_model
+        if naming != "model":
+            # Without memory, for patterns that match it; nothing reads its weights.
+            text = model.config.text_config
+            self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, device="meta")
+
+    def drop_head(self) -> None:
+        """Forget the LM head, and with it what an adapter has put there."""
+        if hasattr(self, "lm_head"):
+            del self.lm_head
+
+    def give_back(self, model: Qwen2VLModel) -> Qwen2VLModel:
+        """The model, with modules that were replaced as a whole."""
+        if hasattr(self, "visual"):
+            model.visual = self.visual
+            model.language_model = self.language_model if hasattr(self, "language_model") else self.model
+        return model
+
+
+def _named_as_trained(model: Qwen2VLModel, config: LoraConfig, keys: Sequence[str], folder: Path) -> _Named:
+    """The model under the names that fit the adapter's patterns; those of its tensors are tried first.
+
+    Raises:
+        AdapterError: under no naming does every pattern match a module.
+    """
+    own = _naming([key.removeprefix(_PREFIX) for key in keys])
+    stray: tuple[str, str, list[str]] | None = None
+    for naming in sorted(get_args(Naming), key=lambda naming: naming != own):
+        named = _Named(model, naming)
+        names = [name for name, _ in named.named_modules() if name]
+        try:
+            unmatched = next(_unmatched(config, names), None)
+        except (re.error, TypeError, AttributeError) as error:
+            raise AdapterError(f"{folder} has a malformed pattern in adapter_config.json: {error}") from None
+        if unmatched is None:
+            return named
+        stray = stray or (*unmatched, [name for name in names if name.endswith((".q_proj", ".qkv", _HEAD))])
+    assert stray is not None
+    field, pattern, examples = stray
+    raise AdapterError(
+        f"{folder}: {field} in adapter_config.json has {pattern!r}, which matches no module of the base by peft's "
+        f"rules; names are such as {', '.join((examples[0], examples[-1]))}. Mend it, or take it out"
+    )
+
+
+def _naming(modules: Sequence[str]) -> Naming:
+    """For which class an adapter's tensors were named."""
+    if any(name.startswith(("model.language_model.", "model.visual.")) for name in modules):
+        return "generation 5"
+    if any(name.startswith("language_model.") for name in modules):
+        return "model"
+    return "generation 4"
+
+
+def _unmatched(config: LoraConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Patterns of a configuration that match none of these names, by peft's rules: (field, pattern).
+
+    A list of targets, or of exclusions, is one pattern: published adapters list names of several architectures.
+    """
+    for field in ("rank_pattern", "alpha_pattern"):
+        for key in getattr(config, field) or {}:
+            if not any(re.match(rf"(.*\.)?({key})$", name) for name in names):
+                yield field, key
+    for field in ("target_modules", "exclude_modules"):
+        pattern = getattr(config, field, None)
+        if pattern and str(pattern).lower() != "all-linear" and not _matches(pattern, names):
+            yield field, pattern if isinstance(pattern, str) else ", ".join(sorted(pattern))
+    for ending in config.modules_to_save or []:
+        if not any(name.endswith(ending) for name in names):
+            yield "modules_to_save", ending
+
+
+def _matches(pattern: str | Collection[str], names: Sequence[str]) -> bool:
+    if isinstance(pattern, str):
+        return any(re.fullmatch(pattern, name) for name in names)
+    return any(f".{name}".endswith(tuple(f".{ending}" for ending in pattern)) for name in names)
 
 
 def _current_key(key: str) -> str:
     """Name of an adapter tensor under `Qwen2VLModel`, from the naming of any Transformers version."""
-    return _PREFIX + _current_name(key.removeprefix(_PREFIX))
-
-
-def _current_name(module: str) -> str:
+    module = key.removeprefix(_PREFIX)
     for old, new in OLD_NAMES.items():
         if module.startswith(old):
-            return new + module.removeprefix(old)
-    return module
+            return _PREFIX + new + module.removeprefix(old)
+    return _PREFIX + module
 
 
 def _listed(keys: list[str]) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vlm2vec.errors import ModelError
-from vlm2vec.model.adapters import OLD_NAMES, is_adapter, load_adapter, merge_adapter
+from vlm2vec.model.adapters import OLD_NAMES, is_adapter, load_adapter
 from vlm2vec.model.checkpoint import PUBLISHED, Settings, find_checkpoint, read_json, read_settings, settle_style
 from vlm2vec.model.pooling import known_pooling
 from vlm2vec.model.processor import QwenVLProcessor
@@ -87,11 +87,11 @@ def load_backbone(
     if folders.adapter is not None:
         attached = load_adapter(model, folders.adapter)
         if dtype == torch.float32:
-            model = merge_adapter(attached)
+            model = attached.merge()
         else:
-            # The tree under `attached` is `model` itself, with its targets wrapped. `attached.to` would round rotary
-            # frequencies too: half a radian at a distance of 400 tokens.
-            for parameter in attached.parameters():
+            model = attached.model
+            # `model.to` would round rotary frequencies too: half a radian at a distance of 400 tokens.
+            for parameter in model.parameters():
                 parameter.data = parameter.data.to(dtype)
     backbone = QwenVLBackbone(model, processor, known_pooling(settings.pooling))
     for folder in (folders.adapter, folders.base):
