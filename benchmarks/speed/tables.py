@@ -15,10 +15,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from size import RESULTS, TOY
+
 from vlm2vec.tasks.registry import get_tasks
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
 
 
@@ -26,7 +27,9 @@ def main() -> None:
     """Renew the pages."""
     for name in PAGES:
         path = DOCS / name
-        path.write_text(renewed(name, path.read_text("utf-8")), "utf-8")
+        page = renewed(name, path.read_text("utf-8"))
+        if not TOY:
+            path.write_text(page, "utf-8")
 
 
 def renewed(page_name: str, page: str) -> str:
@@ -251,6 +254,32 @@ def _yardsticks(document: dict[str, Any]) -> str:
     )
 
 
+def bounds_table(document: dict[str, Any]) -> str:
+    """Rows of bounds.json: the least value of each on the code before and on the code after."""
+    commits = document["commits"]
+    return _table(
+        ["measured", "unit", f"before ({commits.get('before', '-')})", f"after ({commits['after']})", "before / after"],
+        [
+            [
+                *(row["row"], row["unit"] or "-"),
+                *(_bound(row, name) for name in ("before", "after")),
+                f"{row['before']['least'] / row['after']['least']:.2f}"
+                if "before" in row and row.get("after", {}).get("least")
+                else "-",
+            ]
+            for row in document["rows"]
+        ],
+    )
+
+
+def _bound(row: dict[str, Any], name: str) -> str:
+    """Three figures at least, or why there is no number."""
+    if name in row:
+        value = row[name]["least"]
+        return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return row["failures"].get(name, "-").replace("|", "\\|")
+
+
 MODALITIES = ("overall", "image", "video", "visdoc")
 SMALL = "chart-kind"
 """The image task whose own training source has the least weight among those of classes."""
@@ -316,6 +345,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "start": ("start", _start),
         "attention": ("attention", _attention),
         "training_step": ("training_step", _training_step),
+        "bounds": ("bounds", bounds_table),
     },
     "training.md": {
         "gradient_cache": ("training", _gradient_cache),
