@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -133,6 +134,84 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=re.escape(message)):
             open_table(tmp_path / name, split)
+
+
+_FULL = pa.table({"anchor": ["a"], "positive": ["b"]})
+_ROW = {"anchor": "a", "positive": "b"}
+
+
+@pytest.mark.parametrize(
+    ("shards", "rows"),
+    [
+        ([_FULL, _FULL.slice(0, 0)], [_ROW]),
+        ([_FULL.slice(0, 0), _FULL], [_ROW]),
+        ([_FULL, _FULL.slice(0, 0), _FULL], [_ROW, _ROW]),
+        ([pa.table({}), _FULL], [_ROW]),
+        ([_FULL, pa.table({"other": [1]}).slice(0, 0)], [_ROW]),
+        # A first group of no rows.
+        ([[_FULL.slice(0, 0), _FULL]], [_ROW]),
+        ([_FULL, [_FULL.slice(0, 0), _FULL]], [_ROW, _ROW]),
+    ],
+    ids=["last", "first", "between", "no columns", "other columns", "group", "group of a later one"],
+)
+def test_shards_of_no_rows_are_passed_over(
+    tmp_path: Path, shards: list[pa.Table | list[pa.Table]], rows: list[dict[str, object]]
+) -> None:
+    table = open_table(_shards(tmp_path, shards))
+    assert [table[row] for row in range(len(table))] == rows
+    assert list(table.scan(["anchor"])) == [{"anchor": "a"}] * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("shards", "message"),
+    [
+        ([_FULL.slice(0, 0)] * 2, "shards holds no row: each of its 2 parquet files is a table of no rows"),
+        ([pa.table({})], "shards holds no row: each of its 1 parquet files is a table of no rows"),
+        (
+            [_FULL, _FULL.slice(0, 0), pa.table({"text": ["a"]})],
+            "shards cannot be read: 2.parquet has the columns text (string), 0.parquet has anchor (string), positive "
+            "(string); all files of a folder must have the same",
+        ),
+        (
+            [_FULL, pa.table({"anchor": [[1]], "positive": ["b"]})],
+            "shards cannot be read: 1.parquet has the columns anchor (list<element: int64>), positive (string), "
+            "0.parquet has anchor (string), positive (string); all files of a folder must have the same",
+        ),
+        ([_FULL, b""], "1.parquet cannot be read: ArrowInvalid: Parquet file size is 0 bytes"),
+        ([_FULL, -20], "1.parquet cannot be read: ArrowInvalid: Parquet magic bytes not found in footer"),
+        ([_FULL, 8], "shards cannot be read: 1.parquet is damaged (OSError: "),
+    ],
+    ids=["all", "no columns", "other columns", "other types", "no bytes", "truncated", "damaged inside"],
+)
+def test_a_shard_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, shards: list[pa.Table | bytes | int], message: str
+) -> None:
+    """A number stands for a shard that is cut off there, or zeroed from there on for 22 bytes."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        open_table(_shards(tmp_path, shards))
+
+
+def test_a_file_of_no_rows_says_so(tmp_path: Path) -> None:
+    pq.write_table(_FULL.slice(0, 0), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"a\.parquet holds no row: it is a table of no rows$"):
+        open_table(tmp_path / "a.parquet")
+
+
+def _shards(tmp_path: Path, shards: Sequence[object]) -> Path:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number, shard in enumerate(shards):
+        path = folder / f"{number}.parquet"
+        groups = shard if isinstance(shard, list) else [shard if isinstance(shard, pa.Table) else _FULL]
+        with pq.ParquetWriter(path, groups[0].schema) as writer:
+            for group in groups:
+                writer.write_table(group)
+        if isinstance(shard, bytes):
+            path.write_bytes(shard)
+        elif isinstance(shard, int):
+            whole = path.read_bytes()
+            path.write_bytes(whole[:shard] if shard < 0 else whole[:shard] + bytes(22) + whole[shard + 22 :])
+    return folder
 
 
 def test_the_only_split_need_not_be_named(tmp_path: Path) -> None:

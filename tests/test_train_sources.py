@@ -94,6 +94,15 @@ def test_visrag_rows_become_the_published_strings_and_pages(tmp_path: Path) -> N
     assert pickle.loads(pickle.dumps(pairs))[3] == pairs[3]
 
 
+@pytest.mark.parametrize("source", [None, "elsewhere", "", "textbooks", 7], ids=repr)
+def test_a_visrag_row_without_a_known_source_has_no_prompts_as_published(tmp_path: Path, source: object) -> None:
+    page = {"bytes": None, "path": "p.png"}
+    (pair,) = _open(tmp_path, [{"query": "q", "image": page, "source": source}], parser="visrag")
+    assert (pair.query.verbatim, pair.positive.verbatim) == ("q ", " <|media|>")
+    assert (pair.query.instruction, pair.positive.instruction) == ("", "")
+    assert pair.positive.media == (Image(tmp_path / "p.png", exif=False),)
+
+
 def test_the_placeholder_may_stand_before_the_page_prompt(tmp_path: Path) -> None:
     rows = [{"query": "q", "image": "p.png", "source": name} for name in ("Textbooks", "elsewhere")]
     pairs = _open(tmp_path, rows, parser="visrag", placeholder_first=True)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from vlm2vec.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset
 
 _SCAN_ROWS = 10_000
+_BATCH_ROWS = 1_000
 
 
 class Table(Protocol):
@@ -183,8 +185,10 @@ def open_table(path: Path, split: str | None = None) -> Table:
             f"{path} is not data that can be read: give a .jsonl or .parquet file, a folder of .parquet files, or a "
             "folder written by save_to_disk of the library datasets"
         )
+    filled, options = _readable(path, shards)
     # The library takes names as patterns.
-    return _arrow(str(path), lambda: Dataset.from_parquet([glob.escape(str(shard)) for shard in shards]))
+    names = [glob.escape(str(shard)) for shard in filled]
+    return _arrow(str(path), lambda: Dataset.from_parquet(names, **options), why=lambda: _fault(filled))
 
 
 def mirror_places(root: Path, dataset: str, config: str | None, split: str) -> list[Path]:
@@ -229,13 +233,80 @@ def open_mirrored(
     raise ConfigError(f"{what} is not here: {looked}; {remedy}")
 
 
-def _arrow(origin: str, load: Callable[[], Dataset]) -> ArrowTable:
+def _arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> ArrowTable:
+    """A data set that is loaded now; if it cannot be, the error tells what `why` finds, else the library's reason."""
     from datasets.exceptions import DatasetsError
 
     try:
         return ArrowTable(origin, load().with_format("arrow"))
     except (OSError, ValueError, DatasetsError) as error:
-        raise ConfigError(f"{origin} cannot be read: {type(error).__name__}: {error}") from None
+        # The library's own error may only say that there was one.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        # A full disk says so itself.
+        by_system = isinstance(cause, OSError) and cause.errno is not None
+        reason = (None if by_system else why()) or _said(cause)
+        raise ConfigError(f"{origin} cannot be read: {reason}") from None
+
+
+def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
+    """The shards that hold rows, and the options with which `datasets` can read them.
+
+    It takes the number of rows in a shard's first group as the size of its batches, which must not be 0.
+
+    Raises:
+        ConfigError: a shard is no parquet or not whole, or none holds a row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    filled, options = list[Path](), dict[str, int]()
+    for shard in shards:
+        try:
+            metadata = pyarrow.parquet.read_metadata(shard)
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            raise ConfigError(
+                f"{shard} cannot be read: {_said(error)}; check that the file is there and whole"
+            ) from None
+        if metadata.num_rows:
+            filled.append(shard)
+            if not metadata.row_group(0).num_rows:
+                options = {"batch_size": _BATCH_ROWS}
+    if not filled:
+        what = "it" if list(shards) == [path] else f"each of its {len(shards)} parquet files"
+        raise ConfigError(f"{path} holds no row: {what} is a table of no rows")
+    return filled, options
+
+
+def _fault(shards: Sequence[Path]) -> str | None:
+    """Which shard has other columns than the first one, or is damaged; None if it is neither."""
+    import pyarrow
+    import pyarrow.parquet
+
+    first, *others = (pyarrow.parquet.read_schema(shard) for shard in shards)
+    for shard, schema in zip(shards[1:], others, strict=True):
+        if not schema.equals(first):
+            return (
+                f"{shard.name} has the columns {_columns(schema)}, {shards[0].name} has {_columns(first)}; all files "
+                "of a folder must have the same"
+            )
+    for shard in shards:
+        try:
+            with pyarrow.parquet.ParquetFile(shard) as file:
+                for _ in file.iter_batches(_BATCH_ROWS):
+                    pass
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            return f"{shard.name} is damaged ({_said(error)}); fetch or write it again"
+    return None
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _columns(schema: pyarrow.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "(none)"
 
 
 def _split_of(listing: Path, split: str | None) -> str:

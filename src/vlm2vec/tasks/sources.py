@@ -53,6 +53,12 @@ _PUBLISHED_KEYS = {
 _IDLE_KEYS = {"num_rows", "global_dataset_name"}
 """Keys that are accepted there and change nothing: a number that nothing reads, and a name for reports."""
 
+_OF_A_DATA_SET = ("dataset_name", "subset_name", "dataset_split")
+"""Keys that change nothing there beside `dataset_path`, which says all of where the rows are."""
+
+_OTHER_KEYS = {"config_name": "the configuration of a data set for the parser 'docmatix'"}
+"""Keys of parsers that VLM2Vec has and this package has not, and what they mean."""
+
 
 class SourceConfig(BaseModel):
     """One source of a mixture.
@@ -282,23 +288,36 @@ def _entries_of(data: str, folder: Path) -> dict[str, object]:
     values = read_yaml(path)
     if not isinstance(values, dict) or not values or not all(isinstance(keys, dict) for keys in values.values()):
         raise ConfigError(f"{path} is not a mapping from names of data sets to their keys")
-    idle = [name for name, keys in values.items() if "num_rows" in keys]
-    if idle:
-        warnings.warn(f"{path}: num_rows of {', '.join(idle)} has no effect, as published", stacklevel=3)
+    # A name beside a path is in every published entry of videos, and nobody expects it to do anything.
+    for key in ("num_rows", *_OF_A_DATA_SET[1:]):
+        idle = [str(name) for name, keys in values.items() if key in keys and (key == "num_rows" or _is_file(keys))]
+        if idle:
+            warnings.warn(f"{path}: {key} of {', '.join(idle)} has no effect, as published", stacklevel=3)
     return {str(name): _translated(f"{path}: {name!r}", keys) for name, keys in values.items()}
 
 
 def _translated(where: str, keys: Fields) -> dict[str, object]:
     for key in keys:
+        if key in _OTHER_KEYS:
+            raise ConfigError(
+                f"{where}: the key {key!r} is {_OTHER_KEYS[str(key)]}, which is not among the parsers here: "
+                f"{', '.join(PARSERS)}"
+            )
         if key not in _PUBLISHED_KEYS and key not in _IDLE_KEYS:
             raise ConfigError(f"{where}: unknown key {key!r}{_hint(str(key), _PUBLISHED_KEYS)}")
     for key in ("weight", "dataset_parser"):
         if key not in keys:
             raise ConfigError(f"{where}: the key {key!r} is missing")
-    fields = {field: keys[key] for key, field in _PUBLISHED_KEYS.items() if key in keys}
+    idle = _OF_A_DATA_SET if _is_file(keys) else ()
+    fields = {field: keys[key] for key, field in _PUBLISHED_KEYS.items() if key in keys and key not in idle}
     if fields["parser"] == "mmeb":
         fields.setdefault("split", "original")
     return fields
+
+
+def _is_file(keys: Fields) -> bool:
+    """Whether the rows of a published entry lie in a file and not in a data set of the hub."""
+    return keys.get("dataset_path") is not None
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -137,7 +137,10 @@ def parse_vidore(row: Row, name: str, options: Options) -> Pair:
 def parse_visrag(row: Row, name: str, options: Options) -> Pair:
     """openbmb/VisRAG-Ret-Train-In-domain-data: a question seeks its page, each with a prompt by the page's source."""
     page, query = _picture(row, "image", options), _text(row, "query")
-    prompts = _visrag_prompts().get(_text(row, "source"))
+    if "source" not in row:
+        raise InputError("column 'source' is missing")
+    # As published whatever is no known source has no prompts, null too.
+    prompts = _visrag_prompts().get(row["source"]) if isinstance(row["source"], str) else None
     if prompts is None:
         asked, shown, inquiry, about = f"{query} ", f" {MEDIA_MARKER}", "", ""
     else:
