@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +83,43 @@ def test_a_span_may_be_of_any_numbers() -> None:
         (lambda: Item("a", instruction=5), "Item.instruction is 5, of type int"),
         (lambda: Item("a", media=None), "Item.media holds None"),
         (lambda: Image(Path("a.pdf"), page="1"), "page '1' of a.pdf: pages are whole numbers from 1"),
+        (lambda: Image(b"x", as_stored="yes"), "Image: as_stored is 'yes': it must be True or False"),
+        (lambda: Video(b"x", exif=0), "Video: exif is 0: it must be True or False"),
         (lambda: Video(Path("a.mp4"), span_s=5), "span_s is 5: it must be (start, end)"),
     ],
 )
 def test_a_malformed_item_is_refused_when_it_is_made(make: object, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         make()  # type: ignore[operator]
+
+
+def test_as_stored_is_off_unless_it_is_asked_for() -> None:
+    assert [medium.as_stored for medium in (Image(b"x"), Video(b"x"), *as_item({"image": b"x"}).media)] == [False] * 3
+    assert (Image(b"x", 2, True), Video(b"x", (0, 1), True)) == (
+        Image(b"x", page=2, as_stored=True),
+        Video(b"x", span_s=(0, 1), as_stored=True),
+    )
+    assert pickle.loads(pickle.dumps(Image(b"x", as_stored=True))) == Image(b"x", as_stored=True)
+    assert replace(Image(b"x", as_stored=True), source=b"y") == Image(b"y", as_stored=True)
+
+
+@pytest.mark.parametrize("make", [Image, Video])
+@pytest.mark.parametrize("exif", [True, False])
+def test_the_old_word_exif_is_read_with_a_warning(make: type[Image] | type[Video], exif: bool) -> None:
+    with pytest.warns(DeprecationWarning, match=f"exif={exif} is deprecated: pass as_stored={not exif}") as caught:
+        medium = make(b"x", exif=exif)
+    assert medium == make(b"x", as_stored=not exif)
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="exif"):
+        assert make(b"x", exif=exif, as_stored=not exif) == medium
+    with pytest.raises(InputError, match=f"exif={exif} says as_stored={not exif}, but as_stored={exif} is given"):
+        make(b"x", exif=exif, as_stored=exif)
+
+
+def test_the_old_order_and_the_old_attribute_are_read_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="exif=False"):
+        assert Image(b"x", False) == Image(b"x", as_stored=True)
+    with pytest.warns(DeprecationWarning, match="exif=True"):
+        assert Image(b"x", True, 3) == Image(b"x", page=3)  # type: ignore[arg-type]
+    with pytest.warns(DeprecationWarning, match="ask for as_stored"):
+        assert Image(b"x", as_stored=True).exif is False

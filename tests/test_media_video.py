@@ -279,12 +279,19 @@ def test_a_tuple_of_frames_is_used_as_given(tmp_path: Path) -> None:
     assert probe(frames) == VideoInfo(0.0, 3, 40, 30)
 
 
-def test_frames_of_folders_and_tuples_are_opened_as_stored(tmp_path: Path) -> None:
+def test_frames_of_folders_and_tuples_look_as_to_their_owner_or_as_stored(tmp_path: Path) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
-    picture().save(tmp_path / "1.png", exif=exif)
-    assert as_bytes(read_frames(Video(tmp_path), 1)) == as_bytes(read_frames(Video((tmp_path / "1.png",)), 1))
-    assert as_bytes(read_frames(Video(tmp_path), 1)) == [picture().tobytes()]
+    drawing = PIL.Image.new("LA", (40, 30), (0, 0))
+    drawing.paste((0, 255), (0, 0, 20, 30))
+    drawing.save(tmp_path / "1.png", exif=exif)
+    shown = PIL.Image.new("RGB", (30, 40), "white")
+    shown.paste("black", (0, 0, 30, 20))
+    for source in (tmp_path, (tmp_path / "1.png",), ((tmp_path / "1.png").read_bytes(),)):
+        (frame,) = read_frames(Video(source), 1)
+        assert (frame.size, frame.tobytes()) == ((30, 40), shown.tobytes())
+        (frame,) = read_frames(Video(source, as_stored=True), 1)
+        assert (frame.size, frame.tobytes()) == ((40, 30), bytes(40 * 30 * 3))
 
 
 def test_a_folder_has_no_clock_and_needs_frames(tmp_path: Path) -> None:

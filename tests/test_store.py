@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,58 @@ def test_a_folder_of_frames_counts_by_its_frames_and_nothing_else(tmp_path: Path
     assert _key(item) == before
     picture(shift=2).save(folder / "2.png")
     assert _key(item) != before
+
+
+_JPEG, _PNG, _GIF = b"\xff\xd8\xff\xe0 a JPEG", b"\x89PNG\r\n\x1a\n a picture", b"GIF89a frames"
+_PDF, _CLIP = b"%PDF-1.4 pages", b"a clip of some format"
+_OPAQUE, _CLEAR = PIL.Image.new("RGB", (2, 1), "red"), PIL.Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+# Of the fingerprint "f", as the first release made them; there `as_stored` was the opposite of `exif`, and a video had
+# neither.
+_FIRST_KEYS: list[tuple[Callable[[Path], Image | Video], str]] = [
+    (lambda folder: Image(folder / "a.jpg"), "5215e4260e22e10f0217389678bcfbb7"),
+    (lambda folder: Image(_JPEG), "9e9896f86a134e5543ccdc318c76f3ac"),
+    (lambda folder: Image(folder / "a.pdf", page=2), "6ceeceb9606962d7dedbd498a027223a"),
+    (lambda folder: Image(_PDF, page=1), "4bc531c6f70c5d1d7e225b2b4552ef23"),
+    (lambda folder: Image(_OPAQUE), "2ec50fd05ade9212e32d6513b42ff859"),
+    (lambda folder: Video((_OPAQUE,)), "eece691d5eac1cc3518dd4b11d42cc04"),
+    (lambda folder: Image(folder / "a.jpg", as_stored=True), "44c2a8f3f46f8011add7a439c734a0d4"),
+    (lambda folder: Image(folder / "a.png", as_stored=True), "e99f9068a01f7cb887e94a0f509185b7"),
+    (lambda folder: Image(folder / "a.gif", as_stored=True), "f1480c774bb22a78ddb391f20a2d66bb"),
+    (lambda folder: Image(_PNG, as_stored=True), "e99f9068a01f7cb887e94a0f509185b7"),
+    (lambda folder: Image(_CLEAR, as_stored=True), "48dc8a3f7ab3f2dedca1e371bf4588ef"),
+    (lambda folder: Video((folder / "a.png", _JPEG), as_stored=True), "91f4ca137f73a7ceb092e69f3fc10b1a"),
+    (lambda folder: Video((_CLEAR,), as_stored=True), "65fefc6da2e6bb9ed0d6154d53c808a6"),
+    (lambda folder: Video(folder / "frames", as_stored=True), "1cb41fa4bef1d2f68b66572f664cad79"),
+    (lambda folder: Video(folder / "a.gif", as_stored=True), "df28578609356a042ac40fb0041dee74"),
+]
+_FIRST_KEYS_OF_OTHER_PIXELS: list[tuple[Callable[[Path], Image | Video], str]] = [
+    (lambda folder: Image(folder / "a.png"), "8b30b0b5718ef1e14750426b9e395cb9"),
+    (lambda folder: Image(folder / "a.gif"), "776001de0fd3ffbbd4bc17a69c1134ed"),
+    (lambda folder: Image(_PNG), "8b30b0b5718ef1e14750426b9e395cb9"),
+    (lambda folder: Image(_CLEAR), "48dc8a3f7ab3f2dedca1e371bf4588ef"),
+    (lambda folder: Video((folder / "a.png", _JPEG)), "91f4ca137f73a7ceb092e69f3fc10b1a"),
+    (lambda folder: Video((_JPEG,)), "ace998a379ac7d3f5551266470575459"),
+    (lambda folder: Video((_CLEAR,)), "65fefc6da2e6bb9ed0d6154d53c808a6"),
+    (lambda folder: Video(folder / "frames"), "1cb41fa4bef1d2f68b66572f664cad79"),
+    (lambda folder: Video(folder / "a.gif"), "df28578609356a042ac40fb0041dee74"),
+    (lambda folder: Video(folder / "a.mp4"), "c3f3bfc92798334f416beba8236102e9"),
+    (lambda folder: Video(folder / "a.mp4", as_stored=True), "c3f3bfc92798334f416beba8236102e9"),
+    (lambda folder: Video(_CLIP, span_s=(0, 1)), "d341912bb1c285cd70ae2abb9aae96e0"),
+]
+
+
+def test_keys_of_the_first_release_hold_for_just_those_media_that_still_look_the_same(tmp_path: Path) -> None:
+    for name, data in (("a.jpg", _JPEG), ("a.png", _PNG), ("a.gif", _GIF), ("a.pdf", _PDF), ("a.mp4", _CLIP)):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "1.png").write_bytes(_PNG)
+    (tmp_path / "frames" / "2.jpg").write_bytes(_JPEG)
+
+    def keys(media: list[tuple[Callable[[Path], Image | Video], str]]) -> list[str]:
+        return [item_key(Item(media=(make(tmp_path),)), fingerprint="f").hex() for make, _ in media]
+
+    assert keys(_FIRST_KEYS) == [key for _, key in _FIRST_KEYS]
+    assert not set(keys(_FIRST_KEYS_OF_OTHER_PIXELS)) & {key for _, key in _FIRST_KEYS + _FIRST_KEYS_OF_OTHER_PIXELS}
 
 
 def test_a_file_that_has_changed_has_another_key(tmp_path: Path) -> None:

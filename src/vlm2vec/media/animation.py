@@ -77,10 +77,11 @@ def probe_animation(source: Source, limits: Limits) -> VideoInfo:
         try:
             frames = _checked_frames(picture, limits, name)
             clock = _clock(picture, frames)
+            width, height = picture.size if orientation(picture) < 5 else picture.size[::-1]
         finally:
             if picture is source:
                 picture.seek(before)
-        return VideoInfo(clock.duration_s, len(frames), picture.width, picture.height)
+        return VideoInfo(clock.duration_s, len(frames), width, height)
 
 
 def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> range:
