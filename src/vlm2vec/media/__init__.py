@@ -4,11 +4,13 @@ from vlm2vec.media.document import page_count, read_pages, render_page
 from vlm2vec.media.frames import Frames, load_frames, media_kind
 from vlm2vec.media.image import open_image, resolve
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.memory import decoded_bytes
 from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
 from vlm2vec.media.video import probe, read_frames
 
 __all__ = [
     "load_frames",
+    "decoded_bytes",
     "Frames",
     "resolve",
     "media_kind",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Full, Queue
 from typing import TypeAlias, TypeVar
 
 from vlm2vec.cores import usable_cores
 from vlm2vec.errors import VLM2VecError
+from vlm2vec.media.memory import IN_FLIGHT, Budget
 from vlm2vec.model.processor import Prepared
 
 T = TypeVar("T")
@@ -33,7 +34,13 @@ def default_workers() -> int:
 
 
 def prepared_windows(
-    prepare: Callable[[T], Prepared], items: Iterable[T], *, window_tokens: int, workers: int
+    prepare: Callable[[T], Prepared],
+    items: Iterable[T],
+    *,
+    window_tokens: int,
+    workers: int,
+    weigh: Callable[[T], int] = lambda item: 0,
+    budget: Budget = IN_FLIGHT,
 ) -> Generator[Window, None, None]:
     """Prepare items in their order, in windows that are full with so many tokens.
 
@@ -44,17 +51,30 @@ def prepared_windows(
         items: taken as they are needed, in a thread of their own.
         window_tokens: a window ends with the item that reaches it.
         workers: threads that prepare; 0 prepares in the caller's thread, when a window is asked for.
+        weigh: how many bytes an item takes while it is prepared, asked in the same threads.
+        budget: of these bytes, for all that is prepared at once.
 
     Yields:
         for each item its position and what it became, or the error that says why it cannot be embedded.
     """
-    if workers == 0:
-        yield from _windows((_outcome(prepare, item) for item in items), window_tokens)
-        return
     stopped = threading.Event()
+
+    def outcome(item: T) -> Prepared | VLM2VecError:
+        try:
+            with budget.taken(weigh(item)):
+                # It may have waited for so long that nobody wants it any more.
+                if stopped.is_set():
+                    raise CancelledError
+                return prepare(item)
+        except VLM2VecError as error:
+            return error
+
+    if workers == 0:
+        yield from _windows(map(outcome, items), window_tokens)
+        return
     pool = ThreadPoolExecutor(workers, "prepare")
     try:
-        outcomes = _in_order(pool, prepare, items, workers * _AHEAD, stopped)
+        outcomes = _in_order(pool, outcome, items, workers * _AHEAD, stopped)
         yield from _ahead(_windows(outcomes, window_tokens), stopped)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -75,14 +95,18 @@ def _windows(outcomes: Iterable[Prepared | VLM2VecError], window_tokens: int) ->
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, prepare: Callable[[T], Prepared], items: Iterable[T], ahead: int, stopped: threading.Event
+    pool: ThreadPoolExecutor,
+    outcome: Callable[[T], Prepared | VLM2VecError],
+    items: Iterable[T],
+    ahead: int,
+    stopped: threading.Event,
 ) -> Iterator[Prepared | VLM2VecError]:
     waiting: deque[Future[Prepared | VLM2VecError]] = deque()
     try:
         for item in items:
             if stopped.is_set():
                 return
-            waiting.append(pool.submit(_outcome, prepare, item))
+            waiting.append(pool.submit(outcome, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting and not stopped.is_set():
@@ -90,13 +114,6 @@ def _in_order(
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _outcome(prepare: Callable[[T], Prepared], item: T) -> Prepared | VLM2VecError:
-    try:
-        return prepare(item)
-    except VLM2VecError as error:
-        return error
 
 
 def _ahead(values: Generator[T, None, None], stopped: threading.Event) -> Generator[T, None, None]:
