@@ -88,6 +88,11 @@ def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> rang
     frames = animation_frames(picture)
     if len(frames) > limits.frames:
         raise LimitError(f"{name} has {len(frames):,} frames, more than the {limits.frames:,} allowed (Limits.frames)")
+    if len(frames) * picture.width * picture.height > limits.animation_px:
+        raise LimitError(
+            f"{name} has {len(frames):,} frames of {picture.width} x {picture.height} pixels, together more than the "
+            f"{limits.animation_px:,} pixels allowed (Limits.animation_px)"
+        )
     return frames
 
 

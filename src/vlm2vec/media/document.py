@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import PIL.Image
 
@@ -67,6 +67,21 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
         MediaError: no such page, or the PDF is missing, empty, damaged or encrypted.
         LimitError: more bytes than `limits` allow.
     """
+    with drawn_page(source, page, limits) as drawing:
+        return as_picture(*drawing)
+
+
+class Drawing(NamedTuple):
+    """A drawn page as PDFium keeps it: blue, green, red, in rows of `stride` bytes."""
+
+    size: tuple[int, int]
+    stride: int
+    pixels: memoryview
+
+
+@contextmanager
+def drawn_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> Iterator[Drawing]:
+    """Draw one page as `render_page` does; the pixels are there inside the block."""
     name = describe(source)
     with _open_document(source, limits) as document:
         if not 1 <= page <= len(document):
@@ -80,13 +95,16 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
                     sheet.set_cropbox(0, 0, 0, 0)
                 bitmap = sheet.render(scale=_scale(*sheet.get_size()))
                 try:
-                    # The conversion makes a copy, which outlives the bitmap, whose memory PDFium owns.
-                    picture: PIL.Image.Image = bitmap.to_pil().convert("RGB")
+                    yield Drawing((bitmap.width, bitmap.height), bitmap.stride, memoryview(bitmap.buffer).cast("B"))
                 finally:
                     bitmap.close()
             finally:
                 sheet.close()
-    return picture
+
+
+def as_picture(size: tuple[int, int], stride: int, pixels: memoryview) -> PIL.Image.Image:
+    """The parts of a `Drawing` as an RGB picture with memory of its own."""
+    return PIL.Image.frombytes("RGB", size, pixels, "raw", "BGR", stride, 1)
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Linear
 
+from vlm2vec import media
 from vlm2vec.errors import InputError, ModelError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item, check_several, is_single
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
-from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import Precision, check_precision, check_truncation, normalize, to_int8
 from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
 from vlm2vec.model.prompts import STYLES, Role, Target
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
+from vlm2vec.model.streaming import embedded
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
 
 T = TypeVar("T")
 Vectors = NDArray[np.float32]
@@ -152,11 +156,13 @@ class Embedder:
         precision: Precision = "float32",
         token_budget: int | None = None,
         show_progress_bar: bool = False,
+        decoder: Decoder = media,
     ) -> NDArray[Any]:
         """Embed items as questions: like `encode`, with the style's default instruction where an item has none.
 
         Args:
             target: what is looked for, "image", "video" or "page"; without it text is taken to look for images.
+            decoder: makes pictures of media; a `media.sandbox.Sandbox` does it in processes that may die of a file.
         """
         return self._encode(
             items,
@@ -168,6 +174,7 @@ class Embedder:
             show_progress_bar,
             "query",
             target,
+            decoder,
         )
 
     def encode_document(
@@ -197,13 +204,14 @@ class Embedder:
         normalize_embeddings: bool | None = None,
         token_budget: int | None = None,
         workers: int | None = None,
+        decoder: Decoder = media,
     ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         """Embed an iterable of any length, taking items as they are needed.
 
         Args:
             items: several, taken in another thread, unless `workers` is 0.
             workers: threads that decode and tokenise while the model computes; None: one a core, at most eight.
-            role, target, prompt, truncate_dim, normalize_embeddings, token_budget: as for `encode_query`.
+            role, target, prompt, truncate_dim, normalize_embeddings, token_budget, decoder: as for `encode_query`.
 
         Yields:
             (position, vector [D]) or, for an item that cannot be embedded, (position, its error); in no fixed order.
@@ -215,7 +223,7 @@ class Embedder:
             vectors = encoded.pooled[:, :truncate_dim]
             return cast(Vectors, (normalize(vectors) if scaled else vectors.float()).cpu().numpy())
 
-        yield from self._stream(items, role, target, prompt, token_budget, workers, pooled)
+        yield from self._stream(items, role, target, prompt, token_budget, workers, pooled, decoder)
 
     def stream_tokens(
         self,
@@ -319,6 +327,7 @@ class Embedder:
         show_progress_bar: bool,
         role: Role | None = None,
         target: Target | None = None,
+        decoder: Decoder = media,
     ) -> NDArray[Any]:
         check_truncation(truncate_dim, self.dim)
         check_precision(precision)
@@ -333,6 +342,7 @@ class Embedder:
             truncate_dim=truncate_dim,
             normalize_embeddings=normalize_embeddings,
             token_budget=token_budget,
+            decoder=decoder,
         )
         shown = _with_bar(results, len(sequence)) if show_progress_bar else results
         # Whoever keeps an error keeps its traceback, and with it what is not closed.
@@ -354,47 +364,25 @@ class Embedder:
         token_budget: int | None,
         workers: int | None,
         take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
+        decoder: Decoder = media,
     ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         check_several(items)
         workers = default_workers() if workers is None else workers
+        processor = self.backbone.processor
 
         def prepare(given: ItemLike) -> Prepared:
-            return self.backbone.processor.prepare(as_item(given), role=role, target=target, prompt=prompt)
+            return processor.prepare(as_item(given), role=role, target=target, prompt=prompt, decoder=decoder)
 
-        device = self.backbone.pixel_table.device
-        with closing(prepared_windows(prepare, items, window_tokens=_WINDOW_TOKENS, workers=workers)) as windows:
+        def weigh(given: ItemLike) -> int:
+            return processor.decoded_bytes(as_item(given), decoder)
+
+        prepared = prepared_windows(prepare, items, window_tokens=_WINDOW_TOKENS, workers=workers, weigh=weigh)
+        with closing(prepared) as windows:
             for window in windows:
-                whole: list[tuple[int, Prepared]] = []
-                for position, outcome in window:
-                    if isinstance(outcome, VLM2VecError):
-                        yield position, outcome
-                    else:
-                        whole.append((position, outcome))
-                launched: list[tuple[list[int], Encoded, Sequence[int]]] = []
-                for members in plan_packs([prepared.length for _, prepared in whole], self._budget(token_budget)):
-                    batch = self.backbone.pack([whole[i][1] for i in members]).to(device)
-                    with torch.inference_mode():
-                        launched.append((members, self.backbone(batch), batch.segments.lengths))
-                    # To read vectors is to wait for a GPU: first it gets the next pack.
-                    if device.type == "cpu" or len(launched) == 2:
-                        yield from _vectors(launched.pop(0), whole, take)
-                for last in launched:
-                    yield from _vectors(last, whole, take)
+                yield from embedded(window, self.backbone, self._budget(token_budget), take)
 
 
 def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:
     from tqdm.auto import tqdm
 
     return cast(Iterable[T], tqdm(results, total=total, unit="item", desc="encode"))
-
-
-def _vectors(
-    launched: tuple[list[int], Encoded, Sequence[int]],
-    whole: Sequence[tuple[int, Prepared]],
-    take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
-) -> Iterator[tuple[int, Vectors]]:
-    """The vectors of a pack with the positions of its inputs."""
-    members, encoded, lengths = launched
-    with torch.inference_mode():
-        vectors = list(take(encoded, lengths))
-    yield from zip((whole[i][0] for i in members), vectors, strict=True)

@@ -6,18 +6,22 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec import media as direct
 from vlm2vec.errors import InputError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Item
-from vlm2vec.media import load_frames, media_kind, resolve
+from vlm2vec.media import media_kind
 from vlm2vec.media.source import describe
 from vlm2vec.model.prompts import Kind, PromptStyle, Role, Target
 from vlm2vec.model.tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
 from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
 
 # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
 _pictures = Lock()
@@ -71,7 +75,13 @@ class QwenVLProcessor:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
     def prepare(
-        self, item: Item, *, role: Role | None = None, target: Target | None = None, prompt: str | None = None
+        self,
+        item: Item,
+        *,
+        role: Role | None = None,
+        target: Target | None = None,
+        prompt: str | None = None,
+        decoder: Decoder = direct,
     ) -> Prepared:
         """Compose, tokenise and decode one item.
 
@@ -79,6 +89,7 @@ class QwenVLProcessor:
             role: with "query" or "document" the style's default instruction stands in where the item has none.
             target: what a query looks for; chooses among the style's query instructions.
             prompt: instruction that beats the item's own and the default; "" means none at all.
+            decoder: makes pictures of its media; a `Sandbox` does it in processes that may die of a file.
 
         Raises:
             InputError: the item is empty or its markers do not fit its media.
@@ -89,10 +100,16 @@ class QwenVLProcessor:
         if prompt is not None and not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: it must be one str for all items, or None")
         with _pictures if item.holds_pictures else nullcontext():
-            return self._composed(item, role, target, prompt)
+            return self._composed(item, role, target, prompt, decoder)
 
-    def _composed(self, item: Item, role: Role | None, target: Target | None, prompt: str | None) -> Prepared:
-        media = tuple(resolve(medium) for medium in item.media)
+    def decoded_bytes(self, item: Item, decoder: Decoder = direct) -> int:
+        """Memory that the pictures of an item take while it is prepared."""
+        return sum(decoder.decoded_bytes(medium, num_frames=self.num_frames) for medium in item.media)
+
+    def _composed(
+        self, item: Item, role: Role | None, target: Target | None, prompt: str | None, decoder: Decoder
+    ) -> Prepared:
+        media = tuple(decoder.resolve(medium) for medium in item.media)
         kind: Kind = media_kind(media[0]) if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, role, target, prompt))
         parts = text.split(MEDIA_MARKER)
@@ -103,7 +120,7 @@ class QwenVLProcessor:
         visual_at: list[NDArray[np.int64]] = []
         patches, grids = [], []
         for medium, following in zip(media, parts[1:], strict=True):
-            frames = load_frames(medium, num_frames=self.num_frames)
+            frames = decoder.load_frames(medium, num_frames=self.num_frames)
             try:
                 of_medium, grid = (
                     video_patches(frames.images, self.min_pixels, self._frame_limit())

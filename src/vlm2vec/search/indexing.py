@@ -19,6 +19,7 @@ from vlm2vec.search.scan import FileKind, FoundFile, Scan, Unit, expand, file_ki
 from vlm2vec.search.table import Building, Row, StoredFile, Vector
 
 if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.search.index import Index
 
@@ -171,9 +172,13 @@ class _Run:
         """Bring all files of `todo` into the table, or into `failed`."""
         for path, stored in self._before.items():
             self._hold(path, stored)
+        from vlm2vec.media.sandbox import Sandbox
+
+        items = self._items(sandbox := Sandbox())
+        stream = self._embedder.stream(items, role="document", normalize_embeddings=True, decoder=sandbox)
         try:
-            # Closed before the last commit, so that nothing is started beside it.
-            with closing(self._embedder.stream(self._items(), role="document", normalize_embeddings=True)) as results:
+            # Closed before the last commit, so that nothing is started beside it; threads wait for the sandbox.
+            with closing(stream) as results, sandbox:
                 for position, result in results:
                     with self._lock:
                         self._take(position, result)
@@ -190,7 +195,7 @@ class _Run:
         if path in self._before:
             self._leaving.append(path)
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self, decoder: Decoder) -> Iterator[Item]:
         position = 0
         for file in self._todo:
             try:
@@ -199,7 +204,7 @@ class _Run:
                 self._cannot(file, error)
                 continue
             with self._lock:
-                job = self._start(file, content_hash)
+                job = self._start(file, content_hash, decoder)
                 self._commit_if_due()
             if job is None:
                 continue
@@ -209,7 +214,7 @@ class _Run:
                     position += 1
                     yield unit.item()
 
-    def _start(self, file: FoundFile, content_hash: str) -> _Job | None:
+    def _start(self, file: FoundFile, content_hash: str, decoder: Decoder) -> _Job | None:
         """Find out what a file needs; None if that is no embedding of its own."""
         content = _content(content_hash, file.path, file.kind)
         if holders := self._holders.get(content):
@@ -226,7 +231,7 @@ class _Run:
                 self._finish(replace(job, files=[file]))
             return None
         try:
-            units = expand(self._index.folder / file.path, file.kind)
+            units = expand(self._index.folder / file.path, file.kind, decoder)
         except (OSError, MediaError) as error:
             self._cannot(file, error)
             return None

@@ -8,10 +8,13 @@ import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Video
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
 
 _LOG = logging.getLogger("vlm2vec")
 
@@ -131,33 +134,31 @@ def scan_file(folder: Path, path: str) -> FoundFile:
     return _found(path, kind, os.stat(folder / path))
 
 
-def expand(path: Path, kind: FileKind) -> list[Unit]:
+def expand(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Unit]:
     """Divide a file into its units: the pages of a PDF, the spans of a long video, otherwise the file as one unit.
 
     Reads headers only. An animated GIF or WebP is a video of one unit. Gaps of a video are in no span; a warning tells
-    them.
+    them. A `decoder` looks into the file in its way.
 
     Raises:
         MediaError: the file is not what its ending says, or larger than the limits allow.
     """
+    # Here, because a search in an index that is up to date looks into no file.
+    from vlm2vec import media as direct
+
+    decoder = decoder or direct
     if kind == "pdf":
-        from vlm2vec.media.document import page_count
-
-        return [Unit("page", Image(path, page=page), page=page) for page in range(1, page_count(path) + 1)]
+        return [Unit("page", Image(path, page=page), page=page) for page in range(1, decoder.page_count(path) + 1)]
     if kind == "video":
-        from vlm2vec.media.video import probe, split_spans
-
-        info = probe(path)
-        spans = split_spans(info.duration_s, gaps_s=info.gaps_s)
+        info = decoder.probe(path)
+        spans = direct.split_spans(info.duration_s, gaps_s=info.gaps_s)
         for start_s, end_s in info.gaps_s:
             _LOG.warning("%s shows nothing new from %.0f to %.0f s: left out of its spans", path, start_s, end_s)
         if len(spans) < 2 and not info.gaps_s:
             return [Unit("video", Video(path))]
         return [Unit("video", Video(path, span_s=span), span_s=span) for span in spans]
-    from vlm2vec.media import media_kind, resolve
-
-    medium = resolve(Image(path))
-    return [Unit(media_kind(medium), medium)]
+    medium = decoder.resolve(Image(path))
+    return [Unit(direct.media_kind(medium), medium)]
 
 
 def file_kind(path: str) -> FileKind | None:
