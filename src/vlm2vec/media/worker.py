@@ -83,7 +83,7 @@ def as_medium(message: Message, blobs: list[bytes]) -> Image | Video:
         return Image(source(message["image"]), page=message["page"], as_stored=message["as_stored"])
     sources, span_s = message["video"], message["span_s"]
     if isinstance(sources, list):
-        return Video(tuple(map(source, sources)))
+        return Video(tuple(map(source, sources)), as_stored=message["as_stored"])
     span_s = None if span_s is None else (span_s[0], span_s[1])
     return Video(source(sources), span_s, as_stored=message["as_stored"])
 
