@@ -90,6 +90,7 @@ def test_a_file_is_asked_for_by_its_stored_vector_only_as_it_lies_there(folder: 
     red = folder / "red.png"
     assert (search_near(index, Image(red), 1) or [])[0].path == "red.png"
     assert search_near(index, Video(red)) is None
+    assert search_near(index, Image(red, as_stored=True)) is None
     assert (search_near(index, Image(folder / "doc.pdf", page=2), 1) or [])[0].page == 2
     assert search_near(index, Image(folder / "elsewhere.png")) is None
     assert search_near(index, Image(folder.parent / "red.png")) is None

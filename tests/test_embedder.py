@@ -41,6 +41,21 @@ def test_every_form_of_a_picture_gives_the_same_vector(published: Embedder) -> N
     np.testing.assert_allclose(vectors, np.repeat(vectors[:1], len(forms), 0), rtol=0, atol=2e-6)
 
 
+def test_a_drawing_on_nothing_has_the_vector_of_the_drawing_on_white(published: Embedder, tmp_path: Path) -> None:
+    drawing = PIL.Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (8, 8, 32, 24))
+    on_white, square = PIL.Image.new("RGB", (64, 48), "white"), PIL.Image.new("RGB", (64, 48), "black")
+    on_white.paste("black", (8, 8, 32, 24))
+    drawing.save(tmp_path / "a.png")
+    drawing.save(tmp_path / "a.webp", lossless=True)
+    shown = [drawing, tmp_path / "a.png", tmp_path / "a.webp", {"image": str(tmp_path / "a.png")}]
+    stored = [Image(drawing, as_stored=True), Image(tmp_path / "a.png", as_stored=True)]
+    for forms, expected in ((shown, on_white), (stored, square)):
+        vectors = published.encode(forms)
+        np.testing.assert_allclose(vectors, np.repeat(published.encode([expected]), len(forms), 0), rtol=0, atol=2e-6)
+    assert np.abs(published.encode(on_white) - published.encode(square)).max() > 1e-3
+
+
 def test_encode_adds_nothing_and_the_roles_add_their_instruction(published: Embedder) -> None:
     style = STYLES["vlm2vec"]
     query = style.instruction("query", "text", "page")

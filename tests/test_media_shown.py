@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from media_files import animation, encoded, picture
+from vlm2vec.data.records import parse_pair
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames, open_image, probe, resolve
 from vlm2vec.media.image import shown_otherwise
@@ -296,7 +297,7 @@ def _expected(values: NDArray[np.float32], white: int, scale: float) -> list[int
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_floating_point_from_0_to_1_is_clipped_there_however_bright_up_to_half_of_it_is(data: st.DataObject) -> None:
     base = data.draw(st.lists(_FRACTIONS, min_size=1, max_size=40))
@@ -314,7 +315,7 @@ def test_a_mask_in_floating_point_is_clipped_with_one_value_in_ten_above_it(data
     assert _grey(PIL.Image.fromarray(values[None])) == _expected(values, 1, 255)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), st.sampled_from([(8, 17, 255), (16, 511, 65535)]), st.sampled_from([0.0, 0.25]))
 def test_8_and_16_bits_in_floating_point_come_out_as_the_integers_do(
     data: st.DataObject, kind: tuple[int, int, int], fraction: float
@@ -402,3 +403,13 @@ def test_animations_and_files_that_cannot_be_opened_may_be_shown_otherwise(tmp_p
     (tmp_path / "cut").write_bytes(encoded(_drawing().resize((200, 100)))[:-200])
     for name in ("moving", "floats", "text", "cut", "missing"):
         assert shown_otherwise(tmp_path / name), name
+
+
+# Training rows.
+
+
+def test_media_of_own_rows_are_taken_as_their_owner_sees_them(tmp_path: Path) -> None:
+    own = parse_pair({"query": {"image": "a.png"}, "positive": {"video": ["b.png"]}}, "row", tmp_path)
+    assert own.query.media == (Image(tmp_path / "a.png"),)
+    assert own.positive.media == (Video((tmp_path / "b.png",)),)
+    assert [one.as_stored for one in (*own.query.media, *own.positive.media)] == [False, False]

@@ -41,7 +41,8 @@ def search_near(index: Index, medium: Image | Video, k: int = 10) -> list[Hit] |
     Raises:
         IndexFolderError: the index cannot be read.
     """
-    if not isinstance(medium.source, Path):
+    if not isinstance(medium.source, Path) or medium.as_stored:
+        # The index holds files as their owner sees them.
         return None
     try:
         name = index.relative(medium.source)
