@@ -24,6 +24,7 @@ from vlm2vec.media.shown import (
     is_white_zero,
     key_of_8_bits,
     orientation,
+    shows_ground,
     upright,
     written_bits,
 )
@@ -91,7 +92,7 @@ def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
             picture.load()
             if key is not None:
                 picture.info["transparency"] = key
-            return as_seen(picture, picture).tobytes() != picture.convert("RGB").tobytes()
+            return shows_ground(picture)
     except MediaError:
         return True
 

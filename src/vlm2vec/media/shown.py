@@ -53,6 +53,14 @@ def is_see_through(picture: PIL.Image.Image) -> bool:
     return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa")
 
 
+def shows_ground(picture: PIL.Image.Image) -> bool:
+    """Whether the white ground shows through an opened and decoded picture that is see-through by its mode."""
+    if _is_alpha_void(picture, picture):
+        return False
+    alpha = picture if picture.mode in ("RGBA", "LA") else picture.convert("RGBA")
+    return alpha.getchannel("A").getextrema() != (255, 255)
+
+
 def is_deep(picture: PIL.Image.Image) -> bool:
     """Whether a picture is grey of 16 bits, 32 bits or floating point."""
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
