@@ -195,6 +195,15 @@ def test_an_alpha_channel_of_zeros_alone_hides_nothing_in_formats_where_it_is_fi
     assert _rgb(open_image(Image(encoded(drawing, format)))) == _rgb(picture())
 
 
+def test_the_fourth_channel_of_a_psd_is_no_transparency(tmp_path: Path) -> None:
+    # Its flat picture lies on white already.
+    header = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 4, 1, 4, 8, 3) + bytes(12) + b"\0\0"
+    data = header + b"".join(bytes(channel) for channel in zip(*_DRAWN, strict=True))
+    assert (_rgb(open_image(Image(data))), open_image(Image(data)).mode) == (_HIDDEN, "RGB")
+    (tmp_path / "a.psd").write_bytes(data)
+    assert not shown_otherwise(tmp_path / "a.psd")
+
+
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_frames_of_an_animation_lie_on_white_for_the_owner(format: str) -> None:
     frames = [PIL.Image.new("RGBA", (32, 24), (0, 0, 0, 0)) for _ in range(3)]

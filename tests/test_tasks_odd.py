@@ -14,6 +14,7 @@ from odd_rows import problems, read_picture_row, read_rows, strings, task_named,
 from task_fixtures import picture_bytes, write_corpus, write_rows
 from vlm2vec.errors import ConfigError, MediaError
 from vlm2vec.items import Image, Item
+from vlm2vec.media import open_image
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.registry import parse_task
 
@@ -211,6 +212,18 @@ def test_a_page_with_an_exif_orientation_is_turned_as_the_library_datasets_turns
     assert isinstance(source, bytes)
     with PIL.Image.open(io.BytesIO(source)) as picture:
         assert (picture.format, picture.size) == ("PNG", (20, 10))
+
+
+def test_a_turned_page_keeps_its_alpha_channel_as_the_library_datasets_does(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    drawing = PIL.Image.new("RGBA", (2, 1))
+    drawing.putdata([(1, 2, 3, 0), (4, 5, 6, 255)])
+    buffer = io.BytesIO()
+    drawing.save(buffer, "PNG", exif=exif)
+    data = _documents(tmp_path, "ViDoRe_tatdqa", [(1, buffer.getvalue())], [("q", 1, 1)])
+    shown = open_image(data.candidates[0].media[0])
+    assert (shown.mode, shown.size, shown.tobytes()) == ("RGBA", (1, 2), bytes([1, 2, 3, 0, 4, 5, 6, 255]))
 
 
 @pytest.mark.parametrize(
