@@ -48,12 +48,13 @@ def read_animation(
         before = picture.tell()
         try:
             frames = _checked_frames(picture, limits, name)
+            if not as_stored and picture is not source:
+                # Before the clock decodes frames, the last of which is kept.
+                _keep_ground(picture)
             if span_s is None:
                 positions = frame_indices(len(frames), num_frames)
             else:
                 positions = pick_frames(_clock(picture, frames), span_s, num_frames, name=name)
-            if not as_stored and picture is not source:
-                _keep_ground(picture)
             pictures = []
             for position in positions:
                 picture.seek(frames[position])
