@@ -170,6 +170,8 @@ def _quiet_peft() -> Iterator[None]:
         # `_unmatched` is the judge of patterns; one that matches only modules without an adapter has no effect.
         warnings.filterwarnings("ignore", message=".*did not match any targeted module", category=RuntimeWarning)
         warnings.filterwarnings("ignore", message=".*but no modules were excluded", category=UserWarning)
+        # peft takes the bias of a matrix for one; shapes are compared when they are loaded.
+        warnings.filterwarnings("ignore", message=".*have invalid shape", category=UserWarning)
         # How the adapter started decides nothing any more.
         warnings.filterwarnings("ignore", message=".*(eva|corda|lora_ga|loftq)_config`", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*low_cpu_mem_usage", category=UserWarning)
