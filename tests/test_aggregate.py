@@ -134,17 +134,83 @@ def test_published_files_are_read_and_written_whole(version: str, tmp_path: Path
         assert read_scores(path) == scores
 
 
-def test_a_written_file_has_the_form_of_the_leaderboard(tmp_path: Path) -> None:
+def test_a_written_file_has_the_published_form(tmp_path: Path) -> None:
     write_scores(tmp_path / "s.json", as_scores(_document(), "x"))
     assert json.loads((tmp_path / "s.json").read_text("utf-8")) == _document()
     assert list(_document()["metrics"]["image"]["N24News"])[:4] == ["hit@1", "hit@5", "hit@10", "ndcg_linear@1"]
 
 
-def test_the_benchmark_is_named_where_it_is_not_the_leaderboards() -> None:
+def test_the_benchmark_is_named_where_it_is_not_mmeb_v2() -> None:
     document = _document()
     document["metadata"]["benchmark"] = "mmeb-mini"
     scores = as_scores(document, "x")
     assert (scores.benchmark, as_document(scores)) == ("mmeb-mini", document)
+
+
+MARKS = ("FILE_N/A", "DIR_N/A", "JSON_ERROR", "READ_ERROR")
+
+
+def _scripted(**visdoc: object) -> dict[str, Any]:
+    """A file as the publication's newest script writes it: every dataset of its lists stands there."""
+    document = _document()
+    document["metadata"] |= {"model_backbone": "b", "model_size": 2.2, "data_source": "Self-Reported", "url": None}
+    document["metrics"] |= {"visdoc": visdoc, "video": {"MVBench": "DIR_N/A", "MSVD": "DIR_N/A"}}
+    return document
+
+
+def _values(share: float) -> dict[str, float]:
+    return dict.fromkeys(METRICS, share) | {"num_pred": 4, "num_data": 4}
+
+
+@pytest.mark.parametrize(
+    ("visdoc", "expected"),
+    [
+        *(({"ViDoSeek-doc": mark, "ViDoRe_arxivqa": _values(0.5)}, {"ViDoRe_arxivqa": 0.5}) for mark in MARKS),
+        ({"ViDoSeek-page-fixed": _values(0.5)}, {"ViDoSeek-page": 0.5}),
+        ({"MMLongBench-page-fixed": _values(0.5)}, {"MMLongBench-page": 0.5}),
+        ({"MMLongBench-page": _values(0.5)}, {"MMLongBench-page": 0.5}),
+        ({"ViDoSeek-page": "FILE_N/A", "ViDoSeek-page-fixed": _values(0.5)}, {"ViDoSeek-page": 0.5}),
+        ({"ViDoSeek-page-fixed": _values(0.5), "ViDoSeek-page": "FILE_N/A"}, {"ViDoSeek-page": 0.5}),
+        ({"ViDoSeek-page-fixed": "FILE_N/A", "ViDoSeek-page": _values(0.5)}, {"ViDoSeek-page": 0.5}),
+        (
+            {"ViDoSeek-page": _values(0.25), "ViDoSeek-page-fixed": _values(0.5)},
+            {"ViDoSeek-page (labels before the fix)": 0.25, "ViDoSeek-page": 0.5},
+        ),
+        ({"ViDoSeek-doc-fixed": _values(0.5)}, {"ViDoSeek-doc-fixed": 0.5}),
+    ],
+)
+def test_files_of_the_newest_published_script_are_read(visdoc: dict[str, object], expected: dict[str, float]) -> None:
+    scores = as_scores(_scripted(**visdoc), "x")
+    assert {name: one.metrics["hit@1"] for name, one in scores.datasets["visdoc"].items()} == expected
+    assert scores.datasets["video"] == {}
+    # Once more, as it is written here.
+    assert as_scores(as_document(scores), "x") == scores
+
+
+def test_a_file_of_no_scores_at_all_is_none() -> None:
+    document = _scripted(GQA="FILE_N/A")
+    document["metrics"]["image"] = {"N24News": "READ_ERROR"}
+    assert problems(document) == ["metrics holds no dataset with scores"]
+    document["metrics"]["image"] = {"N24News": "n/a"}
+    assert problems(document) == ["metrics.image.N24News is not an object"]
+
+
+def test_names_of_other_benchmarks_stay_as_they_are() -> None:
+    document = _scripted(**{"ViDoSeek-page-fixed": _values(0.5)})
+    document["metadata"]["benchmark"] = "mine"
+    assert list(as_scores(document, "x").datasets["visdoc"]) == ["ViDoSeek-page-fixed"]
+
+
+def test_dropped_frames_are_kept_by_dataset() -> None:
+    document = _document()
+    document["metadata"]["dropped_frames"] = {"N24News": 3}
+    scores = as_scores(document, "x")
+    assert scores.datasets["image"]["N24News"].dropped_frames == 3
+    assert as_document(scores) == document
+    for wrong in ({"N24News": 0}, {"N24News": True}, {"N24News": "1"}, [1], 3):
+        document["metadata"]["dropped_frames"] = wrong
+        found = f"metadata.dropped_frames is {json.dumps(wrong)}, not whole numbers above 0 by dataset"
+        assert problems(document) == [found]
 
 
 def _without(key: str) -> dict[str, Any]:

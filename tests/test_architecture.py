@@ -15,7 +15,7 @@ ALLOWED = {
     "media": {"errors", "items"},
     "model": {"errors", "cores", "items", "media"},
     "data": {"errors", "items", "media"},
-    "tasks": {"errors", "items", "media", "data"},
+    "tasks": {"errors", "cores", "items", "media", "data"},
     "vectors": {"errors", "items", "media"},
     "training": {"errors", "cores", "items", "media", "model", "data", "vectors", "tasks"},
     "search": {"errors", "items", "media", "model"},

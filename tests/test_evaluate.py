@@ -136,7 +136,8 @@ def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: P
     gone = broken / "image-tasks" / "ImageNet-1K" / "red.png"
     gone.unlink()
     damaged = broken / "video-tasks/frames/video_ret/MSR-VTT/video_0/frame_0001.png"
-    damaged.write_bytes(b"no picture")
+    for frame in damaged.parent.iterdir():
+        frame.write_bytes(b"no picture")
     out = tmp_path / "out"
     done = run(command(broken, out, "--tasks", ",".join(SOME)), tmp_path)
     assert done.returncode == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vlm2vec.cli.options import task_names
-from vlm2vec.cli.output import fail, note, print_json, progress, quiet_datasets
+from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import open_media
@@ -40,12 +41,16 @@ def data(
     keep_archives: Annotated[
         bool, typer.Option("--keep-archives", help="Of download: leave fetched archives in ROOT/.download.")
     ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Of check: open every picture, frame and page, and name damaged ones.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is missing as JSON.")] = False,
 ) -> None:
     """Fetch a benchmark's data from the hub, or check that all of them are in place.
 
     'check' reads the annotations of every task and looks for each picture and video that they name. It exits with 1 if
-    anything is missing.
+    anything is missing. With --deep it also decodes all of them, every frame of every video, and all pages: what is
+    damaged is named, and counts as missing.
 
     'download' brings what is missing: first annotations, then those archives that hold missing media, of which only
     the needed members are unpacked. It says first what it fetches. If it is killed, the same command goes on. It ends
@@ -58,6 +63,8 @@ def data(
     if action == "check":
         if dry_run or keep_archives:
             raise ConfigError("--dry-run and --keep-archives are options of 'download': leave them out")
+    elif deep:
+        raise ConfigError("--deep is an option of 'check': leave it out, and check afterwards")
     elif dry_run and as_json:
         raise ConfigError("--json is of what is missing, and --dry-run of what would be fetched: leave one of them out")
     elif packaged is not None:
@@ -70,22 +77,24 @@ def data(
             raise typer.Exit(130) from None
         if dry_run:
             return
-    needs = _needs(chosen, place)
+    needs = _needs(chosen, place, deep=deep)
     if as_json:
-        print_json({"data": str(place), "complete": _complete(needs), "tasks": [_as_json(n, place) for n in needs]})
+        found = [_as_json(need, place, deep=deep) for need in needs]
+        print_json({"data": str(place), "complete": _complete(needs), "tasks": found})
     else:
-        _print_needs(needs, place)
+        _print_needs(needs, place, deep=deep)
     if not _complete(needs):
         raise typer.Exit(1)
 
 
-def _needs(specs: Sequence[TaskSpec], root: Path) -> list[TaskNeeds]:
-    note(f"looking for the data of {_count(len(specs), 'task')} in {root}")
+def _needs(specs: Sequence[TaskSpec], root: Path, *, deep: bool = False) -> list[TaskNeeds]:
+    note(f"{'opening' if deep else 'looking for'} the data of {_count(len(specs), 'task')} in {root}")
     media, needs = open_media(root), []
-    with progress("check") as show:
+    with nested_progress("check", len(specs)) as show:
         for number, spec in enumerate(specs):
-            show(number, len(specs))
-            needs.append(task_needs(spec, root, media))
+            show(number, spec.name, 0, 0)
+            shown = partial(show, number, spec.name)
+            needs.append(task_needs(spec, root, media, deep=deep, on_progress=shown))
     return needs
 
 
@@ -198,16 +207,18 @@ def _watching() -> Iterator[_Bar]:
         yield _Bar(stack)
 
 
-def _print_needs(needs: Sequence[TaskNeeds], root: Path) -> None:
+def _print_needs(needs: Sequence[TaskNeeds], root: Path, *, deep: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     table = Table("task", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("queries", "candidates", "annotations missing", "pictures missing", "videos missing", "warnings"):
+    missing = ("annotations missing", "pictures missing", "videos missing", *(["damaged"] if deep else []))
+    for column in ("queries", "candidates", *missing, "warnings"):
         table.add_column(column, justify="right")
     for need in needs:
-        numbers = (len(need.annotations), len(need.pictures), len(need.videos), len(need.warnings))
+        found = (need.annotations, need.pictures, need.videos, *([need.damaged] if deep else []), need.warnings)
+        numbers = [len(one) for one in found]
         unread = "?" if need.queries is None else ""
         table.add_row(
             need.spec.name,
@@ -222,9 +233,9 @@ def _print_needs(needs: Sequence[TaskNeeds], root: Path) -> None:
             print(f"{need.spec.name}: {line}")
     lacking = sum(not need.complete for need in needs)
     all_tasks = _count(len(needs), "task")
-    print(
-        f"{lacking} of {all_tasks}: data are missing in {root}" if lacking else f"{all_tasks}: all data are in {root}"
-    )
+    problem = "missing or damaged" if deep else "missing"
+    whole = f"all data are in {root}{' and can be opened' if deep else ''}"
+    print(f"{lacking} of {all_tasks}: data are {problem} in {root}" if lacking else f"{all_tasks}: {whole}")
 
 
 def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
@@ -236,6 +247,9 @@ def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
     for word, paths in (("picture", need.pictures), ("video", need.videos)):
         if paths:
             yield f"{_count(len(paths), word)} missing: {_first(paths)}"
+    # All of them: they are few, and each has to be fetched or made again.
+    for name, reason in need.damaged.items():
+        yield f"damaged: {name}: {reason}"
     if need.problem:
         yield need.problem
 
@@ -244,7 +258,7 @@ def _first(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_SHOWN]) + (" ..." if len(paths) > _SHOWN else "")
 
 
-def _as_json(need: TaskNeeds, root: Path) -> dict[str, object]:
+def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
     return {
         "task": need.spec.name,
         "complete": need.complete,
@@ -256,6 +270,7 @@ def _as_json(need: TaskNeeds, root: Path) -> dict[str, object]:
         ],
         "missing_pictures": list(need.pictures),
         "missing_videos": list(need.videos),
+        **({"damaged": dict(need.damaged)} if deep else {}),
         "problem": need.problem,
         "warnings": [
             {"problem": one.problem, "column": one.column, "row": one.row, "count": one.count} for one in need.warnings

@@ -54,6 +54,10 @@ def evaluate(
         bool, typer.Option("--late-interaction", help="Rank by a vector for every token; of a model with a token head.")
     ] = False,
     download: Annotated[bool, typer.Option("--download", help="Ask the hub for missing annotations.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail a task with a damaged frame; else the frame is left out, as published."),
+    ] = False,
 ) -> None:
     """Measure a model on a benchmark.
 
@@ -91,7 +95,7 @@ def evaluate(
                 f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
             )
         encoder = SmallerVectors(embedder, dim=dim, precision=precision) if smaller else embedder
-        found = _run(encoder, chosen, place, data, limit, download, late_interaction, processes)
+        found = _run(encoder, chosen, place, data, limit, download, late_interaction, strict, processes)
     if not first:
         # The first process has said all; torchrun takes an exit code above 0 for a crash.
         return
@@ -114,6 +118,7 @@ def _run(
     limit: int | None,
     download: bool,
     late_interaction: bool,
+    strict: bool,
     processes: Processes,
 ) -> Evaluation:
     from vlm2vec.evaluation.runner import evaluate as run
@@ -145,6 +150,7 @@ def _run(
             limit=limit,
             download=download,
             late_interaction=late_interaction,
+            strict=strict,
             processes=processes,
             on_progress=on_progress,
             on_score=on_score,

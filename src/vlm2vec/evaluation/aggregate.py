@@ -40,7 +40,7 @@ def means(scores: ModelScores, tasks: Sequence[TaskSpec]) -> dict[str, Mean]:
     """Plain means over all datasets, over those of each modality and of each group, in the order of `tasks`.
 
     The overall score is the mean over all datasets, not over modalities. Datasets that `tasks` lacks do not count, and
-    controls do not. Formula of the published MMEB-V2 leaderboard.
+    controls do not. Formula of the published MMEB-V2 averages.
     """
     tasks = [task for task in tasks if not task.control]
     by_name = {

@@ -12,7 +12,7 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.run_folder import RUN
-from vlm2vec.evaluation.scores import SCORES, ModelScores, read_score_list
+from vlm2vec.evaluation.scores import SCORES, ModelScores, dropped_frames, read_score_list
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks
 
@@ -193,6 +193,12 @@ def notes(report: Report) -> list[str]:
             if row.scores.limit is not None
         ),
         *_other_queries(report),
+        *(
+            f"{row.label}: damaged frames were left out of videos, as published: "
+            + ", ".join(f"{count:,} of {name}" for name, count in dropped.items())
+            for row in report.rows
+            if (dropped := dropped_frames(row.scores))
+        ),
         *(f"{row.label}: {_printable(row.scores.note)}" for row in report.rows if row.scores.note),
         *(
             _control(report, task)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, cast
 
-from vlm2vec.errors import ConfigError, ModelError, VLM2VecError
+from vlm2vec.errors import ConfigError, MediaError, ModelError, VLM2VecError
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores
-from vlm2vec.evaluation.scoring import Ranking, chance, score_task
+from vlm2vec.evaluation.scoring import FrameDropper, Ranking, chance, score_task
+from vlm2vec.media.source import describe
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
 from vlm2vec.vectors.encoding import Alone, Encoder, Processes, TokenEncoder, TokenVectors, raise_first
@@ -37,7 +38,7 @@ class TaskScore:
         scores: its metrics, as shares of 1.
         chance: the main metric of a random order, as a share of 1.
         num_candidates: of the whole task.
-        warnings: oddities of its data that were read as published.
+        warnings: oddities of its data that were read as published, damaged frames among them.
     """
 
     task: TaskSpec
@@ -74,6 +75,7 @@ def evaluate(
     limit: int | None = None,
     download: bool = False,
     late_interaction: bool = False,
+    strict: bool = False,
     processes: Processes | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_score: Callable[[TaskScore], None] | None = None,
@@ -98,6 +100,8 @@ def evaluate(
         limit: only the first so many queries of each task.
         download: ask the hub for annotations that are not under `root`.
         late_interaction: rank by the vectors of tokens; of a model that has a token head.
+        strict: a task with a damaged frame in one of its videos fails; else the frame is left out, as published, and
+            counted in the warnings of the task and in the score file.
         processes: those that share the embedding; None: there is one. All return the same.
         on_progress: called now and then.
         on_score: called after each task that has been measured, in the first process.
@@ -133,9 +137,14 @@ def evaluate(
         score: TaskScore | None = None
         try:
             data = _parse(task, root, folder, limit=limit, download=download, processes=processes)
-            ranking = score_task(encoder, task.name, data, store=store, processes=processes, on_progress=report)
+            dropper = FrameDropper()
+            ranking = score_task(
+                encoder, task.name, data, store=store, processes=processes, on_progress=report, dropper=dropper
+            )
+            if strict and dropper.reasons:
+                raise MediaError(f"{_count(dropper)}: {'; '.join(dropper.reasons.values())}")
             if ranking is not None:
-                score = _measured(task, data, ranking)
+                score = _measured(task, data, ranking, dropper)
                 folder.keep(task, data, ranking, score.scores)
         except recoverable as error:
             unexpected = "" if isinstance(error, VLM2VecError) else f"{type(error).__name__}: "
@@ -234,6 +243,15 @@ def _parse(
     return data
 
 
-def _measured(task: TaskSpec, data: TaskData, ranking: Ranking) -> TaskScore:
-    scores = DatasetScores(mean_metrics(ranking.per_query), len(data.queries))
-    return TaskScore(task, scores, chance(data)[task.metric], len(data.candidate_names), data.warnings)
+def _measured(task: TaskSpec, data: TaskData, ranking: Ranking, dropper: FrameDropper) -> TaskScore:
+    num_dropped, warnings = len(dropper.reasons), data.warnings
+    if num_dropped:
+        first = describe(next(iter(dropper.reasons)))
+        warnings += (DataWarning(task.name, "a damaged frame of a video is left out", "", first, num_dropped),)
+    scores = DatasetScores(mean_metrics(ranking.per_query), len(data.queries), num_dropped)
+    return TaskScore(task, scores, chance(data)[task.metric], len(data.candidate_names), warnings)
+
+
+def _count(dropper: FrameDropper) -> str:
+    count = len(dropper.reasons)
+    return f"{count:,} frame{'' if count == 1 else 's'} of its videos {'is' if count == 1 else 'are'} damaged"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.items import Item
+from vlm2vec.errors import MediaError
+from vlm2vec.items import Image, Item, Source, Video
+from vlm2vec.media.video import damaged_frames
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.chance import chance_metrics
 from vlm2vec.vectors.encoding import Encoder, Processes, store_vectors
@@ -36,6 +38,37 @@ class Ranking:
     per_query: Mapping[str, Numbers]
 
 
+class FrameDropper:
+    """Leaves the damaged frames of a task's videos out, as published, and remembers them.
+
+    Attributes:
+        reasons: why each cannot be read, which names it, by the frame; each frame once, however many videos have it.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[Source, str] = {}
+
+    def __call__(self, item: Item) -> Item | None:
+        """The item without its damaged frames; None if it has none, or a video has no other.
+
+        The frames have been picked before, so a video has fewer then.
+        """
+        media = tuple(self._without(medium) for medium in item.media)
+        return None if media == item.media else replace(item, media=media)
+
+    def _without(self, medium: Image | Video) -> Image | Video:
+        if not isinstance(medium, Video) or not isinstance(medium.source, tuple):
+            return medium
+        try:
+            damaged = damaged_frames(medium.source)
+        except MediaError:
+            return medium
+        if not 0 < len(damaged) < len(medium.source):
+            return medium
+        self.reasons |= {medium.source[place]: str(error) for place, error in damaged.items()}
+        return Video(tuple(frame for place, frame in enumerate(medium.source) if place not in damaged))
+
+
 def score_task(
     embedder: Encoder,
     name: str,
@@ -44,6 +77,7 @@ def score_task(
     store: VectorStore | TokenStore,
     processes: Processes,
     on_progress: Callable[[int, int], None] | None = None,
+    dropper: FrameDropper | None = None,
 ) -> Ranking | None:
     """Embed the queries and candidates of a task that the store lacks, and rank them.
 
@@ -53,6 +87,7 @@ def score_task(
         store: for late interaction a `TokenStore`.
         processes: share the embedding; the first one ranks.
         on_progress: called with (items done, all items).
+        dropper: leaves damaged frames out; None: a video with one is an error.
 
     Returns:
         the ranking in the first process, None in the others.
@@ -71,6 +106,7 @@ def score_task(
         origins=[f"{name}: query {query}" for query in data.query_ids],
         on_progress=lambda done, _: report(done, total),
         processes=processes,
+        mend=dropper,
     )
     found = store_vectors(
         embedder,
@@ -79,6 +115,7 @@ def score_task(
         origins=[f"{name}: candidate {data.candidate_names[place]!r}" for place in filled],
         on_progress=lambda done, _: report(len(data.queries) + done, total),
         processes=processes,
+        mend=dropper,
     )
     if processes.rank != 0:
         return None

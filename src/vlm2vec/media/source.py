@@ -47,6 +47,12 @@ def decoding(name: str, kind: str) -> Iterator[None]:
         raise MediaError(f"{name} cannot be read as {kind}: {reason}; {advice}") from error
 
 
+def is_damage(error: MediaError) -> bool:
+    """Whether the bytes of a medium are at fault, and not who may read them, the disk, or how large they are."""
+    cause = error.__cause__
+    return not isinstance(error, LimitError) and not (isinstance(cause, OSError) and cause.errno is not None)
+
+
 def check_file(path: Path, *, kind: str, max_bytes: int) -> os.stat_result:
     """Refuse what no decoder should be handed: nothing there, a folder, a pipe or device, no bytes, too many bytes.
 

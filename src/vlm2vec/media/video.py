@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from vlm2vec.media.clip import probe_clip, read_clip
 from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
-from vlm2vec.media.source import decoding, is_folder
+from vlm2vec.media.source import decoding, is_damage, is_folder
 from vlm2vec.media.timeline import announced_frames
 
 __all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "shown_otherwise", "split_spans"]
@@ -104,6 +105,23 @@ def frame_paths(folder: Path, limits: Limits) -> list[Path]:
     if len(paths) > limits.frames:
         raise LimitError(f"{folder} holds {len(paths):,} frames, more than the {limits.frames:,} allowed")
     return sorted(paths, key=lambda path: frame_order(path.name))
+
+
+def damaged_frames(sources: Sequence[Source], limits: Limits = DEFAULT_LIMITS) -> dict[int, MediaError]:
+    """Which frames of a video cannot be decoded because they are damaged, each with the reason.
+
+    Raises:
+        MediaError: a frame cannot be read for another reason, such as that it is missing; LimitError: it is too large.
+    """
+    damaged = {}
+    for place, source in enumerate(sources):
+        try:
+            _open_frames((source,), limits, as_stored=True)
+        except MediaError as error:
+            if not is_damage(error):
+                raise
+            damaged[place] = error
+    return damaged
 
 
 def frame_order(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -57,7 +57,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class DataWarning:
-    """An oddity that is no error: in how many rows of a task, and which is the first."""
+    """An oddity that is no error: how often a task has it, in which column, if it is of one, and where first."""
 
     task: str
     problem: str
@@ -66,7 +66,8 @@ class DataWarning:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.task}: {self.problem} (column {self.column!r}, {self.count} times, first in {self.row})"
+        column = f"column {self.column!r}, " if self.column else ""
+        return f"{self.task}: {self.problem} ({column}{self.count} times, first in {self.row})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,10 +110,14 @@ class Pages(Sequence[Item]):
         """
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
-        name, where = self.names[index], self.table.name(self.rows[index])
+        name, where = self.names[index], self.where(index)
         source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
         source = _as_saved(source, (_format(name) or "PNG") if self.options.saved_as == "by-id" else "PNG", where)
         return composed(self.options.target_instruction, medium=Image(source, as_stored=True))
+
+    def where(self, index: int) -> str:
+        """Which row of the table a page is, for messages."""
+        return self.table.name(self.rows[index])
 
 
 def _stored(value: object, root: Path, where: str) -> Path | bytes:

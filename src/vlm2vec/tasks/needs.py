@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeAlias
 
+from vlm2vec.cores import usable_cores
 from vlm2vec.data.tables import mirror_places
 from vlm2vec.errors import MediaError, VLM2VecError
+from vlm2vec.items import Image, Video
+from vlm2vec.media import load_frames
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSource, TaskSpec
-from vlm2vec.tasks.document import PageOptions
+from vlm2vec.tasks.document import PageOptions, Pages
 from vlm2vec.tasks.m_beir import POOLS, MBeirOptions
 from vlm2vec.tasks.media import TaskMedia, open_media
 from vlm2vec.tasks.registry import parse_task
 from vlm2vec.tasks.video import NUM_FRAMES, ChoiceOptions, RetrievalOptions
+
+_DECODED_TOGETHER = 256
+_Waiting: TypeAlias = tuple[str, Callable[[], Image | Video]]
+"""A medium's name, and what reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class TaskNeeds:
         videos: folders under the data root that are missing or hold too few frames.
         problem: why its annotations could not be read, other than that something is missing.
         warnings: oddities that were read as published, and rows that are left out.
+        damaged: pictures, frames and pages that are there and cannot be opened, and why, if they were opened at all.
     """
 
     spec: TaskSpec
@@ -39,11 +51,12 @@ class TaskNeeds:
     videos: tuple[str, ...] = ()
     problem: str | None = None
     warnings: tuple[DataWarning, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether the task can be read from beginning to end."""
-        return not (self.annotations or self.pictures or self.videos or self.problem)
+        """Whether the task can be read from beginning to end, and nothing of it is known to be damaged."""
+        return not (self.annotations or self.pictures or self.videos or self.problem or self.damaged)
 
 
 def task_sources(spec: TaskSpec) -> list[TaskSource]:
@@ -63,15 +76,22 @@ def annotation_places(root: Path, source: TaskSource) -> list[Path]:
     return mirror_places(root, *source)
 
 
-def task_needs(spec: TaskSpec, root: Path, media: TaskMedia | None = None) -> TaskNeeds:
+def task_needs(
+    spec: TaskSpec,
+    root: Path,
+    media: TaskMedia | None = None,
+    *,
+    deep: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TaskNeeds:
     """Read a task's annotations to their end and collect what is missing.
-
-    Pages of documents are not opened: they lie in the annotations themselves.
 
     Args:
         spec: the task.
         root: the data root.
         media: what lies under it, to open a pack once for many tasks; None: it is opened.
+        deep: decode every picture, every frame of every video, whether it is picked or not, and every page.
+        on_progress: called with (media that were decoded, all that will be).
     """
     lacking = [
         source for source in task_sources(spec) if not any(place.exists() for place in annotation_places(root, source))
@@ -99,11 +119,47 @@ def task_needs(spec: TaskSpec, root: Path, media: TaskMedia | None = None) -> Ta
         videos=recorder.outermost_videos(),
         problem=problem,
         warnings=() if data is None else data.warnings,
+        damaged=_damaged(recorder.there, data, on_progress) if deep else {},
     )
 
 
+def _damaged(
+    media: Mapping[str, Image | Video], data: TaskData | None, on_progress: Callable[[int, int], None]
+) -> dict[str, str]:
+    """What of a task cannot be decoded, and why, by its path under the data root; a page by its row."""
+    pages = data.candidates if data is not None and isinstance(data.candidates, Pages) else None
+    waiting: Iterator[_Waiting] = iter([(name, partial(media.__getitem__, name)) for name in media])
+    if pages is not None:
+        # A page is read from its table when it is its turn.
+        waiting = chain(waiting, ((pages.where(place), partial(_page, pages, place)) for place in range(len(pages))))
+    total, done, found = len(media) + len(pages or ()), 0, dict[str, str]()
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        while some := list(islice(waiting, _DECODED_TOGETHER)):
+            for (name, _), problem in zip(some, pool.map(_problem, some), strict=True):
+                if problem is not None:
+                    found[name] = problem
+            done += len(some)
+            on_progress(done, total)
+    return found
+
+
+def _page(pages: Pages, place: int) -> Image | Video:
+    return pages[place].media[0]
+
+
+def _problem(waiting: _Waiting) -> str | None:
+    """Why a medium cannot be decoded as an evaluation does it; None if it can."""
+    name, read = waiting
+    try:
+        load_frames(read(), num_frames=1)
+    except VLM2VecError as error:
+        # A page names itself.
+        return str(error).removeprefix(f"{name}: ")
+    return None
+
+
 class _Recorder:
-    """Media that are there, and placeholders for those that are not, which it notes.
+    """Media that are there, which it notes, and placeholders for those that are not, which it notes too.
 
     Args:
         media: what is there.
@@ -112,6 +168,7 @@ class _Recorder:
     """
 
     def __init__(self, media: TaskMedia, root: Path, least: int) -> None:
+        self.there: dict[str, Image | Video] = {}
         self.pictures: dict[str, None] = {}
         self.optional: dict[str, None] = {}
         self._videos: dict[str, None] = {}
@@ -121,10 +178,12 @@ class _Recorder:
 
     def picture(self, path: str) -> Path | bytes:
         try:
-            return self._media.picture(path)
+            source = self._media.picture(path)
         except MediaError:
             self.pictures[path] = None
             return self._root / path
+        self.there[path] = Image(source, as_stored=True)
+        return source
 
     def has_picture(self, path: str) -> bool:
         there = self._media.has_picture(path)
@@ -137,6 +196,9 @@ class _Recorder:
             frames = self._media.frames(folder)
         except MediaError:
             frames = []
+        for number, frame in enumerate(frames, 1):
+            name = f"{folder}/{frame.name}" if isinstance(frame, Path) else f"{folder}, frame {number} of {len(frames)}"
+            self.there[name] = Video((frame,))
         if len(frames) >= self._least:
             return frames
         self._videos[folder] = None

@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from vlm2vec.errors import ConfigError, InputError, VLM2VecError
-from vlm2vec.items import ItemLike, as_item
+from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
+from vlm2vec.items import Item, ItemLike, as_item
 from vlm2vec.vectors.keys import Role, Target, item_key, naming, number
 from vlm2vec.vectors.store import Store, Vectors, VectorStore
 
@@ -22,6 +22,8 @@ _BYTES_PER_SHARD = 1 << 26
 # A shared file system may list a file some time after another machine has written it; NFS, unless it is told otherwise,
 # within 60 seconds (acdirmax of nfs(5)).
 _LISTED_WITHIN_S = 90.0
+# In place of the key of an item whose medium cannot be read.
+_UNREADABLE = b""
 
 T = TypeVar("T")
 
@@ -141,6 +143,7 @@ def store_vectors(
     origins: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
+    mend: Callable[[Item], Item | None] | None = None,
 ) -> list[bytes]:
     """Make and store the vectors that are not in the store yet.
 
@@ -157,9 +160,11 @@ def store_vectors(
         on_progress: called with (items done, all items), those that were stored before included. What other processes
             have done is taken to be what this one has.
         processes: those that share the work; None: there is one.
+        mend: what is embedded in place of an item whose medium cannot be read; where that is None, or nothing is given,
+            it is an error. It is called in every process for every such item, and must find the same in all.
 
     Returns:
-        the key of each item, under which the store has its vector.
+        the key of each item, under which the store has its vector; of a mended one the key of what it became.
 
     Raises:
         InputError, MediaError: an item cannot be embedded; the message begins with its origin.
@@ -175,20 +180,23 @@ def store_vectors(
         return origins[position] if origins is not None else f"item {position} of {len(items)}"
 
     def key_of(position: int) -> bytes:
-        with naming(origin(position)):
-            return item_key(
-                as_item(items[position]),
-                fingerprint=embedder.fingerprint,
-                role=role,
-                target=target,
-                prompt=prompt,
-            )
+        item = as_item(items[position])
+        try:
+            with naming(origin(position)):
+                return item_key(item, fingerprint=embedder.fingerprint, role=role, target=target, prompt=prompt)
+        except MediaError:
+            if mend is None or mend(item) is None:
+                raise
+            return _UNREADABLE
 
     keys = _all_keys(key_of, len(items), processes)
     number_of, first_at = number(keys)
     times = np.bincount(number_of, minlength=len(first_at))
     # What the first process finds holds for all: each may have looked into the folder at another time.
-    found = processes.gather(np.array([keys[position] in store for position in first_at], dtype=np.bool_))[0]
+    found = processes.gather(
+        np.array([keys[first] == _UNREADABLE or keys[first] in store for first in first_at], dtype=np.bool_)
+    )[0]
+    broken = [int(one) for one, first in enumerate(first_at) if keys[first] == _UNREADABLE]
     missing = np.flatnonzero(~found)
     # In turn, so that items of one kind and size are spread over the processes.
     mine = missing[processes.rank :: processes.size]
@@ -202,22 +210,59 @@ def store_vectors(
         results = embedder.stream((items[first_at[one]] for one in mine), role=role, target=target, prompt=prompt)
         for place, result in results:
             one = int(mine[place])
-            with naming(origin(int(first_at[one]))):
-                vectors = checked(result)
-            unwritten.add(keys[first_at[one]], vectors)
+            first = int(first_at[one])
+            if mend is not None and isinstance(result, MediaError) and mend(as_item(items[first])) is not None:
+                broken.append(one)
+            else:
+                with naming(origin(first)):
+                    vectors = checked(result)
+                unwritten.add(keys[first], vectors)
             done += int(times[one]) * processes.size
             report(min(done, len(items)), len(items))
 
     def check_stored() -> None:
-        _await(store, [keys[position] for position in first_at], 0.0 if processes.size == 1 else _LISTED_WITHIN_S)
+        whole = [keys[first] for one, first in enumerate(first_at) if one not in mended]
+        _await(store, whole, 0.0 if processes.size == 1 else _LISTED_WITHIN_S)
 
     # Whatever becomes of the store in one process, all meet at the same places and go the same way.
     failed = _failure(embed, always=unwritten.write)
     raise_first(failed, processes)
+    mended = {one for of_process in processes.gather(broken) for one in of_process}
     raise_first(_failure(check_stored), processes)
+    if mend is not None and mended:
+        places = [position for position, one in enumerate(number_of) if int(one) in mended]
+        others: list[Item] = []
+        raise_first(_failure(lambda: others.extend(_mended(items, places, mend, origin))), processes)
+        found_keys = store_vectors(
+            embedder,
+            others,
+            store=store,
+            role=role,
+            target=target,
+            prompt=prompt,
+            origins=[origin(place) for place in places],
+            processes=processes,
+        )
+        for place, key in zip(places, found_keys, strict=True):
+            keys[place] = key
     if done < len(items):
         report(len(items), len(items))
     return keys
+
+
+def _mended(
+    items: Sequence[ItemLike], places: Sequence[int], mend: Callable[[Item], Item | None], origin: Callable[[int], str]
+) -> Iterator[Item]:
+    """What some items become that could not be read.
+
+    Raises:
+        MediaError: one can be read after all.
+    """
+    for place in places:
+        other = mend(as_item(items[place]))
+        if other is None:
+            raise MediaError(f"{origin(place)}: could not be read at first, and then could; start the run again")
+        yield other
 
 
 def raise_first(error: VLM2VecError | None, processes: Processes) -> None:
