@@ -5,8 +5,8 @@ python benchmarks/attention.py        prints a table, writes benchmarks/results/
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-RESULTS = Path(__file__).parent / "results" / "attention.json"
+sys.path.insert(0, str(Path(__file__).resolve().parent / "speed"))
+
+from size import sized, write_results
+
 BLOCK = 512
 """Queries at once, without a graph."""
-SHAPES = ((128, 3, 36, 64, False), (16, 3, 256, 64, False), (4, 3, 1024, 64, False), (128, 4, 20, 64, True))
+SHAPES = sized(
+    ((128, 3, 36, 64, False), (16, 3, 256, 64, False), (4, 3, 1024, 64, False), (128, 4, 20, 64, True)),
+    ((2, 3, 36, 64, False), (1, 3, 600, 64, False), (2, 4, 20, 64, True)),
+)
 """Sequences, heads, tokens, head size, causal."""
 
 
@@ -52,7 +58,7 @@ def main() -> None:
         "capability": torch.backends.cpu.get_cpu_capability(),
     }
     results = {"command": "python benchmarks/attention.py", "machine": machine, "rows": rows}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_results("attention", results)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

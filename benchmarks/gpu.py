@@ -1,7 +1,7 @@
 """How fast is a Qwen2-VL of the 2B shape on this GPU, packed and as transformers pads it, forward and in training?
 
     python benchmarks/gpu.py            writes benchmarks/results/gpu_<device>.json   (about eight minutes on an H100)
-    python benchmarks/gpu.py --tiny     a model of a few layers on the CPU, to try the script; writes nothing
+    python benchmarks/gpu.py --toy      a model of two layers on the CPU, to try the script; writes nothing
 
 Needs torch, transformers, peft, numpy and pillow alone. Weights are random (seed 0), in bfloat16. Operations are those
 of matrix products without padding; their share of the card's rate is against the best of three large products, measured
@@ -10,7 +10,6 @@ in the same run.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import sys
@@ -29,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE / "speed")]
 
 from operations import operations  # noqa: E402
+from size import TOY, write_results  # noqa: E402
 
 from vlm2vec.model.packing import pack, plan_packs  # noqa: E402
 from vlm2vec.model.processor import Prepared  # noqa: E402
@@ -46,29 +46,21 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
 
 def main() -> None:
     """Measure everything and write it down."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--tiny", action="store_true")
-    tiny = parser.parse_args().tiny
-    device = torch.device("cpu" if tiny else "cuda")
-    name = "cpu" if tiny else torch.cuda.get_device_name()
-    rate = matrix_rate(device, 256 if tiny else 8192)
+    device = torch.device("cpu" if TOY else "cuda")
+    name = "cpu" if TOY else torch.cuda.get_device_name()
+    rate = matrix_rate(device, 64 if TOY else 8192)
     print(f"{name}: {rate / 1e12:.1f} TFLOP/s in large bfloat16 products")
-    model = build(tiny, device)
+    model = build(device)
     document: dict[str, Any] = {
         "command": "python benchmarks/gpu.py",
         "device": name,
         "torch": torch.__version__,
         "attention": {"packed": packed_kernel(), "padded": model.config._attn_implementation},
         "matrix_tflops": round(rate / 1e12, 1),
-        "forward": [
-            measure_forward(model, workload, tiny, rate) for workload in ("texts", "images", "pages", "videos")
-        ],
-        "training": measure_training(model, tiny),
+        "forward": [measure_forward(model, workload, rate) for workload in ("texts", "images", "pages", "videos")],
+        "training": measure_training(model),
     }
-    if not tiny:
-        path = HERE / "results" / f"gpu_{name.lower().replace(' ', '_')}.json"
-        path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        print(f"wrote {path}")
+    write_results(f"gpu_{name.lower().replace(' ', '_')}", document)
 
 
 def matrix_rate(device: torch.device, size: int) -> float:
@@ -80,14 +72,14 @@ def matrix_rate(device: torch.device, size: int) -> float:
     return best
 
 
-def build(tiny: bool, device: torch.device) -> Any:
+def build(device: torch.device) -> Any:
     """Qwen2-VL with the shape of Qwen/Qwen2-VL-2B-Instruct, or with two layers of it made narrow."""
     from transformers import Qwen2VLConfig
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
-    hidden, layers, heads, kv, mlp = (128, 2, 4, 2, 256) if tiny else (1536, 28, 12, 2, 8960)
-    sections = [4, 6, 6] if tiny else [16, 24, 24]
-    width, depth, vision_heads = (64, 2, 2) if tiny else (1280, 32, 16)
+    hidden, layers, heads, kv, mlp = (128, 2, 4, 2, 256) if TOY else (1536, 28, 12, 2, 8960)
+    sections = [4, 6, 6] if TOY else [16, 24, 24]
+    width, depth, vision_heads = (64, 2, 2) if TOY else (1280, 32, 16)
     config = Qwen2VLConfig(
         text_config={
             "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
@@ -99,27 +91,27 @@ def build(tiny: bool, device: torch.device) -> Any:
         },
         image_token_id=IMAGE, video_token_id=VIDEO,
     )  # fmt: skip
-    config._attn_implementation = "flash_attention_2" if _installed("flash_attn") and not tiny else "sdpa"
+    config._attn_implementation = "flash_attention_2" if _installed("flash_attn") and not TOY else "sdpa"
     torch.manual_seed(0)
     with torch.device(device):
         return Qwen2VLModel(config).to(torch.bfloat16).eval()
 
 
-def inputs(workload: str, tiny: bool) -> list[Prepared]:
+def inputs(workload: str) -> list[Prepared]:
     """Texts of 5 to 200 tokens; pictures of 120 to 1600 px; pages of 1240 tokens; videos of 8 frames of 480 x 360."""
     random = np.random.default_rng(0)
     if workload == "texts":
         return [
             _prepared(random, int(length), [])
-            for length in random.permutation(np.linspace(5, 200, 16 if tiny else 2048))
+            for length in random.permutation(np.linspace(5, *((40, 4) if TOY else (200, 2048))))
         ]
     made = []
-    for _ in range(2 if tiny else {"images": 256, "pages": 64, "videos": 32}[workload]):
+    for _ in range(2 if TOY else {"images": 256, "pages": 64, "videos": 32}[workload]):
         side = int(np.exp(random.uniform(np.log(120), np.log(1600))))
         size = {"images": (side, int(side * random.uniform(0.5, 1))), "pages": (1700, 2200), "videos": (480, 360)}[
             workload
         ]
-        limit = 64 * 28 * 28 if tiny else MAX_PIXELS
+        limit = 4 * 28 * 28 if TOY else MAX_PIXELS
         if workload == "videos":
             medium = video_patches([_noise(random, size) for _ in range(8)], MIN_PIXELS, limit)
         else:
@@ -128,10 +120,10 @@ def inputs(workload: str, tiny: bool) -> list[Prepared]:
     return made
 
 
-def measure_forward(model: Any, workload: str, tiny: bool, rate: float) -> dict[str, Any]:
+def measure_forward(model: Any, workload: str, rate: float) -> dict[str, Any]:
     """Packed against padded; both see the same inputs and must give the same vectors."""
     device = next(model.parameters()).device
-    prepared = inputs(workload, tiny)
+    prepared = inputs(workload)
     backbone = QwenVLBackbone(model, None).to(device)  # type: ignore[arg-type]
     packs = [
         (members, pack([prepared[i] for i in members])) for members in plan_packs([p.length for p in prepared], 32_768)
@@ -152,7 +144,7 @@ def measure_forward(model: Any, workload: str, tiny: bool, rate: float) -> dict[
     cosine = float((ours * theirs).sum(-1).min())
     assert cosine > 0.95, f"{workload}: the two ways differ, cosine {cosine}"
     # In turns, since a card's clock drifts.
-    turns = [(timed(packed, device), timed(padded, device)) for _ in range(1 if tiny else 5)]
+    turns = [(timed(packed, device), timed(padded, device)) for _ in range(1 if TOY else 5)]
     seconds = median(turn[0] for turn in turns)
     needed = sum(operations(model.config, prepared).values())
     slots = sum(batch["input_ids"].numel() for batch in batches)
@@ -171,7 +163,7 @@ def measure_forward(model: Any, workload: str, tiny: bool, rate: float) -> dict[
     return row
 
 
-def measure_training(model: Any, tiny: bool) -> list[dict[str, Any]]:
+def measure_training(model: Any) -> list[dict[str, Any]]:
     """Steps of the paper's recipe, LoRA r 16 with gradient cache, on pairs of a question and a picture."""
     from peft import LoraConfig, get_peft_model
 
@@ -187,11 +179,11 @@ def measure_training(model: Any, tiny: bool) -> list[dict[str, Any]]:
     trained = [p for p in attached.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-5)
     rows = []
-    for pairs in (4, 8) if tiny else (64, 128, 256):
+    for pairs in (2,) if TOY else (64, 128, 256):
         random = np.random.default_rng(2)
-        limit = 64 * 28 * 28 if tiny else MAX_PIXELS
+        limit = 4 * 28 * 28 if TOY else MAX_PIXELS
         texts = [_prepared(random, int(random.integers(10, 60)), []) for _ in range(pairs)]
-        side = 200 if tiny else 640
+        side = 200 if TOY else 640
         pictures = [
             _prepared(
                 random,
@@ -210,9 +202,8 @@ def measure_training(model: Any, tiny: bool) -> list[dict[str, Any]]:
             encode = Encoder(backbone, device, "bfloat16")
 
             def loss(q: tuple[Tensor, ...], d: tuple[Tensor, ...]) -> Tensor:
-                return info_nce(
-                    *(_unit(x[0][order]) for x, order in zip((q, d), orders, strict=True)), temperature=0.02
-                )
+                q_BD, d_BD = (_unit(x[0][order]) for x, order in zip((q, d), orders, strict=True))
+                return info_nce(q_BD @ d_BD.T, temperature=0.02)
 
             value = cached_step(encode, queries, documents, loss, token_budget=8192).loss
             optimizer.step()
@@ -231,7 +222,7 @@ def measure_training(model: Any, tiny: bool) -> list[dict[str, Any]]:
             step()
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            seconds = timed(step, device, repeats=1 if tiny else 3)
+            seconds = timed(step, device, repeats=1 if TOY else 3)
             row[f"{way}_pairs_per_s"] = round(pairs / seconds, 2)
             if device.type == "cuda":
                 row[f"{way}_peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
@@ -255,7 +246,7 @@ def plain_step(model: Any, texts: Sequence[Prepared], pictures: Sequence[Prepare
     sides = [chunks(texts), chunks(pictures)]
     with torch.no_grad():
         leaves = [torch.cat([encode(batch) for batch in side]).requires_grad_() for side in sides]
-    value = info_nce(leaves[0], leaves[1], temperature=0.02)
+    value = info_nce(leaves[0] @ leaves[1].T, temperature=0.02)
     value.backward()
     for side, leaf in zip(sides, leaves, strict=True):
         assert leaf.grad is not None

@@ -22,9 +22,16 @@ from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "training.json"
-BATCHES = (32, 64, 128, 256)
-BUDGET = 1024
+sys.path.insert(0, str(Path(__file__).resolve().parent / "speed"))
+
+from size import sized, write_results
+
+BATCHES = sized((32, 64, 128, 256), (2, 4))
+FROZEN_BATCH = sized(64, 2)
+STEPS = sized(100_000, 200)
+SIDE_PX = sized(224, 56)
+TURNS = sized(3, 1)
+BUDGET = sized(1024, 100)
 PAPER_WEIGHTS = [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 0.5, 0.5, 1, 1, 0.5, 1, 1, 1, 1, 0.5, 0.5, 1, 10, 12, 5, 5, 5]
 
 
@@ -42,7 +49,7 @@ def main() -> None:
         "gradient_cache": measure_memory(),
         "frozen_vision": measure_frozen_vision(),
     }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_results("training", results)
 
 
 def measure_schedules() -> list[dict[str, Any]]:
@@ -102,15 +109,15 @@ def schedule(draw: str, sub_batch: str) -> dict[str, Any]:
         draw=draw,  # type: ignore[arg-type]
     )
     started = time.perf_counter()
-    planned = mixture.schedule(100_000)
+    planned = mixture.schedule(STEPS)
     build_s = time.perf_counter() - started
     times = []
-    for step in np.random.default_rng(0).integers(0, 100_000, 200):
+    for step in np.random.default_rng(0).integers(0, STEPS, 200):
         started = time.perf_counter()
         planned.rows(int(step))
         times.append(time.perf_counter() - started)
     tracemalloc.start()
-    mixture.schedule(100_000)
+    mixture.schedule(STEPS)
     peak = tracemalloc.get_traced_memory()[1] / 1e6
     return {
         "draw": draw,
@@ -126,7 +133,7 @@ def step(batch: str, budget: str, frozen: str) -> dict[str, Any]:
     run = _prepared_step(int(batch), int(budget) or None, frozen=frozen == "1")
     before = _peak_mb()
     times = []
-    for _ in range(3):
+    for _ in range(TURNS):
         started = time.perf_counter()
         run()
         times.append(time.perf_counter() - started)
@@ -136,7 +143,7 @@ def step(batch: str, budget: str, frozen: str) -> dict[str, Any]:
 def frozen() -> dict[str, Any]:
     from vlm2vec.training.encoder import Encoder
 
-    run = _prepared_step(64, BUDGET, frozen=True)
+    run = _prepared_step(FROZEN_BATCH, BUDGET, frozen=True)
     times: dict[str, list[float]] = {"once_s": [], "twice_s": []}
     remember = Encoder.__init__
 
@@ -144,7 +151,7 @@ def frozen() -> dict[str, Any]:
         remember(self, *arguments)
         self.frozen_vision = False
 
-    for _ in range(4):
+    for _ in range(1 + TURNS):
         for name in times:
             Encoder.__init__ = remember if name == "once_s" else forget  # type: ignore[method-assign]
             started = time.perf_counter()
@@ -170,13 +177,13 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
 
     torch.manual_seed(0)
     cpu = torch.device("cpu")
-    wanted = Settings(max_pixels=224 * 224)
+    wanted = Settings(max_pixels=SIDE_PX**2)
     backbone, _ = load_backbone(find_folders("bundled", None, None, None), wanted, device=cpu, dtype=torch.float32)
     backbone.requires_grad_(True).train()
     if frozen:
         backbone.model.visual.requires_grad_(False)
     generator = np.random.default_rng(0)
-    pixels = [generator.integers(0, 255, (224, 224, 3), dtype=np.uint8) for _ in range(8)]
+    pixels = [generator.integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8) for _ in range(8)]
     pictures = [Item(media=(Image(PIL.Image.fromarray(array)),)) for array in pixels]
     words = [Item(f"picture {number} of some things that lie about") for number in range(batch)]
     sides = []
@@ -191,7 +198,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
             Encoder(backbone, cpu, "float32"),
             sides[0],
             sides[1],
-            lambda q, d: info_nce(normalize(q[0]), normalize(d[0]), temperature=0.05),
+            lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.05),
             token_budget=budget,
         )
 

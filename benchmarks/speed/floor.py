@@ -15,12 +15,13 @@ from statistics import median
 
 import torch
 from operations import Attention, Linear, operations
+from size import sized
 from workloads import MAX_PIXELS
 
 from vlm2vec import Embedder, Item
 
-_ROWS = {"text": 2048, "vision": 8192}
-_REPEATS = 7
+_ROWS = sized({"text": 2048, "vision": 8192}, {"text": 8, "vision": 8})
+_REPEATS = sized(7, 1)
 
 
 class Floor:

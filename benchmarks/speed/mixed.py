@@ -18,6 +18,7 @@ from typing import Any
 
 from machine import describe
 from models import build_model
+from size import sized, write_results
 from ways import padded
 from workloads import MAX_PIXELS, images, texts
 
@@ -25,8 +26,7 @@ from vlm2vec import Embedder, Item
 from vlm2vec.vectors.encoding import encode_with_store
 from vlm2vec.vectors.store import VectorStore
 
-RESULTS = Path(__file__).parents[1] / "results" / "mixed.json"
-TURNS = 3
+TURNS = sized(3, 1)
 
 
 class Counting:
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         build_model("small", folder / "small")
-        pictures, sentences = images(folder), texts(64)
+        pictures, sentences = images(folder), texts(sized(64, 2))
         tasks = [pictures + pictures, sentences + pictures, pictures + sentences, pictures + pictures]
         everything = [item for task in tasks for item in task]
         model = Counting(Embedder.load(folder / "small", max_pixels=MAX_PIXELS["images"], device="cpu"))
@@ -80,7 +80,7 @@ def main() -> None:
         "median_s": {name: round(median(times), 3) for name, times in turns.items()},
     }
     print(json.dumps(document, indent=1))
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    write_results("mixed", document)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from size import sized
 from transformers import Qwen2VLConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
@@ -28,11 +29,13 @@ class Shape(NamedTuple):
     vocabulary: int
 
 
+_TOY = Shape(64, 2, 2, 1, 64, 64, 1, 2, 8192)
+
 SHAPES = {
     # That of the bundled model.
-    "small": Shape(256, 4, 4, 2, 768, 192, 6, 3, 8192),
+    "small": sized(Shape(256, 4, 4, 2, 768, 192, 6, 3, 8192), _TOY),
     # A third of Qwen2-VL-2B's width and depth, with its vocabulary.
-    "large": Shape(512, 10, 8, 2, 2816, 448, 10, 7, 151_936),
+    "large": sized(Shape(512, 10, 8, 2, 2816, 448, 10, 7, 151_936), _TOY),
 }
 
 

@@ -20,15 +20,18 @@ from typing import Any
 import numpy as np
 from machine import describe
 from numpy.typing import NDArray
+from size import sized, write_results
 
 from vlm2vec.search import table as settings
 from vlm2vec.search.table import Row, UnitTable, hit_order
 
-RESULTS = Path(__file__).parents[1] / "results" / "search.json"
-DIM, QUERIES, K, CHUNK = 768, 200, 10, 25_000
+DIM, QUERIES, K, CHUNK = *sized((768, 200), (16, 25)), 10, 25_000
 FETCHED = K + 16
 """As `Index.search` asks."""
-SETTINGS = [("centres", 10_000), ("centres", 100_000), ("centres", 1_000_000), ("isotropic", 250_000)]
+SETTINGS = sized(
+    [("centres", 10_000), ("centres", 100_000), ("centres", 1_000_000), ("isotropic", 250_000)],
+    [("centres", 100), ("isotropic", 100)],
+)
 
 
 def main() -> None:
@@ -37,7 +40,7 @@ def main() -> None:
         work = Path(sys.argv[1] if len(sys.argv) > 1 else scratch)
         rows = [measure(work / f"{kind}_{count}", kind, count) for kind, count in SETTINGS]
     document = {"command": "python benchmarks/speed/search.py", "machine": describe(), "rows": rows}
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    write_results("search", document)
 
 
 def measure(place: Path, kind: str, count: int) -> dict[str, Any]:

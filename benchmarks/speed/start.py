@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 from machine import describe
+from size import sized, write_results
 
 from vlm2vec import Embedder, Index
 from vlm2vec.search.table import Row
 
-RESULTS = Path(__file__).parents[1] / "results" / "start.json"
-FILES, TURNS = 100_000, 7
+FILES, TURNS = sized((100_000, 7), (100, 1))
 IMPORTS = "import torch, lancedb; from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel"
 # As `vlm2vec search` imports them.
 IMPORTS_WITHOUT_GC = f"import gc; gc.disable(); {IMPORTS}; gc.freeze()"
@@ -77,7 +77,7 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row), flush=True)
     document: dict[str, Any] = {"command": "python benchmarks/speed/start.py", "machine": describe(), "rows": rows}
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    write_results("start", document)
 
 
 def _fill(folder: Path) -> None:
@@ -107,7 +107,7 @@ def _fill(folder: Path) -> None:
 def _text_query() -> list[float]:
     embedder = Embedder.load(device="cpu")
     times = []
-    for turn in range(30):
+    for turn in range(sized(30, 6)):
         start = time.perf_counter()
         embedder.encode_query(f"a red square with {turn} stars", target="image")
         times.append(time.perf_counter() - start)

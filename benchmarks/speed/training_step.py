@@ -24,15 +24,15 @@ import numpy as np
 from machine import describe, peak_mb
 from models import build_model
 from processes import Served, alone
+from size import sized, write_results
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "training_step.json"
-PAIRS = 32
+PAIRS = sized(32, 4)
 TOKEN_BUDGET = 2048
 """Of ours: as many as a published chunk has, 8 pictures of 256."""
 TEMPERATURE = 0.02
-CHECKED = 8
-REPEATS = 3
+CHECKED = sized(8, 2)
+REPEATS = sized(3, 1)
 WAYS = ("packed", "published")
 
 
@@ -67,7 +67,7 @@ def main() -> None:
         "gradient_cosine": round(cosine, 5),
         "rows": list(rows.values()),
     }
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    write_results("training_step", document)
 
 
 def _make(way: str, folder: Path) -> Callable[[str], Any]:
@@ -135,7 +135,7 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
 
     def loss(q: tuple[Tensor, ...], d: tuple[Tensor, ...]) -> Tensor:
         q_BD, d_BD = (normalize(side[0][order]) for side, order in zip((q, d), orders, strict=True))
-        return info_nce(q_BD, d_BD, temperature=TEMPERATURE)
+        return info_nce(q_BD @ d_BD.T, temperature=TEMPERATURE)
 
     def step() -> None:
         encode = Encoder(backbone, torch.device("cpu"), "bfloat16")

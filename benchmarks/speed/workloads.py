@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw
+from size import sized
 
 from vlm2vec import Image, Item, Video
 
-MAX_PIXELS = {"images": 256 * 28 * 28, "pages": 256 * 28 * 28, "videos": 96 * 28 * 28}
+MAX_PIXELS = sized(
+    {"images": 256 * 28 * 28, "pages": 256 * 28 * 28, "videos": 96 * 28 * 28},
+    {"images": 16 * 28 * 28, "pages": 16 * 28 * 28, "videos": 4 * 28 * 28},
+)
 """Of a medium or frame, so that a run takes minutes on two cores: 256 visual tokens, 96 a frame."""
 
 _BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
 
 
-def texts(count: int = 256, longest: int = 200) -> list[Item]:
+def texts(count: int = sized(256, 4), longest: int = 200) -> list[Item]:
     """Texts of 5 tokens to the longest, evenly spread, in no order."""
     random = np.random.default_rng(0)
     words = [word for word in _words() if word.isalpha()]
@@ -27,7 +31,7 @@ def texts(count: int = 256, longest: int = 200) -> list[Item]:
     return [Item(" " + " ".join(random.choice(words, length))) for length in lengths]
 
 
-def images(folder: Path, count: int = 64) -> list[Item]:
+def images(folder: Path, count: int = sized(64, 2)) -> list[Item]:
     """Photographs' sizes, upright and across, from 120 x 90 to 1600 x 1200, as JPEG files."""
     random = np.random.default_rng(1)
     sides = random.permutation(np.geomspace(120, 1600, count).round().astype(int))
@@ -41,7 +45,7 @@ def images(folder: Path, count: int = 64) -> list[Item]:
     return items
 
 
-def pages(folder: Path, count: int = 32) -> list[Item]:
+def pages(folder: Path, count: int = sized(32, 1)) -> list[Item]:
     """Pages of text, 850 x 1100, as PNG files."""
     random = np.random.default_rng(2)
     words = _words()
@@ -57,7 +61,7 @@ def pages(folder: Path, count: int = 32) -> list[Item]:
     return items
 
 
-def videos(folder: Path, count: int = 8) -> list[Item]:
+def videos(folder: Path, count: int = sized(8, 1)) -> list[Item]:
     """Videos of 8 frames of 480 x 360, as folders of JPEG files."""
     random = np.random.default_rng(3)
     items = []
