@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vlm2vec.cli.output import fail
+from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
 
 
@@ -90,6 +91,8 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    # Before a command imports torch.
+    share_cores()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # File names and captions hold letters that a terminal's encoding may lack.

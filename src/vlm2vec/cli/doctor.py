@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
-from vlm2vec.cores import usable_cores
+from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
 from vlm2vec.search.scan import printable
 
 NEEDED = {
@@ -111,6 +112,7 @@ def _examine_torch() -> Iterator[Finding]:
         yield Finding("device", f"torch cannot be imported: {error}", "install torch again for this system")
         return
     yield Finding("CPU threads", f"{torch.get_num_threads()} of {usable_cores()}")
+    yield _examine_waiting()
     if not torch.cuda.is_available():
         yield Finding("CUDA", f"none (torch built for {torch.version.cuda or 'CPU only'})")
         yield Finding("device", "cpu, float32")
@@ -120,6 +122,16 @@ def _examine_torch() -> Iterator[Finding]:
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     yield Finding("bfloat16", "yes" if has_bf16 else "emulated: slow on this device; Embedder.load(dtype=...) chooses")
     yield Finding("device", "cuda:0, bfloat16")
+
+
+def _examine_waiting() -> Finding:
+    """How torch's threads wait in this command, and in a user's own programs if the environment does not say."""
+    chosen = {name: os.environ[name] for name in WAITING_NAMES if name in os.environ}
+    value = " ".join(f"{name}={setting}" for name, setting in chosen.items()) or "spinning, OpenMP's default"
+    if chosen in ({}, WAITING):
+        export = " ".join(f"{name}={setting}" for name, setting in WAITING.items())
+        value += f"; for Python programs of your own beside other work, export {export} before they start"
+    return Finding("CPU waiting", value)
 
 
 def _examine_models() -> Iterator[Finding]:
