@@ -79,15 +79,15 @@ def test_any_setting_of_the_user_is_left_alone(name: str | None, monkeypatch: py
     assert found == (WAITING if name is None else {name: "users"})
 
 
+OFFER = "; for Python programs of your own beside other work, export {} before they start"
+
+
 @pytest.mark.usefixtures("unset")
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        (
-            {},
-            "spinning, OpenMP's default; for Python programs of your own beside other work, export {} before they start",
-        ),
-        (WAITING, "{}; for Python programs of your own beside other work, export {} before they start"),
+        ({}, "spinning, OpenMP's default" + OFFER),
+        (WAITING, "{}" + OFFER),
         ({"OMP_WAIT_POLICY": "ACTIVE", "KMP_BLOCKTIME": "5"}, "OMP_WAIT_POLICY=ACTIVE KMP_BLOCKTIME=5"),
     ],
 )

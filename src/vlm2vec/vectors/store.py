@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import uuid
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
+from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple, Self, TypeAlias
 
@@ -26,7 +30,10 @@ class Store(ABC):
 
     The folder holds shards that never change, each written under another name and then renamed: a killed process
     leaves whole shards and at most a `.part` file, which nobody reads. A shard is one file of arrays as `np.save`
-    writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers [N], and float32 rows [T, dim].
+    writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers [N], float32 rows [T, dim], and
+    uint8 checksums [2, 16] of what stands before the rows and of the rows. The first is compared when the shard is
+    taken in, the second when its rows are first read. A shard without checksums, as older versions wrote them, is read
+    unverified.
     Several processes may write to one folder at once; what others have written is seen after `refresh`. In memory are
     only the keys, some 200 bytes each.
 
@@ -46,6 +53,7 @@ class Store(ABC):
         self._shards: list[Shard] = []
         self._starts: list[int] = []
         self._known: set[str] = set()
+        self._verified: set[Path] = set()
 
     @classmethod
     def open(cls, folder: Path, dim: int) -> Self:
@@ -109,6 +117,19 @@ class Store(ABC):
             positions = np.flatnonzero(shard_of == shard)
             yield self._shards[shard], positions, numbers[positions] - self._starts[shard]
 
+    def _rows(self, shard: Shard) -> Vectors:
+        """All rows of a shard, mapped from its file, which is compared with its checksum the first time.
+
+        Raises:
+            ConfigError: the file has gone or is damaged.
+        """
+        rows = shard.rows(self.dim)
+        if shard.checksum is not None and shard.path not in self._verified:
+            if _checksum(rows.data) != shard.checksum:
+                raise _damaged(shard.path, "its vectors are not those that were written")
+            self._verified.add(shard.path)
+        return rows
+
     def _new(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """The keys that are not there yet, each once, with the first position where it stands."""
         new: dict[bytes, int] = {}
@@ -123,15 +144,21 @@ class Store(ABC):
         counts = np.array([len(array) for array in rows], dtype="<i8")
         try:
             with atomic_writer(path) as stream:
+                head = BytesIO()
                 key_bytes = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
-                npy.write_array(stream, key_bytes, allow_pickle=False)
+                npy.write_array(head, key_bytes, allow_pickle=False)
                 if self._counted:
-                    npy.write_array(stream, counts, allow_pickle=False)
-                # Array by array, so that they need not lie in memory a second time.
+                    npy.write_array(head, counts, allow_pickle=False)
                 shape = (int(counts.sum()), self.dim)
-                npy.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                npy.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                stream.write(head.getbuffer())
+                # Array by array, so that they need not lie in memory a second time.
+                written = blake2b(digest_size=_CHECKSUM_BYTES)
                 for array in rows:
-                    stream.write(np.ascontiguousarray(array, dtype="<f4").data)
+                    part = np.ascontiguousarray(array, dtype="<f4").data
+                    written.update(part)
+                    stream.write(part)
+                stream.write(_footer(_checksum(head.getbuffer()), written.digest()))
         except OSError as error:
             raise ConfigError(
                 f"cannot write vectors to {self.folder}: {error.strerror}; give another folder"
@@ -179,7 +206,7 @@ class VectorStore(Store):
         numbers = self._find(keys)
         vectors = np.zeros((len(keys), self.dim), dtype=np.float32)
         for shard, positions, places in self._by_shard(numbers):
-            vectors[positions] = shard.rows(self.dim)[places]
+            vectors[positions] = self._rows(shard)[places]
         return numbers >= 0, vectors
 
     def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
@@ -230,11 +257,13 @@ class Shard(NamedTuple):
         path: the file.
         bounds: int64 [N + 1], at which row those of each of its N keys begin, and how many rows there are.
         offset: where the rows begin, in bytes.
+        checksum: of the rows; None if none was written.
     """
 
     path: Path
     bounds: NDArray[np.int64]
     offset: int
+    checksum: bytes | None
 
     def rows(self, dim: int) -> Vectors:
         """All rows, mapped from the file.
@@ -248,33 +277,94 @@ class Shard(NamedTuple):
             raise _damaged(self.path, str(error)) from error
 
 
+_CHECKSUM_BYTES = 16
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _footer(*checksums: bytes) -> bytes:
+    """The last array of a shard, in bytes."""
+    stream = BytesIO()
+    array = np.frombuffer(b"".join(checksums), dtype=np.uint8).reshape(len(checksums), _CHECKSUM_BYTES)
+    npy.write_array(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
 def _open_shard(path: Path, dim: int, *, counted: bool) -> tuple[Shard, list[bytes]]:
     try:
         with path.open("rb") as stream:
-            keys = npy.read_array(stream, allow_pickle=False)
+            size = os.fstat(stream.fileno()).st_size
+            keys = _read_array(stream, size)
             if keys.dtype != np.uint8 or keys.shape[1:] != (KEY_BYTES,):
                 raise ValueError(f"its keys are {keys.dtype} {keys.shape}")
-            bounds = _read_bounds(stream, len(keys)) if counted else np.arange(len(keys) + 1)
-            if npy.read_magic(stream) != (1, 0):
-                raise ValueError("its format is unknown")
-            shape, by_columns, dtype = npy.read_array_header_1_0(stream)
-            shard = Shard(path, bounds, stream.tell())
-        num_rows = int(bounds[-1])
-        if (shape, by_columns, dtype) != ((num_rows, dim), False, np.dtype("<f4")):
-            raise ValueError(f"its vectors are {dtype} {shape}")
-        wanted = shard.offset + num_rows * dim * 4
-        if path.stat().st_size != wanted:
-            raise ValueError(f"it has {path.stat().st_size} bytes, and {wanted} were written")
+            bounds = _read_bounds(stream, size, len(keys)) if counted else np.arange(len(keys) + 1)
+            shape, dtype = _read_header(stream)
+            num_rows, offset = int(bounds[-1]), stream.tell()
+            if (shape, dtype) != ((num_rows, dim), np.dtype("<f4")):
+                raise ValueError(f"its vectors are {dtype} {shape}")
+            end = offset + num_rows * dim * 4
+            checksum = None
+            if size != end:
+                checksum = _read_checksums(stream, offset, end)
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, str(error)) from error
-    return shard, [row.tobytes() for row in keys]
+    return Shard(path, bounds, offset, checksum), [row.tobytes() for row in keys]
 
 
-def _read_bounds(stream: BinaryIO, num_keys: int) -> NDArray[np.int64]:
-    counts = npy.read_array(stream, allow_pickle=False)
+def _read_checksums(stream: BinaryIO, offset: int, end: int) -> bytes:
+    """The checksum of the rows, which lie from `offset` to `end`; that of what stands before them is compared."""
+    stream.seek(end)
+    footer = stream.read()
+    stream.seek(0)
+    of_rows = footer[-_CHECKSUM_BYTES:]
+    if footer != _footer(_checksum(stream.read(offset)), of_rows):
+        raise ValueError("its keys, its sizes or its checksums are not those that were written")
+    return of_rows
+
+
+def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64]:
+    counts = _read_array(stream, size)
     if counts.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
         raise ValueError(f"its {num_keys} keys have counts {counts.dtype} {counts.shape}, or one below 1")
+    # More rows than bytes; their sum may not fit into 64 bits.
+    if num_keys and int(counts.max()) > size:
+        raise ValueError(f"a key of it has {counts.max()} rows, and the file {size} bytes")
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _read_array(stream: BinaryIO, size: int) -> NDArray[np.generic]:
+    """The next array of a file of `size` bytes.
+
+    Raises:
+        ValueError: there is none, or not all of it.
+    """
+    shape, dtype = _read_header(stream)
+    wanted = prod(shape) * dtype.itemsize
+    if wanted > size - stream.tell():
+        raise ValueError(f"an array of {wanted} bytes is to follow byte {stream.tell()} of {size}")
+    return np.frombuffer(stream.read(wanted), dtype).reshape(shape)
+
+
+def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and numbers of the next array, as `_write` writes them: by rows, and no Python objects.
+
+    Raises:
+        ValueError: the bytes say no such thing.
+    """
+    if npy.read_magic(stream) != (1, 0):
+        raise ValueError("its format is unknown")
+    try:
+        # numpy evaluates the header as a Python literal: a damaged one fails in every way that literals do, or warns.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            shape, by_columns, dtype = npy.read_array_header_1_0(stream)
+    except Exception as error:
+        raise ValueError(f"an array's header is damaged: {error}") from error
+    if by_columns or dtype.hasobject or dtype.itemsize == 0 or any(length < 0 for length in shape):
+        raise ValueError(f"an array of {dtype} {shape} was not written by this package")
+    return shape, dtype
 
 
 def _damaged(path: Path, reason: str) -> ConfigError:

@@ -34,7 +34,7 @@ class TokenStore(Store):
         numbers = self._find(keys)
         tokens: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)] * len(keys)
         for shard, positions, places in self._by_shard(numbers):
-            rows = np.asarray(shard.rows(self.dim))
+            rows = np.asarray(self._rows(shard))
             for position, place in zip(positions, places, strict=True):
                 tokens[position] = rows[shard.bounds[place] : shard.bounds[place + 1]].astype(np.float32)
         return numbers >= 0, tokens
