@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,14 @@ def summary_of(
     removed: int = 0,
     unchanged: int = 0,
     embedded: int = 0,
-    ignored: int = 0,
+    left_out: Mapping[str, int] | None = None,
     failed: tuple[tuple[str, str], ...] = (),
+    failed_before: int = 0,
 ) -> Summary:
     """What an update says it did; nought where nothing is given."""
-    return Summary(added, changed, removed, unchanged, embedded, ignored, failed)
+    left_out = left_out or {}
+    ignored = sum(left_out.values())
+    return Summary(added, changed, removed, unchanged, embedded, ignored, failed, left_out, failed_before)
 
 
 def paths_of(index: Index) -> list[str]:

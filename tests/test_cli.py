@@ -147,7 +147,7 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
     first = Result("index", folder, "--model", model)
     assert (first.code, first.out, first.err) == (
         0,
-        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored\n",
+        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n",
         "",
     )
     save_picture(folder / "red.png", "orange")
@@ -160,6 +160,7 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
         "embedded": 1,
         "ignored": 1,
         "failed": [],
+        "left_out": {".txt": 1},
     }
 
 
@@ -168,7 +169,7 @@ def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder
     plain = Result("index", folder, "--model", model)
     assert (plain.code, plain.out) == (
         0,
-        "3 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 4 embedded, 1 ignored\n",
+        "3 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 4 embedded, 1 ignored (1 .txt)\n",
     )
     reason = "cannot be read as an image: it is empty"
     assert plain.err == f"not read: empty.jpg: {reason}\n"
@@ -189,7 +190,7 @@ def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path
     assert "was made by the model" in refused.err
     assert f"'vlm2vec index FOLDER --rebuild --model '{other}''" in refused.err.replace("\n", " ")
     anew = Result("index", folder, "--model", other, "--rebuild")
-    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored\n"
+    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n"
     assert Index.open(folder).model == str(other)
 
 

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 MEDIA_MARKER = "<|media|>"
 """Stands in a text where a medium goes: one marker for each medium, in order. Every prompt style knows it."""
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".3gpp2", ".mj2", ".mjp2", ".f4v",
+    ".ismv", ".psp", ".insv", ".lrv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".xvid", ".ts", ".mts", ".m2t",
+    ".m2ts", ".tp", ".trp", ".tod", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".evo", ".vro",
+    ".mod", ".asf", ".wmv", ".dvr-ms", ".flv", ".ogv", ".ogm", ".ogx", ".ogg",
+})  # fmt: skip
+"""Of films in the formats that are let in (`media.container.FORMATS`)."""
+UNSURE_SUFFIXES = frozenset({
+    ".ts", ".mts", ".tp", ".trp", ".tod", ".mpv", ".m1v", ".m2v", ".mod", ".ogx", ".ogg",
+})  # fmt: skip
+"""Those of films under which other things are as common: program text (.ts), music (.ogg), raw streams (.m2v)."""
 PDF_SUFFIXES = frozenset({".pdf"})
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
@@ -27,6 +37,10 @@ IMAGE_SUFFIXES = frozenset({
     ".pfm", ".qoi", ".psd", ".dds", ".pcx", ".sgi", ".rgb", ".rgba", ".xbm", ".xpm",
 })  # fmt: skip
 """Of pictures that Pillow opens; any other file must be wrapped in `Image(...)` or `Video(...)`."""
+ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avifs"})
+"""Those of pictures that may move."""
+FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+"""Those of pictures that are frames in a folder of frames, as benchmarks publish them."""
 
 Source: TypeAlias = "Path | bytes | PIL.Image.Image"
 ItemLike: TypeAlias = "Item | Image | Video | str | Path | PIL.Image.Image | Mapping[str, object]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +16,9 @@ from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.search.index import Index
-from vlm2vec.search.indexing import Summary
 from vlm2vec.search.scan import printable
 from vlm2vec.search.searching import open_index
+from vlm2vec.search.summary import Summary
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -45,7 +45,10 @@ def index(
         raise typer.Exit(130) from None
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in summary.failed]
-        print_json(asdict(summary) | {"failed": failed})
+        counts = asdict(summary) | {"failed": failed, "left_out": dict(_most_first(summary.left_out))}
+        # Every file was tried.
+        del counts["failed_before"]
+        print_json(counts)
     else:
         print(as_text(summary))
         for path, reason in summary.failed:
@@ -54,7 +57,7 @@ def index(
         raise typer.Exit(1)
 
 
-def bring_up_to_date(index: Index, embedder: Embedder) -> Summary:
+def bring_up_to_date(index: Index, embedder: Embedder, *, retry: bool = True) -> Summary:
     """`Index.add` with its progress on stderr."""
     with ExitStack() as bar:
         show = bar.enter_context(progress("indexing"))
@@ -66,7 +69,7 @@ def bring_up_to_date(index: Index, embedder: Embedder) -> Summary:
             with _building(f"the search index over {num_rows:,} rows"):
                 yield
 
-        return index.add(embedder=embedder, progress=show, building=building)
+        return index.add(embedder=embedder, progress=show, building=building, retry=retry)
 
 
 @contextmanager
@@ -88,9 +91,27 @@ def _building(what: str) -> Iterator[None]:
 
 
 def as_text(summary: Summary) -> str:
-    """The counts in one line."""
+    """The counts in one line, and behind them what is left out: "3 ignored (2 .heic, 1 .svg)"."""
     counts = asdict(summary) | {"failed": len(summary.failed)}
-    return ", ".join(f"{counts[name]} {name}" for name in (*_FILES, "embedded", "ignored"))
+    line = ", ".join(f"{counts[name]} {name}" for name in (*_FILES, "embedded", "ignored"))
+    return f"{line} ({_endings(summary.left_out)})" if summary.left_out else line
 
 
+def _endings(left_out: Mapping[str, int]) -> str:
+    """Endings with their numbers, most frequent first, no more than a line of them."""
+    most_first = _most_first(left_out)
+    named = [
+        f"{count:,} {printable(ending[:_LONGEST_ENDING]) or 'without an ending'}"
+        for ending, count in most_first[:_MOST_ENDINGS]
+    ]
+    if rest := len(most_first) - len(named):
+        named.append(f"and {rest} other endings" if rest > 1 else "and 1 other ending")
+    return ", ".join(named)
+
+
+def _most_first(left_out: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+_MOST_ENDINGS, _LONGEST_ENDING = 12, 16
 _FILES = ("added", "changed", "removed", "unchanged", "failed")

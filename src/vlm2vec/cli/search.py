@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -58,7 +59,8 @@ def search(
     is in the index, without words or kind beside it, is asked for by its stored vector.
     """
     item = _query(query, image, video, pdf)
-    if folder is None and query and not item.media and Path(query).is_dir():
+    # Of a question as long as no name may be, `Path.is_dir` would raise.
+    if folder is None and query and not item.media and os.path.isdir(query):
         note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
     index, hits = _search(item, folder, index_path, model, k, kind)
     if as_json:
@@ -112,7 +114,8 @@ def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -
 
 def _update(index: Index, embedder: Embedder) -> None:
     try:
-        summary = bring_up_to_date(index, embedder)
+        # Of a file that cannot be read, one search tells, and the next ones do not try it again.
+        summary = bring_up_to_date(index, embedder, retry=False)
     except NotWritableError as error:
         note(f"searching the index as it is: {error}")
         return
@@ -123,7 +126,7 @@ def _update(index: Index, embedder: Embedder) -> None:
         one = "1 file" if len(summary.failed) == 1 else f"{len(summary.failed)} files"
         where = "" if index.path == index.folder / DEFAULT_NAME else f" --index {shlex.quote(str(index.path))}"
         note(f"{one} could not be read; 'vlm2vec index {shlex.quote(str(index.folder))}{where}' says why")
-    if not summary.added + summary.changed + summary.unchanged + len(summary.failed):
+    if not summary.added + summary.changed + summary.unchanged + len(summary.failed) + summary.failed_before:
         note(f"there are no images, videos or PDFs in {index.folder}")
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError
-from vlm2vec.items import Image, Source, Video
+from vlm2vec.items import ANIMATED_SUFFIXES, Image, Source, Video
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
 from vlm2vec.media.shown import (
     as_seen,
@@ -29,8 +29,6 @@ from vlm2vec.media.shown import (
     written_bits,
 )
 from vlm2vec.media.source import decoding, describe, open_source
-
-ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avifs"})
 
 
 def open_image(image: Image, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image:

@@ -11,7 +11,7 @@ from pathlib import Path
 import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError
-from vlm2vec.items import Image, Source, Video
+from vlm2vec.items import FRAME_SUFFIXES, Image, Source, Video
 from vlm2vec.media.animation import is_animation, probe_animation, read_animation
 from vlm2vec.media.clip import probe_clip, read_clip
 from vlm2vec.media.image import open_image, open_picture
@@ -21,8 +21,6 @@ from vlm2vec.media.source import decoding, is_damage, is_folder
 from vlm2vec.media.timeline import announced_frames
 
 __all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "shown_otherwise", "split_spans"]
-
-FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> list[PIL.Image.Image]:

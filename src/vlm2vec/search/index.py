@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from vlm2vec.errors import IndexFolderError, InputError
-from vlm2vec.search.lock import LOCK, writing
-from vlm2vec.search.scan import Kind
-from vlm2vec.search.table import TABLE_FOLDER, Building, Hit, UnitTable, Vector, explained, hit_order
+from vlm2vec.search.explaining import explained
+from vlm2vec.search.info import DECODING, Info, is_there, make_place, read_info, remove_info, write_info
+from vlm2vec.search.lock import HeldError, writing
+from vlm2vec.search.scan import Kind, check_folder
+from vlm2vec.search.table import Building, Hit, UnitTable, Vector, hit_order
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -27,9 +29,10 @@ __all__ = ["Index", "Hit", "DEFAULT_NAME"]
 DEFAULT_NAME = ".vlm2vec"
 """Folder of an index inside the folder it is for."""
 
-_FORMAT = 1
-_INFO = "index.json"
-_DRAFT = f"{_INFO}.part"
+# Another process that makes the index holds the lock for so long before there is one.
+_PATIENCE_S = 30.0
+_PAUSE_S = 0.05
+_TRIES = 5
 
 
 class Index:
@@ -45,10 +48,20 @@ class Index:
         fingerprint: of that model.
         dim: dimensions of a vector.
         dtype: in which the model computed, such as "bfloat16"; None: the index does not say.
+        decoding: how files were decoded for the vectors; those that come out otherwise now are embedded anew by `add`.
     """
 
     def __init__(
-        self, path: Path, folder: Path, *, model: str, fingerprint: str, dim: int, dtype: str | None, table: UnitTable
+        self,
+        path: Path,
+        folder: Path,
+        *,
+        model: str,
+        fingerprint: str,
+        dim: int,
+        dtype: str | None,
+        table: UnitTable,
+        decoding: int = DECODING,
     ) -> None:
         self.path = path
         self.folder = folder
@@ -57,6 +70,7 @@ class Index:
         self.dim = dim
         self.dtype = dtype
         self.table = table
+        self.decoding = decoding
 
     @classmethod
     def create(cls, folder: Path, *, embedder: Embedder, path: Path | None = None, replace: bool = True) -> Index:
@@ -69,40 +83,37 @@ class Index:
             IndexFolderError: the path cannot be written, is being written, or holds other things than an index; or what
                 is there and is not to be replaced cannot be opened or is of another model.
         """
-        if not folder.is_dir():
-            raise IndexFolderError(f"cannot index {folder}: there is no such folder")
+        check_folder(folder)
         place = path or folder / DEFAULT_NAME
-        _make_place(place)
-        info = {
-            "format": _FORMAT,
-            "model": embedder.name,
-            "fingerprint": embedder.fingerprint,
-            "dim": embedder.dim,
-            "dtype": embedder.dtype,
-            # Relative where the index lies inside, so that the folder may be moved as a whole.
-            "folder": ".." if path is None else str(folder.resolve()),
-        }
-        with writing(place), explained(place, "write"):
-            if not replace and cls.exists(place):
-                # Another process has made it meanwhile.
-                index = cls.open(folder, path=path)
-                index.check_model(embedder)
-                return index
-            # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
-            (place / _INFO).unlink(missing_ok=True)
-            table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
-            draft = place / _DRAFT
-            draft.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-            os.replace(draft, place / _INFO)
-        return cls(
-            place,
-            folder,
+        make_place(place)
+        info = Info(
             model=embedder.name,
             fingerprint=embedder.fingerprint,
             dim=embedder.dim,
             dtype=embedder.dtype,
-            table=table,
+            # Relative where the index lies inside, so that the folder may be moved as a whole.
+            folder=".." if path is None else str(folder.resolve()),
         )
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while replace or not cls.exists(place):
+            try:
+                with writing(place), explained(place, "write"):
+                    if not replace and cls.exists(place):
+                        break
+                    # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
+                    remove_info(place)
+                    table = UnitTable.create(place, dim=info.dim, fingerprint=info.fingerprint)
+                    write_info(place, info)
+                    return cls._of(place, folder, info, table)
+            except HeldError:
+                # Its writer may be about to make the index.
+                if replace or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_PAUSE_S)
+        # Another process has made it meanwhile.
+        index = cls.open(folder, path=path)
+        index.check_model(embedder)
+        return index
 
     @classmethod
     def open(cls, folder: Path | None = None, *, path: Path | None = None) -> Index:
@@ -117,28 +128,36 @@ class Index:
             place = folder / DEFAULT_NAME
         else:
             raise InputError("Index.open needs a folder, or the path of an index")
-        info = _read_info(place)
-        stored = (place / info.folder).resolve()
+        info = read_info(place)
+        with explained(place, "open"):
+            stored = (place / info.folder).resolve()
         if folder is not None and path is not None and stored != folder.resolve():
             raise IndexFolderError(
                 f"the index {place} was made for the folder {stored}, not for {folder.resolve()}; "
                 "give another path with --index, or 'vlm2vec index FOLDER --rebuild' to make it anew"
             )
-        table = UnitTable.open(place, dim=info.dim, fingerprint=info.fingerprint)
+        # Since files are decoded as now, tables have checksums.
+        sealed = info.decoding >= DECODING
+        table = UnitTable.open(place, dim=info.dim, fingerprint=info.fingerprint, sealed=sealed)
+        return cls._of(place, folder or stored, info, table)
+
+    @classmethod
+    def _of(cls, place: Path, folder: Path, info: Info, table: UnitTable) -> Index:
         return cls(
             place,
-            folder or stored,
+            folder,
             model=info.model,
             fingerprint=info.fingerprint,
             dim=info.dim,
             dtype=info.dtype,
             table=table,
+            decoding=info.decoding,
         )
 
     @staticmethod
     def exists(path: Path) -> bool:
-        """Whether an index, sound or not, lies at `path`."""
-        return (path / _INFO).exists()
+        """Whether an index, sound or not, lies at `path`; True as well where nobody may look."""
+        return is_there(path)
 
     def add(
         self,
@@ -147,11 +166,12 @@ class Index:
         embedder: Embedder,
         progress: Callable[[int, int], None] | None = None,
         building: Building = nullcontext,
+        retry: bool = True,
     ) -> Summary:
         """Bring the index up to date with the folder, embedding only what is new or has changed.
 
-        A file whose size and time are as stored costs no read; one with equal content is not embedded again, under
-        whatever name. What is done is committed as it goes, so an interrupted call loses little and the next one
+        A file whose size, times and inode are as stored costs no read; one with equal content is not embedded again,
+        under whatever name. What is done is committed as it goes, so an interrupted call loses little and the next one
         continues. A file that cannot be read is in the summary with its reason, and is tried again by every call.
 
         Args:
@@ -160,15 +180,23 @@ class Index:
             progress: called with (files done, files to do) after every file.
             building: called with the number of vectors when the approximate index has to be made, which takes minutes;
                 the context manager it gives is entered meanwhile.
+            retry: False: files that could not be read before are left alone until they change, and only counted.
 
         Raises:
-            IndexFolderError: `embedder` is another model, a path lies outside, or the index is being written.
+            IndexFolderError: `embedder` is another model, a path lies outside, or the index is damaged.
+            NotWritableError: the index is being written, or cannot be, as where the disk is full.
         """
         from vlm2vec.search.indexing import update
 
         self.check_model(embedder)
         with writing(self.path):
-            return update(self, paths, embedder, progress, building)
+            return update(self, paths, embedder, progress, building, retry)
+
+    def note_decoding(self) -> None:
+        """Write down that files are now decoded for all vectors as this release does. Its caller is writing."""
+        with explained(self.path, "write"):
+            write_info(self.path, replaced(read_info(self.path), decoding=DECODING))
+        self.decoding = DECODING
 
     def remove(self, paths: Iterable[Path]) -> int:
         """Take files, and all files of folders, out of the index; their number.
@@ -210,14 +238,30 @@ class Index:
                 f"cannot search with a vector of shape {query.shape} and length {norm}: "
                 f"this index needs {self.dim} finite numbers that are not all zero"
             )
-        self.table.refresh()
-        # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
-        limit = k + 16
+        unit = query / norm
+        tries = _TRIES
         while True:
-            found = self.table.nearest(query / norm, limit, kind)
+            tries -= 1
+            self.table.refresh()
+            try:
+                return self._nearest(unit, k, kind)
+            except IndexFolderError:
+                # A writer that makes many commits at once clears away what they leave, perhaps under a slow reader.
+                if not (tries and self.table.has_moved_on()):
+                    raise
+
+    def _nearest(self, unit: Vector, k: int, kind: Kind | None) -> list[Hit]:
+        # Any number may be asked for: all there are.
+        num_rows = self.table.count(kind)
+        k = min(k, num_rows)
+        # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
+        limit = min(k + 16, num_rows)
+        found: list[Hit] = []
+        while len(found) < limit:
+            found = self.table.nearest(unit, limit, kind, exact=limit == num_rows)
             if len(found) < limit or found[-1].score < found[k - 1].score:
                 break
-            limit *= 4
+            limit = min(limit * 4, num_rows)
         return sorted(found, key=hit_order)[:k]
 
     def counts(self) -> dict[Kind, int]:
@@ -260,65 +304,3 @@ class Index:
             raise IndexFolderError(f"{path} is not inside {self.folder}, which this index is for")
         relative = absolute.relative_to(root).as_posix()
         return "" if relative == "." else relative
-
-
-@dataclass(frozen=True, slots=True)
-class _Info:
-    model: str
-    fingerprint: str
-    dim: int
-    folder: str
-    dtype: str | None
-
-
-def _read_info(place: Path) -> _Info:
-    remedy = "'vlm2vec index FOLDER --rebuild' makes it anew"
-    try:
-        info = json.loads((place / _INFO).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise IndexFolderError(f"there is no index at {place}; 'vlm2vec index FOLDER' makes one") from None
-    except (OSError, ValueError) as error:
-        raise IndexFolderError(
-            f"the index {place} is damaged: its {_INFO} cannot be read ({error}); {remedy}"
-        ) from error
-    version = info.get("format") if isinstance(info, dict) else None
-    if isinstance(version, int) and version > _FORMAT:
-        raise IndexFolderError(
-            f"the index {place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; "
-            f"use a newer vlm2vec, or {remedy}"
-        )
-    types = {"model": str, "fingerprint": str, "dim": int, "folder": str, "dtype": str | None}
-    if version != _FORMAT or not all(isinstance(info.get(key), kind) for key, kind in types.items()):
-        if not (place / TABLE_FOLDER).exists():
-            raise IndexFolderError(
-                f"{place} is no index: its {_INFO} is another program's; give another path with --index"
-            )
-        raise IndexFolderError(f"the index {place} is damaged: its {_INFO} lacks {', '.join(types)}; {remedy}")
-    return _Info(*(info.get(key) for key in types))
-
-
-def _make_place(place: Path) -> None:
-    try:
-        if place.is_dir() and not _is_ours(place):
-            raise IndexFolderError(
-                f"{place} holds other things than an index; give an empty or new folder with --index"
-            )
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexFolderError(
-            f"cannot make the index folder {place}: {error.strerror}; give a folder that you can write to with --index"
-        ) from error
-
-
-def _is_ours(place: Path) -> bool:
-    """Whether a folder holds nothing but what an index leaves there, whole or not; hidden files do not count."""
-    names = {name for name in os.listdir(place) if not name.startswith(".")}
-    if not names <= {_INFO, _DRAFT, LOCK, TABLE_FOLDER}:
-        return False
-    if names != {_INFO}:
-        return True
-    # Many programs have a file of that name.
-    try:
-        return "fingerprint" in json.loads((place / _INFO).read_text("utf-8"))
-    except (ValueError, TypeError):
-        return False

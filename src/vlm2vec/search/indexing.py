@@ -14,14 +14,39 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
-from vlm2vec.items import Item
-from vlm2vec.search.scan import FileKind, FoundFile, Scan, Unit, expand, file_kind, read_error, scan_file, scan_folder
-from vlm2vec.search.table import Building, Row, StoredFile, Vector
+from vlm2vec.items import ANIMATED_SUFFIXES, Item
+from vlm2vec.search.info import DECODING
+from vlm2vec.search.renewing import renew
+from vlm2vec.search.rows import Row, StoredFile, Vector
+from vlm2vec.search.scan import (
+    FileKind,
+    FoundFile,
+    Unit,
+    ending,
+    expand,
+    file_kind,
+    read_error,
+    scan_folder,
+    scan_paths,
+)
+from vlm2vec.search.standing import (
+    Failure,
+    Standing,
+    is_current,
+    is_lasting,
+    read_failures,
+    removed_files,
+    write_failures,
+)
+from vlm2vec.search.summary import Summary
+from vlm2vec.search.table import Building
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.search.index import Index
+
+__all__ = ["Summary", "update", "is_current"]
 
 # What a kill may cost at most, against commits that take some milliseconds each.
 _ROWS_PER_COMMIT = 256
@@ -33,65 +58,59 @@ _Content: TypeAlias = tuple[str, FileKind, bool]
 _Outcome: TypeAlias = Literal["added", "changed", "unchanged"]
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What `Index.add` found and did.
-
-    Args:
-        added, changed, removed, unchanged: files. A changed time with the same content is no change.
-        embedded: pictures, pages and spans that went through the model.
-        ignored: files in the folder that are neither images, videos nor PDFs.
-        failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
-            as added, changed or unchanged.
-    """
-
-    added: int
-    changed: int
-    removed: int
-    unchanged: int
-    embedded: int
-    ignored: int
-    failed: tuple[tuple[str, str], ...]
-
-
 def update(
     index: Index,
     paths: Iterable[Path] | None,
     embedder: Embedder,
     progress: Callable[[int, int], None] | None,
     building: Building,
+    retry: bool,
 ) -> Summary:
     """Do the work of `Index.add`, whose caller holds the write lock."""
     index.table.refresh()
-    before = index.table.files()
-    scan = scan_folder(index.folder, skip=[index.path]) if paths is None else _scan_paths(index, paths)
-    todo = [file for file in scan.files if not _is_current(file, before)]
+    index.table.upgrade()
+    if paths is None:
+        scan = scan_folder(index.folder, skip=[index.path])
+    else:
+        scan = scan_paths(index.folder, map(index.relative, paths), skip=[index.path])
+    if index.decoding < DECODING:
+        renew(index, scan if paths is None else scan_folder(index.folder, skip=[index.path]))
+    before, failures = index.table.files(), read_failures(index.path)
+    standing = Standing(before, failures, scan.files)
+    index.table.note_looks(standing.lacking_looks(scan))
+    skipped = set[str]()
+    if not retry:
+        skipped |= {file.path for file in scan.files if standing.has_failed(file)}
+        skipped |= {path for path, reason in scan.failed if standing.is_known_failure(path, reason)}
+    todo = [file for file in scan.files if not standing.is_current(file) and file.path not in skipped]
     run = _Run(index, embedder, before, todo, progress)
     for path, reason in scan.failed:
-        run.fail(path, reason)
-    if todo or scan.failed:
+        if path not in skipped:
+            run.fail(path, reason)
+    if todo or run.failed:
         run.embed()
     # Last, so that a file that was only renamed finds its vectors under the old name.
-    removed = _removed(scan, before) if paths is None else []
+    removed = removed_files(scan, before) if paths is None else []
     index.table.replace(removed, [])
     index.table.tidy(building)
+    looks = {file.path: file[2:] for file in todo}
+    kept = {path: failure for path, failure in failures.items() if path in skipped}
+    if paths is not None:
+        looked_at = {file.path for file in scan.files} | {path for path, _ in scan.failed}
+        kept |= {path: failure for path, failure in failures.items() if path not in looked_at}
+    new = {path: Failure(reason, looks.get(path)) for path, reason in run.failed.items() if path not in run.passing}
+    write_failures(index.path, kept | new)
     return Summary(
         added=run.counts["added"],
         changed=run.counts["changed"],
         removed=len(removed),
-        unchanged=run.counts["unchanged"] + len(scan.files) - len(todo),
+        unchanged=run.counts["unchanged"] + sum(map(standing.is_current, scan.files)),
         embedded=run.embedded,
         ignored=scan.ignored,
         failed=tuple(sorted(run.failed.items())),
+        left_out=dict(scan.left_out),
+        failed_before=len(skipped),
     )
-
-
-def is_current(index: Index) -> bool:
-    """Whether `Index.add` would find nothing to do, as far as sizes and times tell."""
-    index.table.refresh()
-    before = index.table.files()
-    scan = scan_folder(index.folder, skip=[index.path])
-    return not scan.failed and len(scan.files) == len(before) and all(_is_current(file, before) for file in scan.files)
 
 
 @dataclass(slots=True)
@@ -104,6 +123,7 @@ class _Job:
     vectors: list[Vector | None]
     num_waiting: int
     errors: dict[int, str] = field(default_factory=dict)
+    passing: bool = False
 
     def rows(self, file: FoundFile) -> list[Row]:
         return [
@@ -117,16 +137,19 @@ class _Job:
                 size=file.size,
                 mtime_ns=file.mtime_ns,
                 vector=vector,
+                ctime_ns=file.ctime_ns,
+                inode=file.inode,
             )
             for unit, vector in zip(self.units, self.vectors, strict=True)
             if vector is not None
         ]
 
-    def reason(self) -> str | None:
-        """Why the file counts as failed: its first error, and how many of its parts have one."""
+    def reason(self, path: Path) -> str | None:
+        """Why the file at `path` counts as failed: its first error, and how many of its parts have one."""
         if not self.errors:
             return None
-        first = self.errors[min(self.errors)]
+        # The error names the one of several equal files that was decoded.
+        first = self.errors[min(self.errors)].replace(str(self.units[0].medium.source), str(path))
         if len(self.units) == 1:
             return first
         return f"{first} ({len(self.errors)} of its {len(self.units)} parts failed)"
@@ -149,6 +172,8 @@ class _Run:
         self.counts: dict[_Outcome, int] = {"added": 0, "changed": 0, "unchanged": 0}
         self.embedded = 0
         self.failed: dict[str, str] = {}
+        # Those that may be readable at the next try without having changed.
+        self.passing: set[str] = set()
         self._index = index
         self._embedder = embedder
         self._before = before
@@ -245,6 +270,8 @@ class _Run:
     def _cannot(self, file: FoundFile, error: OSError | MediaError) -> None:
         with self._lock:
             self.fail(file.path, read_error(error) if isinstance(error, OSError) else str(error))
+            if not is_lasting(error):
+                self.passing.add(file.path)
             self._count_settled()
 
     def _known_vectors(self, file: FoundFile, content_hash: str, units: list[Unit]) -> list[Vector | None]:
@@ -259,6 +286,7 @@ class _Run:
         job, number = self._waiting.pop(position)
         if isinstance(result, VLM2VecError):
             job.errors[number] = str(result)
+            job.passing |= not is_lasting(result)
         elif not np.isfinite(result).all():
             job.errors[number] = f"the vector that the model {self._embedder.name!r} makes of it is not finite"
         else:
@@ -272,7 +300,9 @@ class _Run:
         self._finished.append(job)
         self._num_rows += len(job.units) * len(job.files)
         for file in job.files:
-            self._settle(file, job.content_hash, job.reason())
+            self._settle(file, job.content_hash, job.reason(self._index.folder / file.path))
+            if job.passing:
+                self.passing.add(file.path)
 
     def _settle(self, file: FoundFile, content_hash: str, reason: str | None) -> None:
         before = self._before.get(file.path)
@@ -311,12 +341,16 @@ class _Run:
         for file, source in copies:
             rows = of_source[source]
             own = [replace(row, path=file.path, size=file.size, mtime_ns=file.mtime_ns) for row in rows]
+            own = [replace(row, ctime_ns=file.ctime_ns, inode=file.inode) for row in own]
             ready.append((file, own, rows[0].content_hash))
         new_rows: list[Row] = []
         new_files: dict[str, StoredFile] = {}
         for file, rows, content_hash in ready:
             if rows:
-                stored = StoredFile(file.size, file.mtime_ns, content_hash, rows[0].num_units, len(rows))
+                num_units = rows[0].num_units
+                stored = StoredFile(
+                    file.size, file.mtime_ns, content_hash, num_units, len(rows), file.ctime_ns, file.inode
+                )
                 if stored == self._stored.get(file.path):
                     continue
                 new_files[file.path] = stored
@@ -350,42 +384,7 @@ class _Run:
 
 
 def _content(content_hash: str, path: str, kind: FileKind) -> _Content:
-    # Here, because a search in an index that is up to date asks for no content.
-    from vlm2vec.media.image import ANIMATED_SUFFIXES
-
-    return content_hash, kind, Path(path).suffix.lower() in ANIMATED_SUFFIXES
-
-
-def _is_current(file: FoundFile, before: dict[str, StoredFile]) -> bool:
-    stored = before.get(file.path)
-    return stored is not None and stored.complete and (stored.size, stored.mtime_ns) == (file.size, file.mtime_ns)
-
-
-def _removed(scan: Scan, before: dict[str, StoredFile]) -> list[str]:
-    """Indexed files that are gone; what lies in a folder that could not be listed is not known to be gone."""
-    there = {file.path for file in scan.files} | {path for path, _ in scan.failed}
-    unlisted = tuple(path for path, _ in scan.failed if path.endswith("/"))
-    return [path for path in before if path not in there and not (unlisted and path.startswith(unlisted))]
-
-
-def _scan_paths(index: Index, paths: Iterable[Path]) -> Scan:
-    files: dict[str, FoundFile] = {}
-    failed: dict[str, str] = {}
-    ignored = 0
-    for path in paths:
-        name = index.relative(path)
-        if (index.folder / name).is_dir():
-            prefix = f"{name}/" if name else ""
-            inner = scan_folder(index.folder / name, skip=[index.path])
-            files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
-            failed |= {prefix + path: reason for path, reason in inner.failed}
-            ignored += inner.ignored
-            continue
-        try:
-            files[name] = scan_file(index.folder, name)
-        except OSError as error:
-            failed[name] = read_error(error)
-    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), ignored)
+    return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
 
 
 def _hash_file(path: Path, file: FoundFile) -> str:

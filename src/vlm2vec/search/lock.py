@@ -13,6 +13,10 @@ from vlm2vec.errors import NotWritableError
 LOCK = "lock"
 
 
+class HeldError(NotWritableError):
+    """Another writer is at work."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Hold the write lock of the index folder `path`, which must exist.
@@ -21,8 +25,8 @@ def writing(path: Path) -> Iterator[None]:
     its process however that ends, so a killed run leaves nothing to clear away; the file itself stays.
 
     Raises:
-        NotWritableError: another process, or another writer of this one, holds it; or the folder cannot be written, as
-            where its disk is full or knows no locks.
+        HeldError: another process, or another writer of this one, holds it.
+        NotWritableError: the folder cannot be written, as where its disk is full or knows no locks.
     """
     with _explained(path):
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -30,7 +34,7 @@ def writing(path: Path) -> Iterator[None]:
         with _explained(path):
             if not _try_lock(descriptor):
                 holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-                raise NotWritableError(
+                raise HeldError(
                     f"the index {path} is being written by process {holder}; wait until it is done, or stop that "
                     "process"
                 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Video
+from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Video
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -26,6 +27,9 @@ _KINDS: dict[str, FileKind] = {
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
     **dict.fromkeys(PDF_SUFFIXES, "pdf"),
 }
+# A packet of an MPEG transport stream, the same with a time stamp or with a checksum.
+_PACKET_BYTES = (188, 192, 204)
+_HEAD_BYTES = 4096
 
 
 class FoundFile(NamedTuple):
@@ -33,23 +37,35 @@ class FoundFile(NamedTuple):
 
     Args:
         path: relative to the scanned folder, with "/" between its parts.
-        kind: by the ending alone; nothing has been read.
+        kind: by the ending; for the few endings that stand for other things too, by the first bytes as well.
         size: bytes.
         mtime_ns: modification time.
+        ctime_ns: when content, name, owner or rights changed last, which no program can set.
+        inode: the number that the file system gave the file, at most 63 bits of it.
     """
 
     path: str
     kind: FileKind
     size: int
     mtime_ns: int
+    ctime_ns: int
+    inode: int
 
 
 class Scan(NamedTuple):
-    """What a folder holds: `files` sorted by path, `failed` as (path, reason), `ignored` files of other endings."""
+    """What a folder holds: `files` sorted by path, `failed` as (path, reason), and what is left out.
+
+    `left_out` counts files of other kinds by their ending in lower case, "" for those without one.
+    """
 
     files: list[FoundFile]
     failed: list[tuple[str, str]]
-    ignored: int
+    left_out: Mapping[str, int]
+
+    @property
+    def ignored(self) -> int:
+        """How many files are left out."""
+        return sum(self.left_out.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +97,9 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
         root = _identity(folder)
         os.scandir(folder).close()
     except OSError as error:
-        raise IndexFolderError(
-            f"cannot search the folder {folder}: {read_error(error)}; give the path of a folder that you can read"
-        ) from error
+        raise _no_folder(folder, error) from error
     entered = {root, *(_identity(path) for path in skip if path.exists())}
-    scan = Scan([], [], 0)
-    ignored = 0
+    scan = Scan([], [], left_out := Counter[str]())
     folders, linked = [""], list[str]()
     while folders or linked:
         # Linked folders wait until every real one is entered.
@@ -111,15 +124,56 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
                 elif kind is None and entry.is_symlink() and not os.path.splitext(path)[1]:
                     failed_as = path + "/"
                     entry.stat()
-                    ignored += 1
+                    left_out[ending(path)] += 1
                 elif kind is None:
-                    ignored += 1
+                    left_out[ending(path)] += 1
                 else:
-                    scan.files.append(_found(path, kind, entry.stat()))
+                    file = _found(path, kind, entry.stat())
+                    if ending(path) in UNSURE_SUFFIXES and not _is_film(folder / path):
+                        left_out[ending(path)] += 1
+                    else:
+                        scan.files.append(file)
             except OSError as error:
                 scan.failed.append((failed_as, read_error(error)))
     scan.files.sort(key=lambda file: file.path)
-    return Scan(scan.files, sorted(scan.failed), ignored)
+    return Scan(scan.files, sorted(scan.failed), left_out)
+
+
+def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = ()) -> Scan:
+    """List some files and folders, given relative to `folder`, as `scan_folder` does; "" is all of it."""
+    files: dict[str, FoundFile] = {}
+    failed: dict[str, str] = {}
+    left_out = Counter[str]()
+    for name in names:
+        if (folder / name).is_dir():
+            prefix = f"{name}/" if name else ""
+            inner = scan_folder(folder / name, skip=skip)
+            files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
+            failed |= {prefix + path: reason for path, reason in inner.failed}
+            left_out.update(inner.left_out)
+            continue
+        try:
+            files[name] = scan_file(folder, name)
+        except OSError as error:
+            failed[name] = read_error(error)
+    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise IndexFolderError unless `folder` is a folder that may be looked into."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except (OSError, ValueError) as error:
+        raise _no_folder(folder, error) from error
+    if not is_folder:
+        raise IndexFolderError(f"there is no folder {folder}; give the path of the folder whose files to search")
+
+
+def _no_folder(folder: Path, error: OSError | ValueError) -> IndexFolderError:
+    reason = read_error(error) if isinstance(error, OSError) else str(error)
+    return IndexFolderError(f"cannot search the folder {folder}: {reason}; give the path of a folder that you can read")
 
 
 def scan_file(folder: Path, path: str) -> FoundFile:
@@ -130,7 +184,7 @@ def scan_file(folder: Path, path: str) -> FoundFile:
     """
     kind = file_kind(path)
     if kind is None:
-        raise OSError(f"the ending {os.path.splitext(path)[1]!r} is neither an image, a video nor a PDF")
+        raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
     return _found(path, kind, os.stat(folder / path))
 
 
@@ -163,7 +217,12 @@ def expand(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[U
 
 def file_kind(path: str) -> FileKind | None:
     """What a file's ending says it is; None for anything that is not searched."""
-    return _KINDS.get(os.path.splitext(path)[1].lower())
+    return _KINDS.get(ending(path))
+
+
+def ending(path: str) -> str:
+    """The ending of a file's name in lower case, such as ".jpg"; "" if it has none."""
+    return os.path.splitext(path)[1].lower()
 
 
 def printable(name: str) -> str:
@@ -181,7 +240,32 @@ def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for ever.
         raise OSError("not a regular file")
-    return FoundFile(path, kind, status.st_size, status.st_mtime_ns)
+    return FoundFile(path, kind, *file_look(status))
+
+
+def file_look(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, modification time, change time and inode: a file of which all are as they were is as it was."""
+    # Arrow's integers have a sign.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1)
+
+
+def _is_film(path: Path) -> bool:
+    """Whether a file begins like an MPEG transport or program stream, or like Ogg with pictures in it."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(b"\x00\x00\x01\xba"):
+        return True
+    if head.startswith(b"OggS"):
+        return any(mark in head for mark in (b"\x80theora", b"\x01video", b"BBCD", b"OVP80"))
+    # A recording may begin in the middle of a packet. In program text, the same letter does not come back so often.
+    starts = [start for start in range(min(len(head), max(_PACKET_BYTES))) if head[start] == 0x47]
+    return any(
+        set(head[start::size]) == {0x47}
+        for size in _PACKET_BYTES
+        if len(head) > 4 * size
+        for start in starts
+        if start < size
+    )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
-from vlm2vec.search.scan import Kind
-from vlm2vec.search.table import Row
+from vlm2vec.search.rows import UNKNOWN, Row
+from vlm2vec.search.scan import Kind, check_folder, file_look
+from vlm2vec.search.standing import is_current
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
@@ -63,7 +64,8 @@ def _is_unchanged(path: Path, row: Row) -> bool:
         status = path.stat()
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns)
+    look = file_look(status)
+    return look[:2] == (row.size, row.mtime_ns) and (row.ctime_ns, row.inode) in (look[2:], (UNKNOWN, UNKNOWN))
 
 
 def search_ready(
@@ -74,8 +76,6 @@ def search_ready(
     Args:
         folder, path: as for `open_index`.
     """
-    from vlm2vec.search.indexing import is_current
-
     if not Index.exists(path if path is not None else (folder or Path()) / DEFAULT_NAME):
         return None
     try:
@@ -109,8 +109,8 @@ def open_index(
 
     if folder is None and not (path is not None and Index.exists(path)):
         folder = Path()
-    if folder is not None and not folder.is_dir():
-        raise IndexFolderError(f"there is no folder {folder}; give the path of the folder whose files to search")
+    if folder is not None:
+        check_folder(folder)
     place = path if path is not None else (folder or Path()) / DEFAULT_NAME
     existing = _open_existing(folder, path, place, rebuild)
     name = model or (existing.model if existing else BUNDLED)

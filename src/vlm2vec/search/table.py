@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vlm2vec.errors import IndexFolderError, VLM2VecError
+from vlm2vec.errors import IndexFolderError
+from vlm2vec.search.explaining import explained
+from vlm2vec.search.lock import writing
+from vlm2vec.search.rows import UNKNOWN, Hit, Row, StoredFile, Vector, hit_order
 from vlm2vec.search.scan import Kind
+from vlm2vec.search.seal import Report, check, seal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Vector = NDArray[np.float32]
+__all__ = ["UnitTable", "Building", "Hit", "Row", "StoredFile", "Vector", "hit_order", "TABLE_FOLDER"]
+
 Building: TypeAlias = Callable[[int], AbstractContextManager[object]]
 
 TABLE_FOLDER = "units.lance"
@@ -31,11 +35,14 @@ TABLE_FOLDER = "units.lance"
 _NAME = "units"
 # A query reads every fragment, and each commit makes one: this many cost nothing measurable.
 _MAX_FRAGMENTS = 24
-# Each keeps the rows that were replaced in it.
+# Each keeps the rows that were replaced in it, and a commit takes longer the more there are.
 _MAX_VERSIONS = 64
-# A reader that has just opened the table has this long to finish before the files of its version may go.
+# A reader that has just opened the table has this long to finish before the files of its version may go, and so many
+# commits where they come faster.
 _KEEP_OLD_VERSIONS = timedelta(minutes=1)
+_KEPT_VERSIONS = 16
 _PATHS_PER_STATEMENT = 500
+_LOOKS = ("ctime_ns", "inode")
 # Comparing a query with 100,000 rows of 768 dimensions takes 0.2 s on two cores, by this index it takes 11 ms with a
 # million (docs/performance.md), but making it takes a minute for each 100,000.
 _EXACT_UP_TO = 200_000
@@ -47,78 +54,20 @@ _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 20, 150, 32
 _MOST_UNINDEXED = 1 / 8
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A file, page or span found.
+class UnitTable:
+    """The rows of one index. Every method raises IndexFolderError if LanceDB cannot do its work.
 
     Args:
-        path: relative to the indexed folder, with "/" between its parts.
-        kind: "image", "video" or "page".
-        score: cosine similarity with the query, at most 1.
-        page: of a PDF, counted from 1; else None.
-        span_s: start and end in a long video, in seconds; else None.
+        sealed: whether its files have checksums (`seal`), which every reading checks.
     """
 
-    path: str
-    kind: Kind
-    score: float
-    page: int | None = None
-    span_s: tuple[float, float] | None = None
-
-    @property
-    def place(self) -> str:
-        """Where in its file it lies: "page 3", "0:30-1:00", or "" for the whole file."""
-        if self.page is not None:
-            return f"page {self.page}"
-        return "-".join(_clock(seconds) for seconds in self.span_s or ())
-
-
-def hit_order(hit: Hit) -> tuple[float, str, int, tuple[float, float]]:
-    """Sort key of hits: best score first; equal scores by path, page, span."""
-    return -hit.score, hit.path, hit.page or 0, hit.span_s or (0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One vector as it is stored, with what is known of its file.
-
-    `num_units` counts the parts the file has, readable or not, so that a file with fewer rows is known as incomplete.
-    """
-
-    path: str
-    kind: Kind
-    page: int | None
-    span_s: tuple[float, float] | None
-    num_units: int
-    content_hash: str
-    size: int
-    mtime_ns: int
-    vector: Vector
-
-
-class StoredFile(NamedTuple):
-    """What the table knows of a file, without its vectors."""
-
-    size: int
-    mtime_ns: int
-    content_hash: str
-    num_units: int
-    num_rows: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether every part of the file has its row."""
-        return self.num_rows == self.num_units
-
-
-class UnitTable:
-    """The rows of one index. Every method raises IndexFolderError if LanceDB cannot do its work."""
-
-    def __init__(self, place: Path, table: Any, dim: int, fingerprint: str) -> None:
+    def __init__(self, place: Path, table: Any, dim: int, fingerprint: str, *, sealed: bool) -> None:
         self._place = place
+        self._folder = place / TABLE_FOLDER
         self._table = table
         self._dim = dim
         self._fingerprint = fingerprint
+        self._sealed = sealed
 
     @classmethod
     def create(cls, place: Path, *, dim: int, fingerprint: str) -> UnitTable:
@@ -126,30 +75,59 @@ class UnitTable:
         import lancedb
 
         with explained(place, "write"):
-            shutil.rmtree(place / TABLE_FOLDER, ignore_errors=True)
+            folder = place / TABLE_FOLDER
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink(missing_ok=True)
             table = lancedb.connect(place).create_table(_NAME, schema=_schema(dim))
-        return cls(place, table, dim, fingerprint)
+            seal(folder, int(table.version))
+        return cls(place, table, dim, fingerprint, sealed=True)
 
     @classmethod
-    def open(cls, place: Path, *, dim: int, fingerprint: str) -> UnitTable:
-        """Open the table in the folder `place`."""
+    def open(cls, place: Path, *, dim: int, fingerprint: str, sealed: bool = False) -> UnitTable:
+        """Open the table in the folder `place`; with `sealed` it must have checksums."""
         import lancedb
 
         with explained(place, "open"):
+            report = _checked(place, sealed)
             table = lancedb.connect(place).open_table(_NAME)
-            if table.schema != _schema(dim):
+            if table.schema not in (_schema(dim), _schema(dim, with_looks=False)):
                 raise ValueError("its table has other columns than expected")
-        return cls(place, table, dim, fingerprint)
+            _check_version(table, report)
+        opened = cls(place, table, dim, fingerprint, sealed=report is not None)
+        if report is not None and report.moved:
+            # After a copy every file looks new: its next reader need not read them all again.
+            with suppress(IndexFolderError), writing(place), explained(place, "write"):
+                table.checkout_latest()
+                opened._seal()
+        return opened
 
     def refresh(self) -> None:
         """See what other processes have written since."""
         with explained(self._place, "read"):
+            report = _checked(self._place, self._sealed)
             self._table.checkout_latest()
+            _check_version(self._table, report)
 
-    def count(self, kind: Kind) -> int:
-        """Number of rows of one kind."""
+    def has_moved_on(self) -> bool:
+        """Whether others have written since the last `refresh`; what was read then may be cleared away."""
+        before = int(self._table.version)
+        self.refresh()
+        return int(self._table.version) != before
+
+    def upgrade(self) -> None:
+        """Add the columns that a table lacks which was made before they were stored."""
+        with explained(self._place, "write"):
+            lacking = [field for field in _schema(self._dim) if field.name not in self._table.schema.names]
+            if lacking:
+                self._table.add_columns(lacking)
+                self._seal()
+
+    def count(self, kind: Kind | None = None) -> int:
+        """Number of rows of one kind, or of all."""
         with explained(self._place, "read"):
-            return int(self._table.count_rows(f"kind = '{kind}'"))
+            return int(self._table.count_rows(kind and f"kind = '{kind}'"))
 
     @property
     def num_indexed(self) -> int:
@@ -158,14 +136,17 @@ class UnitTable:
             known = self._table.index_stats(_INDEX)
         return 0 if known is None else int(known.num_indexed_rows)
 
-    def nearest(self, query: Vector, limit: int, kind: Kind | None) -> list[Hit]:
+    def nearest(self, query: Vector, limit: int, kind: Kind | None, *, exact: bool = False) -> list[Hit]:
         """The `limit` rows with the largest dot product with `query` [D], best first, ties in no fixed order.
 
-        Exact for up to 200,000 rows. Beyond, a row that belongs there may be missing (`tidy`); scores are always exact.
+        Exact for up to 200,000 rows. Beyond, a row that belongs there may be missing (`tidy`) unless it is to be
+        `exact`; scores are always exact.
         """
         search = self._table.search(query, vector_column_name="vector").distance_type("dot").limit(limit)
         # Without an index these say nothing, and rows that are not in it are compared one by one.
         search = search.nprobes(_PARTITIONS).ef(max(_SEARCH_WIDTH, limit)).refine_factor(1)
+        if exact:
+            search = search.bypass_vector_index()
         if kind is not None:
             search = search.where(f"kind = '{kind}'", prefilter=True)
         columns = ["path", "kind", "page", "span_start_s", "span_end_s", "_distance"]
@@ -181,12 +162,14 @@ class UnitTable:
         """Every file in the table by its path."""
         columns = ["path", "size", "mtime_ns", "content_hash", "num_units"]
         with explained(self._place, "read"):
-            rows = self._table.search().select(columns).limit(None).to_arrow()
+            looks = [name for name in _LOOKS if name in self._table.schema.names]
+            rows = self._table.search().select([*columns, *looks]).limit(None).to_arrow()
         # By way of numpy: `to_pylist` makes an object of Arrow's for every value first.
         names, *values = (rows.column(column).to_numpy().tolist() for column in columns)
+        seen = (rows.column(column).fill_null(UNKNOWN).to_numpy().tolist() for column in looks)
         paths = [_unescape(name) for name in names]
         num_rows = Counter(paths)
-        return dict(zip(paths, map(StoredFile, *values, (num_rows[path] for path in paths)), strict=True))
+        return dict(zip(paths, map(StoredFile, *values, (num_rows[path] for path in paths), *seen), strict=True))
 
     def rows(self, paths: Sequence[str]) -> list[Row]:
         """The rows of some files."""
@@ -206,6 +189,7 @@ class UnitTable:
                     size=row["size"],
                     mtime_ns=row["mtime_ns"],
                     vector=vector,
+                    **{name: row[name] for name in _LOOKS if row.get(name) is not None},
                 )
                 for row, vector in zip(
                     table.drop_columns(["vector"]).to_pylist(), vectors.reshape(-1, self._dim), strict=True
@@ -225,6 +209,32 @@ class UnitTable:
                 self._table.delete(where)
             if rows:
                 self._table.add(_as_arrow(rows, self._fingerprint, self._dim))
+            if paths or rows:
+                self._seal()
+
+    def note_looks(self, looks: Mapping[str, tuple[int, int]]) -> None:
+        """Write down change time and inode of files whose rows lack them, in one commit."""
+        import pyarrow as pa
+
+        if not looks:
+            return
+        columns = {"path": [_escape(path) for path in looks]}
+        seen = {name: [look[number] for look in looks.values()] for number, name in enumerate(_LOOKS)}
+        schema = pa.schema([field for field in _schema(self._dim) if field.name in ("path", *_LOOKS)])
+        with explained(self._place, "write"):
+            update = self._table.merge_insert("path").when_matched_update_all()
+            update.execute(pa.table({**columns, **seen}, schema=schema))
+            self._seal()
+
+    def mark_outdated(self, paths: Sequence[str]) -> None:
+        """Let the rows of files equal no file and no content, in one commit, so that the files are embedded anew.
+
+        They are found by searches until then.
+        """
+        with explained(self._place, "write"):
+            for where in _path_filters(paths, at_once=len(paths)):
+                self._table.update(where=where, values={"content_hash": "", "size": -1})
+                self._seal()
 
     def tidy(self, building: Building = nullcontext) -> None:
         """Merge the fragments that commits leave, once they are many, and let old versions of the table go.
@@ -239,8 +249,9 @@ class UnitTable:
         with explained(self._place, "write"):
             many = self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
             # Replacing the same rows again and again leaves few fragments and many versions.
-            if many or self._num_versions() > _MAX_VERSIONS:
-                self._table.optimize(cleanup_older_than=_KEEP_OLD_VERSIONS)
+            if many or len(self._version_times_s()) > _MAX_VERSIONS:
+                seal(self._folder, int(self._table.version), settled=False)
+                self._table.optimize(cleanup_older_than=self._age_to_keep())
             count = self._table.count_rows()
             if count <= _EXACT_UP_TO:
                 if self.num_indexed:
@@ -248,11 +259,23 @@ class UnitTable:
             elif count - self.num_indexed > _MOST_UNINDEXED * count:
                 with building(count):
                     self._make_index()
+            self._seal()
 
-    def _num_versions(self) -> int:
-        """Counted by their files: Lance would read each."""
-        with os.scandir(self._place / TABLE_FOLDER / "_versions") as versions:
-            return sum(1 for _ in versions)
+    def _seal(self) -> None:
+        seal(self._folder, int(self._table.version))
+        self._sealed = True
+
+    def _age_to_keep(self) -> timedelta:
+        """How old a version is that must go."""
+        times_s = self._version_times_s()
+        if len(times_s) <= _MAX_VERSIONS:
+            return _KEEP_OLD_VERSIONS
+        return min(_KEEP_OLD_VERSIONS, timedelta(seconds=max(0.0, time.time() - times_s[-_KEPT_VERSIONS])))
+
+    def _version_times_s(self) -> list[float]:
+        """When the versions were written, oldest first. Lance would read each of their files."""
+        with os.scandir(self._folder / "_versions") as versions:
+            return sorted(entry.stat().st_mtime for entry in versions)
 
     def _make_index(self) -> None:
         from lancedb.index import HnswSq
@@ -261,25 +284,26 @@ class UnitTable:
         self._table.create_index("vector", config=config, name=_INDEX, replace=True)
 
 
-@contextmanager
-def explained(place: Path, verb: str) -> Iterator[None]:
-    """Turn whatever LanceDB or the disk raise into the user's error; Lance has no exception classes of its own."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, VLM2VecError):
-            raise
-        # Lance appends the place in its own sources.
-        reason = re.split(r",? *(?:at )?\S+\.rs:\d+", str(error))[0].strip()
-        raise IndexFolderError(
-            f"cannot {verb} the index {place}: {reason}; if it is damaged, 'vlm2vec index FOLDER --rebuild' makes it "
-            "anew"
-        ) from error
+def _checked(place: Path, sealed: bool) -> Report | None:
+    """Raise ValueError if a file of the table is not as it was written."""
+    report = check(place / TABLE_FOLDER, expected=sealed)
+    if report is not None and report.problems:
+        others = len(report.problems) - 1
+        raise ValueError(report.problems[0] + (f" (and {others} more)" if others else ""))
+    return report
 
 
-def _schema(dim: int) -> pa.Schema:
+def _check_version(table: Any, report: Report | None) -> None:
+    version = int(table.version)
+    if report is not None and version < report.version:
+        raise ValueError(f"its newest version is {version}, and {report.version} was written")
+
+
+def _schema(dim: int, *, with_looks: bool = True) -> pa.Schema:
+    """The columns of a table; `with_looks=False`: of one that was made before change times and inodes were stored."""
     import pyarrow as pa
 
+    looks = [pa.field(name, pa.int64()) for name in _LOOKS] if with_looks else []
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),
@@ -293,6 +317,7 @@ def _schema(dim: int) -> pa.Schema:
             pa.field("mtime_ns", pa.int64(), nullable=False),
             pa.field("fingerprint", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            *looks,
         ]
     )
 
@@ -308,26 +333,19 @@ def _as_arrow(rows: Sequence[Row], fingerprint: str, dim: int) -> pa.Table:
         "fingerprint": [fingerprint] * len(rows),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim),
     }
-    for name in ("kind", "page", "num_units", "content_hash", "size", "mtime_ns"):
+    for name in ("kind", "page", "num_units", "content_hash", "size", "mtime_ns", *_LOOKS):
         columns[name] = [getattr(row, name) for row in rows]
     schema = _schema(dim)
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
-
-
-def _clock(seconds: float) -> str:
-    """As a player shows it: "1:05", "1:02:05"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _span(row: dict[str, Any]) -> tuple[float, float] | None:
     return None if row["span_start_s"] is None else (row["span_start_s"], row["span_end_s"])
 
 
-def _path_filters(paths: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(paths), _PATHS_PER_STATEMENT):
-        some = paths[start : start + _PATHS_PER_STATEMENT]
+def _path_filters(paths: Sequence[str], at_once: int = _PATHS_PER_STATEMENT) -> Iterator[str]:
+    for start in range(0, len(paths), at_once or 1):
+        some = paths[start : start + at_once]
         yield "path IN ({})".format(", ".join("'" + _escape(path).replace("'", "''") + "'" for path in some))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.items import FRAME_SUFFIXES
 from vlm2vec.media import DEFAULT_LIMITS
-from vlm2vec.media.video import FRAME_SUFFIXES, frame_order, frame_paths
+from vlm2vec.media.video import frame_order, frame_paths
 
 PACK = "media.parquet"
 """A data root that holds this file has all its pictures and frames in it."""

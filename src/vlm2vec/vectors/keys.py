@@ -17,12 +17,10 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from vlm2vec.errors import VLM2VecError
-from vlm2vec.items import Image, Item, Source, Video
+from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.animation import is_animation
-from vlm2vec.media.image import ANIMATED_SUFFIXES
 from vlm2vec.media.source import check_file, decoding, is_folder, open_source
-from vlm2vec.media.video import FRAME_SUFFIXES
 
 # Roles and targets are the prompt styles' own, which this layer does not know.
 Role: TypeAlias = Literal["query", "document"]
