@@ -9,13 +9,16 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vlm2vec.cli.options import IndexPath
 from vlm2vec.cli.output import print_json
 from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
-from vlm2vec.search.scan import printable
+from vlm2vec.errors import IndexFolderError
+from vlm2vec.search.scan import check_folder, printable
 
 NEEDED = {
     "torch": "2.10",
@@ -44,6 +47,8 @@ NEEDED = {
 # What phones, cameras, browsers and screen recorders write.
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg")
 
+_MOST_PROBLEMS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -54,9 +59,19 @@ class Finding:
     advice: str | None = None
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Check the installation: Python, packages, devices, models, video codecs. Exits with 1 if something is wrong."""
-    findings = list(examine())
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Check the index of this folder instead.", show_default=False)
+    ] = None,
+    index_path: IndexPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check the installation: Python, packages, devices, models, video codecs. Exits with 1 if something is wrong.
+
+    With a folder, its index is read from end to end instead, and compared with its checksums.
+    """
+    of_index = folder is not None or index_path is not None
+    findings = list(examine_index(folder, index_path) if of_index else examine())
     wrong = [finding for finding in findings if finding.advice]
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -71,6 +86,34 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
             print("Nothing is wrong.")
     if wrong:
         raise typer.Exit(1)
+
+
+def examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Finding]:
+    """Look at all of an index: that of a folder, or the one at a path."""
+    from vlm2vec.search.index import DEFAULT_NAME
+    from vlm2vec.search.standing import read_failures
+    from vlm2vec.search.verifying import verify
+
+    if folder is not None:
+        check_folder(folder)
+    place = index_path if index_path is not None else (folder or Path()) / DEFAULT_NAME
+    yield Finding("index", str(place))
+    try:
+        verdict = verify(place)
+    except IndexFolderError as error:
+        yield Finding("state", "it cannot be used", str(error))
+        return
+    yield Finding("model", verdict.model)
+    if not verdict.problems:
+        yield Finding("vectors", f"{verdict.num_rows:,} of {verdict.num_files:,} files")
+    old = "none yet; the next 'vlm2vec index' writes them"
+    yield Finding("checksums", old if verdict.num_sealed is None else f"{verdict.num_sealed:,} hold")
+    for problem in verdict.problems[:_MOST_PROBLEMS]:
+        yield Finding("damage", problem, "'vlm2vec index FOLDER --rebuild' makes the index anew")
+    if (rest := len(verdict.problems) - _MOST_PROBLEMS) > 0:
+        yield Finding("damage", f"and {rest:,} more")
+    failures = read_failures(place)
+    yield Finding("files not read", f"{len(failures):,}" + ("; 'vlm2vec index' says why" if failures else ""))
 
 
 def examine() -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vlm2vec.cli.output import fail, note
+from vlm2vec.cli.reading import without_mark
 from vlm2vec.errors import InputError, MediaError, VLM2VecError
 from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
 
@@ -49,8 +50,8 @@ def embed(
     """
     if not files and not text:
         raise InputError('nothing to embed: give files, --text TEXT, or "-" to read texts from stdin')
-    if out is not None and not out.absolute().parent.is_dir():
-        raise InputError(f"cannot write {out}: there is no folder {out.absolute().parent}")
+    if out is not None:
+        _check_parent(out)
     import numpy as np
 
     from vlm2vec.model.embedder import Embedder
@@ -89,10 +90,20 @@ def embed(
         note(f"wrote {array.shape[0]} vectors of {array.shape[1]} numbers to {out}")
 
 
+def _check_parent(out: Path) -> None:
+    parent = out.absolute().parent
+    try:
+        is_folder = parent.is_dir()
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; give another path with --out") from error
+    if not is_folder:
+        raise InputError(f"cannot write {out}: there is no folder {parent}")
+
+
 def _inputs(files: Iterable[Path], texts: Iterable[str]) -> Iterator[_Input]:
     for file in files:
         if str(file) == "-":
-            for line in sys.stdin:
+            for line in without_mark(sys.stdin):
                 words = line.rstrip("\r\n")
                 yield _Input(words, None, Item(text=words))
         else:

@@ -16,6 +16,8 @@ _DRAFT = ".part"
 # LanceDB writes it anew with every commit. If it lies, the version that is opened tells.
 _HINT = "_versions/latest_version_hint.json"
 _MANIFESTS = "_versions/"
+# Nothing that is read later stands in them, and they may break.
+_SPARE = "_transactions"
 # Two writes within one tick of the system's clock leave the same times.
 _TICK_NS = 50_000_000
 _TRIES = 5
@@ -189,7 +191,7 @@ def _write(folder: Path, version: int, settled: bool, files: Mapping[str, _Sum])
 
 
 def _tree(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """All files that LanceDB keeps in the folder, but for its hint; those that go meanwhile are left out."""
+    """All files of the folder that matter to a reader; those that go meanwhile are left out."""
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
@@ -202,7 +204,8 @@ def _tree(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             name = prefix + entry.name
             try:
                 if entry.is_dir():
-                    waiting.append(f"{name}/")
+                    if name != _SPARE:
+                        waiting.append(f"{name}/")
                 elif name != _HINT and not name.startswith((CHECKSUMS, FAILURES)):
                     yield name, os.stat(entry.path)
             except FileNotFoundError:
