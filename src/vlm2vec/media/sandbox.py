@@ -123,8 +123,9 @@ class Sandbox:
         """Measure a video, as `media.probe` does. Raises as `load_frames`."""
         if not self._is_apart(video := Video(source)):
             return probe(source, self._limits)
-        *facts, gaps_s = self._ask("probe", video)["value"]
-        return VideoInfo(*facts, gaps_s=tuple((start_s, end_s) for start_s, end_s in gaps_s))
+        info = VideoInfo(*self._ask("probe", video)["value"])
+        # JSON knows no tuples.
+        return info._replace(gaps_s=tuple((start_s, end_s) for start_s, end_s in info.gaps_s))
 
     def decoded_bytes(self, medium: Image | Video, *, num_frames: int) -> int:
         """Memory that decoding takes, as `media.decoded_bytes` tells it. Raises as `resolve`."""

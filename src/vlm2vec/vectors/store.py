@@ -325,7 +325,7 @@ def _read_checksums(stream: BinaryIO, offset: int, end: int) -> bytes:
 
 
 def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64]:
-    counts = _read_array(stream, size)
+    counts: NDArray[np.int64] = _read_array(stream, size).view()
     if counts.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
         raise ValueError(f"its {num_keys} keys have counts {counts.dtype} {counts.shape}, or one below 1")
     # More rows than bytes; their sum may not fit into 64 bits.
