@@ -148,6 +148,21 @@ def test_of_two_broadcasts_joined_in_one_file_the_second_follows_the_first(tmp_p
     assert shown_otherwise(path)
 
 
+def test_a_broadcast_of_an_earlier_time_follows_too(tmp_path: Path) -> None:
+    parts = [late_film(tmp_path / f"{at}.ts", picture_at_s=at, sound_at_s=None) for at in (5000, 100)]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert probe(path) == VideoInfo(pytest.approx(4.0), 40, 64, 48)
+    assert times_s(path) == pytest.approx([frame / 10 for frame in range(40)])
+    assert list(chain.from_iterable(frames_of_spans(path, 1.0))) == all_frames(parts[0]) + all_frames(parts[1])
+
+
+def test_a_broadcast_whose_clock_becomes_full_goes_on(tmp_path: Path) -> None:
+    path = late_film(tmp_path / "a.ts", picture_at_s=(1 << 33) / 90_000 - 1, sound_at_s=None)
+    assert times_s(path) == pytest.approx([frame / 10 for frame in range(20)], abs=0.001)
+    assert not shown_otherwise(path)
+
+
 def test_a_gap_of_an_hour_is_told_and_costs_no_vectors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pts = [*range(0, 400, 10), *range(36_400, 36_800, 10)]  # 80 s of film, one frame a second
     path = write_video(tmp_path / "gap.mp4", num_frames=80, pts=pts)

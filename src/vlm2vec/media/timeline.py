@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 FREE_CLOCKS = frozenset({"mpegts", "mpeg", "flv", "ogg"})
 """Formats that are cut out of running broadcasts: their clocks start anywhere, and players show them from 0."""
 
+_CLOCK_TICKS = 1 << 33  # The clock of MPEG streams is full after 26.5 hours, and begins at 0 again.
+
 LATE_S = 0.25
 """A picture that begins no later than this begins at 0: coders leave room for putting frames in order."""
 
@@ -163,6 +165,7 @@ def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
         is_timed = 0 < len(times) == len(shown) and not _is_counted(times, container, stream)
         pts = np.array(times if is_timed else [], dtype=np.int64)
         if is_timed:
+            pts = _unwrapped(pts, container)
             is_keyframe = np.array([stamp.is_keyframe for stamp in shown])
             order = shown_order(pts, is_keyframe, REORDER if _may_reorder(stream) else 1)
             pts, shown = pts[order], [shown[position] for position in order]
@@ -206,6 +209,16 @@ def _is_counted(pts: list[int], container: InputContainer, stream: VideoStream) 
         and stream.codec_context.has_b_frames
         and all(earlier <= later for earlier, later in itertools.pairwise(pts))
     )
+
+
+def _unwrapped(pts: NDArray[np.int64], container: InputContainer) -> NDArray[np.int64]:
+    """Undo what FFmpeg does to a recording that follows one of a later time: it takes the fall for a full clock."""
+    if container.format.name not in ("mpegts", "mpeg"):
+        return pts
+    leaps = np.diff(pts, prepend=pts[0])
+    rounds = np.cumsum((leaps > _CLOCK_TICKS // 2).astype(np.int64) - (leaps < -_CLOCK_TICKS // 2))
+    unwrapped: NDArray[np.int64] = pts - rounds * _CLOCK_TICKS
+    return unwrapped
 
 
 def _may_reorder(stream: VideoStream) -> bool:
