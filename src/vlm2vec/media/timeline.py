@@ -149,6 +149,8 @@ class _Stamp(NamedTuple):
 
 def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
     with open_clip(source, limits) as (container, stream):
+        # A film has a hundred thousand packets: all that is alike for each is asked for once.
+        name, hides_frames = describe(source), stream.codec_context.name == "vp8"
         stamps: list[_Stamp] = []
         turn: Transpose | None = None
         is_turn_known = False
@@ -157,9 +159,9 @@ def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
                 if packet.is_keyframe and not is_turn_known:
                     turn, is_turn_known = _first_turn(packet, stream), True
                 # A discarded packet lies before the start that an edit list sets: decoded, not shown.
-                is_shown = not packet.is_discard and not _is_hidden(packet, stream)
+                is_shown = not packet.is_discard and not (hides_frames and _is_hidden(packet))
                 stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, is_shown))
-                check_frame_count(len(stamps), limits, describe(source))
+                check_frame_count(len(stamps), limits, name)
         shown = [stamp for stamp in stamps if stamp.is_shown]
         times = [stamp.pts for stamp in shown if stamp.pts is not None]
         is_timed = 0 < len(times) == len(shown) and not _is_counted(times, container, stream)
@@ -226,9 +228,9 @@ def _may_reorder(stream: VideoStream) -> bool:
     return stream.codec_context.has_b_frames or stream.codec_context.name == "h264"
 
 
-def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
+def _is_hidden(packet: Packet[VideoStream]) -> bool:
     # VP8 stores frames that are only referred to, never shown, as packets of their own (bit 4 of the frame header).
-    return stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
+    return not memoryview(packet)[0] & 0x10
 
 
 def decoded_clock(timeline: Timeline, decoded: DecodedFrames) -> Clock:
