@@ -2,6 +2,7 @@
 
     VLM2VecError
     ├── InputError        an item that cannot be embedded as it stands (nothing in it, markers and media disagree)
+    │   └── VectorError   one of which a model makes no vector that can be compared; a ModelError too
     ├── MediaError        a file or byte string that cannot be read as the medium it claims to be
     │   └── LimitError    readable perhaps, but larger than the limits allow
     ├── ModelError        a checkpoint that is missing, incomplete or of an unknown kind
@@ -34,6 +35,10 @@ class LimitError(MediaError):
 
 class ModelError(VLM2VecError):
     """A checkpoint is missing, incomplete or of an unknown kind."""
+
+
+class VectorError(InputError, ModelError):
+    """A model makes of an item a vector that is not finite, or zero."""
 
 
 class AdapterError(ModelError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Linear
 
 from vlm2vec import media
-from vlm2vec.errors import InputError, ModelError, VLM2VecError
+from vlm2vec.errors import InputError, ModelError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item, check_several, is_single
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
@@ -138,7 +138,8 @@ class Embedder:
             neighbours but for rounding (2e-6 in float32). A text beyond the model's limit is cut, with a warning.
 
         Raises:
-            InputError: an item is empty or malformed.
+            InputError: an item is empty or malformed, or a VectorError: its vector is not finite, or zero.
+            ModelError: that is so of all items.
             MediaError: a medium cannot be read.
         """
         return self._encode(
@@ -294,9 +295,7 @@ class Embedder:
         found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
         stream = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
         with closing(stream):
-            for position, vectors in stream:
-                if isinstance(vectors, VLM2VecError):
-                    raise type(vectors)(f"item {position} of {len(items)}: {vectors}") from vectors
+            for position, vectors in self._sound(stream, len(items)):
                 found[position] = vectors
         return found
 
@@ -347,13 +346,35 @@ class Embedder:
         shown = _with_bar(results, len(sequence)) if show_progress_bar else results
         # Whoever keeps an error keeps its traceback, and with it what is not closed.
         with closing(results):
-            for position, vector in shown:
-                if isinstance(vector, VLM2VecError):
-                    if single:
-                        raise vector
-                    raise type(vector)(f"item {position} of {len(sequence)}: {vector}") from vector
+            for position, vector in self._sound(shown, len(sequence), single=single):
                 vectors[position] = to_int8(vector) if precision == "int8" else vector
         return vectors[0] if single else vectors
+
+    def _sound(
+        self, results: Iterable[tuple[int, Vectors | VLM2VecError]], count: int, *, single: bool = False
+    ) -> Iterator[tuple[int, Vectors]]:
+        """The vectors of so many items.
+
+        Raises:
+            ModelError: several, and none is finite and not zero.
+            VLM2VecError: the error of an item, with its position if there may be others.
+        """
+        bad: dict[int, VectorError] = {}
+        for position, result in results:
+            if isinstance(result, VectorError):
+                # Whether the item or the model is at fault, the other items tell.
+                bad[position] = result
+            elif isinstance(result, VLM2VecError):
+                raise result if single else _at(position, count, result) from result
+            else:
+                yield position, result
+        if bad:
+            first = min(bad)
+            if single:
+                raise VectorError(f"{self.name}: {bad[first]}") from bad[first]
+            if 1 < len(bad) == count:
+                raise ModelError(f"{self.name}: none of {count} items has a vector; of the first, {bad[first]}")
+            raise _at(first, count, bad[first]) from bad[first]
 
     def _stream(
         self,
@@ -386,3 +407,8 @@ def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:
     from tqdm.auto import tqdm
 
     return cast(Iterable[T], tqdm(results, total=total, unit="item", desc="encode"))
+
+
+def _at(position: int, count: int, error: VLM2VecError) -> VLM2VecError:
+    """The error of an item with the position of it."""
+    return type(error)(f"item {position} of {count}: {error}")

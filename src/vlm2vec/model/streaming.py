@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vlm2vec.errors import VLM2VecError
+from vlm2vec.errors import VectorError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.preparing import Window
 from vlm2vec.model.processor import Prepared
@@ -29,7 +29,8 @@ def embedded(
         take: reads the vectors of the inputs of a pack, whose lengths it is told.
 
     Yields:
-        for each item its position, and its vectors or its error; errors first, then by pack.
+        for each item its position, and its vectors or its error, a VectorError where they cannot be compared; errors
+        of preparing first, then by pack.
     """
     device = backbone.pixel_table.device
     whole: list[tuple[int, Prepared]] = []
@@ -45,18 +46,35 @@ def embedded(
             launched.append((members, backbone(batch), batch.segments.lengths))
         # To read vectors is to wait for a GPU: first it gets the next pack.
         if device.type == "cpu" or len(launched) == 2:
-            yield from _vectors(launched.pop(0), whole, take)
+            yield from _vectors(launched.pop(0), whole, take, backbone.model.dtype)
     for last in launched:
-        yield from _vectors(last, whole, take)
+        yield from _vectors(last, whole, take, backbone.model.dtype)
 
 
 def _vectors(
     launched: tuple[list[int], Encoded, Sequence[int]],
     whole: Sequence[tuple[int, Prepared]],
     take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
-) -> Iterator[tuple[int, Vectors]]:
-    """The vectors of a pack with the positions of its inputs."""
+    dtype: torch.dtype,
+) -> Iterator[tuple[int, Vectors | VectorError]]:
+    """The vectors of a pack with the positions of its inputs; an error for one that cannot be compared."""
     members, encoded, lengths = launched
     with torch.inference_mode():
         vectors = list(take(encoded, lengths))
-    yield from zip((whole[i][0] for i in members), vectors, strict=True)
+    for one, vector in zip(members, vectors, strict=True):
+        fault = _fault(vector)
+        yield whole[one][0], vector if fault is None else _vector_error(fault, dtype)
+
+
+def _fault(vectors: Vectors) -> str | None:
+    """What is wrong with a vector [D], or one of several [N, D]: it cannot be compared with others."""
+    if not np.isfinite(vectors).all():
+        return "not finite"
+    return None if vectors.any(axis=-1).all() else "zero"
+
+
+def _vector_error(fault: str, dtype: torch.dtype) -> VectorError:
+    remedy = "look for nan in the model's weights"
+    if dtype == torch.float16:
+        remedy += ", or load it with dtype='bfloat16' or 'float32': float16 ends at 65,504"
+    return VectorError(f"the vector that the model makes of it is {fault}; {remedy}")

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.items import ANIMATED_SUFFIXES, Item
 from vlm2vec.search.info import DECODING
@@ -287,8 +285,6 @@ class _Run:
         if isinstance(result, VLM2VecError):
             job.errors[number] = str(result)
             job.passing |= not is_lasting(result)
-        elif not np.isfinite(result).all():
-            job.errors[number] = f"the vector that the model {self._embedder.name!r} makes of it is not finite"
         else:
             job.vectors[number] = result
             self.embedded += 1
