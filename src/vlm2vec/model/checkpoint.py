@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import stat
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +66,10 @@ _TYPES: dict[str, type] = {
 _IDLE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "architectures", "torch_dtype", "dtype", "use_cache", "auto_mapping"}
     | {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "lora_dropout"}
+)
+_READ = frozenset(
+    {"config.json", "adapter_config.json", SETTINGS_FILE, "tokenizer.json", "tokenizer_config.json"}
+    | {"model.safetensors.index.json"}
 )
 PUBLISHED = Settings(pooling="last", normalize=True, min_pixels=3136, max_pixels=1_003_520, num_frames=8)
 """VLM2Vec-V2's own; its pixel limits hold whatever the checkpoint's preprocessor file says."""
@@ -129,12 +135,37 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     if not isinstance(name, (str, Path)) or not str(name):
         raise ModelError(f"{name!r} is no checkpoint; pass a folder, a hub name like 'owner/model', or 'bundled'")
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if _is_readable_folder(folder):
         return folder
     hub_name = str(name)
     if isinstance(name, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", hub_name, re.ASCII):
         raise ModelError(f"no checkpoint folder {name}; pass a folder, a hub name like 'owner/model', or 'bundled'")
     return _from_hub(hub_name, revision)
+
+
+def _is_readable_folder(folder: Path) -> bool:
+    """Whether the folder is there.
+
+    Raises:
+        ModelError: it, or a file in it that a model consists of, may not be read. Libraries would call it missing.
+    """
+    at = folder
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return False
+        for at in sorted(folder.iterdir()):
+            if at.name in _READ or at.suffix == ".safetensors":
+                with suppress(FileNotFoundError, IsADirectoryError), at.open("rb"):
+                    pass
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise ModelError(
+            f"{at} may not be read: {error.strerror}; ask its owner, or change its mode (chmod a+r, a+rx for a folder)"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{at} cannot be read: {error.strerror}") from None
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -222,15 +253,28 @@ def _has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
 
 
+# Numbers behind the path in a key of the remembered hashes.
+_STATED = 4
+
+
 def _content_hash(path: Path) -> str:
-    """SHA-256 of a file, remembered by path, size and time so that gigabytes are read once."""
-    stat = path.stat()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    """SHA-256 of a file, remembered so that gigabytes are read once.
+
+    It is remembered by path, size, both times and inode: a file may be replaced under its old size and time of change,
+    as `cp -p`, `rsync -t` and archives do, but not under its old inode and time of its status.
+    """
+    status = path.stat()
+    stated = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    key = "|".join([str(path.resolve()), *map(str, stated)])
     store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlm2vec" / "hashes.json"
     known: dict[str, str] = {}
     try:
-        known = json.loads(store.read_text("utf-8"))
-        if key in known:
+        read = json.loads(store.read_text("utf-8"))
+        # Keys of earlier releases lack the inode and say too little.
+        known = (
+            {key: value for key, value in read.items() if key.count("|") >= _STATED} if isinstance(read, dict) else {}
+        )
+        if isinstance(known.get(key), str):
             return known[key]
     except (OSError, ValueError):
         pass

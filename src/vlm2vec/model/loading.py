@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
@@ -146,7 +146,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
                 # transformers knows old names itself only in some releases.
                 key_mapping={f"^{re.escape(old)}": new for old, new in OLD_NAMES.items()},
             )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
         raise ModelError(f"the weights of {folder} cannot be loaded: {error}") from None
     missing = sorted(report["missing_keys"])
     strays = sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head"))
@@ -195,6 +195,7 @@ def choose_dtype(dtype: Dtype | torch.dtype, device: torch.device) -> torch.dtyp
 
 def _check_config(folder: Path) -> None:
     config = read_json(folder / "config.json")
+    _check_unquantized(folder, config)
     kind = config.get("model_type")
     if kind != "qwen2_vl":
         raise ModelError(f"{folder} is a model of type {kind!r}; the only type known so far is 'qwen2_vl'")
@@ -206,6 +207,27 @@ def _check_config(folder: Path) -> None:
         )
     if text.get("use_sliding_window"):
         raise ModelError(f"{folder} uses sliding-window attention, which is not supported: its vectors would be wrong")
+
+
+def _check_unquantized(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse weights that are stored as other than floating-point numbers of the usual kinds.
+
+    Raises:
+        ModelError: the configuration, or that of one of its towers, says so.
+    """
+    parts = [config, *(part for part in map(config.get, ("text_config", "vision_config")) if isinstance(part, dict))]
+    for said in (part.get(key) for part in parts for key in ("quantization_config", "compression_config")):
+        if said is None:
+            continue
+        if not isinstance(said, dict):
+            raise ModelError(f"{folder / 'config.json'}: quantization_config is {said!r}, it must be an object")
+        of_bitsandbytes = "bitsandbytes" if said.keys() & {"load_in_4bit", "load_in_8bit"} else "unnamed method"
+        bits = 4 if said.get("load_in_4bit") else 8 if said.get("load_in_8bit") else said.get("bits", said.get("nbits"))
+        method = said.get("quant_method") or of_bitsandbytes
+        raise ModelError(
+            f"{folder} is quantised ({method}{'' if bits is None else f', {bits} bits'}), and only weights in float32, "
+            "float16 or bfloat16 can be loaded: take the checkpoint of which it was made"
+        )
 
 
 @contextmanager
