@@ -6,11 +6,12 @@ import io
 import os
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image as PILImage
 
 from vlm2vec.errors import IndexFolderError, MediaError
-from vlm2vec.items import Image, Video
+from vlm2vec.items import UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, as_item
 from vlm2vec.search.scan import Unit, expand, file_kind, printable, scan_folder
 
 
@@ -34,7 +35,7 @@ def test_files_come_sorted_with_the_kind_their_ending_says(tmp_path: Path) -> No
         ("b.MP4", "video", 1),
     ]
     assert scan.failed == []
-    assert scan.ignored == 2
+    assert (scan.ignored, scan.left_out) == (2, {".txt": 1, "": 1})
     assert scan.files[0].mtime_ns == (tmp_path / "a.jpg").stat().st_mtime_ns
 
 
@@ -99,6 +100,75 @@ def test_the_ending_decides_in_any_case(path: str, kind: str | None) -> None:
     assert file_kind(path) == kind
 
 
+FILMS = Path(__file__).parent / "films"
+
+
+@pytest.mark.parametrize("name", ["v.mts", "v.wmv"])
+def test_a_film_from_a_camcorder_or_an_old_computer_is_a_unit(name: str) -> None:
+    (file,) = [file for file in scan_folder(FILMS).files if file.path == name]
+    assert expand(FILMS / name, file.kind) == [Unit("video", Video(FILMS / name))]
+
+
+@pytest.mark.parametrize(
+    ("ending", "muxer"),
+    [
+        *((ending, "mp4") for ending in (".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".f4v", ".ismv", ".psp", ".insv")),
+        *((ending, "mp4") for ending in (".lrv", ".3gp", ".3gpp", ".3g2", ".3gp2", ".3gpp2", ".mj2", ".mjp2")),
+        *((ending, "matroska") for ending in (".mkv", ".mk3d", ".webm")),
+        *((ending, "avi") for ending in (".avi", ".divx", ".xvid", ".AVI")),
+        *((ending, "mpegts") for ending in (".ts", ".mts", ".m2t", ".m2ts", ".tp", ".trp", ".tod", ".TS")),
+        *((ending, "vob") for ending in (".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".evo")),
+        *((ending, "vob") for ending in (".vro", ".mod")),
+        *((ending, "asf") for ending in (".asf", ".wmv", ".dvr-ms")),
+        (".flv", "flv"),
+        *((ending, "ogg") for ending in (".ogv", ".ogm", ".ogx", ".ogg")),
+    ],
+)
+def test_a_film_is_a_unit_under_every_ending_of_its_format(tmp_path: Path, ending: str, muxer: str) -> None:
+    path = tmp_path / f"film{ending}"
+    path.write_bytes(_FILM_OF[muxer])
+    scan = scan_folder(tmp_path)
+    assert [(file.path, file.kind) for file in scan.files] == [(path.name, "video")]
+    assert (scan.left_out, scan.failed) == ({}, [])
+    assert expand(path, "video") == [Unit("video", Video(path))]
+    assert as_item(path) == as_item(Video(path))
+
+
+def test_every_ending_of_a_film_is_tried() -> None:
+    (tried,) = test_a_film_is_a_unit_under_every_ending_of_its_format.pytestmark  # type: ignore[attr-defined]
+    assert {ending.lower() for ending, _ in tried.args[1]} == VIDEO_SUFFIXES
+
+
+TEXT = b"import { Gallery } from './Gallery';\nexport const GGG: string[] = ['G'];\n" * 60
+
+
+@pytest.mark.parametrize("ending", sorted(UNSURE_SUFFIXES))
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT,
+        b"",
+        b"G",
+        b"G" * 100,
+        bytes(5000),
+        b"OggS" + bytes(24) + b"\x01vorbis" + bytes(900),
+        b"\0\0\1\xb3" + bytes(900),
+    ],
+    ids=["text", "empty", "letter", "letters", "zeros", "music", "raw"],
+)
+def test_what_is_no_film_under_an_ending_of_films_is_left_out(tmp_path: Path, ending: str, content: bytes) -> None:
+    (tmp_path / f"a{ending}").write_bytes(content)
+    assert scan_folder(tmp_path) == ([], [], {ending: 1})
+
+
+@pytest.mark.parametrize("size", [188, 192, 204])
+@pytest.mark.parametrize("start", [0, 4, 150])
+def test_a_transport_stream_may_begin_in_the_middle_of_a_packet(tmp_path: Path, size: int, start: int) -> None:
+    packets = (b"\x47" + bytes(size - 1)) * 30
+    (tmp_path / "a.ts").write_bytes(bytes(start) + packets)
+    assert [file.path for file in scan_folder(tmp_path).files] == ["a.ts"]
+
+
 def test_a_picture_is_one_unit_and_an_animated_one_a_video(tmp_path: Path) -> None:
     frames = [PILImage.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     frames[0].save(tmp_path / "still.gif")
@@ -133,13 +203,11 @@ def test_a_pdf_that_is_none_cannot_be_expanded(tmp_path: Path) -> None:
         expand(tmp_path / "a.pdf", "pdf")
 
 
-def _clip(seconds: int) -> bytes:
-    """A grey video of one frame a second."""
-    import av
-
+def _clip(seconds: int, muxer: str = "mp4", codec: str = "mpeg4", rate: int = 1) -> bytes:
+    """A grey video of so many frames, one a second if no other rate is given."""
     stream = io.BytesIO()
-    with av.open(stream, "w", format="mp4") as container:
-        video = container.add_stream("mpeg4", rate=1)
+    with av.open(stream, "w", format=muxer) as container:
+        video = container.add_stream(codec, rate=rate)
         video.width = video.height = 32
         video.pix_fmt = "yuv420p"
         for number in range(seconds):
@@ -147,3 +215,10 @@ def _clip(seconds: int) -> bytes:
             container.mux(video.encode(av.VideoFrame.from_image(picture)))
         container.mux(video.encode())
     return stream.getvalue()
+
+
+_CODECS = {"mpegts": "mpeg2video", "vob": "mpeg2video", "asf": "wmv2", "flv": "flv", "ogg": "libvpx"}
+_FILM_OF = {
+    muxer: _clip(10, muxer, _CODECS.get(muxer, "mpeg4"), rate=25)
+    for muxer in ("mp4", "matroska", "avi", "mpegts", "vob", "asf", "flv", "ogg")
+}

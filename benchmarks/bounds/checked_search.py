@@ -1,0 +1,54 @@
+"""What does a search in an index of 100,000 rows take, with the check that its files are as they were written?"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vlm2vec.search.index import Index
+from vlm2vec.search.table import Row, UnitTable
+
+ROWS, DIM, SEARCHES = 100_000, 768, 20
+
+
+def main() -> None:
+    """Open the index and search it, again and again; print the medians of both together and of searches alone."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        table = UnitTable.create(place, dim=DIM, fingerprint="f")
+        for start in range(0, ROWS, 10_000):
+            vectors = rng.normal(size=(10_000, DIM)).astype(np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            rows = [
+                Row(f"{start + n}.png", "image", None, None, 1, str(start + n), 1, 1, vector)
+                for n, vector in enumerate(vectors)
+            ]
+            table.replace([], rows)
+        query = vectors[0]
+        whole_s, search_s = [], []
+        for _ in range(SEARCHES):
+            start_s = time.perf_counter()
+            opened = UnitTable.open(place, dim=DIM, fingerprint="f")
+            index = Index(place, place, model="m", fingerprint="f", dim=DIM, dtype=None, table=opened)
+            between_s = time.perf_counter()
+            index.search(query, 10)
+            end_s = time.perf_counter()
+            whole_s.append(end_s - start_s)
+            search_s.append(end_s - between_s)
+    result = {
+        "row": f"opening and searching an index of {ROWS:,} rows",
+        "unit": "s",
+        "value": round(statistics.median(whole_s), 4),
+        "search_s": round(statistics.median(search_s), 4),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

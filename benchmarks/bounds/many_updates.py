@@ -1,0 +1,45 @@
+"""How long does the 300th update of an index take within a minute, and how many versions of the table are left?"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vlm2vec.search.table import Row, UnitTable
+
+UPDATES, LAST = 300, 10
+
+
+def main() -> None:
+    """Replace the row of one file again and again, as `vlm2vec search` does while that file is worked on."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        table = UnitTable.create(place, dim=768, fingerprint="f")
+        times_s = []
+        for turn in range(UPDATES):
+            vector = rng.normal(size=768).astype(np.float32)
+            row = Row("a.png", "image", None, None, 1, str(turn), 1, turn, vector)
+            start_s = time.perf_counter()
+            table.refresh()
+            table.replace(["a.png"], [row])
+            table.tidy()
+            times_s.append(time.perf_counter() - start_s)
+        versions = len(list((place / "units.lance" / "_versions").glob("*.manifest")))
+    result = {
+        "row": f"the last of {UPDATES} updates of an index (median of {LAST})",
+        "unit": "s",
+        "value": round(statistics.median(times_s[-LAST:]), 4),
+        "first_s": round(statistics.median(times_s[:LAST]), 4),
+        "versions": versions,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
