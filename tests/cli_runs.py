@@ -45,5 +45,5 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
-def save_picture(path: Path, colour: str) -> None:
+def save_picture(path: Path, colour: str | tuple[int, int, int]) -> None:
     PILImage.new("RGB", (28, 28), colour).save(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import importlib.metadata
+import io
 import json
 import os
 import re
@@ -24,7 +26,9 @@ from cli_runs import Result, save_picture, write_files, write_model
 from vlm2vec.cli import embed as embed_command
 from vlm2vec.cli.app import app
 from vlm2vec.cli.doctor import NEEDED, examine
+from vlm2vec.cli.reading import without_mark
 from vlm2vec.cli.starting import without_garbage_collection
+from vlm2vec.errors import InputError
 from vlm2vec.items import Image, Video
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
@@ -164,6 +168,29 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
     }
 
 
+def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(folder: Path, model: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "c.svg", "README", "d.ts"):
+        (folder / name).write_text("let words = 'words';\n")
+    plain = Result("index", folder, "--model", model)
+    assert plain.out.endswith("6 ignored (2 .heic, 1 without an ending, 1 .svg, 1 .ts, 1 .txt)\n")
+    report = json.loads(Result("index", folder, "--json").out)
+    assert report["ignored"] == 6
+    assert list(report["left_out"].items()) == [(".heic", 2), ("", 1), (".svg", 1), (".ts", 1), (".txt", 1)]
+    for number in range(30):
+        (folder / f"x.z{number:02}{'9' * 100}").touch()
+    line = Result("index", folder).out
+    assert line.endswith("1 .ts, 1 .txt, and 23 other endings)\n")
+    assert len(line) < 400
+
+
+def test_doctor_looks_through_an_index_that_has_not_been_updated_since_there_were_checksums(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "old_index" / "dot_vlm2vec", tmp_path / ".vlm2vec")
+    result = Result("doctor", tmp_path)
+    assert result.code == 0
+    assert "5 of 4 files" in result.out
+    assert "none yet; the next 'vlm2vec index' writes them" in result.out
+
+
 def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder: Path, model: Path) -> None:
     (folder / "empty.jpg").touch()
     plain = Result("index", folder, "--model", model)
@@ -222,6 +249,43 @@ def test_embed_prints_a_json_line_for_every_input_in_order(folder: Path, model: 
     items = [Image(folder / "doc.pdf", page=1), Image(folder / "doc.pdf", page=2), folder / "red.png", "one", "two"]
     expected = embedder.encode([*items, "last"])
     np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected, atol=2e-6)
+
+
+def test_the_mark_before_text_from_a_pipe_is_no_text(model: Path) -> None:
+    content = (Path(__file__).parent / "bom.txt").read_bytes()
+    assert content.startswith(codecs.BOM_UTF8)
+    result = Result("embed", "-", "--model", model, stdin=content.decode("utf-8"))
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert [row["input"] for row in rows] == ["cat", "dog", "bird"]
+    expected = Embedder.load(model).encode(["cat", "dog", "bird"])
+    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=2e-6)
+    # The blank line of the file is an empty text.
+    assert (result.code, result.err.startswith("error: an empty text: ")) == (1, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_text_in_another_encoding_is_refused_by_its_mark(encoding: str) -> None:
+    lines = io.TextIOWrapper(
+        io.BytesIO("\ufeffcat\ndog\n".encode(encoding)), encoding="utf-8", errors="surrogateescape"
+    )
+    with pytest.raises(InputError, match="stdin is text in UTF-16 or UTF-32: convert it to UTF-8"):
+        list(without_mark(lines))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (codecs.BOM_UTF8, []),
+        (codecs.BOM_UTF8 + b"\n", ["\n"]),
+        (codecs.BOM_UTF8 + b"cat\r\n\ndog", ["cat\n", "\n", "dog"]),
+        (b"cat\n" + b"dog", ["cat\n", "dog"]),
+    ],
+)
+def test_only_the_mark_is_taken_from_the_lines_of_a_pipe(encoding: str, content: bytes, lines: list[str]) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="surrogateescape")
+    assert list(without_mark(stream)) == lines
 
 
 def test_embed_answers_in_parts_of_so_many_inputs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as PILImage
@@ -14,6 +20,8 @@ from cli_runs import Result, save_picture, write_files, write_model
 from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
+from vlm2vec.search.info import Info, write_info
+from vlm2vec.search.table import UnitTable
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +141,73 @@ def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, mode
     assert "caf\ufffd.png" in Result(*arguments, "--model", model).out
     paths = [hit["path"] for hit in json.loads(Result(*arguments, "--json").out)["hits"]]
     assert sorted(os.fsencode(path) for path in paths) == [b"blue.png", b"caf\xe9.png", b"red.png"]
+
+
+def test_a_search_on_a_full_disk_searches_the_index_as_it_is(folder: Path, model: Path) -> None:
+    Result("index", folder, "--model", model)
+    for number in range(40):
+        save_picture(folder / f"new{number}.png", (number, 0, 0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a full disk, files do not take what is written.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        result = Result("search", "a square", folder, "--json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.code == 0
+    assert result.err.startswith(f"searching the index as it is: cannot write the index {folder / '.vlm2vec'}: ")
+    assert result.err.endswith("; make room on its disk, or give a place on another one with --index\n")
+    assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "red.png"}
+    assert Result("search", "a square", folder).err == "index: 40 added\n"
+
+
+def test_a_search_waits_for_another_process_that_makes_the_first_index(folder: Path, model: Path) -> None:
+    place = folder / ".vlm2vec"
+    place.mkdir()
+    embedder = Embedder.load(model)
+    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def make() -> None:
+        # It has the lock, and now come table and index.json; afterwards it goes on to add files.
+        time.sleep(0.3)
+        table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
+        assert table.count() == 0
+        info = Info(embedder.name, embedder.fingerprint, embedder.dim, "..", embedder.dtype)
+        write_info(place, info)
+
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(make)
+        result = Result("search", "a square", folder, "--model", model)
+        making.result()
+    os.close(descriptor)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("searching the index as it is: the index ")
+    assert Result("search", "a square", folder).err == "index: 3 added\n"
+
+
+def test_a_question_longer_than_any_name_is_a_question(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert Result("search", "a long question " * 300, "--model", model).code == 0
+
+
+def test_a_folder_that_may_not_be_looked_at_is_not_called_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def forbidden(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(folder)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    for command in (["index", folder], ["search", "x", folder]):
+        result = Result(*command)
+        assert (result.code, result.err) == (
+            2,
+            f"error: cannot search the folder {folder}: permission denied; give the path of a folder that you can "
+            "read\n",
+        )

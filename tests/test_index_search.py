@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from index_folders import index_of_rows, make_pdf, make_picture
+from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import Image, Item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Hit, Index
+from vlm2vec.search.scan import Kind
 from vlm2vec.search.searching import search
-from vlm2vec.search.table import Row
+from vlm2vec.search.table import Row, UnitTable
 
 # What is found
 
@@ -72,3 +76,35 @@ def test_a_question_without_a_kind_carries_no_instruction_and_one_with_a_kind_ca
 def test_a_picture_finds_itself(three: Index, own: Embedder) -> None:
     vector = own.encode_document(Image(three.folder / "2.png"))
     assert three.search(vector, 1)[0].path == "2.png"
+
+
+@pytest.mark.parametrize("kind", [None, "image", "page", "video"])
+@pytest.mark.parametrize("k", [4, 5, 6, 2**31, 2**32 - 1, 2**32, 2**63, 10**30])
+def test_more_hits_than_there_are_may_be_asked_for(tmp_path: Path, k: int, kind: Kind | None) -> None:
+    vector = np.array([1, 0], np.float32)
+    index = index_of_rows(
+        tmp_path,
+        *(Row(f"{number}.png", "image", None, None, 1, "h", 1, 1, vector) for number in range(3)),
+        *(Row("a.pdf", "page", page, None, 2, "h", 1, 1, vector) for page in (1, 2)),
+    )
+    images, pages = ["0.png", "1.png", "2.png"], ["a.pdf", "a.pdf"]
+    found = {None: [*images, *pages], "image": images, "page": pages, "video": []}[kind]
+    assert [hit.path for hit in index.search(vector, k, kind=kind)] == found[:k]
+
+
+def test_a_reader_whose_version_is_cleared_away_reads_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vector = np.array([1, 0], np.float32)
+    index = index_of_rows(tmp_path, Row("a.png", "image", None, None, 1, "h", 1, 1, vector))
+    nearest, turns = UnitTable.nearest, iter([True, False])
+
+    def cleared_away(self: UnitTable, *arguments: Any, **options: Any) -> list[Hit]:
+        if next(turns):
+            writer = UnitTable.open(tmp_path, dim=2, fingerprint="f")
+            writer.replace(["a.png"], [Row("b.png", "image", None, None, 1, "h", 1, 1, vector)])
+            raise IndexFolderError("a file of this version is gone")
+        return nearest(self, *arguments, **options)
+
+    monkeypatch.setattr(UnitTable, "nearest", cleared_away)
+    assert [hit.path for hit in index.search(vector, 1)] == ["b.png"]
