@@ -44,6 +44,9 @@ def data(
     deep: Annotated[
         bool, typer.Option("--deep", help="Of check: open every picture, frame and page, and name damaged ones.")
     ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is missing as JSON.")] = False,
 ) -> None:
     """Fetch a benchmark's data from the hub, or check that all of them are in place.
@@ -71,13 +74,13 @@ def data(
         raise ConfigError(f"{benchmark} is part of this package: there is nothing to fetch")
     else:
         try:
-            _download(chosen, place, dry_run=dry_run, keep_archives=keep_archives)
+            _download(chosen, place, dry_run=dry_run, keep_archives=keep_archives, allow_outside=allow_outside)
         except KeyboardInterrupt:
             note(f"stopped; what was fetched is kept in {place}, and the same command goes on")
             raise typer.Exit(130) from None
         if dry_run:
             return
-    needs = _needs(chosen, place, deep=deep)
+    needs = _needs(chosen, place, deep=deep, allow_outside=allow_outside)
     if as_json:
         found = [_as_json(need, place, deep=deep) for need in needs]
         print_json({"data": str(place), "complete": _complete(needs), "tasks": found})
@@ -87,14 +90,14 @@ def data(
         raise typer.Exit(1)
 
 
-def _needs(specs: Sequence[TaskSpec], root: Path, *, deep: bool = False) -> list[TaskNeeds]:
+def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: bool = False) -> list[TaskNeeds]:
     note(f"{'opening' if deep else 'looking for'} the data of {_count(len(specs), 'task')} in {root}")
     media, needs = open_media(root), []
     with nested_progress("check", len(specs)) as show:
         for number, spec in enumerate(specs):
             show(number, spec.name, 0, 0)
             shown = partial(show, number, spec.name)
-            needs.append(task_needs(spec, root, media, deep=deep, on_progress=shown))
+            needs.append(task_needs(spec, root, media, deep=deep, allow_outside=allow_outside, on_progress=shown))
     return needs
 
 
@@ -102,10 +105,12 @@ def _complete(needs: Sequence[TaskNeeds]) -> bool:
     return all(need.complete for need in needs)
 
 
-def _download(specs: Sequence[TaskSpec], root: Path, *, dry_run: bool, keep_archives: bool) -> None:
+def _download(
+    specs: Sequence[TaskSpec], root: Path, *, dry_run: bool, keep_archives: bool, allow_outside: bool
+) -> None:
     from vlm2vec.tasks.download import FOLDER, Plan, carry_out, check_room, plan_media, plan_tables
 
-    needs = _needs(specs, root)
+    needs = _needs(specs, root, allow_outside=allow_outside)
     sources = [source for need in needs for source in need.annotations]
     if sources:
         note(f"asking the hub for {_count(len(dict.fromkeys(sources)), 'table')} of annotations")
@@ -127,7 +132,7 @@ def _download(specs: Sequence[TaskSpec], root: Path, *, dry_run: bool, keep_arch
         _announce(tables, root, keep_archives)
         with _watching() as watcher:
             _complain(carry_out(tables, root, watcher, keep_archives=keep_archives).refused)
-        needs = _needs(specs, root)
+        needs = _needs(specs, root, allow_outside=allow_outside)
     media = plan_media(needs, root)
     _announce(media, root, keep_archives)
     if not media.archives:

@@ -58,6 +58,9 @@ def evaluate(
         bool,
         typer.Option("--strict", help="Fail a task with a damaged frame; else the frame is left out, as published."),
     ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")
+    ] = False,
 ) -> None:
     """Measure a model on a benchmark.
 
@@ -95,7 +98,7 @@ def evaluate(
                 f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
             )
         encoder = SmallerVectors(embedder, dim=dim, precision=precision) if smaller else embedder
-        found = _run(encoder, chosen, place, data, limit, download, late_interaction, strict, processes)
+        found = _run(encoder, chosen, place, data, limit, download, late_interaction, strict, allow_outside, processes)
     if not first:
         # The first process has said all; torchrun takes an exit code above 0 for a crash.
         return
@@ -119,6 +122,7 @@ def _run(
     download: bool,
     late_interaction: bool,
     strict: bool,
+    allow_outside: bool,
     processes: Processes,
 ) -> Evaluation:
     from vlm2vec.evaluation.runner import evaluate as run
@@ -151,6 +155,7 @@ def _run(
             download=download,
             late_interaction=late_interaction,
             strict=strict,
+            allow_outside=allow_outside,
             processes=processes,
             on_progress=on_progress,
             on_score=on_score,

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.data.inside import links_in
 from vlm2vec.data.tables import JsonLines, Table
 from vlm2vec.errors import ConfigError, InputError, MediaError
 from vlm2vec.items import Image, Item, Video, as_item
@@ -43,6 +44,7 @@ class Pair:
 
 
 Row: TypeAlias = Mapping[str, object]
+Check: TypeAlias = Callable[[Path], None]
 Parse: TypeAlias = Callable[[Row, str], Pair]
 """From a row and its name to a pair. Raises InputError or MediaError, without the name, where the row is wrong."""
 
@@ -102,11 +104,14 @@ def read_pairs(path: Path) -> Sequence[Pair]:
     return PairRows(table, partial(parse_pair, folder=path.parent), range(len(table)))
 
 
-def parse_pair(row: Row, name: str, folder: Path) -> Pair:
+def parse_pair(row: Row, name: str, folder: Path, check: Check = lambda path: None) -> Pair:
     """Make a pair of a row as `read_pairs` describes it, with paths relative to `folder`.
 
+    Args:
+        check: raises InputError for a path that a row may not name.
+
     Raises:
-        InputError: the row is malformed.
+        InputError: the row is malformed, or names such a path.
     """
     if not set(row) >= _NEEDED or not set(row) <= _NEEDED | _OPTIONAL:
         raise InputError(
@@ -118,22 +123,34 @@ def parse_pair(row: Row, name: str, folder: Path) -> Pair:
         raise InputError(f"the label is {label!r}, it must be a string")
     if negatives is not None and not isinstance(negatives, list):
         raise InputError(f"'negatives' is {negatives!r}, it must be a list of items")
-    query, positive, *others = (item_of(value, folder) for value in (row["query"], row["positive"], *(negatives or ())))
+    query, positive, *others = (
+        item_of(value, folder, check) for value in (row["query"], row["positive"], *(negatives or ()))
+    )
     return Pair(query, positive, label, name, tuple(others))
 
 
-def item_of(value: object, folder: Path) -> Item:
+def item_of(value: object, folder: Path, check: Check = lambda path: None) -> Item:
     """Make an item of a text or of an object as `as_item` takes it, with paths relative to `folder`.
 
+    Args:
+        check: raises InputError for a path that a row may not name.
+
     Raises:
-        InputError: it is neither, or holds neither text nor medium.
+        InputError: it is neither, holds neither text nor medium, or names such a path.
     """
     if not isinstance(value, (str, dict)):
         raise InputError(f"an item is a text or an object, not {value!r}")
     item = as_item(value)
     if not item.text and not item.media:
         raise InputError("an item has neither text nor medium")
-    return Item(item.text, tuple(_under(folder, medium) for medium in item.media), item.instruction)
+    media = tuple(_under(folder, medium) for medium in item.media)
+    for medium in media:
+        for source in medium.source if isinstance(medium.source, tuple) else (medium.source,):
+            if isinstance(source, Path):
+                check(source)
+                for link in links_in(source) if isinstance(medium, Video) else ():
+                    check(link)
+    return Item(item.text, media, item.instruction)
 
 
 def _under(folder: Path, medium: Image | Video) -> Image | Video:

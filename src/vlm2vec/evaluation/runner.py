@@ -76,6 +76,7 @@ def evaluate(
     download: bool = False,
     late_interaction: bool = False,
     strict: bool = False,
+    allow_outside: bool = False,
     processes: Processes | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_score: Callable[[TaskScore], None] | None = None,
@@ -102,6 +103,7 @@ def evaluate(
         late_interaction: rank by the vectors of tokens; of a model that has a token head.
         strict: a task with a damaged frame in one of its videos fails; else the frame is left out, as published, and
             counted in the warnings of the task and in the score file.
+        allow_outside: rows may name files outside of the data root (`parse_task`).
         processes: those that share the embedding; None: there is one. All return the same.
         on_progress: called now and then.
         on_score: called after each task that has been measured, in the first process.
@@ -136,7 +138,9 @@ def evaluate(
         report(0, 0)
         score: TaskScore | None = None
         try:
-            data = _parse(task, root, folder, limit=limit, download=download, processes=processes)
+            data = _parse(
+                task, root, folder, limit=limit, download=download, allow_outside=allow_outside, processes=processes
+            )
             dropper = FrameDropper()
             ranking = score_task(
                 encoder, task.name, data, store=store, processes=processes, on_progress=report, dropper=dropper
@@ -227,7 +231,14 @@ def _in_first(work: Callable[[], T], processes: Processes) -> T:
 
 
 def _parse(
-    task: TaskSpec, root: Path, folder: RunFolder, *, limit: int | None, download: bool, processes: Processes
+    task: TaskSpec,
+    root: Path,
+    folder: RunFolder,
+    *,
+    limit: int | None,
+    download: bool,
+    allow_outside: bool,
+    processes: Processes,
 ) -> TaskData:
     """A task that has been read, and has no score of an earlier run any more."""
     failed: VLM2VecError | None = None
@@ -235,7 +246,7 @@ def _parse(
     try:
         if processes.rank == 0:
             folder.drop(task)
-        data = parse_task(task, root, limit=limit, download=download)
+        data = parse_task(task, root, limit=limit, download=download, allow_outside=allow_outside)
     except VLM2VecError as error:
         failed = error
     raise_first(failed, processes)

@@ -11,8 +11,9 @@ from typing import Literal, overload
 
 import PIL.Image
 
+from vlm2vec.data.inside import check_inside
 from vlm2vec.data.tables import Table
-from vlm2vec.errors import MediaError
+from vlm2vec.errors import ConfigError, InputError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS
@@ -71,7 +72,7 @@ def parse_pages(reader: TaskReader, options: PageOptions) -> TaskData:
         names |= dict.fromkeys(grades[query])
         reader.query(row, composed(reader.instruction, row.text("query")), grades[query], column="query-id", name=query)
     names |= dict.fromkeys(rows)
-    pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, options)
+    pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, options, reader.allow_outside)
     return reader.data((pages.names, pages))
 
 
@@ -85,6 +86,7 @@ class Pages(Sequence[Item]):
         rows: their rows in the table.
         root: what paths in the table are relative to, where it holds no bytes.
         options: how the task gives its pages.
+        allow_outside: the table may name files outside of the root.
     """
 
     table: Table
@@ -92,6 +94,7 @@ class Pages(Sequence[Item]):
     rows: tuple[int, ...]
     root: Path
     options: PageOptions
+    allow_outside: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,12 +109,18 @@ class Pages(Sequence[Item]):
         """Read a page.
 
         Raises:
-            MediaError: the table has no picture for it, or one that cannot be written as published.
+            ConfigError: the table names a file outside of the root, which is not allowed; MediaError: it has no picture
+                for the page, or one that cannot be written as published.
         """
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         name, where = self.names[index], self.where(index)
         source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
+        if isinstance(source, Path) and not self.allow_outside:
+            try:
+                check_inside(source, (self.root,), "allow other places by --allow-outside (allow_outside=True)")
+            except InputError as error:
+                raise ConfigError(f"{where}: column 'image': {error}") from None
         source = _as_saved(source, (_format(name) or "PNG") if self.options.saved_as == "by-id" else "PNG", where)
         return composed(self.options.target_instruction, medium=Image(source, as_stored=True))
 

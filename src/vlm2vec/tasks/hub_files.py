@@ -83,7 +83,17 @@ def newest_revision(repo: str) -> str:
 
 
 def local_path(file: HubFile, folder: Path) -> Path:
-    """Where `fetch` puts a file."""
+    """Where `fetch` puts a file.
+
+    Raises:
+        RefusedError: its name would lead out of the folder, on whatever system.
+    """
+    for name in (file.repo, file.path):
+        parts = re.split(r"[/\\]", name)
+        if "\0" in name or any(part in ("", ".", "..") or re.match("[A-Za-z]:", part) for part in parts):
+            raise RefusedError(
+                f"{file.repo!r} on the hub names a file {file.path!r}, which leads out of its folder: it is not fetched"
+            )
     return folder / file.repo.replace("/", "__") / file.path
 
 

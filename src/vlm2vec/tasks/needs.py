@@ -82,6 +82,7 @@ def task_needs(
     media: TaskMedia | None = None,
     *,
     deep: bool = False,
+    allow_outside: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TaskNeeds:
     """Read a task's annotations to their end and collect what is missing.
@@ -91,6 +92,7 @@ def task_needs(
         root: the data root.
         media: what lies under it, to open a pack once for many tasks; None: it is opened.
         deep: decode every picture, every frame of every video, whether it is picked or not, and every page.
+        allow_outside: as for `parse_task`.
         on_progress: called with (media that were decoded, all that will be).
     """
     lacking = [
@@ -104,7 +106,7 @@ def task_needs(
     data: TaskData | None = None
     problem, pictures = None, recorder.pictures
     try:
-        data = parse_task(spec, root, media=recorder)
+        data = parse_task(spec, root, media=recorder, allow_outside=allow_outside)
     except MediaError as error:
         # The recorder stands in for everything else, so this says that a task may lack pictures, but not all of them.
         pictures = recorder.pictures | recorder.optional

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vlm2vec.data.inside import check_inside
 from vlm2vec.data.tables import Table, open_mirrored
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import ConfigError, InputError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
@@ -89,6 +90,7 @@ class TaskReader:
         limit: how many queries to read at most.
         download: ask the hub for annotations that are not in the mirror.
         media: where pictures and frames are; None: under the data root.
+        allow_outside: rows may name files outside of the data root.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class TaskReader:
         limit: int | None = None,
         download: bool = False,
         media: TaskMedia | None = None,
+        allow_outside: bool = False,
     ) -> None:
         self.root = root
+        self.allow_outside = allow_outside
         self.instruction = spec.instruction or ""
         self.media_dir = spec.media_dir
         self._spec = spec
@@ -155,12 +159,17 @@ class TaskReader:
         """A picture under the media folder, with its pixels as stored.
 
         Raises:
-            MediaError: there is no such file.
+            ConfigError: it lies outside of the data root, which is not allowed; MediaError: there is no such file.
         """
         if not path:
             raise row.wrong(column, "is empty: it must name a picture")
+        place = self._place(path)
         try:
-            return Image(self._media.picture(self._place(path)), as_stored=True)
+            self.check(self.root / place)
+        except InputError as error:
+            raise row.wrong(column, f"names {path!r}: {error}") from None
+        try:
+            return Image(self._media.picture(place), as_stored=True)
         except MediaError as error:
             raise MediaError(f"{row.task}: {row.name}: column {column!r}: {error}") from None
 
@@ -178,10 +187,12 @@ class TaskReader:
             needed: with fewer frames than this it is an error.
 
         Raises:
-            MediaError: the folder is missing or holds too few frames.
+            ConfigError: it lies outside of the data root, which is not allowed; MediaError: the folder is missing or
+                holds too few frames.
         """
         place = self._place(folder)
         if place not in self._videos:
+            self._check_video(row, self.root / place)
             try:
                 frames = self._media.frames(place)
             except MediaError as error:
@@ -189,8 +200,22 @@ class TaskReader:
             if len(frames) < needed:
                 raise MediaError(f"{row.task}: {row.name}: {place} holds {len(frames)} frames: {needed} are needed")
             picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
-            self._videos[place] = Video(tuple(frames[pick] for pick in picks), as_stored=True)
+            picked = tuple(frames[pick] for pick in picks)
+            for frame in picked:
+                if isinstance(frame, Path):
+                    self._check_video(row, frame)
+            self._videos[place] = Video(picked, as_stored=True)
         return self._videos[place]
+
+    def check(self, path: Path) -> None:
+        """Refuse a path outside of the data root, unless that is allowed; a folder of it may be a link to elsewhere.
+
+        Raises:
+            InputError: it lies there.
+        """
+        if not self.allow_outside:
+            folders = (self.root, self.root / self.media_dir) if self.media_dir else (self.root,)
+            check_inside(path, folders, "allow other places by --allow-outside (allow_outside=True)")
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder under the media folder, sorted; none if it is missing."""
@@ -286,8 +311,14 @@ class TaskReader:
             warnings=tuple(self._warnings.values()),
         )
 
+    def _check_video(self, row: TaskRow, path: Path) -> None:
+        try:
+            self.check(path)
+        except InputError as error:
+            raise ConfigError(f"{row.task}: {row.name}: {error}") from None
+
     def _place(self, path: str) -> str:
-        return f"{self.media_dir}/{path}" if self.media_dir else path
+        return f"{self.media_dir}/{path}" if self.media_dir and not os.path.isabs(path) else path
 
 
 def composed(instruction: str, text: str = "", medium: Image | Video | None = None) -> Item:

@@ -112,7 +112,13 @@ def get_tasks(
 
 
 def parse_task(
-    spec: TaskSpec, root: Path, *, limit: int | None = None, download: bool = False, media: TaskMedia | None = None
+    spec: TaskSpec,
+    root: Path,
+    *,
+    limit: int | None = None,
+    download: bool = False,
+    media: TaskMedia | None = None,
+    allow_outside: bool = False,
 ) -> TaskData:
     """Read the annotations of a task.
 
@@ -123,6 +129,8 @@ def parse_task(
             a packaged list are all there.
         download: ask the hub for annotations that are not in the mirror; those that are files there come into it.
         media: where pictures and frames are; None: under the data root.
+        allow_outside: rows may name files outside of the data root and the task's media folder, by absolute paths, by
+            ".." or by links.
 
     Raises:
         ConfigError: annotations are missing or malformed; the message names task, row and column.
@@ -130,7 +138,8 @@ def parse_task(
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: it must be at least 1 query")
-    return PARSERS[spec.parser].parse(TaskReader(spec, root, limit=limit, download=download, media=media), spec.options)
+    reader = TaskReader(spec, root, limit=limit, download=download, media=media, allow_outside=allow_outside)
+    return PARSERS[spec.parser].parse(reader, spec.options)
 
 
 def packaged_root(benchmark: str) -> Path | None:

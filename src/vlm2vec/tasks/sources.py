@@ -73,6 +73,8 @@ class SourceConfig(BaseModel):
         parser: what form the rows have; own data in the forms `pairs` and `columns` say it themselves.
         max_rows: take the first so many rows.
         image_dir, frame_dir, num_frames, mode, query_to_page, placeholder_first: see `Options`.
+        allow_outside: rows may name files outside of the folders that their paths are relative to: by absolute paths,
+            by "..", or by links.
         temperature: of the loss for rows of this source; None: the loss's own.
         max_pixels: of a picture or frame of this source, where that is less than what `inputs` allow: large ones only
             where they must be read.
@@ -95,6 +97,7 @@ class SourceConfig(BaseModel):
     mode: Mode | None = None
     query_to_page: bool = False
     placeholder_first: bool = False
+    allow_outside: bool = False
     temperature: PositiveFloat | None = None
     max_pixels: PositiveInt | None = None
 
@@ -197,6 +200,7 @@ def _rows(name: str, table: Table, folder: Path, parser: Parser, source: SourceC
         mode=source.mode,
         query_to_page=source.query_to_page,
         placeholder_first=source.placeholder_first,
+        allow_outside=source.allow_outside,
     )
     parse = partial(parser.parse, options=options)
     count = min(len(table), source.max_rows or len(table))

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import yaml
 
+from vlm2vec.data.inside import check_inside
 from vlm2vec.data.records import Pair, Row, item_of, parse_pair
 from vlm2vec.errors import InputError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
@@ -46,6 +47,7 @@ class Options:
         mode: whether captions are sought by videos, or videos by captions.
         query_to_page: a question seeks its page, as in evaluation, not a page and its question the answer.
         placeholder_first: the page stands before its prompt, as in evaluation, not behind it.
+        allow_outside: rows may name files outside of these folders.
     """
 
     folder: Path
@@ -55,6 +57,13 @@ class Options:
     mode: Mode | None = None
     query_to_page: bool = False
     placeholder_first: bool = False
+    allow_outside: bool = False
+
+    def check(self, path: Path) -> None:
+        """Refuse a path that a row may not name. Raises InputError."""
+        if not self.allow_outside:
+            folders = dict.fromkeys((self.folder, self.image_dir, self.frame_dir))
+            check_inside(path, folders, "set allow_outside: true for the source")
 
 
 class ParseRow(Protocol):
@@ -84,7 +93,7 @@ class Parser:
 
 def parse_own(row: Row, name: str, options: Options) -> Pair:
     """Our own form: `query`, `positive`, `label`, `negatives`."""
-    return parse_pair(row, name, options.folder)
+    return parse_pair(row, name, options.folder, options.check)
 
 
 def parse_columns(row: Row, name: str, options: Options) -> Pair:
@@ -237,7 +246,7 @@ def _whole(string: str, media: tuple[Image | Video, ...]) -> Item:
 
 
 def _mmeb_item(text: str, path: str, options: Options) -> Item:
-    media = (Image(options.image_dir / path, as_stored=True),) if path else ()
+    media = (Image(_checked_path(options.image_dir / path, options), as_stored=True),) if path else ()
     return _whole(text.replace("<|image_1|>", MEDIA_MARKER), media)
 
 
@@ -254,9 +263,9 @@ def _conversation(row: Row) -> tuple[str, str]:
 
 
 def _frames(row: Row, options: Options) -> Video:
-    paths = frame_paths(options.frame_dir / _text(row, "video"), DEFAULT_LIMITS)
-    picks = frame_indices(len(paths), options.num_frames)
-    return Video(tuple(paths[position] for position in picks), as_stored=True)
+    paths = frame_paths(_checked_path(options.frame_dir / _text(row, "video"), options), DEFAULT_LIMITS)
+    picked = (paths[position] for position in frame_indices(len(paths), options.num_frames))
+    return Video(tuple(_checked_path(path, options) for path in picked), as_stored=True)
 
 
 def _picture(row: Row, column: str, options: Options) -> Image:
@@ -267,7 +276,7 @@ def _own_item(row: Row, column: str, options: Options) -> Item:
     value = _value(row, column)
     if isinstance(value, dict) and value and set(value) <= {"bytes", "path"}:
         return Item(media=(Image(_stored(value, column, options)),))
-    return item_of(value, options.image_dir)
+    return item_of(value, options.image_dir, options.check)
 
 
 def _stored(value: object, column: str, options: Options) -> Path | bytes:
@@ -277,7 +286,12 @@ def _stored(value: object, column: str, options: Options) -> Path | bytes:
         return data
     if not isinstance(path, str) or not path:
         raise InputError(f"column {column!r} holds {_short(value)}: it must be a picture, as bytes or path")
-    return options.image_dir / path
+    return _checked_path(options.image_dir / path, options)
+
+
+def _checked_path(path: Path, options: Options) -> Path:
+    options.check(path)
+    return path
 
 
 @cache

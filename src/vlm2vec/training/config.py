@@ -116,11 +116,12 @@ class Teacher(_Strict):
 
 
 class Validation(_Strict):
-    """Held-out pairs, ranked every so many steps: a query against `pool` documents."""
+    """Held-out pairs, ranked every so many steps: a query against `pool` documents. `allow_outside` as of a source."""
 
     path: Path
     every: PositiveInt
     pool: PositiveInt = 500
+    allow_outside: bool = False
 
 
 class TrainConfig(_Strict):

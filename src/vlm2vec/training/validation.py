@@ -40,7 +40,7 @@ class Validator:
         self.queries: list[Prepared] = []
         self.documents: list[Prepared] = []
         seen: set[object] = set()
-        rows = open_source("validation", SourceConfig(path=config.path), None)
+        rows = open_source("validation", SourceConfig(path=config.path, allow_outside=config.allow_outside), None)
         # Read only until the pool is full.
         for row in random.Random(0).sample(range(len(rows)), len(rows)):
             pair = rows[row]

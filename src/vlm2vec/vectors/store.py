@@ -325,9 +325,10 @@ def _read_checksums(stream: BinaryIO, offset: int, end: int) -> bytes:
 
 
 def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = _read_array(stream, size).view()
-    if counts.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
-        raise ValueError(f"its {num_keys} keys have counts {counts.dtype} {counts.shape}, or one below 1")
+    stored = _read_array(stream, size)
+    counts = stored.astype(np.int64, copy=False)
+    if stored.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
+        raise ValueError(f"its {num_keys} keys have counts {stored.dtype} {stored.shape}, or one below 1")
     # More rows than bytes; their sum may not fit into 64 bits.
     if num_keys and int(counts.max()) > size:
         raise ValueError(f"a key of it has {counts.max()} rows, and the file {size} bytes")
