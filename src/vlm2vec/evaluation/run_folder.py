@@ -18,7 +18,7 @@ from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelSc
 from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors.store import atomic_writer
+from vlm2vec.vectors.store import atomic_writer, remove_drafts
 
 PREDICTIONS = "predictions"
 """The folder of an evaluation that rankings lie in."""
@@ -61,7 +61,7 @@ class RunFolder:
 
     @classmethod
     def claim(cls, path: Path, settings: RunSettings) -> RunFolder:
-        """Take a folder, which is made if it is missing, for runs with these settings.
+        """Take a folder, which is made if it is missing, for runs with these settings, and clear it of drafts.
 
         Raises:
             ConfigError: it cannot be written, holds results of other settings, or its score file is damaged.
@@ -71,6 +71,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             with folder._locked():
                 folder._check_settings()
+            for place in (path, path / PREDICTIONS, path / EXAMPLES):
+                remove_drafts(place)
         except (OSError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"cannot use {path} for an evaluation: {error}; give another folder with --out"

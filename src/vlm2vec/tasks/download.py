@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.data import TaskSource, TaskSpec
-from vlm2vec.tasks.hub_annotations import AnnotationPlan, fetch_annotations, plan_annotations
+from vlm2vec.tasks.hub_annotations import AnnotationPlan, fetch_annotations, plan_annotations, remove_scratch
 from vlm2vec.tasks.hub_files import HubFile, RefusedError, bytes_left, fetch, list_files
 from vlm2vec.tasks.media import PACK
 from vlm2vec.tasks.media_sources import MediaSource, media_source
@@ -147,6 +147,7 @@ def bring_table(source: TaskSource, root: Path) -> None:
     if any(place.exists() for place in places):
         return
     with _alone(folder, wait=True):
+        remove_scratch(folder)
         # Another one may have brought them meanwhile.
         if not any(place.exists() for place in places):
             fetch_annotations(plan_annotations(source), root, folder, lambda count: None)
@@ -191,6 +192,7 @@ def carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) 
     folder = root / FOLDER
     unpacked, refused = [], dict[str, None]()
     with _alone(folder):
+        remove_scratch(folder)
         for table in plan.annotations:
             watcher.begin(" ".join(filter(None, table.source)), sum(bytes_left(file, folder) for file in table.files))
             try:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from vlm2vec.tasks.needs import annotation_places
 
 _PLACE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 """How the library `datasets` names a file of the hub: data set, commit and path."""
+
+_SCRATCH = "tmp-table-"
+"""What the name of a folder begins with in which a table is being written."""
 
 
 class AnnotationPlan(NamedTuple):
@@ -102,7 +106,7 @@ def fetch_annotations(plan: AnnotationPlan, root: Path, folder: Path, on_bytes: 
             _write_lines(plan, fetched[0], draft)
         else:
             # Of the library's own cache nothing is left over.
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
                 _write(plan, fetched, Path(scratch) / "rows", draft)
         os.replace(draft, place)
     except OSError as error:
@@ -110,6 +114,12 @@ def fetch_annotations(plan: AnnotationPlan, root: Path, folder: Path, on_bytes: 
     for file in plan.files:
         local_path(file, folder).unlink(missing_ok=True)
     return place
+
+
+def remove_scratch(folder: Path) -> None:
+    """Delete what a killed run left of tables that it was writing; of files that were being fetched nothing."""
+    for place in sorted(folder.glob(f"{_SCRATCH}*")):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _builder(source: TaskSource, revision: str, cache: str) -> Any:

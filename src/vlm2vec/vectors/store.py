@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 import uuid
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from io import BytesIO
 from math import prod
@@ -24,16 +26,20 @@ from vlm2vec.vectors.keys import KEY_BYTES
 
 Vectors: TypeAlias = NDArray[np.float32]
 
+_DRAFT = re.compile(r".+\.[0-9a-f]{32}\.part")
+# On Windows: longer than it takes to rename a file.
+_CLOSED_FOR_S = 60.0
+
 
 class Store(ABC):
     """What is kept by key in a folder; `VectorStore` and `TokenStore` say what that is. `len` is the number of keys.
 
     The folder holds shards that never change, each written under another name and then renamed: a killed process
-    leaves whole shards and at most a `.part` file, which nobody reads. A shard is one file of arrays as `np.save`
-    writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers [N], float32 rows [T, dim], and
-    uint8 checksums [2, 16] of what stands before the rows and of the rows. The first is compared when the shard is
-    taken in, the second when its rows are first read. A shard without checksums, as older versions wrote them, is read
-    unverified.
+    leaves whole shards and at most a `.part` file, which nobody reads and the next `open` deletes. A shard is one file
+    of arrays as `np.save` writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers [N],
+    float32 rows [T, dim], and uint8 checksums [2, 16] of what stands before the rows and of the rows. The first is
+    compared when the shard is taken in, the second when its rows are first read. A shard without checksums, as older
+    versions wrote them, is read unverified.
     Several processes may write to one folder at once; what others have written is seen after `refresh`. In memory are
     only the keys, some 200 bytes each.
 
@@ -66,6 +72,7 @@ class Store(ABC):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot make the folder of vectors {folder}: {error.strerror}; give another") from error
+        remove_drafts(folder)
         store = cls(folder, dim)
         store.refresh()
         return store
@@ -235,19 +242,72 @@ class VectorStore(Store):
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Write a file that is there whole or not at all, whatever ends the process.
 
+    A killed process leaves a draft, which `remove_drafts` tells from one that is being written.
+
     Raises:
         OSError: it cannot be written.
     """
-    # A number of the process would not do: those of two machines that share the folder may be equal.
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with draft.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+    with ExitStack() as stack:
+        while True:
+            # A number of the process would not do: those of two machines that share the folder may be equal.
+            draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+            stack.callback(draft.unlink, missing_ok=True)
+            stream = stack.enter_context(draft.open("wb"))
+            stack.enter_context(_locked(stream))
+            # Before it was locked another process may have taken it for one that was left.
+            if draft.exists():
+                break
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.close()
         os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Delete the drafts of `atomic_writer` in a folder that nobody is writing any more; none where it is missing.
+
+    What cannot be locked or deleted stays.
+    """
+    with suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            if _DRAFT.fullmatch(name):
+                with suppress(OSError):
+                    _remove_left(folder / name)
+
+
+if sys.platform == "win32":
+
+    @contextmanager
+    def _locked(stream: BinaryIO) -> Iterator[None]:
+        # An open file cannot be deleted there.
+        yield
+
+    def _remove_left(draft: Path) -> None:
+        # Not one that has just been closed to get its name.
+        if time.time() - draft.stat().st_mtime > _CLOSED_FOR_S:
+            draft.unlink()
+
+else:
+    import fcntl
+
+    @contextmanager
+    def _locked(stream: BinaryIO) -> Iterator[None]:
+        """Hold a file's lock until the end, also when the stream has been closed; on file systems without locks not."""
+        # A second number of the same open file, which keeps the lock.
+        descriptor = os.dup(stream.fileno())
+        try:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _remove_left(draft: Path) -> None:
+        # NFS locks only what is open for writing.
+        with draft.open("r+b") as stream:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
 
 
 class Shard(NamedTuple):
