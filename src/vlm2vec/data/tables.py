@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class JsonLines:
     def _read(self, stream: BinaryIO, row: int) -> dict[str, object]:
         stream.seek(int(self.starts[row]))
         try:
-            values = json.loads(stream.readline())
+            values = parse_json(stream.readline())
         except ValueError as error:
             raise ConfigError(f"{self.name(row)} is not JSON: {error}") from None
         if not isinstance(values, dict):
@@ -311,7 +311,9 @@ def _columns(schema: pyarrow.Schema) -> str:
 
 def _split_of(listing: Path, split: str | None) -> str:
     try:
-        names = json.loads(listing.read_text("utf-8"))["splits"]
+        names = load_json(listing)["splits"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"its splits are {str(names)[:80]}")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{listing} does not list splits: {error!r}") from None
     if split is None and len(names) == 1:

@@ -9,6 +9,9 @@ import yaml
 
 from vlm2vec.errors import ConfigError
 
+# PyYAML raises these for values that look like dates or numbers and are none, such as 2024-13-45 and "!!bool 5".
+_NO_VALUE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+
 
 def read_yaml(path: Path) -> Any:
     """What a file holds.
@@ -20,7 +23,9 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text("utf-8"), _EachKeyOnce)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid YAML: its brackets lie too deep in one another") from None
+    except (yaml.YAMLError, *_NO_VALUE) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
 
 

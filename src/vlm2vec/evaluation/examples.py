@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Item
 from vlm2vec.media.thumbnails import data_uri, thumbnail
@@ -141,7 +142,7 @@ def read_examples(folder: Path) -> dict[str, list[Example]]:
             # No task's, but what file systems of other makes leave beside a file.
             continue
         try:
-            document = json.loads(path.read_text("utf-8"))
+            document = load_json(path)
             dataset = _field(document, "dataset", str)
             if path != task_file(folder, dataset, ".json"):
                 raise ValueError(f"those of {dataset!r} lie in another file")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.examples import EXAMPLES, pick_examples, task_file, write_examples
 from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, read_scores, write_scores
@@ -124,7 +125,7 @@ class RunFolder:
             with atomic_writer(path) as stream:
                 stream.write(json.dumps(self.settings._asdict(), indent=1).encode("ascii") + b"\n")
             return
-        earlier = json.loads(path.read_text("utf-8"))
+        earlier = load_json(path)
         same_model = earlier.get("fingerprint") == self.settings.fingerprint
         for name, value in self.settings._asdict().items():
             # The name of a folder may be written in many ways.

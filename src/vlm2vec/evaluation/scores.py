@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError
 from vlm2vec.vectors.metrics import METRICS
 from vlm2vec.vectors.store import atomic_writer
@@ -96,7 +97,7 @@ def read_score_list(path: Path) -> list[ModelScores]:
 
 def _read_document(path: Path) -> object:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return load_json(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; give a score file or a folder of them") from error
     except ValueError as error:

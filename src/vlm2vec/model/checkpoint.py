@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ModelError, StyleError
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
 
@@ -85,7 +86,9 @@ def read_settings(folder: Path) -> Settings:
     if not path.is_file():
         return Settings()
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = load_json(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}; mend its rights, or save it again") from None
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
@@ -171,7 +174,7 @@ def _is_readable_folder(folder: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of a checkpoint. Raises ModelError if it is missing or malformed."""
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = load_json(path)
     except FileNotFoundError:
         raise ModelError(f"{path.parent} holds no {path.name}, so it is no complete checkpoint") from None
     except (OSError, ValueError) as error:
@@ -193,7 +196,7 @@ def fingerprint(parts: object, folders: Iterable[Path], tokenizer: Path) -> str:
     ]
     hashes = [_content_hash(path) for path in files]
     stated = json.dumps([parts, configs, hashes], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(stated.encode()).hexdigest()[:32]
+    return hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def is_cached(name: str) -> bool:
@@ -269,14 +272,16 @@ def _content_hash(path: Path) -> str:
     store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlm2vec" / "hashes.json"
     known: dict[str, str] = {}
     try:
-        read = json.loads(store.read_text("utf-8"))
-        # Keys of earlier releases lack the inode and say too little.
-        known = (
-            {key: value for key, value in read.items() if key.count("|") >= _STATED} if isinstance(read, dict) else {}
-        )
-        if isinstance(known.get(key), str):
+        found = load_json(store)
+        # Keys of earlier releases lack the inode and say too little. What else may stand there is no hash of ours.
+        known = {
+            name: digest
+            for name, digest in found.items()
+            if name.count("|") >= _STATED and re.fullmatch("[0-9a-f]{64}", str(digest))
+        }
+        if key in known:
             return known[key]
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         pass
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

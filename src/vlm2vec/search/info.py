@@ -9,6 +9,7 @@ import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.lock import LOCK
 from vlm2vec.search.table import TABLE_FOLDER
@@ -65,7 +66,7 @@ def read_info(place: Path) -> Info:
             content = stream.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ValueError("it is too long")
-        info = json.loads(content)
+        info = parse_json(content)
     except FileNotFoundError:
         raise IndexFolderError(f"there is no index at {place}; 'vlm2vec index FOLDER' makes one") from None
     except PermissionError as error:
@@ -73,7 +74,7 @@ def read_info(place: Path) -> Info:
             f"the index {place} cannot be read: permission denied; allow this user to read it, or give another path "
             "with --index"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise IndexFolderError(
             f"the index {place} is damaged: its {_INFO} cannot be read ({error}); {_REMEDY}"
         ) from error
@@ -169,8 +170,8 @@ def _is_ours(place: Path) -> bool:
         return True
     # Many programs have a file of that name.
     try:
-        return "fingerprint" in json.loads((place / _INFO).read_text("utf-8"))
-    except (ValueError, TypeError, RecursionError):
+        return "fingerprint" in load_json(place / _INFO)
+    except (ValueError, TypeError):
         return False
 
 

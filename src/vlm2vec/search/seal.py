@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vlm2vec.documents import parse_json
+
 CHECKSUMS = "checksums.json"
 FAILURES = "failures.json"
 
@@ -79,7 +81,7 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(content)
+        value = parse_json(content)
         if isinstance(value, dict) and value.pop("checksum", None) == _checksum_of(value):
             return value
     except (ValueError, RecursionError):

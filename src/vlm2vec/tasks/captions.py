@@ -5,10 +5,10 @@ A picture is found if any of its captions is among the first k, as the publicati
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vlm2vec.documents import parse_json
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image
 from vlm2vec.tasks.data import TaskData
@@ -103,7 +103,7 @@ def _entries(row: TaskRow, column: str) -> list[object]:
     if not isinstance(written, str):
         return row.entries(column)
     try:
-        entries = json.loads(written)
+        entries = parse_json(written)
     except ValueError as error:
         raise row.wrong(column, f"is a text, but not the JSON of a list: {error}") from None
     return replace(row, values={column: entries}).entries(column)

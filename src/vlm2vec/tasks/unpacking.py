@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -90,13 +92,21 @@ def unpack(
             _settle(staging / inside, root / folder, aside / inside)
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ConfigError(
             f"{', '.join(map(str, parts))} cannot be unpacked: {error}; delete it and start the same command again"
         ) from None
     except OSError as error:
         raise ConfigError(f"{root / prefix} cannot be written: {error}; then the same command goes on") from error
     return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
+
+
+# An archive's readers raise ValueError and its like for names and numbers that are none. Only the system's own errors,
+# which have a number, tell of the disk.
+_DAMAGE = (
+    *(EOFError, zlib.error, lzma.LZMAError, struct.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile),
+    *(ValueError, ArithmeticError, LookupError, RecursionError),
+)
 
 
 def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[_Member]:
@@ -142,7 +152,27 @@ def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
             if not info.is_dir():
                 # The upper half holds Unix's kind of file: a link's "contents" are where it leads.
                 link = info.external_attr >> 28 == 0o12
-                yield _Member(info.filename, lambda info=info, link=link: None if link else archive.open(info))  # type: ignore[misc]
+                yield _Member(info.filename, lambda info=info, link=link: None if link else _opened(archive, info))  # type: ignore[misc]
+
+
+def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member's bytes.
+
+    Raises:
+        ConfigError: it is encrypted, or packed in a way that Python does not know.
+    """
+    if info.flag_bits & 0x1:
+        raise ConfigError(
+            f"{archive.filename}: {info.filename} is encrypted; unpack the archive by hand with its password"
+        )
+    try:
+        return archive.open(info)
+    except (NotImplementedError, RuntimeError) as error:
+        # Those who made the archive are not at fault, and fetching it again does not help.
+        raise ConfigError(
+            f"{archive.filename}: {info.filename} cannot be unpacked ({error}); unpack the archive by hand with a "
+            "program that can, such as 7z"
+        ) from None
 
 
 def _safe(name: str, what: str) -> str:

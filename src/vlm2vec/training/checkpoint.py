@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import write_settings
 from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
@@ -186,11 +187,18 @@ def resume_checkpoint(
     """
     folder = checkpoints(out)[-1]
     check_same_run(folder, config)
-    values = json.loads((folder / f"{STATE}.json").read_text("utf-8"))
-    # What a state of an older version does not know is as it is now.
-    progress = Progress(**{"sizes": dict(sizes)} | values | {"best": tuple(values["best"]) if values["best"] else None})
+    values = _load_object(folder / f"{STATE}.json")
+    try:
+        # What a state of an older version does not know is as it is now.
+        progress = _PROGRESS.validate_python({"sizes": dict(sizes)} | values)
+    except ValidationError as error:
+        raise _damaged(folder / f"{STATE}.json", str(error.errors()[0]["msg"])) from None
     _check_sizes(progress.sizes, sizes, folder)
-    tensors = load_file(folder / f"{STATE}.safetensors")
+    path = folder / f"{STATE}.safetensors"
+    tensors = _load_tensors(path)
+    wanted = {f"parameter.{name}" for name, _ in _trained(trainee.backbone, objective)}
+    if lacking := sorted(wanted - tensors.keys()):
+        raise _damaged(path, f"it lacks {lacking[0]}")
     with torch.no_grad():
         for name, parameter in _trained(trainee.backbone, objective):
             _assign(parameter, tensors[f"parameter.{name}"])
@@ -206,13 +214,43 @@ def resume_checkpoint(
     return progress
 
 
+_PROGRESS = TypeAdapter(Progress)
+
+
+def _load_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a checkpoint. Raises ConfigError if it is damaged."""
+    try:
+        values = load_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(values, dict):
+        raise _damaged(path, f"it holds a {type(values).__name__}, not an object")
+    return values
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint. Raises ConfigError if the file is damaged."""
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    return tensors
+
+
+def _damaged(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"the checkpoint file {path} cannot be read: {reason}; delete {path.parent.name}, and --resume continues from "
+        "the checkpoint before it"
+    )
+
+
 def check_same_run(folder: Path, config: TrainConfig) -> None:
     """Refuse to go on with, or to count as done, what another configuration has made.
 
     Raises:
         ConfigError: it differs in a field that changes what is learned; each is named.
     """
-    before = json.loads((folder / CONFIG).read_text("utf-8"))
+    before = _load_object(folder / CONFIG)
     # What another version wrote may lack fields, which held as they hold where nothing is said, or have others, which
     # are named as they are.
     with suppress(ValidationError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Schedule
+from vlm2vec.documents import parse_json
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.sources import SourceConfig
 from vlm2vec.training.checkpoint import CARD, writing_to
@@ -101,11 +102,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text("utf-8").split("\n"):
+    for line in path.read_bytes().split(b"\n"):
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
         except ValueError:
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
 
 

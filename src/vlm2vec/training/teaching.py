@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.records import Pair
+from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Item
 from vlm2vec.training.config import TrainConfig
@@ -98,7 +99,7 @@ def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
     place, ours = out / TEACHER, {"name": teacher.name, "fingerprint": teacher.fingerprint}
     try:
         if place.exists():
-            theirs = json.loads(place.read_text("utf-8"))
+            theirs = load_json(place)
             if theirs["fingerprint"] != teacher.fingerprint:
                 raise ConfigError(
                     f"{out} holds vectors of {theirs['name']} as it was then (fingerprint {theirs['fingerprint']}), "

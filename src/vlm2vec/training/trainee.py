@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import PUBLISHED, Settings
+from vlm2vec.model.checkpoint import PUBLISHED, Settings, read_json
 from vlm2vec.model.loading import Folders, build_processor, find_folders, load_backbone, settle_settings
 from vlm2vec.model.pooling import Pooling, known_pooling
 from vlm2vec.model.processor import QwenVLProcessor
@@ -149,7 +148,7 @@ def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Poolin
     from transformers import Qwen2VLConfig, Qwen2VLModel
 
     visual_ids = processor.tokenizer.visual_ids
-    vocabulary = json.loads(processor.tokenizer.path.read_text("utf-8"))
+    vocabulary = read_json(processor.tokenizer.path)
     size = 1 + max([*vocabulary["model"]["vocab"].values(), *(t["id"] for t in vocabulary["added_tokens"])])
     head_dim = shape.hidden_size // shape.num_heads
     # Time, row and column share the frequencies in Qwen2-VL's proportion of 2 : 3 : 3.

@@ -1,0 +1,43 @@
+"""How is JSON from outside read, so that anything else is a ValueError that says where it stands?"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def load_json(path: Path) -> Any:
+    """Read a file that holds one JSON document. The caller names the file, and says what to do.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: as `parse_json`.
+    """
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read one JSON document; bytes are UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, lies too deep in brackets, or holds a number that no float can hold.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_int, parse_float=_float)
+    except RecursionError:
+        raise ValueError("its brackets lie too deep in one another") from None
+
+
+def _int(digits: str) -> int:
+    _float(digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        shown = digits if len(digits) <= 20 else f"{digits[:17]}... of {len(digits)} characters"
+        raise ValueError(f"the number {shown} is too large")
+    return value
