@@ -105,7 +105,7 @@ def unpack(
 # which have a number, tell of the disk.
 _DAMAGE = (
     *(EOFError, zlib.error, lzma.LZMAError, struct.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile),
-    *(ValueError, ArithmeticError, LookupError, RecursionError),
+    *(ValueError, ArithmeticError, LookupError, RecursionError, NotImplementedError),
 )
 
 

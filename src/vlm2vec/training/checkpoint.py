@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -252,8 +253,8 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
     """
     before = _load_object(folder / CONFIG)
     # What another version wrote may lack fields, which held as they hold where nothing is said, or have others, which
-    # are named as they are.
-    with suppress(ValidationError):
+    # are named as they are, and so is a text that no JSON in UTF-8 holds.
+    with suppress(ValidationError, PydanticSerializationError):
         before = json.loads(TrainConfig.model_validate(before).model_dump_json())
     now = json.loads(config.model_dump_json())
     changed = [

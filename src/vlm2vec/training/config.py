@@ -185,7 +185,10 @@ def read_config(path: Path) -> TrainConfig:
     folder = path.parent.resolve()
     root = folder / values["data_root"] if isinstance(values.get("data_root"), str) else None
     if isinstance(values.get("data"), (str, dict)):
-        values = values | {"data": read_sources(values["data"], root, folder)}
+        try:
+            values = values | {"data": read_sources(values["data"], root, folder)}
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
