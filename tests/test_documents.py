@@ -126,7 +126,7 @@ HOSTILE = (
 )
 """Values that are no values, or absurd ones, as they may stand in a document."""
 
-NESTED = ("[" * 400, '{"a":' * 400, "[" * 150 + "]" * 150)
+NESTED = ("[" * 600, '{"a":' * 600, "[" * 150 + "]" * 150)
 
 
 def _variants(value: object) -> Iterator[object]:
@@ -216,7 +216,7 @@ def test_any_text_is_yaml_or_an_error_that_names_the_file(text: str, tmp_path_fa
         ("!!timestamp x", "'NoneType' object has no attribute 'groupdict'"),
         ("!!bool 5", "'5'"),
         ("!!float x", "could not convert string to float: 'x'"),
-        ("[" * 400, "its brackets lie too deep in one another"),
+        ("[" * 600, "its brackets lie too deep in one another"),
     ],
 )
 def test_values_that_are_none_are_errors_that_name_the_yaml_file(text: str, said: str, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ Turns = Mapping[int, dict[str, Any]]
 
 def main() -> None:
     """Measure and write."""
-    chosen = sys.argv[1:] or list(WORKLOADS)
+    chosen = sys.argv[1:] or sized(list(WORKLOADS), ["texts", "videos"])
     rows = []
     with tempfile.TemporaryDirectory() as work:
         for size in SHAPES:

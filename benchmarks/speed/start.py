@@ -25,7 +25,7 @@ from size import sized, write_results
 from vlm2vec import Embedder, Index
 from vlm2vec.search.table import Row
 
-FILES, TURNS = sized((100_000, 7), (100, 1))
+FILES, TURNS = sized((100_000, 7), (1000, 1))
 IMPORTS = "import torch, lancedb; from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel"
 # As `vlm2vec search` imports them.
 IMPORTS_WITHOUT_GC = f"import gc; gc.disable(); {IMPORTS}; gc.freeze()"
