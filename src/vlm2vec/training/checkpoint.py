@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -162,11 +163,19 @@ def save_checkpoint(
         write_model(partial, trainee, weights, config)
         save_file(tensors, partial / f"{STATE}.safetensors")
         (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
+        _open_to_others(partial)
         for path in (*partial.iterdir(), partial):
             _flush(path)
         partial.rename(target)
         _flush(out)
     return target
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give weights the mode of a folder's other files, which follows the umask; safetensors lets only the owner read."""
+    mode = stat.S_IMODE((folder / CONFIG).stat().st_mode)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(mode)
 
 
 def resume_checkpoint(
@@ -335,6 +344,7 @@ def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], conf
             shutil.copyfile(tokenizer / name, folder / name)
     write_settings(folder, trainee.settings)
     (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
+    _open_to_others(folder)
 
 
 def _trained(*modules: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

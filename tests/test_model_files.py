@@ -1,0 +1,166 @@
+"""Files of a checkpoint that cannot be used as they are: quantised, not to be read, replaced under an old name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vlm2vec
+from golden_cases import GOLDEN, MODEL, load_tiny
+from train_files import write_config, write_data
+from vlm2vec.errors import ModelError
+from vlm2vec.model.checkpoint import fingerprint
+from vlm2vec.training.loop import train
+
+# --- quantised
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "is quantised (gptq, 4 bits), and only"),
+        ({"quant_method": "awq", "bits": 4, "version": "gemm"}, "is quantised (awq, 4 bits), and only"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "is quantised (bitsandbytes, 4 bits), and only"),
+        ({"load_in_8bit": True}, "is quantised (bitsandbytes, 8 bits), and only"),
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, "is quantised (fp8), and only"),
+        ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "is quantised (compressed-tensors), and"),
+        ({"quant_method": "hqq", "nbits": 3}, "is quantised (hqq, 3 bits), and only"),
+        ({"quant_method": "torchao"}, "is quantised (torchao), and only"),
+        ({"quant_method": "made-up"}, "is quantised (made-up), and only"),
+        ({}, "is quantised (unnamed method), and only"),
+        ([4], "quantization_config is [4], it must be an object"),
+        ("gptq", "quantization_config is 'gptq', it must be an object"),
+    ],
+)
+@pytest.mark.parametrize("place", ["quantization_config", "compression_config", "vision_config"])
+def test_a_quantised_checkpoint_says_of_what_kind_it_is(model_copy: Path, said: object, words: str, place: str) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    if place == "vision_config":
+        config["vision_config"]["quantization_config"] = said
+    else:
+        config[place] = said
+    (model_copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=re.escape(words)) as caught:
+        load_tiny(model_copy)
+    assert str(model_copy) in str(caught.value)
+
+
+# --- replaced
+
+
+def _print_of(folder: Path) -> str:
+    return fingerprint([], [folder], folder / "tokenizer.json")
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file"])
+def test_weights_replaced_under_their_size_and_time_are_other_weights(model_copy: Path, how: str) -> None:
+    path = model_copy / "model.safetensors"
+    before, status = _print_of(model_copy), path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    other = path if how == "in place" else path.with_suffix(".new")
+    other.write_bytes(content)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert _print_of(model_copy) != before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "7", "{", '{"a|1|2|3|4": 5}', "old"])
+def test_a_memory_of_hashes_from_elsewhere_is_not_believed(
+    model_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    expected = _print_of(model_copy)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    memory = tmp_path / "cache" / "vlm2vec" / "hashes.json"
+    memory.parent.mkdir(parents=True)
+    path = model_copy / "model.safetensors"
+    old = f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
+    memory.write_text(json.dumps({old: "0" * 64}) if content == "old" else content)
+    assert _print_of(model_copy) == expected
+    kept = json.loads(memory.read_text())
+    assert old not in kept
+    assert len([key for key in kept if key.startswith(f"{model_copy.resolve()}/")]) == 2
+    # What was read is remembered: the file is not opened again.
+    memory.write_text(json.dumps(dict.fromkeys(kept, "1" * 64)))
+    assert _print_of(model_copy) != expected
+
+
+# --- may not be read
+
+_AS_NOBODY = """
+import os, sys
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+from vlm2vec.errors import ModelError
+from vlm2vec.model.loading import find_folders
+for pair in sys.argv[1:]:
+    name, _, base = pair.partition("+")
+    try:
+        find_folders(name, base or None, None, None)
+        print("found")
+    except ModelError as error:
+        print(error)
+"""
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    top = tmp_path
+    while top.stat().st_uid == os.getuid() and top != top.parent and not top.samefile("/tmp"):
+        top.chmod(0o755)
+        top = top.parent
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vlm2vec.json", "."]
+    folders = []
+    for number, name in enumerate(names):
+        folder = Path(shutil.copytree(MODEL, tmp_path / f"{number}"))
+        (folder / "vlm2vec.json").write_text("{}")
+        (folder / name).chmod(0)
+        folders.append(str(folder))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        folder = Path(shutil.copytree(GOLDEN / "lora", tmp_path / name))
+        (folder / name).chmod(0)
+        names.append(name)
+        folders.append(f"{folder}+{MODEL}")
+    inside = tmp_path / "closed" / "model"
+    shutil.copytree(MODEL, inside)
+    inside.parent.chmod(0)
+    path = os.pathsep.join([str(Path(vlm2vec.__file__).parents[1]), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY, *folders, str(inside), str(MODEL)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path, "HOME": str(tmp_path)},
+    )
+    inside.parent.chmod(0o755)
+    may = "may not be read: Permission denied; ask its owner, or change its mode (chmod a+r, a+rx for a folder)"
+    unreadable = [Path(folder.partition("+")[0]) / name for folder, name in zip(folders, names, strict=True)]
+    assert done.stdout.splitlines() == [*(f"{path} {may}" for path in [*unreadable, inside]), "found"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mask", "changes"),
+    [(0o022, {}), (0o027, {"scratch": None, "init": str(MODEL), "adapter": {"rank": 2, "alpha": 4}})],
+)
+def test_a_trained_model_may_be_read_by_whom_the_umask_lets(
+    tmp_path: Path, mask: int, changes: dict[str, object]
+) -> None:
+    write_data(tmp_path)
+    changes |= {"inputs": {"max_pixels": 3136, "num_frames": 2, "prompt_style": "qwen2-vl"}}
+    config = write_config(tmp_path, steps=1, data={"words": {"path": "words.jsonl"}}, **changes)
+    before = os.umask(mask)
+    try:
+        train(config)
+    finally:
+        os.umask(before)
+    weights = list((tmp_path / "out").rglob("*.safetensors"))
+    assert len(weights) == 3, "the checkpoint's state and its model, and the model of the run"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in weights} == {0o666 & ~mask}
