@@ -172,7 +172,7 @@ def save_checkpoint(
 
 
 def _open_to_others(folder: Path) -> None:
-    """Give weights the mode of a folder's other files, which follows the umask; safetensors lets only the owner read."""
+    """Give weights the mode of a folder's other files, which follows the umask; safetensors ignores it."""
     mode = stat.S_IMODE((folder / CONFIG).stat().st_mode)
     for path in folder.glob("*.safetensors"):
         path.chmod(mode)
