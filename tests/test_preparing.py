@@ -5,16 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from golden_cases import GOLDEN
+from media_files import animation, encoded, picture, png_header
 from vlm2vec.errors import InputError, MediaError, VLM2VecError
+from vlm2vec.items import Image, Video
+from vlm2vec.media import decoded_bytes
+from vlm2vec.media.memory import Budget
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.preparing import prepared_windows
 from vlm2vec.model.processor import Prepared
@@ -74,6 +80,72 @@ def test_errors_fill_a_window_too() -> None:
     windows = prepared_windows(_of_length, iter(lambda: -1, 0), window_tokens=32_768, workers=2)
     assert len(next(windows)) == 1024
     windows.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(-1, 12), max_size=20), st.integers(1, 10), st.sampled_from([0, 1, 2, 5]))
+def test_what_is_prepared_at_once_stays_within_the_budget_or_goes_alone(
+    weights: list[int], total: int, workers: int
+) -> None:
+    lock, in_flight = threading.Lock(), list[int]()
+
+    def prepare(weight: int) -> Prepared:
+        with lock:
+            in_flight.append(weight)
+            heavy = [one for one in in_flight if one > 0]
+            assert sum(heavy) <= total or len(heavy) == 1
+        time.sleep(0.0005)
+        with lock:
+            in_flight.remove(weight)
+        return _of_length(weight)
+
+    def told(budget: Budget, weigh: Callable[[int], int]) -> list[list[tuple[int, int | str]]]:
+        windows = prepared_windows(prepare, weights, window_tokens=20, workers=workers, weigh=weigh, budget=budget)
+        return [_told(window) for window in windows]
+
+    expected = [_told(window) for window in prepared_windows(_of_length, weights, window_tokens=20, workers=0)]
+    assert told(Budget(total), lambda weight: weight) == expected
+
+
+def test_a_stream_that_is_left_while_threads_wait_for_memory_ends_them() -> None:
+    held, release, others = threading.Event(), threading.Event(), _preparing()
+    prepared: list[int] = []
+
+    def prepare(number: int) -> Prepared:
+        prepared.append(number)
+        if number == 1:
+            held.set()
+            assert release.wait(10)
+        return _of_length(9)
+
+    windows = prepared_windows(
+        prepare, range(100), window_tokens=5, workers=4, weigh=lambda number: 3, budget=Budget(4)
+    )
+    assert _told(next(windows)) == [(0, 9)]
+    assert held.wait(10)
+    threading.Timer(0.2, release.set).start()
+    windows.close()
+    # Those that waited for it were not begun.
+    assert prepared == [0, 1]
+    assert _preparing() <= others
+
+
+def test_memory_is_told_from_headers() -> None:
+    def weight(image: PIL.Image.Image, format: str, **options: object) -> int:
+        return decoded_bytes(Image(encoded(image, format, **options)), num_frames=8)
+
+    pixels, turned = 40 * 30, PIL.Image.Exif()
+    turned[0x0112] = 6
+    assert weight(picture(), "JPEG") == 4 * pixels
+    assert weight(picture(), "JPEG", exif=turned) == 8 * pixels
+    assert weight(picture().convert("L"), "PNG") == 5 * pixels
+    assert weight(picture().convert("RGBA"), "PNG") == 8 * pixels
+    assert decoded_bytes(Image(png_header(10_000, 10_000)), num_frames=8) == 400_000_000
+    moving = animation("GIF", ["red", "lime", "blue"], [100, 100, 100])
+    for medium in (Image(moving), Video(moving)):
+        assert decoded_bytes(medium, num_frames=2) == 3 * 4 * 32 * 24
+    for unreadable in (b"", b"nothing", png_header(100_000, 100_000)):
+        assert decoded_bytes(Image(unreadable), num_frames=8) == decoded_bytes(Video(unreadable), num_frames=8) == 0
 
 
 @contextmanager

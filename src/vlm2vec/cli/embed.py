@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -17,6 +18,7 @@ from vlm2vec.errors import InputError, MediaError, VLM2VecError
 from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
 
 if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
     from vlm2vec.model.embedder import Embedder, Vectors
 
 
@@ -54,27 +56,35 @@ def embed(
         _check_parent(out)
     import numpy as np
 
+    from vlm2vec.media.sandbox import Sandbox
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.vectors.encoding import checked
 
     embedder = Embedder.load(model)
     vectors = []
     num_failed = 0
-    inputs = _inputs(files or [], text or [])
+    decoder = Sandbox()
+    inputs = _inputs(files or [], text or [], decoder)
     # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
     parts = iter(lambda: list(islice(inputs, _INPUTS_AT_ONCE)), [])
-    for source, result in (pair for part in parts for pair in _in_order(embedder, part)):
-        try:
-            vector = checked(result)
-        except VLM2VecError as error:
-            fail(f"{source.name or 'an empty text'}: {error}")
-            num_failed += 1
-            continue
-        if out is None:
-            page = {} if source.page is None else {"page": source.page}
-            print(json.dumps({"input": source.name, **page, "vector": [float(f"{x:.9g}") for x in vector]}), flush=True)
-        else:
-            vectors.append(vector)
+    results = (pair for part in parts for pair in _in_order(embedder, part, decoder))
+    # The sandbox first: threads wait for it.
+    with closing(results), decoder:
+        for source, result in results:
+            try:
+                vector = checked(result)
+            except VLM2VecError as error:
+                # Most name their file themselves.
+                reason = str(error).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
+                fail(f"{source.name or 'an empty text'}: {reason}")
+                num_failed += 1
+                continue
+            if out is None:
+                page = {} if source.page is None else {"page": source.page}
+                numbers = [float(f"{x:.9g}") for x in vector]
+                print(json.dumps({"input": source.name, **page, "vector": numbers}), flush=True)
+            else:
+                vectors.append(vector)
     if num_failed:
         if out is not None:
             note(f"{out} was not written, because its rows would not match the inputs")
@@ -100,33 +110,33 @@ def _check_parent(out: Path) -> None:
         raise InputError(f"cannot write {out}: there is no folder {parent}")
 
 
-def _inputs(files: Iterable[Path], texts: Iterable[str]) -> Iterator[_Input]:
+def _inputs(files: Iterable[Path], texts: Iterable[str], decoder: Decoder) -> Iterator[_Input]:
     for file in files:
         if str(file) == "-":
             for line in without_mark(sys.stdin):
                 words = line.rstrip("\r\n")
                 yield _Input(words, None, Item(text=words))
         else:
-            yield from _inputs_of_file(file)
+            yield from _inputs_of_file(file, decoder)
     for words in texts:
         yield _Input(words, None, Item(text=words))
 
 
-def _inputs_of_file(file: Path) -> Iterator[_Input]:
+def _inputs_of_file(file: Path, decoder: Decoder) -> Iterator[_Input]:
     name = str(file)
     try:
         if file.suffix.lower() not in PDF_SUFFIXES:
             yield _Input(name, None, as_item(file))
             return
-        from vlm2vec.media import page_count
-
-        for page in range(1, page_count(file) + 1):
+        for page in range(1, decoder.page_count(file) + 1):
             yield _Input(name, page, Item(media=(Image(file, page=page),)))
     except (InputError, MediaError) as error:
         yield _Input(name, None, error)
 
 
-def _in_order(embedder: Embedder, inputs: Iterable[_Input]) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
+def _in_order(
+    embedder: Embedder, inputs: Iterable[_Input], decoder: Decoder
+) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
     """Embed as a stream, but hand on in the order given; only what overtook its predecessors waits in memory."""
     numbers: list[int] = []
     given: dict[int, _Input] = {}
@@ -142,7 +152,7 @@ def _in_order(embedder: Embedder, inputs: Iterable[_Input]) -> Iterator[tuple[_I
                 yield source.item
 
     upcoming = 0
-    for position, result in embedder.stream(items()):
+    for position, result in embedder.stream(items(), decoder=decoder):
         done[numbers[position]] = result
         while upcoming in done:
             yield given.pop(upcoming), done.pop(upcoming)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -132,16 +133,20 @@ def _update(index: Index, embedder: Embedder) -> None:
 
 def _print_hits(index: Index, hits: Sequence[Hit], *, thumbnails: bool) -> None:
     console = _colour_console() if thumbnails else None
-    for rank, hit in enumerate(hits, start=1):
-        # Not through rich, which would wrap long paths and read brackets in them as markup.
-        print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
-        if console is not None:
-            from vlm2vec.media.thumbnails import half_blocks, thumbnail
-            from vlm2vec.search.html import hit_medium
+    with ExitStack() as stack:
+        decoder = None
+        for rank, hit in enumerate(hits, start=1):
+            # Not through rich, which would wrap long paths and read brackets in them as markup.
+            print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
+            if console is not None:
+                from vlm2vec.media.sandbox import Sandbox
+                from vlm2vec.media.thumbnails import half_blocks, thumbnail
+                from vlm2vec.search.html import hit_medium
 
-            picture = thumbnail(hit_medium(index.folder, hit), 4 * _COLUMNS)
-            if picture is not None:
-                console.print(half_blocks(picture, _COLUMNS))
+                decoder = decoder or stack.enter_context(Sandbox())
+                picture = thumbnail(hit_medium(index.folder, hit), 4 * _COLUMNS, decoder)
+                if picture is not None:
+                    console.print(half_blocks(picture, _COLUMNS))
 
 
 def _colour_console() -> Console | None:

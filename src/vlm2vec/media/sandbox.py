@@ -350,11 +350,17 @@ class _Worker:
         before = self._peak_bytes
         self.end(patience_s=_LOOK_EVERY_S)
         code = self._process.returncode
-        if self._peak_bytes > before and self._peak_bytes - self._first_peak_bytes > self._limits.decode_bytes / 2:
+        grown = self._peak_bytes > before and self._peak_bytes - self._first_peak_bytes
+        # What does not fit may be twice as much as there is.
+        if grown > self._limits.decode_bytes / 4:
             return _EndedError(_too_large(self._limits), LimitError)
         if code >= 0:
             return _EndedError(f"the decoder ended with exit status {code}", MediaError)
-        return _EndedError(f"the decoder ended with signal {-code} ({signal.Signals(-code).name})", MediaError)
+        reason = f"the decoder ended with signal {-code} ({signal.Signals(-code).name})"
+        if -code == signal.SIGABRT:
+            # How PDFium ends where it gets no memory.
+            return _EndedError(f"{reason}, most likely because {_too_large(self._limits)}", LimitError)
+        return _EndedError(reason, MediaError)
 
 
 def _kind(medium: Image | Video) -> Decoded:
@@ -381,4 +387,6 @@ def _is_absolute(medium: Image | Video) -> bool:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"decoding used more than {limits.decode_bytes / (1 << 30):.3g} GB of memory (Limits.decode_bytes)"
+    size = limits.decode_bytes
+    amount = f"{size / (1 << 30):.3g} GB" if size >= 1 << 30 else f"{size / (1 << 20):.3g} MB"
+    return f"decoding used more than {amount} of memory (Limits.decode_bytes)"

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from vlm2vec import media
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media.frames import load_frames
 from vlm2vec.media.shown import on_white
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from vlm2vec.media.sandbox import Decoder
 
-def thumbnail(medium: Image | Video, max_px: int) -> PIL.Image.Image | None:
+
+def thumbnail(medium: Image | Video, max_px: int, decoder: Decoder = media) -> PIL.Image.Image | None:
     """A picture of at most `max_px` a side, in RGB; of a video its middle frame. None if it can no longer be read."""
     try:
-        frames = load_frames(medium, num_frames=3).images
+        frames = decoder.load_frames(medium, num_frames=3).images
     except MediaError:
         return None
     picture = frames[len(frames) // 2]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vec.items import Image, Item, Video
+from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.search.index import Index
 from vlm2vec.search.scan import printable
@@ -51,8 +52,10 @@ def results_page(index: Index, query: Item, hits: Sequence[Hit]) -> str:
     Thumbnails are inside the page; each links to the file where it lay when the page was written.
     """
     title = query.text or "Search by example"
-    example = "".join(_picture(thumbnail(medium, _THUMBNAIL_PX), "the query's picture") for medium in query.media[:1])
-    items = "\n".join(_hit(index.folder, rank, hit) for rank, hit in enumerate(hits, start=1))
+    with Sandbox() as decoder:
+        pictures = [thumbnail(medium, _THUMBNAIL_PX, decoder) for medium in query.media[:1]]
+        items = "\n".join(_hit(index.folder, rank, hit, decoder) for rank, hit in enumerate(hits, start=1))
+    example = "".join(_picture(picture, "the query's picture") for picture in pictures)
     count = f"{len(hits)} {'hit' if len(hits) == 1 else 'hits'}"
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -79,8 +82,8 @@ def hit_medium(folder: Path, hit: Hit) -> Image | Video:
     return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
 
 
-def _hit(folder: Path, rank: int, hit: Hit) -> str:
-    picture = _picture(thumbnail(hit_medium(folder, hit), _THUMBNAIL_PX), "") or "cannot be shown"
+def _hit(folder: Path, rank: int, hit: Hit, decoder: Decoder) -> str:
+    picture = _picture(thumbnail(hit_medium(folder, hit), _THUMBNAIL_PX, decoder), "") or "cannot be shown"
     fragment = f"#page={hit.page}" if hit.page else f"#t={hit.span_s[0]:g}" if hit.span_s else ""
     link = (folder / hit.path).resolve().as_uri() + fragment
     return (

@@ -28,9 +28,12 @@ def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: 
         InputError, MediaError: the query cannot be embedded.
         IndexFolderError: the index is of another model, or cannot be read.
     """
+    from vlm2vec.media.sandbox import Sandbox
+
     index.check_model(embedder)
     prompt = None if kind or query.instruction else ""
-    vector = embedder.encode_query(query, target=kind, prompt=prompt, normalize_embeddings=True)
+    with Sandbox() as decoder:
+        vector = embedder.encode_query(query, target=kind, prompt=prompt, normalize_embeddings=True, decoder=decoder)
     return index.search(vector, k, kind=kind)
 
 
