@@ -179,7 +179,11 @@ def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(fold
     for number in range(30):
         (folder / f"x.z{number:02}{'9' * 100}").touch()
     line = Result("index", folder).out
-    assert line.endswith("1 .ts, 1 .txt, and 23 other endings)\n")
+    assert line.endswith(
+        "1 .ts, 1 .txt, 1 .z00999999999999, "
+        + ", ".join(f"1 .z{n:02}999999999999" for n in range(1, 7))
+        + ", and 23 other endings)\n"
+    )
     assert len(line) < 400
 
 
