@@ -89,7 +89,7 @@ def _clock_of(pid: int) -> int:
 def _media(folder: Path) -> dict[str, list[Image | Video]]:
     documents = sorted((SAMPLES / "documents").glob("*.pdf"))
     return {
-        "page": [Image(path, page=page) for path in documents for page in range(1, 9)],
+        "page": [Image(path, page=page) for path in documents for page in range(1, 6)],
         "film": [Video(path) for path in sorted((SAMPLES / "clips").glob("*.mp4"))],
         "film 1080p": [Video(_film(folder / "a.mp4"))],
         "gif": [Video(_gif(folder / "a.gif"))],
@@ -106,10 +106,10 @@ def _scene(width: int, height: int, shift: int) -> PIL.Image.Image:
 
 def _film(path: Path) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 1920, 1080, "yuv420p", 50
         scenes = [_scene(1920, 1080, shift) for shift in range(8)]
-        for index in range(250):
+        for index in range(100):
             frame = av.VideoFrame.from_image(scenes[index % 8])
             frame.time_base, frame.pts = Fraction(1, 25), index
             container.mux(stream.encode(frame))
@@ -118,7 +118,7 @@ def _film(path: Path) -> Path:
 
 
 def _gif(path: Path) -> Path:
-    frames = [_scene(480, 270, shift).quantize(64) for shift in range(40)]
+    frames = [_scene(480, 270, shift).quantize(64) for shift in range(30)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
     return path
 
