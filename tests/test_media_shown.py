@@ -222,6 +222,7 @@ def test_frames_of_an_animation_lie_on_white_for_the_owner(format: str) -> None:
 
     on_white = [[0, 255, 255, 255], [255, 0, 255, 255], [255, 255, 0, 255]]
     assert rows(Image(data)) == rows(Video(data)) == on_white
+    assert rows(Video(data, span_s=(0.1, 0.3))) == on_white[1:]
     assert rows(Video(data, as_stored=True)) == [[0] * 4] * 3
 
 
