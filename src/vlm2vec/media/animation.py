@@ -58,6 +58,8 @@ def read_animation(
             pictures = []
             for position in positions:
                 picture.seek(frames[position])
+                # The mode of a frame may be told only once it is decoded.
+                picture.load()
                 frame = picture if as_stored else on_white(picture)
                 pictures.append(frame.convert("RGB") if frame is picture else frame)
             # Asked last, because Pillow may read a PNG to its end for it.
