@@ -116,6 +116,9 @@ def test_gaps_lie_before_a_late_start_and_after_a_last_frame_that_stays_too() ->
     clock = Clock(3600 + np.arange(300) / 10, 9000.0)
     assert find_gaps(clock) == ((0.0, 3600.0), (pytest.approx(3630.0), 9000.0))
     assert split_spans(9000.0, gaps_s=find_gaps(clock)) == [(3600.0, pytest.approx(3630.0))]
+    film = np.arange(300) / 10
+    assert find_gaps(Clock(20 + film, 50.0)) == ()
+    assert find_gaps(Clock(21 + film, 51.0)) == ((0.0, 21.0),)
 
 
 def test_a_frame_that_stays_for_a_minute_leaves_no_gap_and_slides_count_for_half_a_minute() -> None:

@@ -18,7 +18,7 @@ class VideoInfo(NamedTuple):
 
     A folder or a tuple of frames has no clock: its `duration_s` is 0. `duration_s` is where a player's clock stands at
     the end. Width and height are those of the picture as it is shown, in pixels. `gaps_s` are the stretches (start,
-    end) of over a minute in which no new frame is shown.
+    end) in which no new frame is shown for long (`find_gaps`).
     """
 
     duration_s: float
@@ -41,22 +41,26 @@ class Clock(NamedTuple):
 GAP_S = 60.0
 """A frame that stays for longer than this is followed by a gap."""
 
+BLANK_S = 20.0
+"""A picture that begins later than this has a gap before it: a span of 30 s or so could lie in there as a whole."""
+
 STILL_S = 30.0
-"""How long such a frame counts as shown at most."""
+"""How long a frame before a gap counts as shown at most."""
 
 
 def find_gaps(clock: Clock) -> tuple[tuple[float, float], ...]:
-    """List the stretches (start, end) of over a minute in which no new frame is shown, in seconds.
+    """List the stretches (start, end) of a minute or so in which no new frame is shown, in seconds.
 
-    A gap begins one usual frame after the last frame before it, at most `STILL_S` after, or at 0 if the picture begins
-    late; it ends with the next frame or the clip. Slides that stand for minutes leave gaps too: nothing new is seen.
+    A gap begins one usual frame after the last frame before it, at most `STILL_S` after, and ends with the next frame
+    or the clip. A picture that begins over `BLANK_S` late has one before it too. Slides that stand for minutes leave
+    gaps: nothing new is seen.
     """
     times_s = clock.times_s
     if not len(times_s):
         return ()
     stays_s = np.diff(times_s, append=clock.duration_s)
     shown_s = min(float(np.median(stays_s)), STILL_S)
-    late = [(0.0, float(times_s[0]))] if times_s[0] > GAP_S else []
+    late = [(0.0, float(times_s[0]))] if times_s[0] > BLANK_S else []
     ends_s = [*times_s[1:].tolist(), clock.duration_s]
     return tuple(
         late + [(float(times_s[index]) + shown_s, ends_s[index]) for index in np.flatnonzero(stays_s > GAP_S).tolist()]
