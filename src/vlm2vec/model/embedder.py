@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Linear
 
 from vlm2vec import media
-from vlm2vec.errors import InputError, ModelError, VectorError, VLM2VecError
+from vlm2vec.errors import InputError, ModelError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item, check_several, is_single
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
@@ -24,7 +24,7 @@ from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
 from vlm2vec.model.prompts import STYLES, Role, Target
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
-from vlm2vec.model.streaming import embedded
+from vlm2vec.model.streaming import embedded, usable
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -295,7 +295,7 @@ class Embedder:
         found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
         stream = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
         with closing(stream):
-            for position, vectors in self._sound(stream, len(items)):
+            for position, vectors in usable(stream, len(items), self.name):
                 found[position] = vectors
         return found
 
@@ -346,35 +346,9 @@ class Embedder:
         shown = _with_bar(results, len(sequence)) if show_progress_bar else results
         # Whoever keeps an error keeps its traceback, and with it what is not closed.
         with closing(results):
-            for position, vector in self._sound(shown, len(sequence), single=single):
+            for position, vector in usable(shown, None if single else len(sequence), self.name):
                 vectors[position] = to_int8(vector) if precision == "int8" else vector
         return vectors[0] if single else vectors
-
-    def _sound(
-        self, results: Iterable[tuple[int, Vectors | VLM2VecError]], count: int, *, single: bool = False
-    ) -> Iterator[tuple[int, Vectors]]:
-        """The vectors of so many items.
-
-        Raises:
-            ModelError: several, and none is finite and not zero.
-            VLM2VecError: the error of an item, with its position if there may be others.
-        """
-        bad: dict[int, VectorError] = {}
-        for position, result in results:
-            if isinstance(result, VectorError):
-                # Whether the item or the model is at fault, the other items tell.
-                bad[position] = result
-            elif isinstance(result, VLM2VecError):
-                raise result if single else _at(position, count, result) from result
-            else:
-                yield position, result
-        if bad:
-            first = min(bad)
-            if single:
-                raise VectorError(f"{self.name}: {bad[first]}") from bad[first]
-            if 1 < len(bad) == count:
-                raise ModelError(f"{self.name}: none of {count} items has a vector; of the first, {bad[first]}")
-            raise _at(first, count, bad[first]) from bad[first]
 
     def _stream(
         self,
@@ -407,8 +381,3 @@ def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:
     from tqdm.auto import tqdm
 
     return cast(Iterable[T], tqdm(results, total=total, unit="item", desc="encode"))
-
-
-def _at(position: int, count: int, error: VLM2VecError) -> VLM2VecError:
-    """The error of an item with the position of it."""
-    return type(error)(f"item {position} of {count}: {error}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vlm2vec.errors import VectorError, VLM2VecError
+from vlm2vec.errors import ModelError, VectorError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.preparing import Window
 from vlm2vec.model.processor import Prepared
@@ -49,6 +49,45 @@ def embedded(
             yield from _vectors(launched.pop(0), whole, take, backbone.model.dtype)
     for last in launched:
         yield from _vectors(last, whole, take, backbone.model.dtype)
+
+
+def usable(
+    results: Iterable[tuple[int, Vectors | VLM2VecError]], count: int | None, model: str
+) -> Iterator[tuple[int, Vectors]]:
+    """The vectors of a stream, each with its position.
+
+    Args:
+        count: items of the stream; None: it is one that was given alone.
+        model: name of it, for errors.
+
+    Raises:
+        ModelError: there are several items, and no vector is finite and not zero.
+        VLM2VecError: the error of an item, with its position unless it was given alone.
+    """
+    bad: dict[int, VectorError] = {}
+    for position, result in results:
+        if isinstance(result, VectorError):
+            # Whether the item or the model is at fault, the other items tell.
+            bad[position] = result
+        elif isinstance(result, VLM2VecError):
+            if count is None:
+                raise result
+            raise _at(position, count, result) from result
+        else:
+            yield position, result
+    if not bad:
+        return
+    first = min(bad)
+    if count is None:
+        raise VectorError(f"{model}: {bad[first]}") from bad[first]
+    if 1 < len(bad) == count:
+        raise ModelError(f"{model}: none of {count} items has a vector; of the first, {bad[first]}")
+    raise _at(first, count, bad[first]) from bad[first]
+
+
+def _at(position: int, count: int, error: VLM2VecError) -> VLM2VecError:
+    """The error of an item with the position of it."""
+    return type(error)(f"item {position} of {count}: {error}")
 
 
 def _vectors(
