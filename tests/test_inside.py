@@ -292,7 +292,7 @@ def test_a_page_that_leaves_the_data_root_is_named(root: Path, tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"row 0: column 'image': .*away/0\.png, outside of"):
         data.candidates[0]
     assert parse_task(task, root, allow_outside=True).candidates[0].media == (
-        Image(root / "../away/0.png", exif=False),
+        Image(root / "../away/0.png", as_stored=True),
     )
 
 

@@ -76,7 +76,7 @@ def _good(folder: Path) -> dict[str, Image | Video]:
         "gif": Video(folder / "a.gif"),
         **{kind: Video(data) for kind, data in moving.items()},
         **{kind: Image(data) for kind, data in stills.items()},
-        **{f"{kind} as stored": Image(data, exif=False) for kind, data in stills.items()},
+        **{f"{kind} as stored": Image(data, as_stored=True) for kind, data in stills.items()},
     }
 
 

@@ -100,7 +100,7 @@ def test_a_visrag_row_without_a_known_source_has_no_prompts_as_published(tmp_pat
     (pair,) = _open(tmp_path, [{"query": "q", "image": page, "source": source}], parser="visrag")
     assert (pair.query.verbatim, pair.positive.verbatim) == ("q ", " <|media|>")
     assert (pair.query.instruction, pair.positive.instruction) == ("", "")
-    assert pair.positive.media == (Image(tmp_path / "p.png", exif=False),)
+    assert pair.positive.media == (Image(tmp_path / "p.png", as_stored=True),)
 
 
 def test_the_placeholder_may_stand_before_the_page_prompt(tmp_path: Path) -> None:
