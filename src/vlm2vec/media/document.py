@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +21,7 @@ from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
 from vlm2vec.media.source import check_file, decoding, describe, open_source
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
+    from pypdfium2 import PdfBitmap, PdfDocument
 
 SCALE = 2.0
 """Pixels a point: 144 dots per inch, where 10-point print stays legible."""
@@ -80,8 +82,14 @@ class Drawing(NamedTuple):
 
 
 @contextmanager
-def drawn_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> Iterator[Drawing]:
-    """Draw one page as `render_page` does; the pixels are there inside the block."""
+def drawn_page(
+    source: Source, page: int, limits: Limits = DEFAULT_LIMITS, allocate: Callable[[int], mmap] | None = None
+) -> Iterator[Drawing]:
+    """Draw one page as `render_page` does; the pixels are there inside the block.
+
+    Args:
+        allocate: gives the memory to draw on, at least so many bytes.
+    """
     name = describe(source)
     with _open_document(source, limits) as document:
         if not 1 <= page <= len(document):
@@ -93,13 +101,27 @@ def drawn_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> It
                     # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only
                     # for an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
                     sheet.set_cropbox(0, 0, 0, 0)
-                bitmap = sheet.render(scale=_scale(*sheet.get_size()))
+                bitmap = sheet.render(scale=_scale(*sheet.get_size()), **_drawing_on(allocate))
                 try:
                     yield Drawing((bitmap.width, bitmap.height), bitmap.stride, memoryview(bitmap.buffer).cast("B"))
                 finally:
                     bitmap.close()
             finally:
                 sheet.close()
+
+
+def _drawing_on(allocate: Callable[[int], mmap] | None) -> dict[str, Callable[..., PdfBitmap]]:
+    if allocate is None:
+        return {}
+    from pypdfium2 import PdfBitmap
+
+    def make(width: int, height: int, format: int, rev_byteorder: bool) -> PdfBitmap:
+        # Blue, green, red.
+        size = width * height * 3
+        buffer = (ctypes.c_ubyte * size).from_buffer(allocate(size))
+        return PdfBitmap.new_native(width, height, format, rev_byteorder, buffer)
+
+    return {"bitmap_maker": make}
 
 
 def as_picture(size: tuple[int, int], stride: int, pixels: memoryview) -> PIL.Image.Image:

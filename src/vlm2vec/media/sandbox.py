@@ -32,7 +32,7 @@ from vlm2vec.media.memory import decoded_bytes
 from vlm2vec.media.sampling import VideoInfo
 from vlm2vec.media.source import describe
 from vlm2vec.media.video import probe
-from vlm2vec.media.worker import ERRORS, Message, as_message, as_pictures, peak_bytes, receive, send
+from vlm2vec.media.worker import ERRORS, Message, Segment, as_message, as_pictures, peak_bytes, receive, send
 
 Decoded: TypeAlias = Literal["page", "video", "image"]
 
@@ -49,6 +49,10 @@ Folders and tuples of frames count as pictures."""
 # To import what decodes; much less on a machine that is not busy.
 _START_S = 120.0
 _LOOK_EVERY_S = 1.0
+
+
+# To give pixels back to the system and to take them again costs more than to copy them.
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 class Decoder(Protocol):
@@ -267,11 +271,12 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[other.fileno()],
+                env=os.environ | _ALLOCATION,
                 # Ctrl-C is for this process, which ends its workers.
                 start_new_session=True,
             )
         self._ending = threading.Lock()
-        self._segment = -1
+        self._segment: Segment | None = None
         self._peak_bytes = 0
         assert self._process.stderr is not None
         with self._process.stderr as told:
@@ -286,7 +291,7 @@ class _Worker:
                     f"no process that decodes could be started:\n{told.read().decode('utf-8', 'replace')}"
                 )
         self._first_peak_bytes = self._peak_bytes = answer[0]["peak_bytes"]
-        self._segment = answer[1][0]
+        self._segment = Segment(answer[1][0])
 
     def ask(self, request: Message, blobs: list[bytes], time_s: float) -> Message:
         """The answer to a request, with its pictures. Raises _EndedError if none comes."""
@@ -301,7 +306,7 @@ class _Worker:
             raise self._ended()
         reply = answer[0]
         self._peak_bytes = reply["peak_bytes"]
-        if "pictures" in reply:
+        if "pictures" in reply and self._segment is not None:
             reply["pictures"] = as_pictures(reply, self._segment)
         return reply
 
@@ -327,9 +332,9 @@ class _Worker:
                 else:
                     time.sleep(0.001)
             self._connection.close()
-            if self._segment >= 0:
-                os.close(self._segment)
-                self._segment = -1
+            if self._segment is not None:
+                self._segment.close()
+                self._segment = None
 
     def _answer(self, time_s: float) -> tuple[Message, list[int]] | None:
         """The next message; None if the process has ended. Raises _EndedError after so many seconds."""

@@ -13,8 +13,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,8 +50,8 @@ def serve(number: int) -> None:
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     baseline = _data_bytes()
-    segment = _shared_memory()
-    send(connection, {"peak_bytes": peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}, segment)
+    segment = Segment(_shared_memory())
+    send(connection, {"peak_bytes": peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}, segment.number)
     # Only a failure before this point is one of the installation; what decoders print helps nobody.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     while (received := receive(connection)) is not None:
@@ -88,24 +87,55 @@ def as_medium(message: Message, blobs: list[bytes]) -> Image | Video:
     return Video(source(sources), span_s, as_stored=message["as_stored"])
 
 
-def as_pictures(reply: Message, segment: int) -> tuple[PIL.Image.Image, ...]:
-    """The pictures that a reply tells of, copied out of the shared memory of this file number."""
+class Segment:
+    """Memory that two processes share. It grows, and stays mapped: each page that is mapped anew costs time.
+
+    Args:
+        number: of its file.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._mapped: mmap.mmap | None = None
+
+    def memory(self, size: int) -> mmap.mmap:
+        """All of it, at least so many bytes. What the other process has given back is taken anew."""
+        length = os.fstat(self.number).st_size
+        if length < size:
+            os.ftruncate(self.number, length := size)
+        if self._mapped is None or len(self._mapped) != length:
+            self._mapped = mmap.mmap(self.number, length)
+        return self._mapped
+
+    def give_back(self) -> None:
+        """Free it if it is large."""
+        if self._mapped is not None and len(self._mapped) > _KEPT_BYTES:
+            self._mapped = None
+            os.ftruncate(self.number, 0)
+
+    def close(self) -> None:
+        """Let go of it; the memory goes when the other process does so, too."""
+        self._mapped = None
+        os.close(self.number)
+
+
+def as_pictures(reply: Message, segment: Segment) -> tuple[PIL.Image.Image, ...]:
+    """The pictures that a reply tells of, copied out of the shared memory."""
     pictures = []
-    with _mapped(segment, reply["size"], mmap.PROT_READ) as memory:
+    with memoryview(segment.memory(reply["size"])) as memory:
         for told in reply["pictures"]:
-            mode, size, pixels = told["mode"], tuple(told["size"]), memory[told["start"] : told["end"]]
-            if "stride" in told:
-                picture = as_picture(size, told["stride"], pixels)
-            else:
-                picture = PIL.Image.frombytes(mode, size, pixels, "raw", "RGBX" if mode == "RGB" else mode)
+            mode, size = told["mode"], tuple(told["size"])
+            with memory[told["start"] : told["end"]] as pixels:
+                if "stride" in told:
+                    picture = as_picture(size, told["stride"], pixels)
+                else:
+                    picture = PIL.Image.frombytes(mode, size, pixels, "raw", "RGBX" if mode == "RGB" else mode)
             if told["palette"] is not None:
                 picture.putpalette(told["palette"], told["palette_mode"])
             if (transparency := told["transparency"]) is not None:
                 picture.info["transparency"] = tuple(transparency) if isinstance(transparency, list) else transparency
             pictures.append(picture)
-            pixels.release()
-    if reply["size"] > _KEPT_BYTES:
-        os.ftruncate(segment, 0)
+    segment.give_back()
     return tuple(pictures)
 
 
@@ -166,7 +196,7 @@ def _as_reference(source: Source, blobs: list[bytes]) -> str | int:
     return str(source)
 
 
-def _answer(request: Message, blobs: list[bytes], segment: int) -> Message:
+def _answer(request: Message, blobs: list[bytes], segment: Segment) -> Message:
     limits = Limits(**request["limits"])
     try:
         if request["folder"] is not None:
@@ -176,8 +206,8 @@ def _answer(request: Message, blobs: list[bytes], segment: int) -> Message:
         if request["work"] != "frames":
             return {"value": _WORK[request["work"]](medium, request["num_frames"], limits)}
         if isinstance(medium, Image) and medium.page is not None:
-            with drawn_page(medium.source, medium.page, limits) as drawing:
-                return _lay_out_page(drawing, segment)
+            with drawn_page(medium.source, medium.page, limits, segment.memory) as drawing:
+                return _lay_out_page(drawing)
         return _lay_out(load_frames(medium, num_frames=request["num_frames"], limits=limits), segment)
     except MemoryError:
         return {"error": "Memory"}
@@ -198,18 +228,13 @@ def _limit_memory(limits: Limits) -> None:
         )
 
 
-def _lay_out_page(drawing: Drawing, segment: int) -> Message:
+def _lay_out_page(drawing: Drawing) -> Message:
     size = len(drawing.pixels)
-    with _mapped(segment, size) as memory:
-        memory[:] = drawing.pixels
-    return {
-        "pictures": [_told("RGB", drawing.size, 0, size) | {"stride": drawing.stride}],
-        "is_video": False,
-        "size": size,
-    }
+    told = _told("RGB", drawing.size, 0, size) | {"stride": drawing.stride}
+    return {"pictures": [told], "is_video": False, "size": size}
 
 
-def _lay_out(frames: Frames, segment: int) -> Message:
+def _lay_out(frames: Frames, segment: Segment) -> Message:
     """Put the pixels into shared memory; the reply says where they are."""
     packed = [picture.tobytes() if picture.mode != "RGB" else None for picture in frames.images]
     told: list[Message] = []
@@ -223,7 +248,7 @@ def _lay_out(frames: Frames, segment: int) -> Message:
         one["transparency"] = picture.info.get("transparency")
         told.append(one)
         end += size
-    with _mapped(segment, end) as memory:
+    with memoryview(segment.memory(end)) as memory:
         for picture, pixels, one in zip(frames.images, packed, told, strict=True):
             with memory[one["start"] : one["end"]] as place:
                 if pixels is not None:
@@ -238,19 +263,9 @@ def _told(mode: str, size: tuple[int, int], start: int, end: int) -> Message:
 
 
 def _paste(picture: PIL.Image.Image, place: memoryview) -> None:
-    # Four bytes a pixel, as Pillow keeps them. To pack them into three takes twice as long.
+    # Four bytes a pixel, as Pillow keeps them. To pack them into three takes several times as long.
     target = PIL.Image.frombuffer("RGBX", picture.size, place, "raw", "RGBX", 0, 1)  # type: ignore[arg-type]
-    target.readonly = 0
-    target.paste(picture.convert("RGBX"))
-
-
-@contextmanager
-def _mapped(segment: int, size: int, protection: int = mmap.PROT_READ | mmap.PROT_WRITE) -> Iterator[memoryview]:
-    if os.fstat(segment).st_size < size:
-        os.ftruncate(segment, size)
-    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    with mmap.mmap(segment, size, flags, protection) as shared, memoryview(shared) as memory:
-        yield memory
+    target.im.paste(picture.im, (0, 0, *picture.size))
 
 
 def _shared_memory() -> int:
