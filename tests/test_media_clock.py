@@ -176,6 +176,18 @@ def test_a_gap_of_an_hour_is_told_and_costs_no_vectors(tmp_path: Path, caplog: p
     assert shown_otherwise(path)
 
 
+@pytest.mark.parametrize(("ending", "slack_s"), [("ts", 0.01), ("flv", 0.21), ("mkv", 0.01)])
+def test_a_gap_is_as_long_where_frames_have_no_length_or_no_stamp(tmp_path: Path, ending: str, slack_s: float) -> None:
+    # Transport streams tell no lengths, and FFmpeg reads Flash video without the stamps of two frames at a gap.
+    pts = [*range(40), *range(36_000, 36_040)]
+    path = write_video(tmp_path / f"gap.{ending}", num_frames=80, pts=pts, options={"bf": "2"})
+    ((start_s, end_s),) = probe(path).gaps_s
+    assert (start_s, end_s) == (pytest.approx(4.0, abs=slack_s), pytest.approx(3600.0, abs=slack_s))
+    assert probe(path).duration_s == pytest.approx(3604.0, abs=slack_s)
+    assert [unit.span_s for unit in expand(path, "video")] == [(0.0, start_s), (end_s, probe(path).duration_s)]
+    assert list(chain.from_iterable(frames_of_spans(path, 30.0))) == all_frames(path)
+
+
 def late_film(path: Path, *, picture_at_s: float, sound_at_s: float | None, start_s: float = 0.0) -> Path:
     """Write 2 s of film and of sound that begin at other times."""
     with av.open(str(path), "w", options={"mpegts_copyts": "1"} if path.suffix == ".ts" else {}) as container:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from vlm2vec.media.container import av_error, check_frame_count, open_clip
 from vlm2vec.media.limits import Limits
 from vlm2vec.media.look import frame_turn, is_mirror, stream_look
-from vlm2vec.media.sampling import Clock, find_gaps
+from vlm2vec.media.sampling import GAP_S, Clock, find_gaps
 from vlm2vec.media.source import check_file, describe
 from vlm2vec.media.stamps import REORDER, ascending, shown_order
 
@@ -270,8 +270,8 @@ def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContaine
         return Clock(np.zeros(0), 0.0)
     tick_s, frame_s = _tick_s(stream), _frame_s(stream)
     # Frames come out of a decoder at the rate at which they go in.
-    dts = [stamp.dts for stamp in shown if stamp.dts is not None]
-    values = pts.tolist() or (dts if len(dts) == len(shown) else None)
+    dts = _filled([stamp.dts for stamp in shown])
+    values = pts.tolist() or dts or None
     if values is None:
         times_s = np.arange(len(shown), dtype=np.float64) * frame_s
     else:
@@ -281,9 +281,30 @@ def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContaine
         times_s = ascending(values, step) * tick_s
     last_s = shown[-1].duration * tick_s
     if last_s <= 0:
-        last_s = float(times_s[-1]) / (len(times_s) - 1) if len(times_s) > 1 else frame_s
+        # As long as others usually stay; a gap says nothing about that.
+        steps_s = np.diff(times_s)
+        is_gap = steps_s > GAP_S
+        num_steps = len(steps_s) - int(np.count_nonzero(is_gap))
+        last_s = (float(times_s[-1]) - float(steps_s[is_gap].sum())) / num_steps if num_steps else frame_s
     times_s += _late_s(values, dts, container, stream)
     return Clock(times_s, float(times_s[-1]) + last_s)
+
+
+def _filled(dts: list[int | None]) -> list[int]:
+    """Decoding stamps with the missing ones put in, one usual step after the one before; none if most are missing."""
+    known = [(place, stamp) for place, stamp in enumerate(dts) if stamp is not None]
+    if len(known) == len(dts):
+        return [stamp for _, stamp in known]
+    if 2 * len(known) <= len(dts):
+        return []
+    step = int(np.median([stamp - before for (_, before), (_, stamp) in itertools.pairwise(known)]))
+    place, stamp = known[0]
+    last = stamp - step * (place + 1)
+    filled: list[int] = []
+    for one in dts:
+        last = last + step if one is None else one
+        filled.append(last)
+    return filled
 
 
 def _late_s(values: list[int] | None, dts: list[int], container: InputContainer, stream: VideoStream) -> float:
