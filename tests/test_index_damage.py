@@ -183,6 +183,33 @@ def test_a_file_where_a_folder_should_be_is_told_and_the_index_is_made_anew(
     assert paths_of(Index.create(copy, embedder=own)) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"{{", b"\0" * 200, b'{"format": 1, "model": "bun'])
+def test_an_index_of_which_a_damaged_index_json_alone_is_left_is_made_anew(
+    copy: Path, own: Embedder, content: bytes
+) -> None:
+    shutil.rmtree(copy / ".vlm2vec")
+    (copy / ".vlm2vec").mkdir()
+    (copy / ".vlm2vec" / "index.json").write_bytes(content)
+    with pytest.raises(IndexFolderError, match=r"'vlm2vec index FOLDER --rebuild' makes it anew$"):
+        Index.open(copy)
+    assert paths_of(Index.create(copy, embedder=own)) == []
+    other = copy / "other"
+    other.mkdir()
+    (other / "index.json").write_bytes(content)
+    with pytest.raises(IndexFolderError, match="holds other things than an index"):
+        Index.create(copy, embedder=own, path=other)
+
+
+@pytest.mark.parametrize("target", ["nowhere/lock", "lock"])
+def test_a_lock_that_is_a_link_to_nowhere_does_not_keep_an_index_from_being_made_anew(
+    copy: Path, own: Embedder, target: str
+) -> None:
+    lock = copy / ".vlm2vec" / "lock"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(target)
+    assert paths_of(Index.create(copy, embedder=own)) == []
+
+
 def test_a_file_in_the_place_of_the_index_is_kept_unless_it_is_empty(tmp_path: Path, own: Embedder) -> None:
     place = tmp_path / ".vlm2vec"
     place.write_text("settings of mine")

@@ -15,7 +15,7 @@ import numpy as np
 
 from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.search.explaining import explained
-from vlm2vec.search.info import DECODING, Info, is_there, make_place, read_info, remove_info, write_info
+from vlm2vec.search.info import DECODING, DEFAULT_NAME, Info, is_there, make_place, read_info, remove_info, write_info
 from vlm2vec.search.lock import HeldError, writing
 from vlm2vec.search.scan import Kind, check_folder
 from vlm2vec.search.table import Building, Hit, UnitTable, Vector, hit_order
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from vlm2vec.search.indexing import Summary
 
 __all__ = ["Index", "Hit", "DEFAULT_NAME"]
-
-DEFAULT_NAME = ".vlm2vec"
-"""Folder of an index inside the folder it is for."""
 
 # Another process that makes the index holds the lock for so long before there is one.
 _PATIENCE_S = 30.0

@@ -14,6 +14,9 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.lock import LOCK
 from vlm2vec.search.table import TABLE_FOLDER
 
+DEFAULT_NAME = ".vlm2vec"
+"""Folder of an index inside the folder it is for."""
+
 DECODING = 2
 """Counts the releases in which files came out of decoding otherwise than before."""
 
@@ -135,7 +138,9 @@ def make_place(place: Path) -> None:
                 raise IndexFolderError(
                     f"{place} holds other things than an index; give an empty or new folder with --index"
                 )
-            if (place / LOCK).is_dir():
+            if (place / LOCK).is_symlink():
+                (place / LOCK).unlink()
+            elif (place / LOCK).is_dir():
                 # Only if it is empty, as that of damage is; so with the others.
                 (place / LOCK).rmdir()
         elif place.is_file() and not place.stat().st_size:
@@ -168,11 +173,11 @@ def _is_ours(place: Path) -> bool:
         return False
     if names != {_INFO} or (place / _INFO).is_dir():
         return True
-    # Many programs have a file of that name.
+    # Many programs have a file of that name, but none a folder of this one.
     try:
-        return "fingerprint" in load_json(place / _INFO)
+        return "fingerprint" in load_json(place / _INFO) or place.name == DEFAULT_NAME
     except (ValueError, TypeError):
-        return False
+        return place.name == DEFAULT_NAME
 
 
 def _checksum_of(info: Info) -> str:
