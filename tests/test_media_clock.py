@@ -188,6 +188,13 @@ def test_a_gap_is_as_long_where_frames_have_no_length_or_no_stamp(tmp_path: Path
     assert list(chain.from_iterable(frames_of_spans(path, 30.0))) == all_frames(path)
 
 
+def test_one_line_tells_of_many_gaps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_video(tmp_path / "slides.mp4", num_frames=6, pts=range(0, 5400, 900))
+    assert [unit.span_s for unit in expand(path, "video")][:2] == [(0.0, 30.0), (90.0, 120.0)]
+    text = "slides.mp4 shows nothing new from 30 to 90 s, 120 to 180 s, 210 to 270 s and in "
+    assert [text in message for message in caplog.messages] == [True]
+
+
 def late_film(path: Path, *, picture_at_s: float, sound_at_s: float | None, start_s: float = 0.0) -> Path:
     """Write 2 s of film and of sound that begin at other times."""
     with av.open(str(path), "w", options={"mpegts_copyts": "1"} if path.suffix == ".ts" else {}) as container:

@@ -30,6 +30,8 @@ _KINDS: dict[str, FileKind] = {
 # A packet of an MPEG transport stream, the same with a time stamp or with a checksum.
 _PACKET_BYTES = (188, 192, 204)
 _HEAD_BYTES = 4096
+# That a warning names.
+_MOST_GAPS = 3
 
 
 class FoundFile(NamedTuple):
@@ -206,8 +208,11 @@ def expand(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[U
     if kind == "video":
         info = decoder.probe(path)
         spans = direct.split_spans(info.duration_s, gaps_s=info.gaps_s)
-        for start_s, end_s in info.gaps_s:
-            _LOG.warning("%s shows nothing new from %.0f to %.0f s: left out of its spans", path, start_s, end_s)
+        if info.gaps_s:
+            named = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in info.gaps_s[:_MOST_GAPS])
+            # A talk filmed as slides has hundreds.
+            more = f" and in {rest} more gaps" if (rest := len(info.gaps_s) - _MOST_GAPS) > 0 else ""
+            _LOG.warning("%s shows nothing new from %s%s: left out of its spans", path, named, more)
         if len(spans) < 2 and not info.gaps_s:
             return [Unit("video", Video(path))]
         return [Unit("video", Video(path, span_s=span), span_s=span) for span in spans]
