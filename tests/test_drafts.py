@@ -14,16 +14,17 @@ import pytest
 
 from evaluation_runs import Counting, written
 from vlm2vec.evaluation.runner import evaluate
+from vlm2vec.files import atomic_writer, remove_drafts
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.hub_annotations import remove_scratch
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors.store import Store, VectorStore, atomic_writer, remove_drafts
+from vlm2vec.vectors.store import Store, VectorStore
 from vlm2vec.vectors.token_store import TokenStore
 
 WRITING = """
 import sys, time
 from pathlib import Path
-from vlm2vec.vectors.store import atomic_writer
+from vlm2vec.files import atomic_writer
 
 with atomic_writer(Path(sys.argv[1])) as stream:
     stream.write(b"begun")

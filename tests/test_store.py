@@ -18,10 +18,11 @@ import pytest
 from golden_cases import GOLDEN
 from media_files import animation, encoded, picture
 from vlm2vec.errors import ConfigError, InputError, MediaError
+from vlm2vec.files import atomic_writer
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.embedder import Vectors
 from vlm2vec.vectors.keys import content_key, item_key, number
-from vlm2vec.vectors.store import VectorStore, atomic_writer
+from vlm2vec.vectors.store import VectorStore
 
 PICTURE = GOLDEN / "inputs" / "img_28.png"
 SRC = Path(__file__).parents[1] / "src"

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.files import atomic_writer
 from vlm2vec.items import MEDIA_MARKER, Item
 from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import Numbers
-from vlm2vec.vectors.store import atomic_writer
 
 EXAMPLES = "examples"
 """The folder of an evaluation that they lie in."""

@@ -17,9 +17,9 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.examples import EXAMPLES, pick_examples, task_file, write_examples
 from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, read_scores, write_scores
 from vlm2vec.evaluation.scoring import Ranking
+from vlm2vec.files import atomic_writer, remove_drafts
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors.store import atomic_writer, remove_drafts
 
 PREDICTIONS = "predictions"
 """The folder of an evaluation that rankings lie in."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError
+from vlm2vec.files import atomic_writer
 from vlm2vec.vectors.metrics import METRICS
-from vlm2vec.vectors.store import atomic_writer
 
 MODALITIES = ("image", "video", "visdoc")
 SCORES = "scores.json"

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.data.tables import JsonLines
 from vlm2vec.errors import ConfigError
+from vlm2vec.files import atomic_writer
 from vlm2vec.vectors.encoding import Encoder, encode_with_store
 from vlm2vec.vectors.keys import content_key, item_key, naming, number
 from vlm2vec.vectors.ranking import top_k
-from vlm2vec.vectors.store import Vectors, VectorStore, atomic_writer
+from vlm2vec.vectors.store import Vectors, VectorStore
 
 Numbers: TypeAlias = NDArray[np.int64]
 Progress: TypeAlias = Callable[[int, int], None]

@@ -12,13 +12,14 @@ from vlm2vec.data.collate import Rows
 from vlm2vec.data.records import Pair
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
+from vlm2vec.files import atomic_writer
 from vlm2vec.items import Item
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TEACHER
 from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
 from vlm2vec.vectors.keys import Role, Target, uninstructed_key
-from vlm2vec.vectors.store import VectorStore, atomic_writer
+from vlm2vec.vectors.store import VectorStore
 
 _ROWS_AT_ONCE = 256
 
