@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from golden_cases import MODEL
 from vlm2vec.errors import InputError
 from vlm2vec.model.checkpoint import BUNDLED_FOLDER
-from vlm2vec.model.tokenizer import TextTokenizer
+from vlm2vec.model.tokenizer import TextTokenizer, _starts
 
 
 def _with_few_merges() -> TextTokenizer:
@@ -36,6 +37,7 @@ PARTS = st.sampled_from(
     [
         *"aAzé1٣ \n\r\t'.,!-_<|>漢字。か가\u3000\x1c\x85\u200b",
         *"\u0301\u0323\u1100\u1161\u11a8\u3099\U0001f600\U0001f3fd",
+        *"\U0001f680\u200d\ufe0fا\u0653ส\u0e31\u0e38न\u093c\u09c7\u09be\U00020000\U00016d67\U000110b9\U000110ba",
         *(
             "'re",
             "'S",
@@ -69,7 +71,25 @@ def test_a_cut_text_has_the_first_ids_of_the_whole_text(name: str, text: str, li
 @pytest.mark.parametrize("end", ["", "x", "\n", " \n", "\u0323", "<|im_end|>"])
 @pytest.mark.parametrize(
     "run",
-    ["a", " ", "\n", "\n ", "!", "1", "漢", "\u0301", "é", "<|im_end|>", "<|im_", "\U0001f600", "ab'", "가\u11a8"],
+    [
+        "a",
+        " ",
+        "\n",
+        "\n ",
+        "!",
+        "1",
+        "漢",
+        "\u0301",
+        "é",
+        "<|im_end|>",
+        "<|im_",
+        "\U0001f600",
+        "ab'",
+        "가\u11a8",
+        "\U0001f680",
+        "สวัสดี",
+        "न\u093c",
+    ],
 )
 def test_a_run_that_nothing_divides_is_cut_alike(name: str, run: str, end: str) -> None:
     text = "A" + run * (30_000 // len(run)) + end
@@ -91,13 +111,39 @@ class _Counted:
 
 @pytest.mark.parametrize(
     "text",
-    ["the cat sat on the mat, 12 times. " * 6_000, "漢字。" * 60_000, "a" * 200_000, "!?" * 100_000, " " * 600_000],
+    [
+        *(
+            "the cat sat on the mat, 12 times. " * 6_000,
+            "漢字。" * 60_000,
+            "a" * 200_000,
+            "!?" * 100_000,
+            " " * 600_000,
+        ),
+        *(
+            "\U0001f680" * 100_000,
+            "\U0001f916\u200d\ufe0f" * 50_000,
+            "สวัสดี" * 50_000,
+            "نص" * 100_000,
+            "\U00020000" * 99_999,
+        ),
+    ],
+    ids=lambda text: text[:6].encode("unicode_escape").decode(),
 )
 def test_no_more_of_a_long_text_is_tokenised_than_its_kept_ids_need(text: str) -> None:
     tokenizer = TextTokenizer(MODEL)
     counted = tokenizer._tokenizer = _Counted(tokenizer._tokenizer)  # type: ignore[assignment]
     _cut(tokenizer, text, 100)
     assert counted.characters < len(text) / 2
+
+
+def test_no_character_at_which_a_text_may_be_cut_combines_with_what_is_before_it() -> None:
+    starts = _starts()
+    characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    pairs = (unicodedata.decomposition(one).split() for one in characters)
+    seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    assert not [one for one in seconds | {chr(jamo) for jamo in range(0x1161, 0x11C3)} if starts.match(one)]
+    decomposed = {one: unicodedata.normalize("NFD", one)[0] for one in characters if starts.match(one)}
+    assert not [one for one, first in decomposed.items() if not starts.match(first) or unicodedata.combining(first)]
 
 
 def test_the_warning_says_how_long_the_text_is() -> None:

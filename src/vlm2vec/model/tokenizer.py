@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,6 @@ _WORDS = (
 _LETTERS = (
     "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u0391-\u03a1\u0410-\u044f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
 )
-# Whatever stands before one of these is normalised (NFC) as if the text ended there: they neither combine nor move.
-_STARTS = re.compile(rf"[\x00-\x7f{_LETTERS}\u3001\u3002\uff01-\uff5e\U0001f300-\U0001f64f]")
 # No word holds a letter or digit and then one of these, nor looks at what is behind them.
 _SURE = re.compile(rf"(?<=[{_LETTERS}0-9])[\x00-@\[-`{{-\x7f]")
 _TO_NEWLINE = re.compile(r"\s*?[\r\n]")
@@ -132,7 +132,7 @@ class _Cuts:
         for found in _SURE.finditer(text, start, start + _SURE_WITHIN):
             if not self._inside_added(text, found.start()):
                 return found.start(), 0
-        for found in _STARTS.finditer(text, start):
+        for found in _starts().finditer(text, start):
             at = found.start()
             # White space belongs to one word up to its last new line, however far that is: here it ends with one.
             newline = _TO_NEWLINE.match(text, at) if text[at - 1].isspace() else None
@@ -170,6 +170,29 @@ def _cuts(state: dict[str, Any]) -> _Cuts | None:
     if state.get("normalizer") != {"type": "NFC"} or not (plain_added and plain_merges and known_words):
         return None
     return _Cuts(tuple(token["content"] for token in state["added_tokens"]), len(model["merges"]))
+
+
+@cache
+def _starts() -> re.Pattern[str]:
+    """Characters before which a text is normalised (NFC) as if it ended there: they neither combine nor move.
+
+    Of the planes where new scripts are still encoded only pictographs and Han characters are among them.
+    """
+    points = (*range(0x10000), *range(0x1F000, 0x1FB00), *range(0x20000, 0x323B0))
+    runs: list[list[int]] = []
+    for point in filter(_is_start, points):
+        if runs and runs[-1][1] == point - 1:
+            runs[-1][1] = point
+        else:
+            runs.append([point, point])
+    ranges = "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in runs)
+    return re.compile(f"[{ranges}]")
+
+
+def _is_start(point: int) -> bool:
+    # Marks may combine with what is before them, as vowels and last consonants of Hangul do.
+    is_jamo = 0x1161 <= point <= 0x11FF
+    return unicodedata.category(chr(point)) not in ("Mn", "Mc", "Me", "Cn", "Cs") and not is_jamo
 
 
 def _check_characters(text: str) -> None:
