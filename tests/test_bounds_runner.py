@@ -42,6 +42,23 @@ def trees(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+def test_seconds_and_memory_of_one_name_are_two_rows(
+    runner: ModuleType, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import json, told\n"
+        "for unit, value in (('s', told.value), ('MB', 100)):\n"
+        "    print(json.dumps({'row': 'a', 'unit': unit, 'value': value}))\n",
+        "utf-8",
+    )
+    rows = runner.measure(script, trees, 1, 60)
+    assert [(row["row"], row["unit"], row["before"]["least"], row["after"]["least"]) for row in rows] == [
+        ("a", "s", 8, 4),
+        ("a", "MB", 100, 100),
+    ]
+
+
 def test_each_row_has_the_least_and_the_median_of_all_runs_on_both_trees(
     runner: ModuleType, trees: dict[str, Path], tmp_path: Path
 ) -> None:

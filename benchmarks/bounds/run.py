@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure(script: Path, trees: Mapping[str, Path], repeats: int, limit_s: float) -> list[dict[str, Any]]:
-    """A row for each object that the script prints, in its order: of each tree, the least and the median value.
+    """A row for each name and unit that the script prints, in its order: of each tree, the least and the median value.
 
     A row of a script that failed on a tree has that tree's `failures` entry in place of its values.
     """
@@ -87,14 +87,14 @@ def measure(script: Path, trees: Mapping[str, Path], repeats: int, limit_s: floa
             if not any(answer.failure for answer in answers[name]):
                 answers[name].append(run(script, tree, limit_s))
     failures = {name: said[-1].failure for name, said in answers.items() if said[-1].failure}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str | None], dict[str, Any]] = {}
     for name, said in answers.items():
         for printed in () if name in failures else (one for answer in said for one in answer.printed):
-            row = found.setdefault(printed["row"], {"script": script.stem, "row": printed["row"]})
-            row["unit"] = printed["unit"]
+            key = (printed["row"], printed["unit"])
+            row = found.setdefault(key, {"script": script.stem, "row": key[0], "unit": key[1]})
             row.setdefault(name, []).append(printed)
     if not found:
-        found[script.stem] = {"script": script.stem, "row": script.stem, "unit": None}
+        found[script.stem, None] = {"script": script.stem, "row": script.stem, "unit": None}
     for row in found.values():
         for name in set(trees) & set(row):
             row[name] = _summary(row[name])
