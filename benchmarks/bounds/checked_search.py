@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from size import sized
 
 from vlm2vec.search.index import Index
 from vlm2vec.search.table import Row, UnitTable
 
-ROWS, DIM, SEARCHES = 100_000, 768, 20
+ROWS, DIM, SEARCHES = sized((100_000, 768, 20), (20_000, 8, 2))
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 import PIL.Image
+from size import sized
 
-SIDES = (16_384, 12_288)
+SIDES = sized((16_384, 12_288), (64, 48))
 WORKERS = (4, 1, 8)
 
 

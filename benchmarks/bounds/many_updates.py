@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from size import sized
 
 from vlm2vec.search.table import Row, UnitTable
 
-UPDATES, LAST = 300, 10
+UPDATES, LAST = sized((300, 10), (4, 2))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 import PIL.Image
+from size import sized
 
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
@@ -29,7 +30,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=sized(7, 1))
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as name:
         kinds = _media(Path(name))
@@ -109,7 +110,7 @@ def _film(path: Path) -> Path:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 1920, 1080, "yuv420p", 50
         scenes = [_scene(1920, 1080, shift) for shift in range(8)]
-        for index in range(100):
+        for index in range(sized(100, 4)):
             frame = av.VideoFrame.from_image(scenes[index % 8])
             frame.time_base, frame.pts = Fraction(1, 25), index
             container.mux(stream.encode(frame))

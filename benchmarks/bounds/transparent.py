@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+from size import sized
 
 from vlm2vec.items import Image
 from vlm2vec.media import load_frames
 
-REPEATS = 5
+REPEATS, PICTURES = sized((5, 50), (1, 2))
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
 def _write(folder: Path) -> list[Path]:
     draw = np.random.default_rng(20)
     paths = []
-    for number in range(50):
+    for number in range(PICTURES):
         # Smooth, as photographs are: noise would make the files large and their unpacking all that is measured.
         small = PIL.Image.fromarray(draw.integers(0, 256, (12, 16, 4), np.uint8))
         picture = small.resize((640, 480), PIL.Image.Resampling.BICUBIC)

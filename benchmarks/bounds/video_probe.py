@@ -12,12 +12,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from size import sized
 
 from vlm2vec.items import Video
 from vlm2vec.media import probe, read_frames, split_spans
 
-REPEATS = 7
-FILM_S, RATE = 60, 25
+REPEATS = sized(7, 1)
+FILM_S, RATE = sized((60, 25), (4, 5))
 NUM_FRAMES = 8
 
 
