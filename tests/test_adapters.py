@@ -263,6 +263,7 @@ def test_a_pattern_that_matches_no_module_is_an_error(tmp_path: Path, field: str
         ("target_modules", None, "does not fit its base"),
         ("r", "four", "does not fit its base"),
         ("r", 0, "does not fit its base"),
+        ("megatron_config", {"x": 1}, "does not fit its base"),
         ("lora_alpha", None, "does not fit its base"),
         ("layers_to_transform", [7], "does not fit its base"),
         ("modules_to_save", ["norm"], "7 modules got no tensor"),

@@ -10,9 +10,12 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from golden_cases import GOLDEN, MODEL, load_tiny
 from train_files import write_config, write_data
@@ -166,3 +169,56 @@ def test_a_trained_model_may_be_read_by_whom_the_umask_lets(
     weights = list((tmp_path / "out").rglob("*.safetensors"))
     assert {path.parent.name for path in weights} >= {"out", "checkpoint-1"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in weights} == {0o666 & ~mask}
+
+
+# --- damaged
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("config.json", "hidden_act", "*"),
+        ("config.json", "hidden_size", "x"),
+        ("config.json", "num_attention_heads", 2**63),
+        ("config.json", "num_attention_heads", 0),
+        ("config.json", "num_hidden_layers", -1),
+        ("config.json", "rope_theta", None),
+        ("config.json", "tie_word_embeddings", {"(": 1}),
+        ("config.json", "vision_config", [[]]),
+        ("config.json", "vocab_size", 1e300),
+        ("tokenizer.json", "added_tokens", ["x" * 99]),
+        ("tokenizer.json", "added_tokens", [{"content": "x"}]),
+        ("tokenizer.json", "model", None),
+        ("tokenizer.json", "pre_tokenizer", {"type": "Sequence"}),
+    ],
+)
+def test_an_absurd_value_in_a_file_of_a_checkpoint_is_an_error_that_names_it(
+    model_copy: Path, name: str, place: str, value: object
+) -> None:
+    path = model_copy / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | {place: value}))
+    with pytest.raises(ModelError, match=re.escape(str(model_copy))):
+        load_tiny(model_copy)
+
+
+@pytest.mark.parametrize("end", [0, 7, 8, 100, -1])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_file_of_a_checkpoint_that_ends_early_is_an_error(model_copy: Path, name: str, end: int) -> None:
+    path = model_copy / name
+    path.write_bytes(path.read_bytes().rstrip()[:end])
+    with pytest.raises(ModelError, match=re.escape(str(model_copy))):
+        load_tiny(model_copy)
+
+
+@given(places=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=15)
+def test_damage_in_the_head_of_weights_is_our_own_error_or_none(places: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        shutil.copytree(MODEL, folder)
+        content = bytearray((folder / "model.safetensors").read_bytes())
+        for at, value in places:
+            content[at] = value
+        (folder / "model.safetensors").write_bytes(content)
+        with suppress(ModelError):
+            load_tiny(folder)

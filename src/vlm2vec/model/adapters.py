@@ -98,8 +98,8 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> Attached:
         try:
             attached = get_peft_model(named, config)
         # peft lets through whatever a wrong value in the configuration leads to.
-        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, re.error) as error:
-            raise AdapterError(f"{folder} does not fit its base: {error}") from None
+        except Exception as error:
+            raise AdapterError(f"{folder} does not fit its base: {type(error).__name__}: {error}") from None
         named.drop_head()
         places = {_current_key(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
         # An adapter on the embeddings keeps a copy of them.

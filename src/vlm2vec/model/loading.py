@@ -146,8 +146,9 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
                 # transformers knows old names itself only in some releases.
                 key_mapping={f"^{re.escape(old)}": new for old, new in OLD_NAMES.items()},
             )
-    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
-        raise ModelError(f"the weights of {folder} cannot be loaded: {error}") from None
+    # transformers computes with a configuration's values before it looks at them: wrong ones fail in every way.
+    except Exception as error:
+        raise ModelError(f"the weights of {folder} cannot be loaded: {_told(error)}") from None
     missing = sorted(report["missing_keys"])
     strays = sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head"))
     if missing or strays:
@@ -156,6 +157,11 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Qwen2VLModel:
             f"{len(strays)} without a place {strays[:3]}"
         )
     return cast("Qwen2VLModel", model)
+
+
+def _told(error: Exception) -> str:
+    """What an error says; with its class where that is a bare word, as of a KeyError."""
+    return str(error) if " " in str(error) else f"{type(error).__name__} {error}"
 
 
 def _load_token_head(backbone: QwenVLBackbone, path: Path, dtype: torch.dtype) -> None:

@@ -55,7 +55,10 @@ class TextTokenizer:
         self.max_tokens: int | None = limit if isinstance(limit, int) and limit < 10**9 else None
         state = read_json(path)
         added = state.get("added_tokens")
-        self.special_ids = {token["content"]: token["id"] for token in added} if isinstance(added, list) else {}
+        try:
+            self.special_ids = {token["content"]: token["id"] for token in added} if isinstance(added, list) else {}
+        except (TypeError, KeyError):
+            raise ModelError(f"{path} cannot be read: an entry of added_tokens lacks its content or id") from None
         missing = [token for token in VISUAL_TOKENS if token not in self.special_ids]
         if missing:
             raise ModelError(f"{path} has no token {missing[0]}: it is not a Qwen-VL tokenizer")
