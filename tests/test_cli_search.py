@@ -8,6 +8,9 @@ import json
 import os
 import re
 import resource
+import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -211,3 +214,25 @@ def test_a_folder_that_may_not_be_looked_at_is_not_called_missing(
             f"error: cannot search the folder {folder}: permission denied; give the path of a folder that you can "
             "read\n",
         )
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments and names of files are characters")
+def test_arguments_that_are_no_characters_end_in_our_own_words(tmp_path: Path) -> None:
+    odd = b"x\xff\xfey"
+    (tmp_path / "pictures").mkdir()
+    shutil.copyfile(
+        Path(__file__).parent / "old_index" / "0.png", os.fsencode(tmp_path / "pictures") + b"/" + odd + b".png"
+    )
+    commands: dict[tuple[bytes, ...], tuple[int, bytes]] = {
+        (b"search", odd, b"pictures"): (2, b"error: a text holds '\\udcff', no character: 'x\\udcff\\udcfey'"),
+        (b"search", b"cat", b"pictures"): (0, b"x\xef\xbf\xbd\xef\xbf\xbdy.png"),
+        (b"index", odd): (2, b"error: there is no folder x??y"),
+        (b"doctor", odd): (2, b"error: there is no folder x??y"),
+        (b"report", odd): (2, b"error: cannot read x??y"),
+        (b"search", b"cat", b"pictures", b"--model", odd): (2, b"error: no checkpoint folder x??y"),
+    }
+    for arguments, (status, words) in commands.items():
+        done = subprocess.run([sys.executable, "-m", "vlm2vec", *arguments], cwd=tmp_path, capture_output=True)
+        said = done.stdout + done.stderr
+        assert (done.returncode, words in said, b"Traceback" in said) == (status, True, False), (arguments, said)
