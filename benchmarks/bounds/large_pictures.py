@@ -14,7 +14,7 @@ import PIL.Image
 from size import sized
 
 SIDES = sized((16_384, 12_288), (64, 48))
-WORKERS = (4, 1, 8)
+WORKERS = sized((4, 1, 8), (4,))
 
 
 def main() -> None:
