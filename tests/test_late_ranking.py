@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,20 @@ def test_token_vectors_that_were_put_are_there_and_the_rest_has_no_tokens(tmp_pa
     assert store.get([])[1] == []
 
 
-def test_a_shard_is_three_arrays_end_to_end(tmp_path: Path) -> None:
+def test_a_shard_is_three_arrays_end_to_end_and_their_checksums(tmp_path: Path) -> None:
     TokenStore.open(tmp_path, 2).put(_keys(3, 1), [THREE, ONE])
     (shard,) = tmp_path.iterdir()
     assert re.fullmatch(r"tokens-2-[0-9a-f]{32}\.npy", shard.name)
     with shard.open("rb") as stream:
-        keys, counts, rows = (npy.read_array(stream) for _ in range(3))
+        keys, counts, head = npy.read_array(stream), npy.read_array(stream), stream.tell()
+        rows, end, checksums = npy.read_array(stream), stream.tell(), npy.read_array(stream)
         assert stream.read() == b""
+    content = shard.read_bytes()
+    start = end - rows.nbytes
+    assert start > head
+    assert [one.tobytes() for one in checksums] == [
+        blake2b(part, digest_size=16).digest() for part in (content[:start], content[start:end])
+    ]
     assert [row.tobytes() for row in keys] == _keys(3, 1)
     assert (counts.tolist(), rows.tolist()) == ([3, 1], [*THREE.tolist(), *ONE.tolist()])
 

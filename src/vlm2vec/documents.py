@@ -19,13 +19,15 @@ def load_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Read one JSON document; bytes are UTF-8.
+    """Read one JSON document; bytes are UTF-8, with a byte order mark or without.
 
     Raises:
         ValueError: it is no JSON, lies too deep in brackets, or holds a number that no float can hold.
     """
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_int, parse_float=_float)
+        return json.loads(
+            text if isinstance(text, str) else text.decode("utf-8-sig"), parse_int=_int, parse_float=_float
+        )
     except RecursionError:
         raise ValueError("its brackets lie too deep in one another") from None
 

@@ -103,8 +103,8 @@ def _of_image(image: Image, num_frames: int, limits: Limits) -> int:
             stored += _WIDE_BYTES
         converted = 0 if picture.mode == "RGB" else _RGB_BYTES
         if not image.as_stored and is_see_through(picture):
-            # Made RGBA, and laid on white.
-            converted = 2 * _RGB_BYTES
+            # Made RGBA where it is not, and laid on white.
+            converted = _RGB_BYTES if picture.mode in ("RGBA", "RGBa") else 2 * _RGB_BYTES
         turned = stored if not image.as_stored and _may_be_turned(picture) else 0
         return picture.width * picture.height * (stored + max(converted, turned))
 
