@@ -92,6 +92,16 @@ def test_good_files_of_every_kind_decode_as_without_a_sandbox(sandbox: Sandbox, 
     assert (sandbox.page_count(path), sandbox.page_count(path.read_bytes())) == (2, 2)
 
 
+def test_one_worker_decodes_film_after_film() -> None:
+    clips = sorted((Path(__file__).parents[1] / "samples" / "clips").glob("*.mp4"))
+    with Sandbox() as one:
+        workers = set()
+        for clip in (*clips, *clips):
+            one.load_frames(Video(clip), num_frames=8)
+            workers |= set(one._idle)
+        assert len(workers) == 1
+
+
 def test_pil_images_and_kinds_that_are_not_in_the_table_start_no_process(tmp_path: Path) -> None:
     before = _children()
     with Sandbox() as one:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import mmap
 import os
@@ -49,6 +50,8 @@ def serve(number: int) -> None:
     connection = socket.socket(fileno=number)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What has been imported stays, and need not be looked through when garbage is collected.
+    gc.freeze()
     baseline = _data_bytes()
     segment = Segment(_shared_memory())
     send(connection, {"peak_bytes": peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}, segment.number)
@@ -57,6 +60,9 @@ def serve(number: int) -> None:
     while (received := receive(connection)) is not None:
         request = received[0]
         reply = _answer(request, [_read(connection, size) for size in request["blobs"]], segment)
+        if _data_bytes() - baseline > _LEFTOVER_BYTES:
+            # PyAV's containers and streams refer to each other, and hold the threads of their decoders until then.
+            gc.collect()
         reply["is_spent"] = _data_bytes() - baseline > _LEFTOVER_BYTES
         reply["peak_bytes"] = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
         send(connection, reply)
