@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -169,17 +170,18 @@ def open_table(path: Path, split: str | None = None) -> Table:
         ConfigError: there is nothing that can be read, or not the split.
     """
     splits = path / "dataset_dict.json"
-    if splits.is_file():
+    # Not `Path.is_file`, which raises of a name that is too long.
+    if os.path.isfile(splits):
         return open_table(path / _split_of(splits, split))
     if split is not None:
         raise ConfigError(f"{path} has no splits, so 'split' ({split!r}) says nothing; leave it out")
-    if path.suffix == ".jsonl" and path.is_file():
+    if path.suffix == ".jsonl" and os.path.isfile(path):
         return JsonLines.open(path)
     from datasets import Dataset, load_from_disk
 
-    if (path / "state.json").is_file():
+    if os.path.isfile(path / "state.json"):
         return _arrow(str(path), lambda: load_from_disk(str(path)))
-    shards = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []
+    shards = sorted(path.glob("*.parquet")) if os.path.isdir(path) else [path] if path.suffix == ".parquet" else []
     if not shards:
         raise ConfigError(
             f"{path} is not data that can be read: give a .jsonl or .parquet file, a folder of .parquet files, or a "

@@ -308,9 +308,11 @@ def _read_checksums(stream: BinaryIO, offset: int, end: int) -> bytes:
 
 def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64]:
     stored = _read_array(stream, size)
+    if stored.dtype != np.dtype("<i8") or stored.shape != (num_keys,):
+        raise ValueError(f"its {num_keys} keys have counts {stored.dtype} {stored.shape}")
     counts = stored.astype(np.int64, copy=False)
-    if stored.dtype != np.dtype("<i8") or counts.shape != (num_keys,) or (counts < 1).any():
-        raise ValueError(f"its {num_keys} keys have counts {stored.dtype} {stored.shape}, or one below 1")
+    if (counts < 1).any():
+        raise ValueError("a key of it has a count below 1")
     # More rows than bytes; their sum may not fit into 64 bits.
     if num_keys and int(counts.max()) > size:
         raise ValueError(f"a key of it has {counts.max()} rows, and the file {size} bytes")
