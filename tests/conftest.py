@@ -12,8 +12,8 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vlm2vec-tests-")
 
 import pytest
 
-from golden_cases import MODEL
-from index_folders import make_picture, summary_of
+from support.golden_cases import MODEL
+from support.index_folders import make_picture, summary_of
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
 

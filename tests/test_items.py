@@ -78,7 +78,7 @@ def test_a_span_may_be_of_any_numbers() -> None:
         (lambda: Image(Path("a.pdf"), page=0), "page 0 of a.pdf: pages are whole numbers from 1"),
         (lambda: Item(media=("a.png",)), "Item.media holds 'a.png', of type str"),
         (lambda: Item(text=None), "Item.text is None, of type NoneType"),
-        (lambda: Item(b"x" * 10**6), "xxx', of type bytes: it must be a str"),
+        (lambda: Item(b"x" * 10**6), "xxx…, of type bytes: it must be a str"),
         (lambda: as_item({"text": "a", 3: "b"}), "unknown key 3 in ['text', 3]: use text"),
         (lambda: Item("a", instruction=5), "Item.instruction is 5, of type int"),
         (lambda: Item("a", media=None), "Item.media holds None"),

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from captions import OPPOSITES, caption, sentence
 from catalogue import THING_SETS, Emoji, Picture
+from clips import NUM_FRAMES, motion_frames
 from drawings import read_drawings
 from fetch import RECIPE
 from held_concepts import CONCRETE, MOVING_GROUPS, read_concepts
@@ -33,8 +34,6 @@ from rows import INSTRUCTIONS, Corpus, image, row, text, video
 from slides import draw_slide, draw_title, plan_slide
 from wordnet import Noun, read_nouns
 from words import add_words
-
-from clips import NUM_FRAMES, motion_frames
 
 SEED = 7
 TARGET = RECIPE / "work" / "corpus"

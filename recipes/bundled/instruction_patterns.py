@@ -1,7 +1,7 @@
 """From which patterns are more instructions made? Half of those of training rows are, so that none is learnt by rote.
 
 A pattern is a sentence with slots in braces; every slot is filled by one of its fillings. What comes out of a few
-patterns is thousands of sentences of a kind. None of them is one of mmeb-mini (tests/test_recipe_rows.py).
+patterns is thousands of sentences of a kind. None of them is one of mmeb-mini (tests/repository/test_recipe_rows.py).
 """
 
 from __future__ import annotations

@@ -17,14 +17,13 @@ import numpy as np
 import pypdfium2
 import skimage.data
 from catalogue import FLUENT_3D, svg_of
+from clips import draw_frame
 from drawings import FOLDER as DRAWINGS
 from fetch import RECIPE, UNPACKED
 from holdouts import DEMO_QUERIES, SAMPLE_DRAWINGS, SAMPLE_OBJECTS, SAMPLE_SPRITES
 from PIL import Image
 from render import sprite_of_svg
 from sample_slides import write_slides
-
-from clips import draw_frame
 
 REPOSITORY = RECIPE.parent.parent
 SAMPLES = REPOSITORY / "samples"

@@ -9,6 +9,7 @@ from functools import cache
 
 from captions import OPPOSITES, with_article
 from clip_words import JOINED, MOTION_LABELS, QUESTIONS, REPLACED, REVERSE, WAYS
+from clips import NUM_FRAMES, SIZE, draw_frame, motion_frames
 from corpus import dice
 from instructions import instruction
 from options import offer
@@ -17,8 +18,6 @@ from render import background
 from rows import Row, row, text, video
 from task_cast import Thing, look_of, pick, square_sprite, wording
 from task_files import CORPUS, asked_of_video, relative, save_clip, save_frames
-
-from clips import NUM_FRAMES, SIZE, draw_frame, motion_frames
 
 ROUND = {
     "balloon", "basketball", "baseball", "bowling", "cookie", "coin", "volleyball", "doughnut", "lemon", "melon",

@@ -28,6 +28,7 @@ from vlm2vec.evaluation.scores import MODALITIES, DatasetScores, ModelScores, wr
 from vlm2vec.evaluation.scoring import chance
 from vlm2vec.items import ItemLike, as_item
 from vlm2vec.media import load_frames
+from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder, Vectors
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
@@ -43,7 +44,7 @@ class Pixels:
 
     name, dim, fingerprint = "12x12 pixels", SIDE_PX * SIDE_PX * 3, "pixels 12x12, 1"
 
-    def stream(self, items: Iterable[ItemLike], **arguments: object) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    def stream(self, items: Iterable[ItemLike], ask: Ask = Ask()) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
         """One vector an item."""
         for position, item in enumerate(items):
             frames = load_frames(as_item(item).media[0], num_frames=8).images

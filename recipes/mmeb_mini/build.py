@@ -20,11 +20,10 @@ def main() -> None:
     from charts import add_charts
     from documents import REPORTLAB, add_documents
     from fetch import fetch
+    from films import add_films
     from pack import Pack
     from pictures import add_pictures
     from scenes import add_scenes
-
-    from films import add_films
 
     fetch(more_apt=REPORTLAB)
     pack, clock = Pack(), time.monotonic()

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import yaml
 from captions import MOTIONS, OPPOSITES, with_article
 from cast import Thing, actors, concepts
+from clips import NUM_FRAMES, draw_frame, motion_frames
 from corpus import dice
 from pack import TARGET, Pack, webp
 from PIL import Image
 from render import background
-
-from clips import NUM_FRAMES, draw_frame, motion_frames
 
 SIZE = (112, 80)
 QUALITY = 80

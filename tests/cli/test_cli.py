@@ -1,0 +1,416 @@
+"""What the command line prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import importlib.metadata
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from support.cli_runs import Result, save_picture, write_files, write_model
+from support.places import DATA, ROOT
+from vlm2vec.cli import embed as embed_command
+from vlm2vec.cli.app import app
+from vlm2vec.cli.doctor import NEEDED, examine
+from vlm2vec.cli.reading import without_mark
+from vlm2vec.cli.starting import without_garbage_collection
+from vlm2vec.errors import InputError
+from vlm2vec.items import Image, Video
+from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.index import Index
+from vlm2vec.search.searching import search_near
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "files")
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+# The program
+
+
+def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
+    done = _python(
+        "import sys; sys.argv = ['vlm2vec', '--help']\n"
+        "from vlm2vec.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: print('code', stop.code)\n"
+        "heavy = 'torch transformers lancedb pyarrow numpy PIL av pypdfium2'.split()\n"
+        "print('heavy', [name for name in heavy if name in sys.modules])"
+    )
+    assert done.stdout.endswith("code 0\nheavy []\n"), done.stderr
+    commands = re.findall(r"^│ (\w+) {2,}[A-Z]", done.stdout, re.MULTILINE)
+    assert commands == [
+        *("index", "search", "embed", "models", "train", "ablate", "mine", "teach"),
+        *("evaluate", "tasks", "data", "report", "doctor"),
+    ]
+
+
+def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    arguments = ["vlm2vec", "search", "", str(folder), "--image", str(folder / "red.png"), "-k", "1", "--json"]
+    program = (
+        "import sys\n"
+        f"sys.argv = {arguments!r}\n"
+        "from vlm2vec.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = _python(program)
+    (hit,) = json.loads(done.stdout)["hits"]
+    assert (hit["path"], round(hit["score"], 5), done.stderr) == ("red.png", 1.0, "False\n")
+    # A new file has to be embedded first, and the model with it.
+    save_picture(folder / "new.png", "green")
+    done = _python(program)
+    assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
+
+
+def test_a_file_is_asked_for_by_its_stored_vector_only_as_it_lies_there(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    index = Index.open(folder)
+    red = folder / "red.png"
+    assert (search_near(index, Image(red), 1) or [])[0].path == "red.png"
+    assert search_near(index, Video(red)) is None
+    assert search_near(index, Image(red, as_stored=True)) is None
+    assert (search_near(index, Image(folder / "doc.pdf", page=2), 1) or [])[0].page == 2
+    assert search_near(index, Image(folder / "elsewhere.png")) is None
+    assert search_near(index, Image(folder.parent / "red.png")) is None
+    save_picture(red, "purple")
+    assert search_near(index, Image(red)) is None
+
+
+def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
+    assert Result("index", folder, "--model", model).code == 0
+    done = _python(
+        "import sys; from pathlib import Path; import numpy as np; from vlm2vec import Index\n"
+        f"index = Index.open(Path({str(folder)!r}))\n"
+        "print(len(index.search(np.ones(index.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
+    )
+    assert done.stdout == "4 False\n", done.stderr
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_start_leaves_garbage_collection_on_or_off_as_it_was(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with without_garbage_collection():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    result = Result("index", missing)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (f"error: there is no folder {missing}; give the path of the folder whose files to search\n")
+
+
+def test_debug_shows_the_traceback_of_a_mistake(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--debug", "index", str(tmp_path / "missing")])
+    assert (type(result.exception).__name__, result.exit_code) == ("IndexFolderError", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["index"], ["search", "x", "--kind", "text"], ["search", "x", "-k", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    result = Result(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Usage: " in result.err
+
+
+# index
+
+
+def test_index_prints_its_counts(folder: Path, model: Path) -> None:
+    first = Result("index", folder, "--model", model)
+    assert (first.code, first.out, first.err) == (
+        0,
+        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n",
+        "",
+    )
+    save_picture(folder / "red.png", "orange")
+    again = Result("index", folder, "--json")
+    assert json.loads(again.out) == {
+        "added": 0,
+        "changed": 1,
+        "removed": 0,
+        "unchanged": 2,
+        "embedded": 1,
+        "ignored": 1,
+        "failed": [],
+        "left_out": {".txt": 1},
+    }
+
+
+def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(folder: Path, model: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "c.svg", "README", "d.ts"):
+        (folder / name).write_text("let words = 'words';\n")
+    plain = Result("index", folder, "--model", model)
+    assert plain.out.endswith("6 ignored (2 .heic, 1 without an ending, 1 .svg, 1 .ts, 1 .txt)\n")
+    report = json.loads(Result("index", folder, "--json").out)
+    assert report["ignored"] == 6
+    assert list(report["left_out"].items()) == [(".heic", 2), ("", 1), (".svg", 1), (".ts", 1), (".txt", 1)]
+    for number in range(30):
+        (folder / f"x.z{number:02}{'9' * 100}").touch()
+    line = Result("index", folder).out
+    assert line.endswith(
+        "1 .ts, 1 .txt, 1 .z00999999999999, "
+        + ", ".join(f"1 .z{n:02}999999999999" for n in range(1, 7))
+        + ", and 23 other endings)\n"
+    )
+    assert len(line) < 400
+
+
+def test_doctor_looks_through_an_index_that_has_not_been_updated_since_there_were_checksums(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "old_index" / "dot_vlm2vec", tmp_path / ".vlm2vec")
+    result = Result("doctor", tmp_path)
+    assert result.code == 0
+    assert "5 of 4 files" in result.out
+    assert "none yet; the next 'vlm2vec index' writes them" in result.out
+
+
+def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder: Path, model: Path) -> None:
+    (folder / "empty.jpg").touch()
+    plain = Result("index", folder, "--model", model)
+    assert (plain.code, plain.out) == (
+        0,
+        "3 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 4 embedded, 1 ignored (1 .txt)\n",
+    )
+    reason = "cannot be read as an image: it is empty"
+    assert plain.err == f"not read: empty.jpg: {reason}\n"
+    strict = Result("index", folder, "--strict", "--json")
+    assert strict.code == 1
+    assert json.loads(strict.out)["failed"] == [{"path": "empty.jpg", "reason": reason}]
+
+
+def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path, model: Path, tmp_path: Path) -> None:
+    Result("index", folder, "--model", model)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in model.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    (other / "vlm2vec.json").write_text(json.dumps({"prompt_style": "vlm2vec"}))
+    refused = Result("index", folder, "--model", other)
+    assert (refused.code, refused.out) == (2, "")
+    assert "was made by the model" in refused.err
+    assert f"'vlm2vec index FOLDER --rebuild --model '{other}''" in refused.err.replace("\n", " ")
+    anew = Result("index", folder, "--model", other, "--rebuild")
+    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n"
+    assert Index.open(folder).model == str(other)
+
+
+def test_an_index_may_lie_elsewhere(folder: Path, model: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    Result("index", folder, "--index", place, "--model", model)
+    assert not (folder / ".vlm2vec").exists()
+    found = Result("search", "", "--image", folder / "red.png", "--index", place, "-k", "1", "--kind", "image")
+    assert (found.code, found.out.split()[2:]) == (0, ["red.png"])
+
+
+# embed
+
+
+def test_embed_prints_a_json_line_for_every_input_in_order(folder: Path, model: Path) -> None:
+    result = Result(
+        "embed", folder / "doc.pdf", folder / "red.png", "-", "--text", "last", "--model", model, stdin="one\ntwo\n"
+    )
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert [(row["input"], row.get("page")) for row in rows] == [
+        (str(folder / "doc.pdf"), 1),
+        (str(folder / "doc.pdf"), 2),
+        (str(folder / "red.png"), None),
+        ("one", None),
+        ("two", None),
+        ("last", None),
+    ]
+    embedder = Embedder.load(model)
+    items = [Image(folder / "doc.pdf", page=1), Image(folder / "doc.pdf", page=2), folder / "red.png", "one", "two"]
+    expected = embedder.encode([*items, "last"])
+    np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected, atol=2e-6)
+
+
+def test_the_mark_before_text_from_a_pipe_is_no_text(model: Path) -> None:
+    content = (DATA / "bom.txt").read_bytes()
+    assert content.startswith(codecs.BOM_UTF8)
+    result = Result("embed", "-", "--model", model, stdin=content.decode("utf-8"))
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert [row["input"] for row in rows] == ["cat", "dog", "bird"]
+    expected = Embedder.load(model).encode(["cat", "dog", "bird"])
+    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=2e-6)
+    # The blank line of the file is an empty text.
+    assert (result.code, result.err.startswith("error: an empty text: ")) == (1, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_text_in_another_encoding_is_refused_by_its_mark(encoding: str) -> None:
+    lines = io.TextIOWrapper(
+        io.BytesIO("\ufeffcat\ndog\n".encode(encoding)), encoding="utf-8", errors="surrogateescape"
+    )
+    with pytest.raises(InputError, match="stdin is text in UTF-16 or UTF-32: convert it to UTF-8"):
+        list(without_mark(lines))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (codecs.BOM_UTF8, []),
+        (codecs.BOM_UTF8 + b"\n", ["\n"]),
+        (codecs.BOM_UTF8 + b"cat\r\n\ndog", ["cat\n", "\n", "dog"]),
+        (b"cat\n" + b"dog", ["cat\n", "dog"]),
+    ],
+)
+def test_only_the_mark_is_taken_from_the_lines_of_a_pipe(encoding: str, content: bytes, lines: list[str]) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="surrogateescape")
+    assert list(without_mark(stream)) == lines
+
+
+def test_embed_answers_in_parts_of_so_many_inputs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
+    monkeypatch.setattr(embed_command, "_INPUTS_AT_ONCE", 2)
+    parts = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
+    rows = [json.loads(line) for line in parts.out.splitlines()]
+    assert [row["input"] for row in rows] == ["one", "three", "last"]
+    assert (parts.code, parts.err) == (1, whole.err)
+    expected = [json.loads(line)["vector"] for line in whole.out.splitlines()]
+    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=2e-6)
+
+
+def test_embed_reports_a_vector_that_is_not_finite(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    result = Result("embed", "--text", "words", "--model", broken)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "error: words: the vector that the model makes of it is not finite; look for nan in the model's weights\n"
+    )
+
+
+def test_embed_writes_an_array(folder: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors"
+    result = Result("embed", folder / "red.png", "--text", "words", "--out", out, "--model", model)
+    array = np.load(out)
+    assert (result.code, result.out) == (0, "")
+    assert result.err == f"wrote 2 vectors of {array.shape[1]} numbers to {out}\n"
+    np.testing.assert_allclose(array, Embedder.load(model).encode([folder / "red.png", "words"]), atol=2e-6)
+
+
+def test_embed_reports_what_it_cannot_embed_and_exits_with_1(folder: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    arguments = ("embed", folder / "no.png", "--text", "words", "--model", model)
+    lines = Result(*arguments)
+    assert lines.code == 1
+    assert [json.loads(line)["input"] for line in lines.out.splitlines()] == ["words"]
+    assert lines.err.startswith(f"error: {folder / 'no.png'}: ")
+    array = Result(*arguments, "--out", out)
+    assert (array.code, out.exists()) == (1, False)
+    assert array.err.endswith(f"{out} was not written, because its rows would not match the inputs\n")
+
+
+# models, doctor
+
+
+def test_models_lists_names_styles_and_whether_they_are_here() -> None:
+    listed = json.loads(Result("models", "--json").out)["models"]
+    assert [model["name"] for model in listed][:2] == ["bundled", "VLM2Vec/VLM2Vec-V2.0"]
+    assert {"name": "VLM2Vec/VLM2Vec-V2.0", "prompt_style": "vlm2vec"}.items() <= listed[1].items()
+    table = Result("models").out.splitlines()
+    assert [line.split()[0] for line in table] == [model["name"] for model in listed]
+
+
+def test_a_model_of_which_a_part_is_in_the_hub_cache_is_not_ready(tmp_path: Path) -> None:
+    name = "VLM2Vec/VLM2Vec-V2.0"
+    adapter, base = (tmp_path / f"models--{repo.replace('/', '--')}" for repo in (name, "Qwen/Qwen2-VL-2B-Instruct"))
+
+    def ready() -> bool:
+        environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "vlm2vec", "models", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return bool({one["name"]: one["ready"] for one in json.loads(done.stdout)["models"]}[name])
+
+    def put(repo: Path, file: str, text: str = "") -> None:
+        (repo / "refs").mkdir(parents=True, exist_ok=True)
+        (repo / "refs" / "main").write_text("a" * 40)
+        (repo / "snapshots" / ("a" * 40)).mkdir(parents=True, exist_ok=True)
+        (repo / "snapshots" / ("a" * 40) / file).write_text(text)
+
+    put(adapter, "adapter_config.json", json.dumps({"base_model_name_or_path": "Qwen/Qwen2-VL-2B-Instruct"}))
+    assert not ready()
+    put(adapter, "adapter_model.safetensors")
+    put(base, "config.json", "{}")
+    assert not ready()
+    put(base, "model.safetensors")
+    assert ready()
+
+
+def test_doctor_names_what_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "accelerate":
+            raise PackageNotFoundError(name)
+        return {"transformers": "4.57.1", "torch": "2.10.0+cpu"}.get(name, "99")
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    advice = {finding.name: finding.advice for finding in examine() if finding.advice}
+    assert advice["accelerate"] == "install it: pip install 'accelerate>=1.10'"
+    assert advice["transformers"] == "too old: pip install --upgrade 'transformers>=5.10'"
+    assert "torch" not in advice
+
+
+def test_doctor_looks_at_everything_that_the_package_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = {finding.name for finding in examine()}
+    assert {re.split("[>=<]", one)[0] for one in project["dependencies"]} <= needed
+    assert [f"{name}>={oldest}" for name, oldest in NEEDED.items()] == project["dependencies"]
+
+
+def test_doctor_ends_with_what_is_wrong_and_its_exit_code_agrees() -> None:
+    report = Result("doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(report.out)["findings"]}
+    wrong = [finding for finding in findings.values() if finding["advice"]]
+    assert json.loads(report.out)["ok"] is (not wrong)
+    assert report.code == (1 if wrong else 0)
+    assert {
+        "python",
+        "torch",
+        "lancedb",
+        "CPU threads",
+        "CUDA",
+        "device",
+        "bundled model",
+        "hub cache",
+        "video",
+    } <= set(findings)
+    assert "h264" in findings["video"]["value"]
+    end = Result("doctor").out.split("\n\n")[1].splitlines()
+    assert end == [f"{finding['name']}: {finding['advice']}" for finding in wrong] or end == ["Nothing is wrong."]

@@ -1,0 +1,237 @@
+"""What `vlm2vec search` finds and prints, and what it refuses."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as PILImage
+
+from support.cli_runs import Result, save_picture, write_files, write_model
+from support.places import DATA
+from vlm2vec.media.thumbnails import half_blocks
+from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.index import Index
+from vlm2vec.search.info import Info, write_info
+from vlm2vec.search.table import UnitTable
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "files")
+
+
+def test_search_indexes_first_and_prints_rank_score_path_and_page(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model)
+    assert result.code == 0
+    assert result.err == "index: 3 added\n"
+    lines = [re.fullmatch(r" {2}(\d)  (-?0\.\d{3})  (\S+)(?:  (.*))?", line) for line in result.out.splitlines()]
+    assert [line[1] for line in lines if line] == ["1", "2", "3", "4"]
+    assert sorted((line[3], line[4]) for line in lines if line) == [
+        ("blue.png", None),
+        ("doc.pdf", "page 1"),
+        ("doc.pdf", "page 2"),
+        ("red.png", None),
+    ]
+    scores = [float(line[2]) for line in lines if line]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_search_prints_json_that_matches_the_python_search(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model, "--kind", "page", "-k", "1", "--json")
+    embedder = Embedder.load(model)
+    (hit,) = Index.open(folder).search(embedder.encode_query("a square", target="page"), 1, kind="page")
+    assert json.loads(result.out) == {
+        "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}]
+    }
+
+
+def test_search_picks_up_what_has_changed_since(folder: Path, model: Path) -> None:
+    Result("index", folder, "--model", model)
+    save_picture(folder / "new.png", "white")
+    (folder / "red.png").unlink()
+    result = Result("search", "a square", folder, "--json")
+    assert result.err == "index: 1 added, 1 removed\n"
+    assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "new.png"}
+
+
+def test_search_by_page_and_by_video(folder: Path, model: Path) -> None:
+    page = Result("search", "", folder, "--pdf", f"{folder / 'doc.pdf'}:2", "--model", model, "--json")
+    assert len(json.loads(page.out)["hits"]) == 4
+    frames = folder.parent / "frames"
+    frames.mkdir()
+    for number in range(3):
+        save_picture(frames / f"{number}.png", "red")
+    video = Result("search", "words too", folder, "--video", frames, "--json")
+    assert len(json.loads(video.out)["hits"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
+        (["", "--image", "a.png", "--video", "b.mp4"], "give one of --image, --video and --pdf, not several"),
+        (["", "--pdf", "a.pdf"], "--pdf a.pdf: give the file and the number of its page, such as --pdf report.pdf:3"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_refused(arguments: list[str], message: str) -> None:
+    result = Result("search", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
+
+
+def test_a_query_image_that_cannot_be_read_is_refused(folder: Path, model: Path) -> None:
+    result = Result("search", "", folder, "--image", folder / "no.png", "--model", model)
+    assert (result.code, result.out) == (2, "")
+    assert f"error: {folder / 'no.png'}" in result.err
+
+
+def test_the_page_of_results_is_one_file_with_everything_in_it(folder: Path, model: Path, tmp_path: Path) -> None:
+    save_picture(folder / "<b>&.png", "white")
+    page = tmp_path / "out.html"
+    result = Result("search", "<script>alert(1)</script>", folder, "--model", model, "--html", page)
+    html = page.read_text("utf-8")
+    assert result.err == f"index: 4 added\nwrote {page}\n"
+    assert html.count('src="data:image/jpeg;base64,') == 5
+    assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in html
+    assert "&lt;b&gt;&amp;.png" in html
+    assert "prefers-color-scheme: dark" in html
+    for absent in ("<script", "<b>", "http://", "https://", "<link"):
+        assert absent not in html
+
+
+def test_thumbnails_need_a_terminal_with_colour(folder: Path, model: Path) -> None:
+    result = Result("search", "a square", folder, "--model", model, "--show", "-k", "1")
+    assert result.err == (
+        "index: 3 added\n"
+        "no thumbnails: --show needs a terminal with 24-bit colour; --html FILE writes a page with them\n"
+    )
+    assert len(result.out.splitlines()) == 1
+
+
+def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:
+    picture = PILImage.new("RGB", (2, 2))
+    picture.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
+    text = half_blocks(picture, 2)
+    assert text.plain == "▀▀\n"
+    assert [str(span.style) for span in text.spans] == ["#ff0000 on #0000ff", "#00ff00 on #090909"]
+
+
+def test_a_tall_picture_takes_no_more_lines_in_the_terminal_than_a_square() -> None:
+    lines = half_blocks(PILImage.new("RGB", (10, 1000)), 32).plain.splitlines()
+    assert (len(lines), {len(line) for line in lines}) == (16, {1})
+    assert half_blocks(PILImage.new("RGB", (100, 100)), 32).plain == 16 * ("▀" * 32 + "\n")
+
+
+def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, model: Path) -> None:
+    save_picture(folder / os.fsdecode(b"caf\xe9.png"), "white")
+    arguments = ("search", "", folder, "--image", folder / os.fsdecode(b"caf\xe9.png"), "--kind", "image")
+    assert "caf\ufffd.png" in Result(*arguments, "--model", model).out
+    paths = [hit["path"] for hit in json.loads(Result(*arguments, "--json").out)["hits"]]
+    assert sorted(os.fsencode(path) for path in paths) == [b"blue.png", b"caf\xe9.png", b"red.png"]
+
+
+def test_a_search_on_a_full_disk_searches_the_index_as_it_is(folder: Path, model: Path) -> None:
+    Result("index", folder, "--model", model)
+    for number in range(40):
+        save_picture(folder / f"new{number}.png", (number, 0, 0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a full disk, files do not take what is written.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        result = Result("search", "a square", folder, "--json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.code == 0
+    assert result.err.startswith(f"searching the index as it is: cannot write the index {folder / '.vlm2vec'}: ")
+    assert result.err.endswith("; make room on its disk, or give a place on another one with --index\n")
+    assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "red.png"}
+    assert Result("search", "a square", folder).err == "index: 40 added\n"
+
+
+def test_a_search_waits_for_another_process_that_makes_the_first_index(folder: Path, model: Path) -> None:
+    place = folder / ".vlm2vec"
+    place.mkdir()
+    embedder = Embedder.load(model)
+    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def make() -> None:
+        # It has the lock, and now come table and index.json; afterwards it goes on to add files.
+        time.sleep(0.3)
+        table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
+        assert table.count() == 0
+        info = Info(embedder.name, embedder.fingerprint, embedder.dim, "..", embedder.dtype)
+        write_info(place, info)
+
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(make)
+        result = Result("search", "a square", folder, "--model", model)
+        making.result()
+    os.close(descriptor)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("searching the index as it is: the index ")
+    assert Result("search", "a square", folder).err == "index: 3 added\n"
+
+
+def test_a_question_longer_than_any_name_is_a_question(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert Result("search", "a long question " * 300, "--model", model).code == 0
+
+
+def test_a_folder_that_may_not_be_looked_at_is_not_called_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def forbidden(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(folder)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    for command in (["index", folder], ["search", "x", folder]):
+        result = Result(*command)
+        assert (result.code, result.err) == (
+            2,
+            f"error: cannot search the folder {folder}: permission denied; give the path of a folder that you can "
+            "read\n",
+        )
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments and names of files are characters")
+def test_arguments_that_are_no_characters_end_in_our_own_words(tmp_path: Path) -> None:
+    odd = b"x\xff\xfey"
+    (tmp_path / "pictures").mkdir()
+    shutil.copyfile(DATA / "old_index" / "0.png", os.fsencode(tmp_path / "pictures") + b"/" + odd + b".png")
+    commands: dict[tuple[bytes, ...], tuple[int, bytes]] = {
+        (b"search", odd, b"pictures"): (2, b"error: a text holds '\\udcff', no character: 'x\\udcff\\udcfey'"),
+        (b"search", b"cat", b"pictures"): (0, b"x\xef\xbf\xbd\xef\xbf\xbdy.png"),
+        (b"index", odd): (2, b"error: there is no folder x??y"),
+        (b"doctor", odd): (2, b"error: there is no folder x??y"),
+        (b"report", odd): (2, b"error: cannot read x??y"),
+        (b"search", b"cat", b"pictures", b"--model", odd): (2, b"error: no checkpoint folder x??y"),
+    }
+    for arguments, (status, words) in commands.items():
+        done = subprocess.run([sys.executable, "-m", "vlm2vec", *arguments], cwd=tmp_path, capture_output=True)
+        said = done.stdout + done.stderr
+        assert (done.returncode, words in said, b"Traceback" in said) == (status, True, False), (arguments, said)

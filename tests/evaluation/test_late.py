@@ -1,0 +1,137 @@
+"""An evaluation that ranks by the vectors of tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from support.evaluation_runs import (
+    Counting,
+    Together,
+    command,
+    in_threads,
+    predictions_in,
+    run,
+    scores_in,
+    stored_keys,
+    written,
+)
+from support.golden_cases import MODEL
+from vlm2vec.errors import ConfigError
+from vlm2vec.evaluation.runner import Evaluation, evaluate
+from vlm2vec.model.embedder import Embedder
+from vlm2vec.tasks.registry import get_tasks, parse_task
+
+TASKS = ["ImageNet-1K", "MSR-VTT", "ViDoRe_docvqa"]
+"""Local, global, and pages read from a table."""
+
+
+@pytest.fixture(scope="module")
+def with_head() -> Embedder:
+    """The tiny golden model with a token head of eight numbers."""
+    embedder = Embedder.load(MODEL, prompt_style="vlm2vec", device="cpu")
+    torch.manual_seed(0)
+    embedder.backbone.add_token_head(8)
+    return embedder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return written(TASKS, tmp_path / "data")
+
+
+def test_scores_are_those_of_the_models_own_token_vectors(with_head: Embedder, root: Path, tmp_path: Path) -> None:
+    """The same order and scores as `encode_tokens` and sums of largest products."""
+    tasks = get_tasks(names=TASKS)
+    found = evaluate(Counting(with_head), tasks, root=root, out=tmp_path / "out", late_interaction=True)
+    assert found.failures == {}
+    for task in tasks:
+        data = parse_task(task, root)
+        queries = with_head.encode_tokens(data.queries)
+        candidates = with_head.encode_tokens([data.candidates[place] for place in range(len(data.candidates))])
+        lines = predictions_in(tmp_path / "out")[f"{task.name}.jsonl"].splitlines()
+        for row, line in enumerate(map(json.loads, lines)):
+            pool = data.candidate_names if data.pools is None else data.pools[row]
+            assert {name for name, _ in line["ranked"]} <= set(pool)
+            for name, score in line["ranked"]:
+                products = queries[row] @ candidates[data.candidate_names.index(name)].T
+                assert score == pytest.approx(products.max(axis=1).sum(), abs=1e-3)
+            assert [score for _, score in line["ranked"]] == sorted((s for _, s in line["ranked"]), reverse=True)
+
+
+def test_it_embeds_once_and_shares_no_vector_or_folder_with_single_ones(
+    with_head: Embedder, root: Path, tmp_path: Path
+) -> None:
+    tasks, model, out = get_tasks(names=TASKS), Counting(with_head), tmp_path / "out"
+    first = evaluate(model, tasks, root=root, out=out, late_interaction=True)
+    num_first = model.num_encoded
+    assert num_first == len(stored_keys(out)) > 0
+    assert all(path.name.startswith("tokens-8-") for path in (out / "vectors").iterdir())
+    again = evaluate(model, tasks, root=root, out=out, late_interaction=True)
+    assert model.num_encoded == num_first
+    assert again.scores.datasets == first.scores.datasets
+    assert json.loads((out / "run.json").read_text())["late_interaction"] is True
+    assert scores_in(out)["metadata"]["note"] == "ranked by late interaction"
+    with pytest.raises(ConfigError, match="holds an evaluation with late_interaction true, not false; give another"):
+        evaluate(model, tasks, root=root, out=out)
+    # Single vectors in a folder of token vectors.
+    shutil.copytree(out / "vectors", tmp_path / "single" / "vectors")
+    evaluate(model, tasks, root=root, out=tmp_path / "single")
+    assert model.num_encoded == 2 * num_first
+    assert set(stored_keys(tmp_path / "single").values()) == {1}
+
+
+def test_processes_share_the_work(with_head: Embedder, root: Path, tmp_path: Path) -> None:
+    models = [Counting(with_head), Counting(with_head)]
+    tasks = get_tasks(names=TASKS)
+
+    def work(processes: Together) -> Evaluation:
+        out = tmp_path / "out"
+        return evaluate(models[processes.rank], tasks, root=root, out=out, late_interaction=True, processes=processes)
+
+    found = in_threads(work)
+    alone = evaluate(Counting(with_head), tasks, root=root, out=tmp_path / "alone", late_interaction=True)
+    assert found[0].scores.datasets == found[1].scores.datasets == alone.scores.datasets
+    assert sum(model.num_encoded for model in models) == len(stored_keys(tmp_path / "alone"))
+    assert min(model.num_encoded for model in models) > 0
+
+
+def test_a_model_without_token_head_cannot(published: Embedder, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^tiny has no token head, and so .*, or rank single vectors: leave out --la"
+    ):
+        evaluate(Counting(published), get_tasks(names=TASKS), root=root, out=tmp_path / "out", late_interaction=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_ranks_by_tokens_only_when_told_to(with_head: Embedder, root: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    assert with_head.backbone.token_head is not None
+    save_file({"weight": with_head.backbone.token_head.weight.data}, model / "token_head.safetensors")
+
+    def told(out: Path, *options: str) -> str:
+        arguments = command(root, out, "--tasks", "ImageNet-1K", "--model", str(model), *options)
+        done = run(arguments, tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    said = f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
+    assert said in told(tmp_path / "single")
+    late = told(tmp_path / "late", "--late-interaction")
+    assert "has a token head" not in late
+    assert f"{model}: ranked by late interaction" in late
+    kinds = [
+        {re.sub("-[0-9a-f]{32}", "", path.name) for path in (tmp_path / out / "vectors").iterdir()}
+        for out in ("single", "late")
+    ]
+    assert kinds == [{f"{with_head.dim}.npy"}, {"tokens-8.npy"}]
+    refused = run(command(root, tmp_path / "no", "--tasks", "ImageNet-1K", "--late-interaction"), tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {MODEL} has no token head, and so no vectors of tokens; train one")

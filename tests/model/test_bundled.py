@@ -1,0 +1,101 @@
+"""The model that ships with the package, and the demo of the README."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from support.places import ROOT
+from vlm2vec import Embedder, Image, Index, Item
+from vlm2vec.search.searching import search
+
+BUNDLED = ROOT / "src" / "vlm2vec" / "bundled"
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Embedder:
+    return Embedder.load(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def index(bundled: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    made = Index.create(ROOT / "samples", embedder=bundled, path=tmp_path_factory.mktemp("samples") / "index")
+    made.add(embedder=bundled)
+    return made
+
+
+def test_it_is_small_half_precision_and_complete() -> None:
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 25_000_000
+    with safe_open(BUNDLED / "model.safetensors", "np") as weights:
+        assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118 - no mapping
+    assert json.loads((BUNDLED / "vlm2vec.json").read_text("utf-8"))["prompt_style"] == "qwen2-vl"
+
+
+def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(bundled: Embedder, index: Index) -> None:
+    objects = [path for path in index.table.files() if path.startswith("objects/")]
+    found = []
+    for path in objects:
+        name = Path(path).stem.replace("_", " ")
+        found.append(search(index, bundled, Item(f"a {name}"), k=1)[0].path == path)
+    assert (len(objects), sum(found) >= 9) == (12, True)
+
+
+def test_the_demo_asks_ten_questions_and_finds_the_right_file_first_for_six(bundled: Embedder, index: Index) -> None:
+    questions = json.loads((ROOT / "demo" / "queries.json").read_text("utf-8"))
+    first = {}
+    for question in questions:
+        media = (Image(ROOT / "demo" / question["image"]),) if "image" in question else ()
+        hit = search(index, bundled, Item(question.get("text", ""), media), k=1)[0]
+        first[question.get("text", question.get("image"))] = hit.path == question["right"]
+    assert len(first) == 10
+    assert sum(first.values()) >= 6, first
+
+
+def test_every_sample_is_read(index: Index) -> None:
+    files = [
+        p for p in (ROOT / "samples").rglob("*") if p.is_file() and p.suffix != ".md" and ".vlm2vec" not in p.parts
+    ]
+    assert sorted(index.table.files()) == sorted(path.relative_to(ROOT / "samples").as_posix() for path in files)
+
+
+def test_every_sample_has_its_source_and_licence() -> None:
+    text = (ROOT / "samples" / "LICENSES.md").read_text("utf-8")
+    files = [
+        p for p in (ROOT / "samples").rglob("*") if p.is_file() and p.suffix != ".md" and ".vlm2vec" not in p.parts
+    ]
+    assert [path.name for path in files if path.name not in text] == []
+
+
+def test_the_vectors_do_not_depend_on_their_neighbours(bundled: Embedder) -> None:
+    files = sorted((ROOT / "samples" / "objects").iterdir())
+    together = bundled.encode_document(files)
+    alone = np.stack([bundled.encode_document(file) for file in files])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=2e-6)
+
+
+def test_the_python_of_the_readme_runs_and_finds_what_it_looks_for() -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert code is not None
+    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=True, cwd=ROOT)
+    sunflower, bicycle, shape = done.stdout.splitlines()
+    assert (sunflower.split()[0], bicycle.split()[0]) == (
+        "samples/objects/sunflower.webp",
+        "samples/objects/bicycle.webp",
+    )
+    assert shape == "(256,)"
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert {"demo", "test"} <= set(re.findall(r"^    make (\w+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert all(f"\n{target}:" in makefile for target in ("demo", "test"))
+    assert shutil.which("vlm2vec", path=str(Path(sys.executable).parent))

@@ -1,0 +1,79 @@
+"""The layers of docs/architecture.md hold: a package imports only those below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from support.places import SRC
+
+PACKAGE = SRC / "vlm2vec"
+GROUND = {"errors", "text", "cores", "documents", "files", "processes", "items"}
+ALLOWED = {
+    "errors": set(),
+    "text": set(),
+    "cores": set(),
+    "documents": set(),
+    "files": {"errors"},
+    "processes": {"errors", "cores"},
+    "items": {"errors", "text"},
+    "media": GROUND,
+    "model": {*GROUND, "media"},
+    "data": {*GROUND, "media"},
+    "vectors": {*GROUND, "media", "model"},
+    "tasks": {*GROUND, "media", "data"},
+    "training": {*GROUND, "media", "model", "data", "vectors", "tasks"},
+    "search": {*GROUND, "media", "model"},
+    "evaluation": {*GROUND, "media", "model", "data", "vectors", "tasks"},
+    "cli": {*GROUND, "media", "model", "data", "vectors", "tasks", "training", "search", "evaluation"},
+}
+TORCH_ALLOWED = {"model", "training"}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(node: ast.AST) -> list[str]:
+    found = []
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            found += [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            found.append(child.module)
+    return found
+
+
+def _module_level_imports(tree: ast.Module) -> list[str]:
+    """Imports that run when the module is imported: not those in functions or under TYPE_CHECKING."""
+    found = []
+    for statement in tree.body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            found += _imports(statement)
+    return found
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_lies_below_it(path: Path) -> None:
+    room = _room(path)
+    imported = {
+        name.split(".")[1] for name in _imports(ast.parse(path.read_text("utf-8"))) if name.startswith("vlm2vec.")
+    }
+    assert imported - {room} <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_torch_is_imported_at_module_level_only_where_tensors_are_made(path: Path) -> None:
+    top = {name.split(".")[0] for name in _module_level_imports(ast.parse(path.read_text("utf-8")))}
+    if _room(path) not in TORCH_ALLOWED and path.relative_to(PACKAGE).as_posix() != "data/collate.py":
+        assert "torch" not in top
+    assert top.isdisjoint({"peft", "lancedb", "av", "pypdfium2"})
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    assert [p.name for p in FILES if len(p.read_text("utf-8").splitlines()) > 400] == []

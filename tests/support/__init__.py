@@ -1,0 +1,1 @@
+"""What tests share: inputs that are made, runs, and places of shipped data."""

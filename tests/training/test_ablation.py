@@ -1,0 +1,61 @@
+"""The ablation of the paper's sub-batches, by one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import PIL.Image
+from typer.testing import CliRunner
+
+from support.train_files import write_config, write_data
+from vlm2vec.cli.app import app
+from vlm2vec.training.ablation import Trial, write_results
+
+
+def test_one_command_trains_every_size_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    config = write_config(tmp_path, steps=2, validation={"path": "image.jsonl", "every": 2, "pool": 8})
+    command = ["ablate", str(config), "--sub-batches", "0,4,8", "--seeds", "1,2"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert [(row["sub_batch"], row["seed"]) for row in rows] == [(0, 1), (0, 2), (4, 1), (4, 2), (8, 1), (8, 2)]
+    assert done.stdout == (tmp_path / "out" / "ablation.md").read_text()
+    with PIL.Image.open(tmp_path / "out" / "ablation.png") as picture:
+        assert picture.width > 500
+    log = tmp_path / "out" / "sub_batch_4_seed_2" / "log.jsonl"
+    before = log.stat().st_mtime_ns
+    again = CliRunner().invoke(app, command)
+    assert (again.stdout, log.stat().st_mtime_ns) == (done.stdout, before)
+    write_config(tmp_path, steps=2, validation={"path": "image.jsonl", "every": 2, "pool": 8}, learning_rate=0.1)
+    other = CliRunner().invoke(app, command)
+    assert other.exit_code == 2
+    assert (
+        "sub_batch_0_seed_1 comes from another configuration, so it is another run: learning_rate was" in other.stderr
+    )
+
+
+def test_the_table_holds_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
+    def trial(sub_batch: int, seed: int, value: float) -> Trial:
+        return Trial(sub_batch, seed, {"recall@1": value, "recall@5": value + 0.1, "recall@10": value + 0.2})
+
+    write_results(tmp_path, [trial(0, 1, 0.1), trial(0, 2, 0.3), trial(64, 1, 0.5)], 64)
+    assert (tmp_path / "ablation.md").read_text().splitlines() == [
+        "| sub-batch | seeds | recall@1 | recall@5 | recall@10 |",
+        "|---|---|---|---|---|",
+        "| 0 | 2 | 0.200 ± 0.141 | 0.300 ± 0.141 | 0.400 ± 0.141 |",
+        "| 64 (whole) | 1 | 0.500 | 0.600 | 0.700 |",
+    ]
+
+
+def test_a_configuration_without_held_out_pairs_or_with_an_odd_size_is_refused(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    bare = CliRunner().invoke(app, ["ablate", str(write_config(tmp_path)), "--sub-batches", "4"])
+    assert (bare.exit_code, bare.stderr) == (
+        2,
+        "error: an ablation compares held-out recall; add 'validation' to the configuration\n",
+    )
+    config = write_config(tmp_path, validation={"path": "image.jsonl", "every": 2})
+    odd = CliRunner().invoke(app, ["ablate", str(config), "--sub-batches", "4,3"])
+    assert (odd.exit_code, odd.stderr) == (2, "error: sub-batch 3 does not divide batch_size=8\n")
