@@ -167,6 +167,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     import torch
 
     from vlm2vec.items import Image, Item
+    from vlm2vec.model.backbone import Ask
     from vlm2vec.model.checkpoint import Settings
     from vlm2vec.model.loading import find_folders, load_backbone
     from vlm2vec.model.packing import pack, plan_packs
@@ -188,7 +189,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     words = [Item(f"picture {number} of some things that lie about") for number in range(batch)]
     sides = []
     for items, role in ((words, "query"), ([pictures[i % 8] for i in range(batch)], "document")):
-        prepared = [backbone.processor.prepare(item, role=role) for item in items]  # type: ignore[arg-type]
+        prepared = [backbone.processor.prepare(item, Ask(role)) for item in items]  # type: ignore[arg-type]
         plan = plan_packs([one.length for one in prepared], budget or 2**62)
         sides.append([pack([prepared[i] for i in members]) for members in plan])
 

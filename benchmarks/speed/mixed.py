@@ -23,6 +23,7 @@ from ways import padded
 from workloads import MAX_PIXELS, images, texts
 
 from vlm2vec import Embedder, Item
+from vlm2vec.model.backbone import Ask
 from vlm2vec.vectors.encoding import encode_with_store
 from vlm2vec.vectors.store import VectorStore
 
@@ -37,8 +38,8 @@ class Counting:
         self.dim, self.fingerprint = embedder.dim, embedder.fingerprint
         self.num_embedded = 0
 
-    def stream(self, items: Iterable[Item], **options: Any) -> Iterator[Any]:
-        for one in self._embedder.stream(items, **options):
+    def stream(self, items: Iterable[Item], ask: Ask = Ask(), **options: Any) -> Iterator[Any]:
+        for one in self._embedder.stream(items, ask, **options):
             self.num_embedded += 1
             yield one
 

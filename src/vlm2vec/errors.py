@@ -1,28 +1,104 @@
-"""What a user can do wrong, one class each.
+"""What a user can do wrong, or meet: one class each.
 
     VLM2VecError
-    ├── InputError        an item that cannot be embedded as it stands (nothing in it, markers and media disagree)
-    │   └── VectorError   one of which a model makes no vector that can be compared; a ModelError too
+    ├── InputError        an item or an argument that makes no sense (nothing in it, markers and media disagree)
+    │   └── VectorError   an item of which a model makes no vector that can be compared; a ModelError too
     ├── MediaError        a file or byte string that cannot be read as the medium it claims to be
     │   └── LimitError    readable perhaps, but larger than the limits allow
     ├── ModelError        a checkpoint that is missing, incomplete or of an unknown kind
     │   ├── AdapterError  an adapter whose tensors do not fit its base
     │   └── StyleError    an unknown prompt style, or none that could be inferred
     ├── IndexFolderError  a search index that is missing, damaged or made by another model
-    │   └── NotWritableError  one that cannot be written now, though perhaps read
-    └── ConfigError       a training configuration or data file with a mistake in it
+    ├── ConfigError       a configuration, an option or a name of one that holds a mistake
+    ├── DataError         rows, score files, stored vectors or checkpoints of a run that are missing or damaged
+    ├── StorageError      a disk that is full, a folder that may not be written
+    ├── HubError          a hub that cannot be reached, or does not have what is asked for
+    ├── BusyError         another process holds what is needed; later it may be free
+    └── MissingError      a package that this work needs is not installed
 
-Every message says what happened, with which value, where, and what to do next. The command line prints it without
-a traceback and exits with 2; anything that is not a `VLM2VecError` is a fault of this package.
+Every message says what happened, with which value, and where. What to do next is in the message too where it is the
+same for everybody; where the command line, the server and Python have different words for it, it is a `Hint`. Anything
+that is not a `VLM2VecError` is a fault of this package.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Self, TypeAlias
+
+Action: TypeAlias = Literal[
+    "make_index",
+    "rebuild",
+    "other_index",
+    "other_model",
+    "other_out",
+    "other_data",
+    "resume",
+    "no_resume",
+    "download",
+    "allow_outside",
+    "doctor",
+    "extra",
+]
+
+
+class Hint(NamedTuple):
+    """What would help; each surface has its own words for it.
+
+    Args:
+        action: what to do.
+        about: what it is done with, such as the name of a benchmark, a model or an extra.
+    """
+
+    action: Action
+    about: str = ""
+
+
+IN_PYTHON: Mapping[Action, str] = {
+    "make_index": "Library.open(folder).sync() makes one",
+    "rebuild": "Library.open(folder, rebuild=True) makes it anew",
+    "other_index": "give another folder as index=",
+    "other_model": "or open it with model={about!r}",
+    "other_out": "give another folder as out=",
+    "other_data": "give another folder as data=",
+    "resume": "continue it with resume=True",
+    "no_resume": "leave out resume=True",
+    "download": "evaluate(..., download=True) fetches it",
+    "allow_outside": "allow other places with allow_outside=True",
+    "doctor": "'vlm2vec doctor' lists what this machine has",
+    "extra": "install it: pip install 'vlm2vec[{about}]'",
+}
+"""What a hint means to a caller in Python; `{about}` stands for what it is about."""
 
 
 class VLM2VecError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    Args:
+        message: what happened, with which value, and where.
+        hints: what to do next, where that is worded otherwise on the command line than in Python.
+    """
+
+    def __init__(self, message: str, *hints: Hint | Action) -> None:
+        super().__init__(message, *hints)
+        self.message = message
+        self.hints = tuple(Hint(hint) if isinstance(hint, str) else hint for hint in hints)
+
+    def __str__(self) -> str:
+        return self.worded(IN_PYTHON)
+
+    def worded(self, words: Mapping[Action, str]) -> str:
+        """The message, and what to do next in these words."""
+        advice = [words[hint.action].format(about=hint.about) for hint in self.hints]
+        return "; ".join([self.message, *advice])
+
+    def of(self, origin: str) -> Self:
+        """The same error with what it is about in front of it."""
+        return type(self)(f"{origin}: {self.message}", *self.hints)
 
 
 class InputError(VLM2VecError, ValueError):
-    """An item cannot be embedded as it stands."""
+    """An item or an argument makes no sense."""
 
 
 class MediaError(VLM2VecError, ValueError):
@@ -53,9 +129,25 @@ class IndexFolderError(VLM2VecError):
     """A search index is missing, damaged or made by another model."""
 
 
-class NotWritableError(IndexFolderError):
-    """A search index cannot be written now, though perhaps read."""
-
-
 class ConfigError(VLM2VecError):
-    """A configuration or data file holds a mistake."""
+    """A configuration, an option or a name holds a mistake."""
+
+
+class DataError(VLM2VecError):
+    """Rows, score files, stored vectors or a run's checkpoints are missing or damaged."""
+
+
+class StorageError(VLM2VecError):
+    """A disk is full, or a folder may not be written."""
+
+
+class HubError(VLM2VecError):
+    """A hub cannot be reached, or does not have what is asked for."""
+
+
+class BusyError(VLM2VecError):
+    """Another process holds what is needed; later it may be free."""
+
+
+class MissingError(VLM2VecError):
+    """A package that this work needs is not installed."""

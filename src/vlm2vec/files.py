@@ -1,7 +1,8 @@
-"""How does a file get onto the disk whole or not at all?"""
+"""How are files written whole or not at all, locked, and told apart by their content?"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -12,9 +13,86 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from vlm2vec.errors import Action, BusyError, Hint, StorageError
+
 _DRAFT = re.compile(r".+\.[0-9a-f]{32}\.part")
 # On Windows: longer than it takes to rename a file.
 _CLOSED_FOR_S = 60.0
+
+
+CONTENT_HASH_BYTES = 16
+
+
+def content_hash(source: Path | bytes) -> str:
+    """32 hex digits of a file's bytes: equal contents have equal ones.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return _blake2b(source).hexdigest()
+    with source.open("rb") as stream:
+        return hashlib.file_digest(stream, _blake2b).hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own words and without the path, which stands beside it wherever it is shown."""
+    return error.strerror.lower() if error.strerror else str(error)
+
+
+@contextmanager
+def writing(path: Path, *hints: Hint | Action, to: str = "") -> Iterator[None]:
+    """Turn what the system says while `path` is written into the user's error.
+
+    Args:
+        hints: what to do next.
+        to: what is written there, in front of the path: "vectors to".
+
+    Raises:
+        StorageError: the disk is full, or it may not be written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = f"{to} {path}" if to else str(path)
+        raise StorageError(f"cannot write {what}: {reason(error)}", *hints) from error
+
+
+@contextmanager
+def locked(path: Path, who: str, *hints: Hint | Action, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path`, whose folder must exist; the system lets go of it when this process ends.
+
+    Args:
+        who: holds it if it is not free, as the beginning of a sentence: "another run is training in out".
+        hints: what to do next.
+        patience_s: how long to wait for it; negative: for ever.
+
+    Raises:
+        BusyError: another process, or another thread of this one, holds it for longer than that.
+        StorageError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=patience_s)
+    with writing(path, *hints):
+        try:
+            lock.acquire()
+        except Timeout:  # Which is an OSError.
+            raise BusyError(f"{who}; wait for it to end, or stop it", *hints) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that is there whole or not at all; text as UTF-8.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with atomic_writer(path) as stream:
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -87,3 +165,7 @@ else:
         with draft.open("r+b") as stream:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
+
+
+def _blake2b(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=CONTENT_HASH_BYTES)

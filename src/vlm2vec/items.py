@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import reprlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vlm2vec.errors import InputError
+from vlm2vec.text import shortened
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -41,6 +41,13 @@ ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avif
 """Those of pictures that may move."""
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 """Those of pictures that are frames in a folder of frames, as benchmarks publish them."""
+
+Kind: TypeAlias = Literal["text", "image", "video", "page"]
+"""Of an item."""
+Target: TypeAlias = Literal["image", "video", "page"]
+"""Of what can be found: a picture, a span of a video, a page."""
+Role: TypeAlias = Literal["query", "document"]
+"""Whether an item asks, or is to be found."""
 
 Source: TypeAlias = "Path | bytes | PIL.Image.Image"
 ItemLike: TypeAlias = "Item | Image | Video | str | Path | PIL.Image.Image | Mapping[str, object]"
@@ -147,13 +154,13 @@ class Item:
         for name in ("text", "instruction", "verbatim"):
             value = getattr(self, name)
             if not isinstance(value, str) and (name == "text" or value is not None):
-                raise InputError(f"Item.{name} is {_short(value)}, of type {type(value).__name__}: it must be a str")
+                raise InputError(f"Item.{name} is {shortened(value)}, of type {type(value).__name__}: it must be a str")
         media = tuple(self.media) if isinstance(self.media, (tuple, list)) else (self.media,)
         object.__setattr__(self, "media", media)
         for medium in media:
             if not isinstance(medium, (Image, Video)):
                 raise InputError(
-                    f"Item.media holds {_short(medium)}, of type {type(medium).__name__}: wrap it in Image(...) or "
+                    f"Item.media holds {shortened(medium)}, of type {type(medium).__name__}: wrap it in Image(...) or "
                     "Video(...)"
                 )
 
@@ -274,7 +281,7 @@ def _as_source(value: object, owner: str) -> Source:
 def _as_stored(as_stored: object, exif: object, owner: str) -> bool:
     for name, value in (("as_stored", as_stored), ("exif", exif)):
         if value is not None and not isinstance(value, bool):
-            raise InputError(f"{owner}: {name} is {_short(value)}: it must be True or False")
+            raise InputError(f"{owner}: {name} is {shortened(value)}: it must be True or False")
     if exif is None:
         return bool(as_stored)
     if as_stored is exif:
@@ -293,11 +300,6 @@ def _is_span(value: object) -> bool:
 def _is_pil(value: object) -> bool:
     # By name, so that items stay free of any import that costs start-up time.
     return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(value).__mro__)
-
-
-def _short(value: object) -> str:
-    # Somebody's whole file may stand in the wrong place.
-    return reprlib.repr(value)
 
 
 def _name(source: object) -> str:

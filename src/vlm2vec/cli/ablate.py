@@ -25,9 +25,9 @@ def ablate(
     Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it goes on where it
     was stopped.
     """
+    from vlm2vec.processes import among_processes, launched
     from vlm2vec.training.ablation import ablate_sub_batch
     from vlm2vec.training.config import read_config
-    from vlm2vec.training.launch import among_processes, launched
     from vlm2vec.training.loop import StepReport
 
     settings = read_config(config)

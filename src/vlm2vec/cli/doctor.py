@@ -18,7 +18,8 @@ from vlm2vec.cli.options import IndexPath
 from vlm2vec.cli.output import print_json
 from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.search.scan import check_folder, printable
+from vlm2vec.search.scan import check_folder
+from vlm2vec.text import printable
 
 NEEDED = {
     "torch": "2.10",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,8 +15,8 @@ from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 if TYPE_CHECKING:
     from vlm2vec.evaluation.runner import Evaluation, NamedEncoder, Progress, TaskScore
+    from vlm2vec.processes import Processes
     from vlm2vec.tasks.data import TaskSpec
-    from vlm2vec.vectors.encoding import Processes
 
 REPORT = "report.html"
 
@@ -79,7 +78,7 @@ def evaluate(
     from vlm2vec.evaluation.runner import data_place
     from vlm2vec.evaluation.smaller import SmallerVectors
     from vlm2vec.model.embedder import Embedder
-    from vlm2vec.training.launch import among_processes, joined_processes
+    from vlm2vec.processes import among_processes, joined_processes
 
     # Before the model is loaded.
     data_place(chosen, data, limit=limit, download=download)
@@ -203,6 +202,8 @@ def _device(processes: Processes) -> str | None:
     """This process's own device under torchrun; None: the first."""
     import torch
 
+    from vlm2vec.processes import own_local_rank
+
     if processes.size == 1 or not torch.cuda.is_available():
         return None
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return f"cuda:{own_local_rank()}"

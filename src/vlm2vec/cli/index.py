@@ -16,9 +16,9 @@ from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.search.index import Index
-from vlm2vec.search.scan import printable
 from vlm2vec.search.searching import open_index
 from vlm2vec.search.summary import Summary
+from vlm2vec.text import printable
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,12 @@ from vlm2vec.cli.index import bring_up_to_date
 from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json
 from vlm2vec.cli.starting import without_garbage_collection
-from vlm2vec.errors import InputError, NotWritableError
-from vlm2vec.items import Image, Item, Video
+from vlm2vec.errors import BusyError, InputError, StorageError
+from vlm2vec.items import Image, Item, Target, Video
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
-from vlm2vec.search.scan import Kind, printable
 from vlm2vec.search.searching import open_index, search_near, search_ready
 from vlm2vec.search.searching import search as search_index
+from vlm2vec.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,9 +43,7 @@ def search(
         str | None, typer.Option(metavar="FILE:PAGE", help="Search by this page, e.g. a.pdf:3.", show_default=False)
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
-    kind: Annotated[
-        Literal["image", "video", "page"] | None, typer.Option(help="Only hits of this kind.", show_default=False)
-    ] = None,
+    kind: Annotated[Target | None, typer.Option(help="Only hits of this kind.", show_default=False)] = None,
     index_path: IndexPath = None,
     model: IndexModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
@@ -79,7 +77,7 @@ def search(
 
 
 def _search(
-    item: Item, folder: Path | None, path: Path | None, model: str | None, k: int, kind: Kind | None
+    item: Item, folder: Path | None, path: Path | None, model: str | None, k: int, kind: Target | None
 ) -> tuple[Index, list[Hit]]:
     # With a kind, the instruction for that kind belongs to the question.
     alone = None if item.text or kind else item.media[0]
@@ -117,7 +115,7 @@ def _update(index: Index, embedder: Embedder) -> None:
     try:
         # Of a file that cannot be read, one search tells, and the next ones do not try it again.
         summary = bring_up_to_date(index, embedder, retry=False)
-    except NotWritableError as error:
+    except (BusyError, StorageError) as error:
         note(f"searching the index as it is: {error}")
         return
     changes = {"added": summary.added, "changed": summary.changed, "removed": summary.removed}

@@ -34,7 +34,7 @@ def train(
     if plan:
         _print_plan(settings)
         return
-    from vlm2vec.training.launch import among_processes, launched
+    from vlm2vec.processes import among_processes, launched
 
     options = ["--out", str(settings.out), *(["--resume"] if resume else [])]
     if launched(["train", str(config), *options], settings.processes):

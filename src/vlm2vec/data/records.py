@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlm2vec.data.inside import links_in
 from vlm2vec.data.tables import JsonLines, Table
 from vlm2vec.errors import ConfigError, InputError, MediaError
-from vlm2vec.items import Image, Item, Video, as_item
+from vlm2vec.items import Image, Item, Target, Video, as_item
 from vlm2vec.media import media_kind
 
 _NEEDED, _OPTIONAL = {"query", "positive"}, {"label", "negatives"}
@@ -38,7 +38,7 @@ class Pair:
     negatives: tuple[Item, ...] = ()
 
     @property
-    def target(self) -> Literal["image", "video", "page"] | None:
+    def target(self) -> Target | None:
         """Kind of what the query looks for, whose instruction it is asked with; None for a text."""
         return media_kind(self.positive.media[0]) if self.positive.media else None
 

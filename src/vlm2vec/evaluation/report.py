@@ -15,6 +15,7 @@ from vlm2vec.evaluation.run_folder import RUN
 from vlm2vec.evaluation.scores import SCORES, ModelScores, dropped_frames, read_score_list
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks
+from vlm2vec.text import aligned, markdown, printable
 
 SHOWN_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({"retrieval": ("hit@1", "hit@5", "hit@10")})
 """What is shown of each dataset of a benchmark, the main metric first; of others that one alone."""
@@ -199,7 +200,7 @@ def notes(report: Report) -> list[str]:
             for row in report.rows
             if (dropped := dropped_frames(row.scores))
         ),
-        *(f"{row.label}: {_printable(row.scores.note)}" for row in report.rows if row.scores.note),
+        *(f"{row.label}: {printable(row.scores.note)}" for row in report.rows if row.scores.note),
         *(
             _control(report, task)
             for task in report.controls
@@ -234,8 +235,8 @@ def as_text(report: Report) -> str:
     # "VD-OOD" above two lines, so that twelve columns of five figures fit beside a name.
     first, second = zip(*(name.split("-", 1) if "-" in name else ("", name) for name in names), strict=True)
     parts = [
-        _aligned([[report.benchmark, "datasets", OVERALL, *modalities(report.tasks)], *coarse]),
-        _aligned([["", *first], ["groups", *second], *fine]),
+        aligned([[report.benchmark, "datasets", OVERALL, *modalities(report.tasks)], *coarse]),
+        aligned([["", *first], ["groups", *second], *fine]),
         "\n".join(notes(report)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -257,7 +258,7 @@ def datasets_text(report: Report) -> str:
             for place, column in enumerate(shown)
         ]
         heads = [["", "", *names], ["dataset", "group", *(column.metric or "" for column in shown)]]
-    return _aligned([*heads, *rows])
+    return aligned([*heads, *rows])
 
 
 def as_markdown(report: Report) -> str:
@@ -277,10 +278,10 @@ def as_markdown(report: Report) -> str:
     parts = [
         f"# {report.benchmark}",
         f"Scores times 100. Overall is the mean over all {len(report.tasks)} datasets.",
-        _markdown(summary),
+        markdown(summary),
         *(["\n".join(remarks)] if remarks else []),
         "## Datasets",
-        _markdown(datasets),
+        markdown(datasets),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -288,7 +289,7 @@ def as_markdown(report: Report) -> str:
 def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> Row:
     listed = {(task.modality, task.name) for task in (*tasks, *controls)}
     unlisted = [
-        _printable(name)
+        printable(name)
         for modality, datasets in scores.datasets.items()
         for name in datasets
         if (modality, name) not in listed
@@ -309,7 +310,7 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
         if same[label] > 1:
             seen[label] += 1
             labels[place] = f"{label} {seen[label]}"
-    return [_printable(label) for label in labels]
+    return [printable(label) for label in labels]
 
 
 def _control(report: Report, task: TaskSpec) -> str:
@@ -343,26 +344,6 @@ def _who(report: Report, labels: Sequence[str]) -> str:
     return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} models, such as {labels[0]}"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = [row[0].ljust(widths[0])] + [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in table]
-    lines.insert(1, "|" + "---|" * len(table[0]))
-    return "\n".join(lines)
-
-
 def _escaped(text: str) -> str:
     # Else a note's star would open a list within the list.
     return text.replace("|", "\\|").replace("*", "\\*")
-
-
-def _printable(name: str) -> str:
-    """A name from a file as it can be shown: what would steer a terminal is replaced."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)

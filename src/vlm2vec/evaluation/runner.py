@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar, cast
+from typing import NamedTuple, Protocol, cast
 
 from vlm2vec.errors import ConfigError, MediaError, ModelError, VLM2VecError
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores
 from vlm2vec.evaluation.scoring import FrameDropper, Ranking, chance, score_task
 from vlm2vec.media.source import describe
+from vlm2vec.processes import Alone, Processes, agree, in_first
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
-from vlm2vec.vectors.encoding import Alone, Encoder, Processes, TokenEncoder, TokenVectors, raise_first
+from vlm2vec.vectors.encoding import Encoder, TokenEncoder, TokenVectors
 from vlm2vec.vectors.metrics import mean_metrics
 from vlm2vec.vectors.store import VectorStore
 from vlm2vec.vectors.token_store import TokenStore
-
-T = TypeVar("T")
 
 
 class NamedEncoder(Encoder, Protocol):
@@ -156,7 +155,7 @@ def evaluate(
             continue
         if score is not None and on_score is not None:
             on_score(score)
-    return _in_first(lambda: Evaluation(folder.scores(), failures), processes)
+    return in_first(lambda: Evaluation(folder.scores(), failures), processes)
 
 
 def data_place(tasks: Sequence[TaskSpec], root: Path | None, *, limit: int | None, download: bool) -> tuple[str, Path]:
@@ -205,29 +204,9 @@ def _open(
             f"the processes have loaded models of different fingerprints ({', '.join(fingerprints)}): give all of them "
             "the same files, the same kind of device, and --dtype"
         )
-    folder = _in_first(lambda: RunFolder.claim(out, settings), processes)
-    failed: VLM2VecError | None = None
-    store: VectorStore | TokenStore | None = None
-    try:
-        store = (TokenStore if settings.late_interaction else VectorStore).open(out / "vectors", encoder.dim)
-    except VLM2VecError as error:
-        failed = error
-    raise_first(failed, processes)
-    assert store is not None
-    return folder, store
-
-
-def _in_first(work: Callable[[], T], processes: Processes) -> T:
-    """What some work gives in the first process, where alone it is done; all processes get it, or its error."""
-    failed: VLM2VecError | None = None
-    result: T | None = None
-    if processes.rank == 0:
-        try:
-            result = work()
-        except VLM2VecError as error:
-            failed = error
-    raise_first(failed, processes)
-    return cast(T, processes.gather(result)[0])
+    folder = in_first(lambda: RunFolder.claim(out, settings), processes)
+    opened = TokenStore if settings.late_interaction else VectorStore
+    return folder, agree(lambda: opened.open(out / "vectors", encoder.dim), processes)
 
 
 def _parse(
@@ -241,17 +220,13 @@ def _parse(
     processes: Processes,
 ) -> TaskData:
     """A task that has been read, and has no score of an earlier run any more."""
-    failed: VLM2VecError | None = None
-    data: TaskData | None = None
-    try:
+
+    def parse() -> TaskData:
         if processes.rank == 0:
             folder.drop(task)
-        data = parse_task(task, root, limit=limit, download=download, allow_outside=allow_outside)
-    except VLM2VecError as error:
-        failed = error
-    raise_first(failed, processes)
-    assert data is not None
-    return data
+        return parse_task(task, root, limit=limit, download=download, allow_outside=allow_outside)
+
+    return agree(parse, processes)
 
 
 def _measured(task: TaskSpec, data: TaskData, ranking: Ranking, dropper: FrameDropper) -> TaskScore:

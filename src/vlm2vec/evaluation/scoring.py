@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.video import damaged_frames
+from vlm2vec.processes import Processes
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.chance import chance_metrics
-from vlm2vec.vectors.encoding import Encoder, Processes, store_vectors
+from vlm2vec.vectors.encoding import Encoder, store_vectors
 from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.metrics import CUTOFFS, Numbers, query_metrics
 from vlm2vec.vectors.ranking import rank

@@ -9,8 +9,8 @@ import numpy as np
 
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
+from vlm2vec.model.backbone import Ask
 from vlm2vec.model.pooling import Precision, check_precision, check_truncation, to_int8
-from vlm2vec.model.prompts import Role, Target
 from vlm2vec.vectors.store import Vectors
 
 if TYPE_CHECKING:
@@ -46,15 +46,10 @@ class SmallerVectors:
     def stream(
         self,
         items: Iterable[ItemLike],
-        *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
+        ask: Ask = Ask(),
     ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
         """As `Embedder.stream`."""
-        whole = self._embedder.stream(
-            items, role=role, target=target, prompt=prompt, truncate_dim=self.dim, normalize_embeddings=True
-        )
+        whole = self._embedder.stream(items, ask, truncate_dim=self.dim, normalize_embeddings=True)
         for position, vector in whole:
             if self._precision == "int8" and not isinstance(vector, VLM2VecError):
                 rounded = to_int8(vector).astype(np.float32)

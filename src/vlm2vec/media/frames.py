@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import PIL.Image
 
-from vlm2vec.items import Image, Video
+from vlm2vec.items import Image, Target, Video
 from vlm2vec.media.document import render_page
 from vlm2vec.media.image import open_image
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
@@ -40,7 +40,7 @@ def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFA
     return Frames((open_image(medium, limits),), is_video=False)
 
 
-def media_kind(medium: Image | Video) -> Literal["image", "video", "page"]:
+def media_kind(medium: Image | Video) -> Target:
     """Say what a medium counts as, once `resolve` has told animated pictures from still ones."""
     if isinstance(medium, Video):
         return "video"

@@ -15,14 +15,15 @@ from torch.nn import Linear
 
 from vlm2vec import media
 from vlm2vec.errors import InputError, ModelError, VLM2VecError
-from vlm2vec.items import ItemLike, as_item, check_several, is_single
+from vlm2vec.items import ItemLike, Role, Target, as_item, check_several, is_single
+from vlm2vec.model.backbone import Ask, Output
 from vlm2vec.model.checkpoint import BUNDLED, Settings, fingerprint
 from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.loading import Dtype, choose_device, choose_dtype, find_folders, load_backbone
 from vlm2vec.model.pooling import Precision, check_precision, check_truncation, normalize, to_int8
 from vlm2vec.model.preparing import default_workers, prepared_windows
 from vlm2vec.model.processor import Prepared
-from vlm2vec.model.prompts import STYLES, Role, Target
+from vlm2vec.model.prompts import STYLES
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
 from vlm2vec.model.streaming import embedded, usable
 
@@ -197,10 +198,9 @@ class Embedder:
     def stream(
         self,
         items: Iterable[ItemLike],
+        ask: Ask = Ask(),
         *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
+        output: Output = "pooled",
         truncate_dim: int | None = None,
         normalize_embeddings: bool | None = None,
         token_budget: int | None = None,
@@ -211,12 +211,23 @@ class Embedder:
 
         Args:
             items: several, taken in another thread, unless `workers` is 0.
+            ask: how they are put to the model.
+            output: "pooled" for one vector an item, "tokens" for one for each of its tokens.
+            truncate_dim, normalize_embeddings: of pooled vectors, as for `encode_query`.
             workers: threads that decode and tokenise while the model computes; None: one a core, at most eight.
-            role, target, prompt, truncate_dim, normalize_embeddings, token_budget, decoder: as for `encode_query`.
+            token_budget, decoder: as for `encode_query`.
 
         Yields:
-            (position, vector [D]) or, for an item that cannot be embedded, (position, its error); in no fixed order.
+            (position, vector [D], or vectors [tokens, E] of length one) or, for an item that cannot be embedded,
+            (position, its error); in no fixed order.
+
+        Raises:
+            ModelError: tokens are asked for, and the model has no token head.
         """
+        if output == "tokens":
+            self._check_token_head()
+            yield from self._stream(items, ask, token_budget, workers, _by_item, decoder)
+            return
         check_truncation(truncate_dim, self.dim)
         scaled = bool(self.settings.normalize if normalize_embeddings is None else normalize_embeddings)
 
@@ -224,29 +235,7 @@ class Embedder:
             vectors = encoded.pooled[:, :truncate_dim]
             return cast(Vectors, (normalize(vectors) if scaled else vectors.float()).cpu().numpy())
 
-        yield from self._stream(items, role, target, prompt, token_budget, workers, pooled, decoder)
-
-    def stream_tokens(
-        self,
-        items: Iterable[ItemLike],
-        *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
-        token_budget: int | None = None,
-        workers: int | None = None,
-    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
-        """As `stream`, with a vector for every token of an item, [tokens, E]; of a model with a token head.
-
-        Raises:
-            ModelError: the model has no token head.
-        """
-        self._check_token_head()
-
-        def by_item(encoded: Encoded, lengths: Sequence[int]) -> Iterable[Vectors]:
-            return (vectors.numpy() for vectors in cast(Tensor, encoded.tokens).cpu().split(list(lengths)))
-
-        yield from self._stream(items, role, target, prompt, token_budget, workers, by_item)
+        yield from self._stream(items, ask, token_budget, workers, pooled, decoder)
 
     @property
     def dtype(self) -> str:
@@ -293,7 +282,7 @@ class Embedder:
         """
         check_several(items)
         found: list[Vectors] = [np.empty((0, 0), dtype=np.float32)] * len(items)
-        stream = self.stream_tokens(items, role=role, target=target, prompt=prompt, token_budget=token_budget)
+        stream = self.stream(items, Ask(role, target, prompt), output="tokens", token_budget=token_budget)
         with closing(stream):
             for position, vectors in usable(stream, len(items), self.name):
                 found[position] = vectors
@@ -335,9 +324,7 @@ class Embedder:
         vectors: NDArray[Any] = np.empty((len(sequence), truncate_dim or self.dim), dtype=precision)
         results = self.stream(
             sequence,
-            role=role,
-            target=target,
-            prompt=prompt,
+            Ask(role, target, prompt),
             truncate_dim=truncate_dim,
             normalize_embeddings=normalize_embeddings,
             token_budget=token_budget,
@@ -353,9 +340,7 @@ class Embedder:
     def _stream(
         self,
         items: Iterable[ItemLike],
-        role: Role | None,
-        target: Target | None,
-        prompt: str | None,
+        ask: Ask,
         token_budget: int | None,
         workers: int | None,
         take: Callable[[Encoded, Sequence[int]], Iterable[Vectors]],
@@ -366,7 +351,7 @@ class Embedder:
         processor = self.backbone.processor
 
         def prepare(given: ItemLike) -> Prepared:
-            return processor.prepare(as_item(given), role=role, target=target, prompt=prompt, decoder=decoder)
+            return processor.prepare(as_item(given), ask, decoder=decoder)
 
         def weigh(given: ItemLike) -> int:
             return processor.decoded_bytes(as_item(given), decoder)
@@ -375,6 +360,10 @@ class Embedder:
         with closing(prepared) as windows:
             for window in windows:
                 yield from embedded(window, self.backbone, self._budget(token_budget), take)
+
+
+def _by_item(encoded: Encoded, lengths: Sequence[int]) -> Iterable[Vectors]:
+    return (vectors.numpy() for vectors in cast(Tensor, encoded.tokens).cpu().split(list(lengths)))
 
 
 def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from vlm2vec import media as direct
 from vlm2vec.errors import InputError, MediaError
-from vlm2vec.items import MEDIA_MARKER, Item
+from vlm2vec.items import MEDIA_MARKER, Item, Kind, Role, Target
 from vlm2vec.media import media_kind
 from vlm2vec.media.source import describe
-from vlm2vec.model.prompts import Kind, PromptStyle, Role, Target
+from vlm2vec.model.backbone import Ask
+from vlm2vec.model.prompts import PromptStyle
 from vlm2vec.model.tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
 from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
 
@@ -74,44 +75,32 @@ class QwenVLProcessor:
         if type(self.num_frames) is not int or self.num_frames < 1:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
-    def prepare(
-        self,
-        item: Item,
-        *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
-        decoder: Decoder = direct,
-    ) -> Prepared:
+    def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = direct) -> Prepared:
         """Compose, tokenise and decode one item.
 
         Args:
-            role: with "query" or "document" the style's default instruction stands in where the item has none.
-            target: what a query looks for; chooses among the style's query instructions.
-            prompt: instruction that beats the item's own and the default; "" means none at all.
+            ask: its prompt beats the item's own instruction, which beats the style's default for role and target.
             decoder: makes pictures of its media; a `Sandbox` does it in processes that may die of a file.
 
         Raises:
             InputError: the item is empty or its markers do not fit its media.
             MediaError: a medium cannot be read.
         """
-        _check_choice("role", role, get_args(Role))
-        _check_choice("target", target, get_args(Target))
-        if prompt is not None and not isinstance(prompt, str):
-            raise InputError(f"prompt is {prompt!r}: it must be one str for all items, or None")
+        _check_choice("role", ask.role, get_args(Role))
+        _check_choice("target", ask.target, get_args(Target))
+        if ask.prompt is not None and not isinstance(ask.prompt, str):
+            raise InputError(f"prompt is {ask.prompt!r}: it must be one str for all items, or None")
         with _pictures if item.holds_pictures else nullcontext():
-            return self._composed(item, role, target, prompt, decoder)
+            return self._composed(item, ask, decoder)
 
     def decoded_bytes(self, item: Item, decoder: Decoder = direct) -> int:
         """Memory that the pictures of an item take while it is prepared."""
         return sum(decoder.decoded_bytes(medium, num_frames=self.num_frames) for medium in item.media)
 
-    def _composed(
-        self, item: Item, role: Role | None, target: Target | None, prompt: str | None, decoder: Decoder
-    ) -> Prepared:
+    def _composed(self, item: Item, ask: Ask, decoder: Decoder) -> Prepared:
         media = tuple(decoder.resolve(medium) for medium in item.media)
         kind: Kind = media_kind(media[0]) if media else "text"
-        text = self.style.compose(item, self._instruction(item, kind, role, target, prompt))
+        text = self.style.compose(item, self._instruction(item, kind, ask))
         parts = text.split(MEDIA_MARKER)
         if not media:
             return self._prepared(self.tokenizer.encode_alone(parts[0]), [], [], [])
@@ -146,14 +135,12 @@ class QwenVLProcessor:
             )
         return self._prepared(ids, visual_at, patches, grids)
 
-    def _instruction(
-        self, item: Item, kind: Kind, role: Role | None, target: Target | None, prompt: str | None
-    ) -> str | None:
-        if prompt is not None:
-            return prompt or None
-        if item.instruction is not None or role is None:
+    def _instruction(self, item: Item, kind: Kind, ask: Ask) -> str | None:
+        if ask.prompt is not None:
+            return ask.prompt or None
+        if item.instruction is not None or ask.role is None:
             return item.instruction
-        return self.style.instruction(role, kind, target)
+        return self.style.instruction(ask.role, kind, ask.target)
 
     def _frame_limit(self) -> int:
         return min(self.max_pixels, self.max_frame_pixels or self.max_pixels)

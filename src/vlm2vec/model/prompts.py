@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from vlm2vec.errors import InputError, StyleError
-from vlm2vec.items import MEDIA_MARKER, Item
-
-Kind: TypeAlias = Literal["text", "image", "video", "page"]
-Target: TypeAlias = Literal["image", "video", "page"]
-Role: TypeAlias = Literal["query", "document"]
+from vlm2vec.items import MEDIA_MARKER, Item, Kind, Role, Target
+from vlm2vec.text import shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class PromptStyle:
         markers = prompt.count(MEDIA_MARKER)
         if markers != len(item.media):
             raise InputError(
-                f"{markers} {MEDIA_MARKER} marker(s) but {len(item.media)} media in {_short(prompt)}: "
+                f"{markers} {MEDIA_MARKER} marker(s) but {len(item.media)} media in {shortened(prompt, 80)}: "
                 "give one marker for each medium, or none at all"
             )
         if not prompt:
@@ -168,7 +165,3 @@ def _join(instruction: str | None, text: str) -> str:
     if instruction is None:
         return text
     return f"{instruction} {text}" if text else instruction
-
-
-def _short(text: str, limit: int = 80) -> str:
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

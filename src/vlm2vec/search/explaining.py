@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from vlm2vec.errors import IndexFolderError, NotWritableError, VLM2VecError
+from vlm2vec.errors import IndexFolderError, StorageError, VLM2VecError
 
 # LanceDB hands on the system's number in its text only.
 _SYSTEM_NUMBER = re.compile(r"os error (\d+)")
@@ -22,7 +22,7 @@ def explained(place: Path, verb: Literal["open", "read", "write"]) -> Iterator[N
     """Turn whatever LanceDB or the disk raise into the user's error; Lance has no exception classes of its own.
 
     Raises:
-        NotWritableError: it was to be written.
+        StorageError: it was to be written.
         IndexFolderError: it was to be opened or read, or Lance itself broke down over it.
     """
     try:
@@ -33,7 +33,7 @@ def explained(place: Path, verb: Literal["open", "read", "write"]) -> Iterator[N
         panic = type(error).__name__ == "PanicException"
         if not (panic or _is_of_disk_or_table(error)):
             raise
-        kind = NotWritableError if verb == "write" and not panic else IndexFolderError
+        kind = StorageError if verb == "write" and not panic else IndexFolderError
         # Lance appends the place in its own sources.
         reason = re.split(r",? *(?:at )?\S+\.rs:\d+", str(error))[0].strip()
         raise kind(f"cannot {verb} the index {place}: {reason}; {_remedy(error)}") from error

@@ -11,8 +11,8 @@ from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.search.index import Index
-from vlm2vec.search.scan import printable
 from vlm2vec.search.table import Hit
+from vlm2vec.text import printable
 
 if TYPE_CHECKING:
     import PIL.Image

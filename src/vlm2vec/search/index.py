@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from vlm2vec.errors import IndexFolderError, InputError
+from vlm2vec.errors import BusyError, IndexFolderError, InputError
+from vlm2vec.items import Target
 from vlm2vec.search.explaining import explained
 from vlm2vec.search.info import DECODING, DEFAULT_NAME, Info, is_there, make_place, read_info, remove_info, write_info
-from vlm2vec.search.lock import HeldError, writing
-from vlm2vec.search.scan import Kind, check_folder
+from vlm2vec.search.lock import writing
+from vlm2vec.search.scan import check_folder
 from vlm2vec.search.table import Building, Hit, UnitTable, Vector, hit_order
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Index:
                     table = UnitTable.create(place, dim=info.dim, fingerprint=info.fingerprint)
                     write_info(place, info)
                     return cls._of(place, folder, info, table)
-            except HeldError:
+            except BusyError:
                 # Its writer may be about to make the index.
                 if replace or time.monotonic() > deadline_s:
                     raise
@@ -181,7 +182,8 @@ class Index:
 
         Raises:
             IndexFolderError: `embedder` is another model, a path lies outside, or the index is damaged.
-            NotWritableError: the index is being written, or cannot be, as where the disk is full.
+            BusyError: the index is being written.
+            StorageError: it cannot be written, as where the disk is full.
         """
         from vlm2vec.search.indexing import update
 
@@ -213,7 +215,7 @@ class Index:
             self.table.tidy()
         return len(gone)
 
-    def search(self, vector: Vector, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:
+    def search(self, vector: Vector, k: int = 10, *, kind: Target | None = None) -> list[Hit]:
         """The `k` nearest units by cosine similarity, best first; equal scores by path, page, span.
 
         Args:
@@ -224,8 +226,8 @@ class Index:
             InputError: `vector` has another shape or is no direction; `k` or `kind` is out of range.
             IndexFolderError: the table cannot be read.
         """
-        if kind is not None and kind not in get_args(Kind):
-            raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Kind))}")
+        if kind is not None and kind not in get_args(Target):
+            raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Target))}")
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one hit")
         query = np.asarray(vector, dtype=np.float32)
@@ -247,7 +249,7 @@ class Index:
                 if not (tries and self.table.has_moved_on()):
                     raise
 
-    def _nearest(self, unit: Vector, k: int, kind: Kind | None) -> list[Hit]:
+    def _nearest(self, unit: Vector, k: int, kind: Target | None) -> list[Hit]:
         # Any number may be asked for: all there are.
         num_rows = self.table.count(kind)
         k = min(k, num_rows)
@@ -261,10 +263,10 @@ class Index:
             limit = min(limit * 4, num_rows)
         return sorted(found, key=hit_order)[:k]
 
-    def counts(self) -> dict[Kind, int]:
+    def counts(self) -> dict[Target, int]:
         """How many units of each kind there are; kinds without any are left out."""
         self.table.refresh()
-        counts = {kind: self.table.count(kind) for kind in get_args(Kind)}
+        counts = {kind: self.table.count(kind) for kind in get_args(Target)}
         return {kind: count for kind, count in counts.items() if count}
 
     def check_model(self, embedder: Embedder) -> None:

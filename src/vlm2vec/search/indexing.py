@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.items import ANIMATED_SUFFIXES, Item
+from vlm2vec.model.backbone import Ask
 from vlm2vec.search.info import DECODING
 from vlm2vec.search.renewing import renew
 from vlm2vec.search.rows import Row, StoredFile, Vector
@@ -198,7 +199,7 @@ class _Run:
         from vlm2vec.media.sandbox import Sandbox
 
         items = self._items(sandbox := Sandbox())
-        stream = self._embedder.stream(items, role="document", normalize_embeddings=True, decoder=sandbox)
+        stream = self._embedder.stream(items, Ask("document"), normalize_embeddings=True, decoder=sandbox)
         try:
             # Closed before the last commit, so that nothing is started beside it; threads wait for the sandbox.
             with closing(stream) as results, sandbox:

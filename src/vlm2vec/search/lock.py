@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlm2vec.errors import NotWritableError
+from vlm2vec.errors import BusyError, StorageError
 
 LOCK = "lock"
-
-
-class HeldError(NotWritableError):
-    """Another writer is at work."""
 
 
 @contextmanager
@@ -25,8 +21,8 @@ def writing(path: Path) -> Iterator[None]:
     its process however that ends, so a killed run leaves nothing to clear away; the file itself stays.
 
     Raises:
-        HeldError: another process, or another writer of this one, holds it.
-        NotWritableError: the folder cannot be written, as where its disk is full or knows no locks.
+        BusyError: another process, or another writer of this one, holds it.
+        StorageError: the folder cannot be written, as where its disk is full or knows no locks.
     """
     with _explained(path):
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -34,7 +30,7 @@ def writing(path: Path) -> Iterator[None]:
         with _explained(path):
             if not _try_lock(descriptor):
                 holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-                raise HeldError(
+                raise BusyError(
                     f"the index {path} is being written by process {holder}; wait until it is done, or stop that "
                     "process"
                 )
@@ -51,7 +47,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotWritableError(
+        raise StorageError(
             f"cannot write to the index {path}: {error.strerror}; give a folder that you can write to with --index"
         ) from error
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.search.scan import Kind
+from vlm2vec.items import Target
 
 Vector = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ class Hit:
     """
 
     path: str
-    kind: Kind
+    kind: Target
     score: float
     page: int | None = None
     span_s: tuple[float, float] | None = None
@@ -55,7 +55,7 @@ class Row:
     """
 
     path: str
-    kind: Kind
+    kind: Target
     page: int | None
     span_s: tuple[float, float] | None
     num_units: int

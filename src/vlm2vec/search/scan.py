@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Video
+from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Target, Video
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
 
 _LOG = logging.getLogger("vlm2vec")
 
-Kind: TypeAlias = Literal["image", "video", "page"]
 FileKind: TypeAlias = Literal["image", "video", "pdf"]
 
 _KINDS: dict[str, FileKind] = {
@@ -74,7 +73,7 @@ class Scan(NamedTuple):
 class Unit:
     """A part of a file that gets one vector: a picture, a span of a video (None: all of it), a page of a PDF."""
 
-    kind: Kind
+    kind: Target
     medium: Image | Video
     page: int | None = None
     span_s: tuple[float, float] | None = None
@@ -228,11 +227,6 @@ def file_kind(path: str) -> FileKind | None:
 def ending(path: str) -> str:
     """The ending of a file's name in lower case, such as ".jpg"; "" if it has none."""
     return os.path.splitext(path)[1].lower()
-
-
-def printable(name: str) -> str:
-    """A file name as it can be shown: what is no text in it, or would steer a terminal, is replaced by "\ufffd"."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
 
 
 def read_error(error: OSError) -> str:

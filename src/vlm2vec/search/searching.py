@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.items import Image, Item, Video
+from vlm2vec.items import Image, Item, Target, Video
 from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
 from vlm2vec.search.rows import UNKNOWN, Row
-from vlm2vec.search.scan import Kind, check_folder, file_look
+from vlm2vec.search.scan import check_folder, file_look
 from vlm2vec.search.standing import is_current
 
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
 
 
-def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: Kind | None = None) -> list[Hit]:
+def search(index: Index, embedder: Embedder, query: Item, k: int = 10, *, kind: Target | None = None) -> list[Hit]:
     """The `k` best hits for a question of text, media or both; best first.
 
     With `kind` the question carries the instruction that the model was trained with for looking for that kind. Without,

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from vlm2vec.errors import IndexFolderError
+from vlm2vec.errors import BusyError, IndexFolderError, StorageError
+from vlm2vec.items import Target
 from vlm2vec.search.explaining import explained
 from vlm2vec.search.lock import writing
 from vlm2vec.search.rows import UNKNOWN, Hit, Row, StoredFile, Vector, hit_order
-from vlm2vec.search.scan import Kind
 from vlm2vec.search.seal import Report, check, seal
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class UnitTable:
         opened = cls(place, table, dim, fingerprint, sealed=report is not None)
         if report is not None and report.moved:
             # After a copy every file looks new: its next reader need not read them all again.
-            with suppress(IndexFolderError), writing(place), explained(place, "write"):
+            with suppress(IndexFolderError, BusyError, StorageError), writing(place), explained(place, "write"):
                 table.checkout_latest()
                 opened._seal()
         return opened
@@ -125,7 +125,7 @@ class UnitTable:
                 self._table.add_columns(lacking)
                 self._seal()
 
-    def count(self, kind: Kind | None = None) -> int:
+    def count(self, kind: Target | None = None) -> int:
         """Number of rows of one kind, or of all."""
         with explained(self._place, "read"):
             return int(self._table.count_rows(kind and f"kind = '{kind}'"))
@@ -137,7 +137,7 @@ class UnitTable:
             known = self._table.index_stats(_INDEX)
         return 0 if known is None else int(known.num_indexed_rows)
 
-    def nearest(self, query: Vector, limit: int, kind: Kind | None, *, exact: bool = False) -> list[Hit]:
+    def nearest(self, query: Vector, limit: int, kind: Target | None, *, exact: bool = False) -> list[Hit]:
         """The `limit` rows with the largest dot product with `query` [D], best first, ties in no fixed order.
 
         Exact for up to 200,000 rows. Beyond, a row that belongs there may be missing (`tidy`) unless it is to be

@@ -9,11 +9,11 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from vlm2vec.items import Target
 from vlm2vec.search.explaining import explained
 from vlm2vec.search.index import Index
 from vlm2vec.search.info import DECODING, read_info
 from vlm2vec.search.rows import Row
-from vlm2vec.search.scan import Kind
 from vlm2vec.search.seal import check
 from vlm2vec.search.table import TABLE_FOLDER
 
@@ -71,5 +71,5 @@ def _problems_of(rows: list[Row]) -> Iterator[str]:
     for row, length in zip(rows, lengths, strict=True):
         if not abs(length - 1) < _MOST_OFF:
             yield f"a vector of {row.path} has the length {length:.3g}, not 1"
-        if row.kind not in get_args(Kind):
+        if row.kind not in get_args(Target):
             yield f"{row.path} is of the unknown kind {row.kind!r}"

@@ -16,6 +16,7 @@ from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.media import TaskMedia, open_media
 from vlm2vec.tasks.media_sources import annotation_file
+from vlm2vec.text import shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ class TaskRow:
         """A list of anything."""
         values = self._value(column)
         if not isinstance(values, list):
-            raise self.wrong(column, f"holds {_short(values)}: it must be a list")
+            raise self.wrong(column, f"holds {shortened(values)}: it must be a list")
         return values
 
     def number(self, column: str) -> int:
         """A whole number."""
         value = self._value(column)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.wrong(column, f"holds {_short(value)}: it must be a whole number")
+            raise self.wrong(column, f"holds {shortened(value)}: it must be a whole number")
         return value
 
     def key(self, column: str) -> str:
@@ -75,7 +76,7 @@ class TaskRow:
 
     def _checked(self, value: object, column: str) -> str:
         if not isinstance(value, str):
-            raise self.wrong(column, f"holds {_short(value)}: it must be a text")
+            raise self.wrong(column, f"holds {shortened(value)}: it must be a text")
         if MEDIA_MARKER in value:
             raise self.wrong(column, f"holds the text {MEDIA_MARKER}, which would be taken for a medium's place")
         return value
@@ -340,8 +341,3 @@ def plain(text: str) -> Item:
 def base_name(path: str) -> str:
     """The last part of a path without its last ending."""
     return os.path.splitext(os.path.basename(path))[0]
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
@@ -32,6 +31,7 @@ from vlm2vec.tasks.video import (
     parse_listed_clips,
     parse_retrieval,
 )
+from vlm2vec.text import did_you_mean
 
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
@@ -87,20 +87,22 @@ def get_tasks(
         ConfigError: a name is unknown (the message suggests one), or no task is left.
     """
     if benchmark not in BENCHMARKS:
-        raise ConfigError(f"no benchmark named {benchmark!r}{_hint(benchmark, BENCHMARKS)} {_all(BENCHMARKS)}")
+        raise ConfigError(
+            f"no benchmark named {benchmark!r}{did_you_mean(benchmark, BENCHMARKS) or ';'} {_all(BENCHMARKS)}"
+        )
     tasks = _table(benchmark)
     wanted = None if names is None else set(names)
     for name in sorted(wanted or ()):
         if name not in tasks:
             option = "" if benchmark == "mmeb-v2" else f" --benchmark {benchmark}"
             count = f"'vlm2vec tasks{option}' lists all {len(tasks)}"
-            raise ConfigError(f"no task named {name!r}{_hint(name, tasks)} {count}")
+            raise ConfigError(f"no task named {name!r}{did_you_mean(name, tasks) or ';'} {count}")
     for word, value, known in (
         ("modality", modality, [spec.modality for spec in tasks.values()]),
         ("group", group, [spec.group for spec in tasks.values()]),
     ):
         if value is not None and value not in known:
-            raise ConfigError(f"no {word} named {value!r}{_hint(value, known)} {_all(known)}")
+            raise ConfigError(f"no {word} named {value!r}{did_you_mean(value, known) or ';'} {_all(known)}")
     chosen = [
         spec
         for spec in tasks.values()
@@ -167,15 +169,6 @@ def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row
         options=PARSERS[own["parser"]].options(**options),
         **({"media_dir": "", "instruction": None, "max_rows": None, "control": False} | own),
     )
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    by_word = {one.lower(): one for one in known}
-    # The first name that begins so, before the most similar one: ImageNet means ImageNet-1K, not ImageNet-R.
-    close = [word for word in by_word if word.startswith(name.lower())] or difflib.get_close_matches(
-        name.lower(), list(by_word), n=1
-    )
-    return f"; did you mean {by_word[close[0]]!r}?" if close else ";"
 
 
 def _all(known: Iterable[str]) -> str:

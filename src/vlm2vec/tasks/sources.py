@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -28,6 +27,7 @@ from vlm2vec.data.tables import Table, open_mirrored, open_table
 from vlm2vec.data.yaml_files import read_yaml
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.training import PARSERS, PUBLISHED_FRAMES, Mode, Options, Parser
+from vlm2vec.text import did_you_mean
 
 Fields: TypeAlias = Mapping[str, object]
 
@@ -250,7 +250,7 @@ def _checked(name: str, fields: object) -> SourceConfig:
         problems: dict[str, str] = {}
         for found in error.errors():
             field = str(found["loc"][0]) if found["loc"] else ""
-            hint = _hint(field, SourceConfig.model_fields) if found["type"] == "extra_forbidden" else ""
+            hint = did_you_mean(field, SourceConfig.model_fields) if found["type"] == "extra_forbidden" else ""
             # A union tells every way in which the value is wrong; the first is enough.
             problems.setdefault(field, f"{field and field + ': '}{found['msg'].removeprefix('Value error, ')}{hint}")
         raise ConfigError(f"source {name!r}: {'; '.join(problems.values())}") from None
@@ -273,7 +273,7 @@ def _filled(data: Fields) -> dict[str, object]:
             if name not in known:
                 raise ConfigError(
                     f"source {name!r} gives none of path, dataset and annotation_file, and no packaged source has that "
-                    f"name{_hint(name, known)}"
+                    f"name{did_you_mean(name, known)}"
                 )
             fields = {**known[name], **fields}
         filled[name] = fields
@@ -287,7 +287,7 @@ def _entries_of(data: str, folder: Path) -> dict[str, object]:
         return _filled({name: {"weight": weight} for name, weight in mixes[data].items()})
     if not path.is_file():
         raise ConfigError(
-            f"data {data!r} is neither a packaged mix ({', '.join(mixes)}) nor a file {path}{_hint(data, mixes)}"
+            f"data {data!r} is neither a packaged mix ({', '.join(mixes)}) nor a file {path}{did_you_mean(data, mixes)}"
         )
     values = read_yaml(path)
     if not isinstance(values, dict) or not values or not all(isinstance(keys, dict) for keys in values.values()):
@@ -308,7 +308,7 @@ def _translated(where: str, keys: Fields) -> dict[str, object]:
                 f"{', '.join(PARSERS)}"
             )
         if key not in _PUBLISHED_KEYS and key not in _IDLE_KEYS:
-            raise ConfigError(f"{where}: unknown key {key!r}{_hint(str(key), _PUBLISHED_KEYS)}")
+            raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(str(key), _PUBLISHED_KEYS)}")
     for key in ("weight", "dataset_parser"):
         if key not in keys:
             raise ConfigError(f"{where}: the key {key!r} is missing")
@@ -322,11 +322,6 @@ def _translated(where: str, keys: Fields) -> dict[str, object]:
 def _is_file(keys: Fields) -> bool:
     """Whether the rows of a published entry lie in a file and not in a data set of the hub."""
     return keys.get("dataset_path") is not None
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _Packaged(NamedTuple):

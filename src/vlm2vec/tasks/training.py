@@ -22,6 +22,7 @@ from vlm2vec.errors import InputError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import DEFAULT_LIMITS, frame_indices
 from vlm2vec.media.video import frame_paths
+from vlm2vec.text import shortened
 
 Mode: TypeAlias = Literal["caption_retrieval", "video_retrieval"]
 
@@ -225,7 +226,7 @@ def _listed(row: Row, column: str) -> list[str]:
 
 def _checked(value: object, column: str) -> str:
     if not isinstance(value, str):
-        raise InputError(f"column {column!r} holds {_short(value)}: it must be a text")
+        raise InputError(f"column {column!r} holds {shortened(value)}: it must be a text")
     if MEDIA_MARKER in value:
         raise InputError(f"column {column!r} holds the text {MEDIA_MARKER}, which would be taken for a medium's place")
     return value
@@ -257,7 +258,7 @@ def _with_marker(text: str) -> str:
 def _conversation(row: Row) -> tuple[str, str]:
     turns = row.get("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
-        raise InputError(f"column 'conversations' holds {_short(turns)}: it must be a list of two objects or more")
+        raise InputError(f"column 'conversations' holds {shortened(turns)}: it must be a list of two objects or more")
     first, second = (_checked(turn.get("value"), "conversations") for turn in turns[:2])
     return first, second
 
@@ -285,7 +286,7 @@ def _stored(value: object, column: str, options: Options) -> Path | bytes:
     if isinstance(data, bytes):
         return data
     if not isinstance(path, str) or not path:
-        raise InputError(f"column {column!r} holds {_short(value)}: it must be a picture, as bytes or path")
+        raise InputError(f"column {column!r} holds {shortened(value)}: it must be a picture, as bytes or path")
     return _checked_path(options.image_dir / path, options)
 
 
@@ -300,8 +301,3 @@ def _visrag_prompts() -> Mapping[str, Mapping[str, str]]:
         Path(__file__).with_name("visrag_prompts.yaml").read_text("utf-8")
     )
     return prompts
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.processes import own_rank
 from vlm2vec.training.checkpoint import check_same_run, checkpoints, is_finished
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.loop import StepReport, train
@@ -59,7 +59,7 @@ def ablate_sub_batch(
             train(run, resume=bool(checkpoints(out)), on_step=on_step)
         last = read_log(out / VALIDATION)[-1]
         trials.append(Trial(sub_batch, seed, {metric: last[metric] for metric in METRICS}))
-    if os.environ.get("RANK", "0") == "0":
+    if own_rank() == 0:
         write_results(config.out, trials, config.batch_size)
     return trials
 

@@ -17,6 +17,7 @@ from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.data.tables import JsonLines
 from vlm2vec.errors import ConfigError
 from vlm2vec.files import atomic_writer
+from vlm2vec.model.backbone import Ask
 from vlm2vec.vectors.encoding import Encoder, encode_with_store
 from vlm2vec.vectors.keys import content_key, item_key, naming, number
 from vlm2vec.vectors.ranking import top_k
@@ -295,8 +296,7 @@ def _encode_all(
             embedder,
             [pairs[row].query for row in rows],
             store=store,
-            role="query",
-            target=target,
+            ask=Ask("query", target),
             origins=[pairs[row].origin for row in rows],
             on_progress=report,
         )
@@ -305,7 +305,7 @@ def _encode_all(
         embedder,
         [pair.positive for pair in pairs],
         store=store,
-        role="document",
+        ask=Ask("document"),
         origins=[pair.origin for pair in pairs],
         on_progress=report,
     )

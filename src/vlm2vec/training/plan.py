@@ -11,6 +11,7 @@ from vlm2vec.data.mixture import Mixture, Schedule
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, InputError, VLM2VecError
 from vlm2vec.items import Item
+from vlm2vec.model.backbone import Ask
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.tasks.sources import open_source
 from vlm2vec.training.config import TrainConfig
@@ -106,12 +107,12 @@ def prepare_source_document(processors: Mapping[str, QwenVLProcessor], source: s
 
 def prepare_query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
     """The model input of a pair's query."""
-    return processor.prepare(pair.query, role="query", target=pair.target)
+    return processor.prepare(pair.query, Ask("query", pair.target))
 
 
 def prepare_document(processor: QwenVLProcessor, document: Item) -> Prepared:
     """The model input of a positive or a hard negative."""
-    return processor.prepare(document, role="document")
+    return processor.prepare(document, Ask("document"))
 
 
 def _tokens_per_pair(rows: Rows, processor: QwenVLProcessor) -> float | None:

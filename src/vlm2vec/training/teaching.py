@@ -13,12 +13,13 @@ from vlm2vec.data.records import Pair
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.files import atomic_writer
-from vlm2vec.items import Item
+from vlm2vec.items import Item, Role, Target
+from vlm2vec.model.backbone import Ask
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TEACHER
 from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
-from vlm2vec.vectors.keys import Role, Target, uninstructed_key
+from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
 _ROWS_AT_ONCE = 256
@@ -148,7 +149,7 @@ def _embed(teacher: Encoder, new: dict[bytes, _Question], unwritten: Unwritten, 
     ordered = sorted(new.items(), key=lambda entry: (entry[1].role, entry[1].target or ""))
     for (role, target), group in groupby(ordered, key=lambda entry: (entry[1].role, entry[1].target)):
         asked = list(group)
-        for place, found in teacher.stream([question.item for _, question in asked], role=role, target=target):
+        for place, found in teacher.stream([question.item for _, question in asked], Ask(role, target)):
             key, question = asked[place]
             try:
                 unwritten.add(key, checked(found))

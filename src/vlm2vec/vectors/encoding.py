@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike, as_item
-from vlm2vec.vectors.keys import Role, Target, item_key, naming, number
+from vlm2vec.model.backbone import Ask, Output
+from vlm2vec.processes import Alone, Processes, agree
+from vlm2vec.vectors.keys import item_key, naming, number
 from vlm2vec.vectors.store import Store, Vectors, VectorStore
 
 # What a kill may cost at most, against one file for each write.
@@ -24,8 +25,6 @@ _BYTES_PER_SHARD = 1 << 26
 _LISTED_WITHIN_S = 90.0
 # In place of the key of an item whose medium cannot be read.
 _UNREADABLE = b""
-
-T = TypeVar("T")
 
 
 class Encoder(Protocol):
@@ -40,10 +39,7 @@ class Encoder(Protocol):
     def stream(
         self,
         items: Iterable[ItemLike],
-        *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
+        ask: Ask = Ask(),
     ) -> Iterator[tuple[int, Vectors | VLM2VecError]]: ...
 
 
@@ -53,13 +49,8 @@ class TokenEncoder(Encoder, Protocol):
     @property
     def token_dim(self) -> int: ...
 
-    def stream_tokens(
-        self,
-        items: Iterable[ItemLike],
-        *,
-        role: Role | None = None,
-        target: Target | None = None,
-        prompt: str | None = None,
+    def stream(
+        self, items: Iterable[ItemLike], ask: Ask = Ask(), *, output: Output = "pooled"
     ) -> Iterator[tuple[int, Vectors | VLM2VecError]]: ...
 
 
@@ -74,31 +65,10 @@ class TokenVectors:
         self.dim = embedder.token_dim
         # Never the key of a single vector.
         self.fingerprint = f"{embedder.fingerprint} tokens"
-        self.stream = embedder.stream_tokens
+        self._embedder = embedder
 
-
-class Processes(Protocol):
-    """Those that share the work, each with the same items."""
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def gather(self, value: T) -> list[T]:
-        """What every process gave, in the order of their ranks; all must call it."""
-        ...
-
-
-class Alone:
-    """One process that does all the work."""
-
-    rank = 0
-    size = 1
-
-    def gather(self, value: T) -> list[T]:
-        return [value]
+    def stream(self, items: Iterable[ItemLike], ask: Ask = Ask()) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+        return self._embedder.stream(items, ask, output="tokens")
 
 
 def encode_with_store(
@@ -106,9 +76,7 @@ def encode_with_store(
     items: Sequence[ItemLike],
     *,
     store: VectorStore,
-    role: Role | None = None,
-    target: Target | None = None,
-    prompt: str | None = None,
+    ask: Ask = Ask(),
     origins: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors:
@@ -117,7 +85,7 @@ def encode_with_store(
     Vectors are whole, and scaled as the checkpoint says; truncate and scale them afterwards.
 
     Args:
-        role, target, prompt, origins, on_progress: as for `store_vectors`.
+        ask, origins, on_progress: as for `store_vectors`.
 
     Returns:
         float32 [N, dim] in the order of the items.
@@ -126,9 +94,7 @@ def encode_with_store(
         InputError, MediaError: an item cannot be embedded; the message begins with its origin.
         ConfigError: the store cannot be read or written.
     """
-    keys = store_vectors(
-        embedder, items, store=store, role=role, target=target, prompt=prompt, origins=origins, on_progress=on_progress
-    )
+    keys = store_vectors(embedder, items, store=store, ask=ask, origins=origins, on_progress=on_progress)
     return store.get(keys)[1]
 
 
@@ -137,9 +103,7 @@ def store_vectors(
     items: Sequence[ItemLike],
     *,
     store: Store,
-    role: Role | None = None,
-    target: Target | None = None,
-    prompt: str | None = None,
+    ask: Ask = Ask(),
     origins: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
@@ -154,8 +118,7 @@ def store_vectors(
         embedder: the model, or its `TokenVectors`.
         items: the same in all processes; those to embed are asked for twice, for their keys and for their vectors.
         store: in a folder that all processes share; a `VectorStore`, or for `TokenVectors` a `TokenStore`.
-        role, target, prompt: as for `Embedder.stream`: role "query" is `encode_query`, "document" `encode_document`,
-            None is `encode`.
+        ask: how items are put to the model: role "query" is `encode_query`, "document" `encode_document`, none `encode`.
         origins: what each item is called if something is wrong with it; else by its position.
         on_progress: called with (items done, all items), those that were stored before included. What other processes
             have done is taken to be what this one has.
@@ -183,7 +146,7 @@ def store_vectors(
         item = as_item(items[position])
         try:
             with naming(origin(position)):
-                return item_key(item, fingerprint=embedder.fingerprint, role=role, target=target, prompt=prompt)
+                return item_key(item, fingerprint=embedder.fingerprint, ask=ask)
         except MediaError:
             if mend is None or mend(item) is None:
                 raise
@@ -207,7 +170,7 @@ def store_vectors(
 
     def embed() -> None:
         nonlocal done
-        results = embedder.stream((items[first_at[one]] for one in mine), role=role, target=target, prompt=prompt)
+        results = embedder.stream((items[first_at[one]] for one in mine), ask)
         for place, result in results:
             one = int(mine[place])
             first = int(first_at[one])
@@ -225,21 +188,17 @@ def store_vectors(
         _await(store, whole, 0.0 if processes.size == 1 else _LISTED_WITHIN_S)
 
     # Whatever becomes of the store in one process, all meet at the same places and go the same way.
-    failed = _failure(embed, always=unwritten.write)
-    raise_first(failed, processes)
+    agree(embed, processes, always=unwritten.write)
     mended = {one for of_process in processes.gather(broken) for one in of_process}
-    raise_first(_failure(check_stored), processes)
+    agree(check_stored, processes)
     if mend is not None and mended:
         places = [position for position, one in enumerate(number_of) if int(one) in mended]
-        others: list[Item] = []
-        raise_first(_failure(lambda: others.extend(_mended(items, places, mend, origin))), processes)
+        others = agree(lambda: list(_mended(items, places, mend, origin)), processes)
         found_keys = store_vectors(
             embedder,
             others,
             store=store,
-            role=role,
-            target=target,
-            prompt=prompt,
+            ask=ask,
             origins=[origin(place) for place in places],
             processes=processes,
         )
@@ -263,17 +222,6 @@ def _mended(
         if other is None:
             raise MediaError(f"{origin(place)}: could not be read at first, and then could; start the run again")
         yield other
-
-
-def raise_first(error: VLM2VecError | None, processes: Processes) -> None:
-    """Raise in every process what went wrong in the first of those in which something did.
-
-    Raises:
-        VLM2VecError: something went wrong in one of them.
-    """
-    errors = [one for one in processes.gather(error) if one is not None]
-    if errors:
-        raise errors[0]
 
 
 class Unwritten:
@@ -308,25 +256,6 @@ class Unwritten:
         self._written_at_s = time.monotonic()
 
 
-def _failure(work: Callable[[], None], *, always: Callable[[], None] = lambda: None) -> VLM2VecError | None:
-    """What a user can mend of what goes wrong in some work, or in what is done after it however it ends."""
-    failed: VLM2VecError | None = None
-    try:
-        work()
-    except VLM2VecError as error:
-        failed = error
-    except BaseException:
-        # After Ctrl-C, what is done is kept; that it cannot be kept must not hide the reason.
-        with suppress(VLM2VecError):
-            always()
-        raise
-    try:
-        always()
-    except VLM2VecError as error:
-        failed = failed or error
-    return failed
-
-
 def _await(store: Store, keys: Sequence[bytes], patience_s: float) -> None:
     """See that a store has all of some keys, which other processes may just have written.
 
@@ -349,13 +278,7 @@ def _await(store: Store, keys: Sequence[bytes], patience_s: float) -> None:
 
 def _all_keys(key_of: Callable[[int], bytes], count: int, processes: Processes) -> list[bytes]:
     """A key for each position; each process reads its share of the media."""
-    found: list[bytes] = []
-    failed: VLM2VecError | None = None
-    try:
-        found = [key_of(position) for position in range(processes.rank, count, processes.size)]
-    except VLM2VecError as error:
-        failed = error
-    raise_first(failed, processes)
+    found = agree(lambda: [key_of(position) for position in range(processes.rank, count, processes.size)], processes)
     keys = [b""] * count
     for rank, share in enumerate(processes.gather(found)):
         keys[rank :: processes.size] = share

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -21,10 +21,7 @@ from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.animation import is_animation
 from vlm2vec.media.source import check_file, decoding, is_folder, open_source
-
-# Roles and targets are the prompt styles' own, which this layer does not know.
-Role: TypeAlias = Literal["query", "document"]
-Target: TypeAlias = Literal["image", "video", "page"]
+from vlm2vec.model.backbone import Ask
 
 KEY_BYTES = 16
 
@@ -37,9 +34,7 @@ _SHOWN = 2
 _REMEMBERED = 1 << 18
 
 
-def item_key(
-    item: Item, *, fingerprint: str, role: Role | None = None, target: Target | None = None, prompt: str | None = None
-) -> bytes:
+def item_key(item: Item, *, fingerprint: str, ask: Ask = Ask()) -> bytes:
     """16 bytes of everything that makes the vector of an item.
 
     Media count by their content, wherever they lie. A file is read once in a process as long as its size and time of
@@ -48,12 +43,12 @@ def item_key(
     Args:
         item: text, verbatim string, instruction and media count.
         fingerprint: of the model (`Embedder.fingerprint`: weights, style, pooling, pixel limits, frames, dtype).
-        role, target, prompt: as given to `Embedder.stream`.
+        ask: as given to `Embedder.stream`.
 
     Raises:
         MediaError: a file is missing, cannot be read or is too large.
     """
-    return _digest([_FORMAT, fingerprint, role, target, prompt, item.instruction, _content(item)])
+    return _digest([_FORMAT, fingerprint, ask.role, ask.target, ask.prompt, item.instruction, _content(item)])
 
 
 def content_key(item: Item) -> bytes:

@@ -1,0 +1,191 @@
+"""How do one or many processes share a run, and fail together?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Generic, Protocol, TypeVar
+
+from vlm2vec.cores import usable_cores
+from vlm2vec.errors import ConfigError, VLM2VecError
+
+T = TypeVar("T")
+
+# One process may have far longer videos than another, which waits for it.
+_PATIENCE = timedelta(days=1)
+
+
+class Processes(Protocol):
+    """Those that share the work, each with the same items."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def gather(self, value: T) -> list[T]:
+        """What every process gave, in the order of their ranks; all must call it."""
+        ...
+
+
+class Alone:
+    """One process that does all the work."""
+
+    rank = 0
+    size = 1
+
+    def gather(self, value: T) -> list[T]:
+        return [value]
+
+
+class Joined:
+    """The processes of torch.distributed, which exchange objects on the CPU."""
+
+    def __init__(self) -> None:
+        from torch import distributed
+
+        distributed.init_process_group("gloo", timeout=_PATIENCE)
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+
+    def gather(self, value: T) -> list[T]:
+        from torch import distributed
+
+        parts: list[T] = [value] * self.size
+        distributed.all_gather_object(parts, value)
+        return parts
+
+
+class _Outcome(Generic[T]):
+    """What some work gave, or the error that it ended in."""
+
+    def __init__(self, work: Callable[[], T], always: Callable[[], None]) -> None:
+        self._values: list[T] = []
+        self.error: VLM2VecError | None = None
+        try:
+            self._values.append(work())
+        except VLM2VecError as error:
+            self.error = error
+        except BaseException:
+            # After Ctrl-C, what is done is kept; that it cannot be kept must not hide the reason.
+            with suppress(VLM2VecError):
+                always()
+            raise
+        try:
+            always()
+        except VLM2VecError as error:
+            self.error = self.error or error
+
+    def value(self) -> T:
+        """What the work gave, if it did not end in an error."""
+        return self._values[0]
+
+
+def agree(work: Callable[[], T], processes: Processes, *, always: Callable[[], None] = lambda: None) -> T:
+    """Do some work in every process; where it fails in one, it fails in all, so that none waits for another.
+
+    Args:
+        always: done after the work, however it ends.
+
+    Returns:
+        what the work gave in this process.
+
+    Raises:
+        VLM2VecError: the error of the first process that has one.
+    """
+    outcome = _Outcome(work, always)
+    _raise_first(outcome.error, processes)
+    return outcome.value()
+
+
+def in_first(work: Callable[[], T], processes: Processes) -> T:
+    """Do some work in the first process alone; all get what it gives, or its error.
+
+    Raises:
+        VLM2VecError: the work ended in it.
+    """
+    given = agree(lambda: [work()] if processes.rank == 0 else [], processes)
+    return processes.gather(given)[0][0]
+
+
+def _raise_first(error: VLM2VecError | None, processes: Processes) -> None:
+    errors = [one for one in processes.gather(error) if one is not None]
+    if errors:
+        raise errors[0]
+
+
+def own_rank() -> int:
+    """The rank of this process among those that torchrun has started; 0 if it has started none."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def own_local_rank() -> int:
+    """The rank of this process on its machine, which is the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes torchrun has started; 1 if it has started none."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def joined_processes() -> Processes:
+    """The processes that torchrun has started, else this one alone. To be called within `among_processes`."""
+    return Joined() if world_size() > 1 else Alone()
+
+
+@contextmanager
+def among_processes() -> Iterator[bool]:
+    """Do a run's work inside; yields whether this process is the first of those that share it.
+
+    Afterwards the connections are closed in order: a process that ends with them open may abort.
+    """
+    from torch import distributed
+
+    try:
+        yield own_rank() == 0
+    finally:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def launched(arguments: Sequence[str], processes: int | None) -> bool:
+    """Run a command of vlm2vec in so many processes that know of each other, to their end.
+
+    Returns:
+        False, and nothing is run, if this process is to do the work: because one is enough, or because it is one of
+        those that torchrun or this function has started.
+
+    Raises:
+        ConfigError: one of them failed; its own message is on stderr.
+        SystemExit: they were stopped by a signal.
+    """
+    if processes in (None, 1) or "WORLD_SIZE" in os.environ:
+        return False
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    plan = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        run_id=str(os.getpid()),
+    )
+    # Several processes with a thread for every core each slow each other down.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    try:
+        elastic_launch(plan, sys.executable)("-m", "vlm2vec", *arguments)
+    except ChildFailedError:
+        raise ConfigError("one of the processes failed; its own message stands above") from None
+    except SignalException as error:
+        # Ctrl-C has reached the processes too, and each has said what it leaves.
+        raise SystemExit(128 + error.sigval) from None
+    return True

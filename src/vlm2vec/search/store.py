@@ -1,0 +1,287 @@
+"""What does an index keep of the files of a folder, and what is asked of the store that keeps it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.items import Target
+
+Vector: TypeAlias = NDArray[np.float32]
+
+DEFAULT_NAME = ".vlm2vec"
+"""Folder of an index inside the folder it is for."""
+
+UNKNOWN = -1
+"""Change time and inode of a file in an index that was made before they were stored."""
+
+DECODING = 2
+"""Counts the releases in which files came out of decoding otherwise than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index says of itself.
+
+    Args:
+        model: name of the model that made the vectors, as given to `Embedder.load`.
+        fingerprint: of that model.
+        dim: dimensions of a vector.
+        dtype: in which the model computed, such as "bfloat16"; None: the index does not say.
+        folder: whose files are indexed, relative to the index where it lies inside.
+        decoding: how files were decoded for the vectors; 1 for the first releases, which did not say so.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    dtype: str | None
+    folder: str
+    decoding: int = DECODING
+
+
+class Look(NamedTuple):
+    """Of a file without reading it: as long as all of it stays, the file is taken to be as it was.
+
+    Args:
+        size: bytes.
+        mtime_ns: modification time.
+        ctime_ns: when content, name, owner or rights changed last, which no program can set.
+        inode: the number that the file system gave the file, at most 63 bits of it.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int = UNKNOWN
+    inode: int = UNKNOWN
+
+
+class StoredFile(NamedTuple):
+    """What a store knows of a file, without its vectors.
+
+    Args:
+        look: when it was indexed.
+        content_hash: 32 hex digits of its bytes.
+        num_units: parts the file has, readable or not.
+        num_stored: those that have a vector.
+    """
+
+    look: Look
+    content_hash: str
+    num_units: int
+    num_stored: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part of the file has its vector."""
+        return self.num_stored == self.num_units
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUnit:
+    """A picture, page or span with its vector.
+
+    Args:
+        kind: "image", "video" or "page".
+        page: of a PDF, counted from 1; else None.
+        span_s: start and end in a long video, in seconds; else None.
+        vector: float32 [dim], of length one.
+    """
+
+    kind: Target
+    page: int | None
+    span_s: tuple[float, float] | None
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """A file as it is stored: all its units go in and out together.
+
+    Args:
+        path: relative to the indexed folder, with "/" between its parts; any bytes that a file name may have, as
+            `os.fsdecode` gives them.
+        num_units: parts the file has, readable or not.
+        units: those that have a vector; at least one.
+    """
+
+    path: str
+    look: Look
+    content_hash: str
+    num_units: int
+    units: tuple[StoredUnit, ...]
+
+
+class Failure(NamedTuple):
+    """Why a file could not be read, and how it looked then; no look where even that could not be had."""
+
+    reason: str
+    look: Look | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which units may be hits.
+
+    Args:
+        kinds: of these kinds; empty: of any.
+        under: a folder inside the indexed one, with "/" between its parts: only files in it.
+        since, until: modification time of the file in seconds since 1970, both ends included.
+        types: endings of file names in lower case with their dot, such as ".png"; empty: any.
+    """
+
+    kinds: frozenset[Target] = frozenset()
+    under: str = ""
+    since: float | None = None
+    until: float | None = None
+    types: frozenset[str] = frozenset()
+
+
+ANYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A file, page or span found.
+
+    Args:
+        path: relative to the indexed folder, with "/" between its parts.
+        kind: "image", "video" or "page".
+        score: cosine similarity with the query, at most 1.
+        page: of a PDF, counted from 1; else None.
+        span_s: start and end in a long video, in seconds; else None.
+    """
+
+    path: str
+    kind: Target
+    score: float
+    page: int | None = None
+    span_s: tuple[float, float] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where in its file it lies: "page 3", "0:30-1:00", or "" for the whole file."""
+        if self.page is not None:
+            return f"page {self.page}"
+        return "-".join(_clock(seconds) for seconds in self.span_s or ())
+
+
+def hit_order(hit: Hit) -> tuple[float, str, int, tuple[float, float]]:
+    """Sort key of hits: best score first; equal scores by path, page, span."""
+    return -hit.score, hit.path, hit.page or 0, hit.span_s or (0.0, 0.0)
+
+
+class Verdict(NamedTuple):
+    """What a look through all of an index has found.
+
+    Args:
+        model: that made the index.
+        num_files, num_units: indexed files, and their pictures, pages and spans.
+        num_sealed: files of the store whose checksums hold; None: it has none.
+        problems: one sentence each; with some of them, the numbers may be 0.
+    """
+
+    model: str
+    num_files: int
+    num_units: int
+    num_sealed: int | None
+    problems: list[str]
+
+
+Building: TypeAlias = Callable[[int], AbstractContextManager[object]]
+"""Entered with the number of vectors while an approximate index is made, which takes minutes."""
+
+
+class Store(Protocol):
+    """The vectors of one index, and what is known of their files.
+
+    Every method raises IndexFolderError where the store is damaged, and those that write raise StorageError where the
+    disk refuses.
+    """
+
+    @property
+    def place(self) -> Path:
+        """The folder of the index."""
+        ...
+
+    @property
+    def info(self) -> IndexInfo: ...
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Held while the store is written: one writer at a time, however it ends.
+
+        Raises:
+            BusyError: another process, or another writer of this one, holds it.
+        """
+        ...
+
+    def refresh(self) -> None:
+        """See what other processes have written since."""
+        ...
+
+    def files(self) -> dict[str, StoredFile]:
+        """Every stored file by its path."""
+        ...
+
+    def failures(self) -> dict[str, Failure]:
+        """Files that could not be read at the last try, by their paths."""
+        ...
+
+    def read(self, paths: Sequence[str]) -> list[FileRows]:
+        """Some files with their vectors, in the order of `paths`; those that are not stored are left out."""
+        ...
+
+    def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
+        """Let files go and put others in; one that is in both is replaced. A reader sees each file whole or not at all.
+
+        A kill leaves what was before, or all of it; or, of a store that has no transactions, files missing that the
+        next run adds.
+        """
+        ...
+
+    def note_failures(self, failures: Mapping[str, Failure]) -> None:
+        """Write down all files that could not be read, in place of those before."""
+        ...
+
+    def note_looks(self, looks: Mapping[str, Look]) -> None:
+        """Write down how files look whose content is as it was."""
+        ...
+
+    def mark_outdated(self, paths: Sequence[str]) -> None:
+        """Let files equal no file and no content, so that they are embedded anew; until then they are found."""
+        ...
+
+    def note_decoding(self) -> None:
+        """Write down that all vectors are of files decoded as this release does."""
+        ...
+
+    def count(self, kind: Target | None = None) -> int:
+        """Number of units of one kind, or of all."""
+        ...
+
+    def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
+        """The `limit` units with the largest dot product with `vector` [dim], in `hit_order`, ties included exactly."""
+        ...
+
+    def tidy(self, building: Building) -> None:
+        """Merge what many commits have left, and make an approximate index where the store needs one."""
+        ...
+
+    def verify(self) -> Verdict:
+        """Read all of it, and compare it with its checksums."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def _clock(seconds: float) -> str:
+    """As a player shows it: "1:05", "1:02:05"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
