@@ -1,0 +1,65 @@
+"""Which store keeps the index in a folder, and how is one opened or made?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from vlm2vec.errors import BusyError
+from vlm2vec.search.store import IndexInfo, Store
+from vlm2vec.search.stores.place import clear, has_database, has_info, hold, make_place
+from vlm2vec.search.stores.sqlite import SqliteStore
+
+StoreKind: TypeAlias = Literal["sqlite", "lance"]
+
+# Another process that makes the index holds the lock for so long before there is one.
+_PATIENCE_S = 30.0
+_PAUSE_S = 0.05
+
+
+def store_exists(place: Path) -> bool:
+    """Whether an index, sound or not, lies at `place`; True as well where nobody may look."""
+    return has_database(place) or has_info(place)
+
+
+def open_store(place: Path) -> Store:
+    """Open the index in the folder `place`.
+
+    Raises:
+        IndexFolderError: there is none, it is damaged, of a newer format, or of another program.
+    """
+    if not has_database(place) and has_info(place):
+        raise NotImplementedError
+    return SqliteStore.open(place)
+
+
+def create_store(
+    place: Path, info: IndexInfo, *, kind: StoreKind = "sqlite", replace: bool = True, patience_s: float = _PATIENCE_S
+) -> Store:
+    """Make an empty index in the folder `place`.
+
+    Args:
+        replace: in place of any index there, sound or not; False: one that is there is opened, whatever `info` says.
+        patience_s: how long to wait, unless `replace`, for another process that is making it.
+
+    Raises:
+        IndexFolderError: the folder cannot be made, or holds other things than an index; or what is there and is not
+            to be replaced cannot be opened.
+        BusyError: another process is writing it.
+        StorageError: it cannot be written.
+    """
+    make_place(place)
+    deadline_s = time.monotonic() + patience_s
+    while replace or not store_exists(place):
+        try:
+            with hold(place):
+                if replace or not store_exists(place):
+                    clear(place)
+                    return SqliteStore.create(place, info)
+        except BusyError:
+            # Its writer may be about to make the index.
+            if replace or time.monotonic() > deadline_s:
+                raise
+            time.sleep(_PAUSE_S)
+    return open_store(place)
