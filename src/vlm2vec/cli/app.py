@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.output import fail
 from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
@@ -61,7 +62,7 @@ class LazyGroup(TyperGroup):
         except VLM2VecError as error:
             if ctx.params.get("debug"):
                 raise
-            fail(str(error))
+            fail(told(error))
             raise typer.Exit(2) from None
 
 

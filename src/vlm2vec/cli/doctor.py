@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import IndexPath
 from vlm2vec.cli.output import print_json
 from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
@@ -102,7 +103,7 @@ def examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Find
     try:
         verdict = verify(place)
     except IndexFolderError as error:
-        yield Finding("state", "it cannot be used", str(error))
+        yield Finding("state", "it cannot be used", told(error))
         return
     yield Finding("model", verdict.model)
     if not verdict.problems:

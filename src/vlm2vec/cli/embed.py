@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.output import fail, note
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.errors import InputError, MediaError, VLM2VecError
@@ -75,7 +76,7 @@ def embed(
                 vector = checked(result)
             except VLM2VecError as error:
                 # Most name their file themselves.
-                reason = str(error).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
+                reason = told(error).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
                 fail(f"{source.name or 'an empty text'}: {reason}")
                 num_failed += 1
                 continue

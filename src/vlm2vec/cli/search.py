@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.index import bring_up_to_date
 from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json
@@ -116,7 +117,7 @@ def _update(index: Index, embedder: Embedder) -> None:
         # Of a file that cannot be read, one search tells, and the next ones do not try it again.
         summary = bring_up_to_date(index, embedder, retry=False)
     except (BusyError, StorageError) as error:
-        note(f"searching the index as it is: {error}")
+        note(f"searching the index as it is: {told(error)}")
         return
     changes = {"added": summary.added, "changed": summary.changed, "removed": summary.removed}
     if any(changes.values()):
