@@ -5,31 +5,36 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check slow torture benchmark clean
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What searching one's own files needs.
+$(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "vlm2vec needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.all: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,check]"
 	touch $@
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.base
 	$(BIN)/python demo/run.py
 
-test: $(VENV)/.installed
+test: $(VENV)/.all
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.installed
+check: $(VENV)/.all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-slow: $(VENV)/.installed
+slow: $(VENV)/.all
 	$(BIN)/python -m pytest -m slow
 
-torture: $(VENV)/.installed
+torture: $(VENV)/.all
 	$(BIN)/python -m pytest -m torture
 
-benchmark: $(VENV)/.installed
+benchmark: $(VENV)/.all
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt sentence-transformers
 	$(BIN)/python benchmarks/speed/encode.py
 	$(BIN)/python benchmarks/speed/memory.py

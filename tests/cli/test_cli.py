@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gc
-import importlib.metadata
 import io
 import json
 import os
@@ -12,8 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from support.cli_runs import Result, save_picture, write_files, write_model
-from support.places import DATA, ROOT
+from support.places import DATA
 from vlm2vec.cli import embed as embed_command
 from vlm2vec.cli.app import app
-from vlm2vec.cli.doctor import NEEDED, examine
+from vlm2vec.cli.doctor import Finding, examine_packages
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import InputError
@@ -374,24 +372,30 @@ def test_a_model_of_which_a_part_is_in_the_hub_cache_is_not_ready(tmp_path: Path
     assert ready()
 
 
-def test_doctor_names_what_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    def version(name: str) -> str:
-        if name == "accelerate":
-            raise PackageNotFoundError(name)
-        return {"transformers": "4.57.1", "torch": "2.10.0+cpu"}.get(name, "99")
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    advice = {finding.name: finding.advice for finding in examine() if finding.advice}
-    assert advice["accelerate"] == "install it: pip install 'accelerate>=1.10'"
-    assert advice["transformers"] == "too old: pip install --upgrade 'transformers>=5.10'"
-    assert "torch" not in advice
-
-
-def test_doctor_looks_at_everything_that_the_package_needs() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    needed = {finding.name for finding in examine()}
-    assert {re.split("[>=<]", one)[0] for one in project["dependencies"]} <= needed
-    assert [f"{name}>={oldest}" for name, oldest in NEEDED.items()] == project["dependencies"]
+def test_doctor_names_what_is_missing_or_too_old_by_the_metadata_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = [
+        "pillow>=2.0",
+        "numpy>=999",
+        "no-such-package>=1.5",
+        "numpy>=1; extra == 'train'",
+        "no-other-package; extra == 'train'",
+        "toy[train]; extra == 'all'",
+        "no-package-of-tests; extra == 'test'",
+    ]
+    lines = ["Metadata-Version: 2.1", "Name: toy", "Version: 1.0"]
+    lines += [f"Requires-Dist: {one}" for one in needed]
+    lines += [f"Provides-Extra: {extra}" for extra in ("train", "all", "test")]
+    (tmp_path / "toy-1.0.dist-info").mkdir()
+    (tmp_path / "toy-1.0.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(examine_packages("toy")) == [
+        Finding("pillow", version("pillow")),
+        Finding("numpy", version("numpy"), "too old: pip install --upgrade 'numpy>=999'"),
+        Finding("no-such-package", "missing", "install it: pip install 'no-such-package>=1.5'"),
+        Finding("no-other-package", "not installed; it comes with the extra 'train'"),
+    ]
 
 
 def test_doctor_ends_with_what_is_wrong_and_its_exit_code_agrees() -> None:

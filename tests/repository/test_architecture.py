@@ -10,9 +10,10 @@ import pytest
 from support.places import SRC
 
 PACKAGE = SRC / "vlm2vec"
-GROUND = {"errors", "text", "cores", "documents", "files", "processes", "items"}
+GROUND = {"errors", "extras", "text", "cores", "documents", "files", "processes", "items"}
 ALLOWED = {
     "errors": set(),
+    "extras": {"errors"},
     "text": set(),
     "cores": set(),
     "documents": set(),

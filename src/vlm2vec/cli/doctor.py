@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,34 +21,14 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.scan import check_folder
 from vlm2vec.text import printable
 
-NEEDED = {
-    "torch": "2.10",
-    "transformers": "5.10",
-    "tokenizers": "0.22",
-    "huggingface-hub": "1.0",
-    "peft": "0.18",
-    "safetensors": "0.5",
-    "numpy": "2.0",
-    "pillow": "11.0",
-    "av": "15.0",
-    "pypdfium2": "5.0",
-    "lancedb": "0.40",
-    "pyarrow": "18.0",
-    "typer": "0.16",
-    "rich": "14.0",
-    "pydantic": "2.10",
-    "pyyaml": "6.0",
-    "accelerate": "1.10",
-    "datasets": "4.0",
-    "filelock": "3.16",
-    "matplotlib": "3.9",
-}
-"""What the package needs, and the oldest version of each, as in pyproject.toml: it may run from its source."""
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 # What phones, cameras, browsers and screen recorders write.
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg")
 
 _MOST_PROBLEMS = 20
+_FOR_DEVELOPERS = {"test", "check"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +104,39 @@ def examine() -> Iterator[Finding]:
     yield Finding("system", f"{platform.system()} {platform.machine()}")
     try:
         yield Finding("vlm2vec", importlib.metadata.version("vlm2vec"))
+        yield from examine_packages()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("vlm2vec", "run from its source without being installed")
-    yield from _examine_packages()
+        yield Finding("vlm2vec", "run from its source without being installed; its packages are not looked at")
     yield from _examine_torch()
     yield from _examine_models()
     yield _examine_codecs()
 
 
-def _examine_packages() -> Iterator[Finding]:
-    for package, oldest in NEEDED.items():
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, "missing", f"install it: pip install '{package}>={oldest}'")
-            continue
-        advice = f"too old: pip install --upgrade '{package}>={oldest}'"
-        yield Finding(package, version, advice if _numbers(version) < _numbers(oldest) else None)
+def examine_packages(distribution: str = "vlm2vec") -> Iterator[Finding]:
+    """Look for each package that an installed one needs by its own metadata, then for those of its extras."""
+    from packaging.requirements import Requirement
+
+    own = importlib.metadata.metadata(distribution)
+    needed = [Requirement(text) for text in own.get_all("Requires-Dist", [])]
+    looked_at = {distribution}
+    for extra in ("", *own.get_all("Provides-Extra", [])):
+        for package in needed:
+            wanted = package.marker is None or package.marker.evaluate({"extra": extra})
+            if wanted and package.name not in looked_at and extra not in _FOR_DEVELOPERS:
+                looked_at.add(package.name)
+                yield _examine_package(package, extra)
 
 
-def _numbers(version: str) -> list[int]:
-    """2.13.0+cpu as [2, 13, 0]; what a version ends in beside numbers makes no difference here."""
-    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
+def _examine_package(package: Requirement, extra: str) -> Finding:
+    wanted = f"'{package.name}{package.specifier}'"
+    try:
+        version = importlib.metadata.version(package.name)
+    except importlib.metadata.PackageNotFoundError:
+        if extra:
+            return Finding(package.name, f"not installed; it comes with the extra {extra!r}")
+        return Finding(package.name, "missing", f"install it: pip install {wanted}")
+    fits = package.specifier.contains(version, prereleases=True)
+    return Finding(package.name, version, None if fits else f"too old: pip install --upgrade {wanted}")
 
 
 def _examine_torch() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from vlm2vec.cli.options import task_names
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
 from vlm2vec.cli.report import write_text
 from vlm2vec.errors import ConfigError
+from vlm2vec.extras import require
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def evaluate(
     if smaller and late_interaction:
         raise ConfigError("--dim and --precision are of single vectors; leave them out, or --late-interaction")
     place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision, late_interaction, limit)
+    require("evaluate", "datasets", "pyarrow")
     quiet_datasets()
     from vlm2vec.evaluation.runner import data_place
     from vlm2vec.evaluation.smaller import SmallerVectors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,9 +30,8 @@ def fail(message: str) -> None:
 
 def quiet_datasets() -> None:
     """Keep the bars of the library `datasets` off the terminal, where they would be drawn over ours."""
-    import datasets
-
-    datasets.disable_progress_bars()
+    # Read when the library is imported, which many commands never do.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 @contextmanager

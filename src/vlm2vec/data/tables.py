@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import ConfigError
+from vlm2vec.extras import require
 
 if TYPE_CHECKING:
     import pyarrow
@@ -177,6 +178,7 @@ def open_table(path: Path, split: str | None = None) -> Table:
         raise ConfigError(f"{path} has no splits, so 'split' ({split!r}) says nothing; leave it out")
     if path.suffix == ".jsonl" and os.path.isfile(path):
         return JsonLines.open(path)
+    require("evaluate", "datasets", "pyarrow")
     from datasets import Dataset, load_from_disk
 
     if os.path.isfile(path / "state.json"):
@@ -228,6 +230,7 @@ def open_mirrored(
         if place.exists():
             return open_table(place)
     if download:
+        require("evaluate", "datasets", "pyarrow")
         from datasets import load_dataset
 
         return _arrow(what, lambda: load_dataset(dataset, config, split=split))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.extras import require
 from vlm2vec.tasks.data import TaskSource
 from vlm2vec.tasks.hub_files import (
     HubFile,
@@ -123,6 +124,7 @@ def remove_scratch(folder: Path) -> None:
 
 
 def _builder(source: TaskSource, revision: str, cache: str) -> Any:
+    require("evaluate", "datasets")
     from datasets import load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.extras import require
 from vlm2vec.items import FRAME_SUFFIXES
 from vlm2vec.media import DEFAULT_LIMITS
 from vlm2vec.media.video import frame_order, frame_paths
@@ -114,6 +115,7 @@ def open_media(root: Path) -> TaskMedia:
 
 
 def _read_pack(path: Path) -> Mapping[str, bytes]:
+    require("evaluate", "pyarrow")
     import pyarrow
     import pyarrow.parquet
 

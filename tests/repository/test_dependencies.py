@@ -1,0 +1,145 @@
+"""Searching one's files needs the base; what comes with an extra is imported only where it is used."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.places import ROOT, SRC
+from vlm2vec.errors import MissingError
+from vlm2vec.extras import require
+
+PACKAGE = SRC / "vlm2vec"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = {
+    extra: [one for one in needed if not one.startswith("vlm2vec[")]
+    for extra, needed in PROJECT["optional-dependencies"].items()
+    if extra not in ("test", "check")
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+STILL_TO_MOVE = {
+    "search/table.py",
+    "training/ablation.py",
+    "training/loop.py",
+    "training/report.py",
+}
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;]", one)[0].lower().replace("_", "-") for one in requirements}
+
+
+IN_BASE = _names(PROJECT["dependencies"])
+ONLY_IN_EXTRAS = set().union(*map(_names, EXTRAS.values())) - IN_BASE
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node, node.module.split(".")[0]
+
+
+def _for_type_checking(tree: ast.AST) -> set[ast.AST]:
+    """The statements that run for type checkers only."""
+    return {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+
+
+def test_the_base_has_none_of_the_large_packages_that_search_does_not_need() -> None:
+    assert {"accelerate", "datasets", "lancedb", "matplotlib", "pyarrow", "tensorboard"} == ONLY_IN_EXTRAS
+
+
+def test_the_same_package_is_wanted_in_the_same_versions_everywhere() -> None:
+    wanted: dict[str, set[str]] = {}
+    for one in [*PROJECT["dependencies"], *(one for needed in EXTRAS.values() for one in needed)]:
+        wanted.setdefault(next(iter(_names([one]))), set()).add(one)
+    assert [versions for versions in wanted.values() if len(versions) > 1] == []
+
+
+def test_every_package_of_the_base_and_of_each_extra_is_pinned() -> None:
+    pinned = _names((ROOT / "constraints.txt").read_text("utf-8").split())
+    needed = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
+    assert _names(needed) - {"vlm2vec"} <= pinned
+
+
+def test_all_is_every_extra_for_users() -> None:
+    [everything] = PROJECT["optional-dependencies"]["all"]
+    assert everything == f"vlm2vec[{','.join(extra for extra in EXTRAS if extra != 'all')}]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_package_of_an_extra_is_required_by_name_before_it_is_imported(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    silent = _for_type_checking(tree)
+    imported = {name for node, name in _imported(tree) if node not in silent} & ONLY_IN_EXTRAS
+    required = {
+        str(argument.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "require"
+        for argument in node.args[1:]
+        if isinstance(argument, ast.Constant)
+    }
+    if path.relative_to(PACKAGE).as_posix() not in STILL_TO_MOVE:
+        assert imported <= required
+        assert not imported & {name for node, name in _imported(tree) if node in tree.body}
+
+
+def test_missing_packages_are_refused_with_the_extra_that_has_them() -> None:
+    with pytest.raises(MissingError) as caught:
+        require("train", "json", "no_such_package")
+    assert str(caught.value) == "no_such_package is not installed; install it: pip install 'vlm2vec[train]'"
+    require("train", "json")
+
+
+# Without the extras
+
+
+def _without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process in which no package of an extra can be imported, nor pandas, which they bring."""
+    blocked = dict.fromkeys([*sorted(ONLY_IN_EXTRAS - {"accelerate"}), "pandas"])
+    code = (
+        f"import sys; sys.modules.update({blocked!r}); sys.argv = ['vlm2vec', *{arguments!r}]\n"
+        "from vlm2vec.cli.app import main\nmain()"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("tasks", "--json"), ("models", "--json")], ids=lambda one: one[0])
+def test_a_command_that_needs_no_extra_runs_without(arguments: tuple[str, ...]) -> None:
+    done = _without_extras(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_doctor_runs_without_the_extras() -> None:
+    done = _without_extras("doctor", "--json")
+    assert done.stderr == ""
+    assert {"python", "device", "bundled model", "video"} <= {
+        one["name"] for one in json.loads(done.stdout)["findings"]
+    }
+
+
+def test_vectors_are_made_without_the_extras() -> None:
+    done = _without_extras("embed", "--text", "a red square")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["vector"]) > 1
+
+
+def test_an_evaluation_without_its_extra_ends_in_one_line_that_names_it() -> None:
+    done = _without_extras("evaluate", "--limit", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: datasets is not installed; install it: pip install 'vlm2vec[evaluate]'\n"
