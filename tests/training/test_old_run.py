@@ -1,4 +1,4 @@
-"""A run that an older version began is continued (tests/data/old_run: commit 48d8374, which seeded by Python's `hash`)."""
+"""A run that an older version began is continued: tests/data/old_run is of commit 48d8374."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ from vlm2vec.training.gradcache import cached_step
 from vlm2vec.training.objective import Objective, Outcome, Side
 from vlm2vec.training.plan import build_schedule, open_rows
 from vlm2vec.training.report import RunLog, check_trackers, write_card
+from vlm2vec.training.seeds import step_seed
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
 
@@ -173,7 +174,7 @@ def _run(
         started_s = time.perf_counter()
         for step, batch in zip(range(progress.step, config.steps), batches, strict=True):
             # Random numbers depend on the place in the run alone, so that a resumed run draws the same ones.
-            torch.manual_seed(hash((config.seed, step, accelerator.process_index)))
+            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
             replaced = gathered_messages(batch.replaced, device)
             log.bad_rows(step, replaced)
             rate = learning_rate(step, config)
