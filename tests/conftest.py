@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -16,6 +17,12 @@ from support.golden_cases import MODEL
 from support.index_folders import make_picture, summary_of
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported out of garbage collection, which would look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

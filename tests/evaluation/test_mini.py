@@ -24,6 +24,7 @@ def _means(printed: str) -> dict[str, list[str]]:
     return {name: list(cells) for name, *cells in rows}
 
 
+@pytest.mark.slow
 def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_nothing(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "vlm2vec", "evaluate"], tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -52,6 +53,7 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_some_tasks_are_compared_with_the_same_tasks(tmp_path: Path) -> None:
     options = ("--tasks", "which-way,scene-crop,skin-tone", "--out", "out")
     done = run([sys.executable, "-m", "vlm2vec", "evaluate", *options], tmp_path, cwd=tmp_path)
@@ -71,6 +73,7 @@ def test_some_tasks_are_compared_with_the_same_tasks(tmp_path: Path) -> None:
     assert [line.split()[0] for line in table[1:]] == ["skin-tone", "scene-crop", "which-way"]
 
 
+@pytest.mark.slow
 def test_a_part_of_the_queries_is_not_compared_with_baselines_of_all(tmp_path: Path) -> None:
     options = ("--tasks", "sentence-to-clip", "--limit", "4")
     done = run([sys.executable, "-m", "vlm2vec", "evaluate", *options], tmp_path, cwd=tmp_path)

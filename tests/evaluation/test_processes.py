@@ -53,6 +53,7 @@ def test_a_full_disk_in_one_process_fails_one_task_in_all(
     assert again.scores.datasets == alone.scores.datasets
 
 
+@pytest.mark.slow
 def test_a_missing_picture_under_torchrun_fails_its_task_and_the_exit_code(root: Path, tmp_path: Path) -> None:
     gone = root / "image-tasks" / "ImageNet-1K" / "red.png"
     gone.unlink()

@@ -43,6 +43,7 @@ def test_vectors_are_cut_then_rounded_and_of_length_one(bundled: Embedder) -> No
         SmallerVectors(bundled, dim=1000)
 
 
+@pytest.mark.slow
 def test_all_dimensions_score_as_the_model_does_and_one_bit_does_not(bundled: Embedder, tmp_path: Path) -> None:
     tasks = get_tasks("mmeb-mini", names=["noto-to-3d"])
     scores = {

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import PIL.Image
+import pytest
 from typer.testing import CliRunner
 
 from support.train_files import write_config, write_data
@@ -13,6 +14,7 @@ from vlm2vec.cli.app import app
 from vlm2vec.training.ablation import Trial, write_results
 
 
+@pytest.mark.slow
 def test_one_command_trains_every_size_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     write_data(tmp_path)
     config = write_config(tmp_path, steps=2, validation={"path": "image.jsonl", "every": 2, "pool": 8})
