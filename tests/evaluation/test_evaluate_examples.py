@@ -17,7 +17,7 @@ from support.pages import Page, opened
 from vlm2vec.cli.app import app
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.examples import Example, Shown, read_examples, task_file, write_examples
-from vlm2vec.evaluation.html import report_page
+from vlm2vec.evaluation.page import report_page
 from vlm2vec.evaluation.report import Entry, Report, build_report
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores, write_scores
 from vlm2vec.vectors.metrics import METRICS

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from support.pages import Page, opened
 from vlm2vec.cli.app import app
-from vlm2vec.evaluation.html import report_page
+from vlm2vec.evaluation.page import report_page
 from vlm2vec.evaluation.published import read_published
 from vlm2vec.evaluation.report import Entry, build_report
 from vlm2vec.evaluation.scores import write_scores
@@ -178,7 +178,7 @@ def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None
     assert "| Flickr30K_t2i | Flickr30K | hit@1 | 25.0 | 50.0 | 75.0 | 12.5 | 37.5 | 100.0 |" in markdown
     page = (tmp_path / "out.html").read_text("utf-8")
     assert all(f"<button>{head}</button>" in page for head in heads)
-    row = re.findall(r'<th scope="row">Flickr30K_t2i</th>(.*)</tr>', page)[0]
+    row = re.findall(r'<th scope="row">Flickr30K_t2i</th>(.*?)</tr>', page, re.DOTALL)[0]
     assert re.sub("<[^>]+>", " ", row).split()[2:] == ["25.0", "50.0", "75.0", "12.5", "37.5", "100.0"]
 
 
@@ -300,7 +300,7 @@ def test_differences_are_sorted_and_drawn_to_their_side(tmp_path: Path) -> None:
     _run(_file(tmp_path / "1.json", one), _file(tmp_path / "2.json", two), "--html", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text("utf-8")
     assert "one less two: better on 1, worse on 1 of 2" in page
-    drawn = re.findall(r'<title>([^<]+)</title></text><rect class="(better|worse)" x="([\d.]+)" y="(\d+)"', page)
+    drawn = re.findall(r'<title>([^<]+)</title></text>\s*<rect class="(better|worse)" x="([\d.]+)" y="(\d+)"', page)
     # The line for zero is at 390; a difference of 50 points is 104 long.
     assert drawn == [("OK-VQA", "better", "390.0", "4"), ("GQA", "worse", "338.0", "24")]
     assert re.findall(r">([+-][\d.]+)</text>", page) == ["+50.0", "-25.0"]

@@ -10,11 +10,12 @@ import pytest
 from support.places import SRC
 
 PACKAGE = SRC / "vlm2vec"
-GROUND = {"errors", "extras", "text", "cores", "documents", "files", "processes", "items"}
+GROUND = {"errors", "extras", "text", "pages", "cores", "documents", "files", "processes", "items"}
 ALLOWED = {
     "errors": set(),
     "extras": {"errors"},
     "text": set(),
+    "pages": {"text"},
     "cores": set(),
     "documents": set(),
     "files": {"errors"},

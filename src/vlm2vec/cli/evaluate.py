@@ -169,7 +169,7 @@ def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
         (out / REPORT).unlink(missing_ok=True)
         return
     from vlm2vec.evaluation.examples import EXAMPLES, read_examples
-    from vlm2vec.evaluation.html import report_page
+    from vlm2vec.evaluation.page import report_page
     from vlm2vec.evaluation.report import Entry, as_text, build_report, datasets_text, limited_to, read_entries
     from vlm2vec.evaluation.scores import SCORES
 

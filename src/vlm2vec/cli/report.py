@@ -64,7 +64,7 @@ def report(
     if submission is not None:
         write_text(submission, as_json([entry.scores for entry in given]))
     if html is not None:
-        from vlm2vec.evaluation.html import report_page
+        from vlm2vec.evaluation.page import report_page
 
         place, examples = _examples(paths, [len(entries) for entries in by_path])
         write_text(html, report_page(whole, examples, examples_of=place))

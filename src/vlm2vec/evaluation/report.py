@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
@@ -32,7 +33,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModelRow:
     """One model of a report: means by name, scores times 100 by dataset, and datasets that do not count.
 
     A mean has no score if it lacks more than half of the datasets that the first model of the report has.
@@ -43,23 +44,6 @@ class Row:
     means: dict[str, Mean]
     by_dataset: dict[str, float | None]
     unlisted: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table of datasets: a model's main metric, or with `metric` another one of all datasets."""
-
-    row: Row
-    metric: str | None
-
-    @property
-    def head(self) -> str:
-        """What stands above it in one line."""
-        return self.row.label if self.metric is None else f"{self.row.label} {self.metric}"
-
-    def score(self, task: TaskSpec) -> float | None:
-        """Times 100; None if the model has none for the dataset."""
-        return dataset_score(self.row.scores, task, self.metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +58,21 @@ class Report:
     benchmark: str
     tasks: tuple[TaskSpec, ...]
     controls: tuple[TaskSpec, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ModelRow, ...]
+
+
+class Cell(NamedTuple):
+    """A text of a table, and the score that it says, if it says one."""
+
+    text: str
+    score: float | None = None
+
+
+class ScoreTable(NamedTuple):
+    """Rows below heads; the first cell of a row is its name."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
 
 
 def read_entries(paths: Iterable[Path]) -> list[Entry]:
@@ -142,28 +140,41 @@ def limited_to(entry: Entry, scores: ModelScores) -> Entry:
     return replace(entry, scores=replace(entry.scores, datasets=datasets))
 
 
-def columns(report: Report) -> list[tuple[str, int]]:
+def means_shown(report: Report) -> list[tuple[str, int]]:
     """Names of the means in the order of a table, with the decimals that are published of each."""
     coarse = [OVERALL, *modalities(report.tasks)]
     return [(name, 2) for name in coarse] + [(name, 1) for name in groups(report.tasks)]
 
 
-def dataset_columns(report: Report) -> list[Column]:
-    """What a table of datasets shows: of each model the main metric, or those that its benchmark shows."""
-    shown = SHOWN_METRICS.get(report.benchmark, (None,))
-    return [Column(row, metric) for row in report.rows for metric in shown]
-
-
-def cell(mean: Mean, decimals: int) -> str:
+def mean_text(mean: Mean, decimals: int) -> str:
     """A mean for a table: with a star if datasets are missing from it, a dash if it has no score."""
-    return number(mean.score, decimals) + ("*" if mean.missing and mean.score is not None else "")
+    return score_text(mean.score, decimals) + ("*" if mean.missing and mean.score is not None else "")
 
 
-def number(score: float | None, decimals: int) -> str:
+def score_text(score: float | None, decimals: int) -> str:
     """A score for a table; a dash for none."""
     # First to four decimals, as the published averages are: so 72.85 is rounded as that number and not by the error of
     # the sum that gave it.
     return "-" if score is None else f"{round(score, 4):.{decimals}f}"
+
+
+def summary_table(report: Report) -> ScoreTable:
+    """Every model with the number of its datasets and all means."""
+    named = means_shown(report)
+    rows = [
+        [Cell(row.label), Cell(str(row.means[OVERALL].found))]
+        + [Cell(mean_text(row.means[name], decimals), row.means[name].score) for name, decimals in named]
+        for row in report.rows
+    ]
+    return ScoreTable(["model", "n", *(name for name, _ in named)], rows)
+
+
+def dataset_table(report: Report) -> ScoreTable:
+    """Every dataset that counts, with its group, its main metric, and what is shown of each model."""
+    metrics = _metrics(report)
+    heads = [row.label if metric is None else f"{row.label} {metric}" for row in report.rows for metric in metrics]
+    rows = [[Cell(task.name), Cell(task.group), Cell(task.metric), *_scores(report, task)] for task in report.tasks]
+    return ScoreTable(["dataset", "group", "metric", *heads], rows)
 
 
 def notes(report: Report) -> list[str]:
@@ -224,18 +235,17 @@ def _other_queries(report: Report) -> Iterator[str]:
 
 def as_text(report: Report) -> str:
     """Two tables for a terminal, of overall and modalities and of groups, and the notes."""
-    count = len(report.tasks)
-    coarse = [
-        [row.label, f"{row.means[OVERALL].found}/{count}"]
-        + [cell(row.means[name], decimals) for name, decimals in columns(report) if decimals == 2]
-        for row in report.rows
-    ]
-    names = groups(report.tasks)
-    fine = [[row.label] + [cell(row.means[name], 1) for name in names] for row in report.rows]
+    table = summary_table(report)
+    # Name, number of datasets, overall, modalities; then groups.
+    split = 3 + len(modalities(report.tasks))
+    rows = [[cell.text for cell in row] for row in table.rows]
+    coarse = [[name, f"{found}/{len(report.tasks)}", *means[: split - 2]] for name, found, *means in rows]
+    fine = [[row[0], *row[split:]] for row in rows]
     # "VD-OOD" above two lines, so that twelve columns of five figures fit beside a name.
-    first, second = zip(*(name.split("-", 1) if "-" in name else ("", name) for name in names), strict=True)
+    parted = (name.split("-", 1) if "-" in name else ("", name) for name in table.heads[split:])
+    first, second = zip(*parted, strict=True)
     parts = [
-        aligned([[report.benchmark, "datasets", OVERALL, *modalities(report.tasks)], *coarse]),
+        aligned([[report.benchmark, "datasets", *table.heads[2:split]], *coarse]),
         aligned([["", *first], ["groups", *second], *fine]),
         "\n".join(notes(report)),
     ]
@@ -244,49 +254,50 @@ def as_text(report: Report) -> str:
 
 def datasets_text(report: Report) -> str:
     """A table for a terminal of every dataset that the first model has a score for, controls last."""
-    first, shown = report.rows[0], dataset_columns(report)
-    tasks = [task for task in (*report.tasks, *report.controls) if first.by_dataset[task.name] is not None]
     rows = [
-        [task.name, "control" if task.control else task.group, *(number(column.score(task), 1) for column in shown)]
-        for task in tasks
+        [task.name, "control" if task.control else task.group, *(cell.text for cell in _scores(report, task))]
+        for task in (*report.tasks, *report.controls)
+        if report.rows[0].by_dataset[task.name] is not None
     ]
-    heads = [["dataset", "group", *(column.row.label for column in shown)]]
-    if any(column.metric for column in shown):
-        # A model's name once, above its metrics.
-        names = [
-            column.row.label if place % (len(shown) // len(report.rows)) == 0 else ""
-            for place, column in enumerate(shown)
-        ]
-        heads = [["", "", *names], ["dataset", "group", *(column.metric or "" for column in shown)]]
-    return aligned([*heads, *rows])
+    metrics, labels = _metrics(report), [row.label for row in report.rows]
+    if metrics == (None,):
+        return aligned([["dataset", "group", *labels], *rows])
+    # A model's name once, above its metrics.
+    names = [label if place == 0 else "" for label in labels for place in range(len(metrics))]
+    return aligned([["", "", *names], ["dataset", "group", *(str(one) for _ in labels for one in metrics)], *rows])
 
 
 def as_markdown(report: Report) -> str:
     """The same as one Markdown table, then every dataset."""
-    names = [name for name, _ in columns(report)]
-    summary = [["model", "n", *names]] + [
-        [_escaped(row.label), str(row.means[OVERALL].found)]
-        + [cell(row.means[name], decimals) for name, decimals in columns(report)]
-        for row in report.rows
-    ]
-    shown = dataset_columns(report)
-    datasets = [["dataset", "group", "metric", *(_escaped(column.head) for column in shown)]] + [
-        [task.name, task.group, task.metric, *(number(column.score(task), 1) for column in shown)]
-        for task in report.tasks
-    ]
-    remarks = [f"- {_escaped(note)}" for note in notes(report)]
+    remarks = "\n".join(f"- {_escaped(note)}" for note in notes(report))
     parts = [
         f"# {report.benchmark}",
         f"Scores times 100. Overall is the mean over all {len(report.tasks)} datasets.",
-        markdown(summary),
-        *(["\n".join(remarks)] if remarks else []),
+        _markdown(summary_table(report)),
+        remarks,
         "## Datasets",
-        markdown(datasets),
+        _markdown(dataset_table(report)),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> Row:
+def _metrics(report: Report) -> tuple[str | None, ...]:
+    """What is shown of each dataset; None stands for its main metric."""
+    return SHOWN_METRICS.get(report.benchmark, (None,))
+
+
+def _scores(report: Report, task: TaskSpec) -> list[Cell]:
+    """What is shown of a dataset, one model after another."""
+    scores = [dataset_score(row.scores, task, metric) for row in report.rows for metric in _metrics(report)]
+    return [Cell(score_text(score, 1), score) for score in scores]
+
+
+def _markdown(table: ScoreTable) -> str:
+    rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
+    return markdown([[_escaped(head) for head in table.heads], *rows])
+
+
+def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> ModelRow:
     listed = {(task.modality, task.name) for task in (*tasks, *controls)}
     unlisted = [
         printable(name)
@@ -295,7 +306,7 @@ def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: S
         if (modality, name) not in listed
     ]
     by_dataset = {task.name: dataset_score(scores, task) for task in (*tasks, *controls)}
-    return Row(label, scores, means(scores, tasks), by_dataset, tuple(unlisted))
+    return ModelRow(label, scores, means(scores, tasks), by_dataset, tuple(unlisted))
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:
@@ -315,14 +326,14 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
 
 def _control(report: Report, task: TaskSpec) -> str:
     scores = ", ".join(
-        f"{row.label} {number(row.by_dataset[task.name], 1)}"
+        f"{row.label} {score_text(row.by_dataset[task.name], 1)}"
         for row in report.rows
         if row.by_dataset[task.name] is not None
     )
     return f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
 
 
-def _missing(report: Report, row: Row) -> str:
+def _missing(report: Report, row: ModelRow) -> str:
     """Missing datasets by name, or by modality or group where all of one are missing."""
     missing = set(row.means[OVERALL].missing)
     words = []
