@@ -64,7 +64,7 @@ IN_PYTHON: Mapping[Action, str] = {
     "other_data": "give another folder as data=",
     "resume": "continue it with resume=True",
     "no_resume": "leave out resume=True",
-    "evaluate": "evaluate(..., out={about!r}) continues it",
+    "evaluate": "evaluate(..., out={about!r}), with the arguments that it was begun with, continues it",
     "download": "evaluate(..., download=True) fetches it",
     "allow_outside": "allow other places with allow_outside=True",
     "doctor": "'vlm2vec doctor' lists what this machine has",

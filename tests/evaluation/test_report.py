@@ -192,8 +192,8 @@ def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None
         (["empty"], "there is no .json file in empty; give the folder of an evaluation or a score file"),
         (
             ["begun"],
-            "begun holds an evaluation of which no task has a score yet; 'vlm2vec evaluate --out begun' with the "
-            "options that it was begun with goes on",
+            "begun holds an evaluation of which no task has a score yet; 'vlm2vec evaluate --out begun', with the "
+            "options that it was begun with, continues it",
         ),
         (
             ["good.json", "--against", "v2"],

@@ -21,7 +21,6 @@ ALLOWED = {
 }
 STILL_TO_MOVE = {
     "data/inside.py",
-    "evaluation/report.py",
     "evaluation/run_folder.py",
     "evaluation/runner.py",
     "model/checkpoint.py",

@@ -15,7 +15,7 @@ ON_COMMAND_LINE: Mapping[Action, str] = {
     "other_data": "give another folder with --data",
     "resume": "continue it with --resume",
     "no_resume": "leave out --resume",
-    "evaluate": "'vlm2vec evaluate --out {about}' continues it",
+    "evaluate": "'vlm2vec evaluate --out {about}', with the options that it was begun with, continues it",
     "download": "'vlm2vec data download {about} --data FOLDER' fetches it",
     "allow_outside": "allow other places with --allow-outside",
     "doctor": "'vlm2vec doctor' lists what this machine has",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, DataError, Hint, InputError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.run_folder import RUN
@@ -79,26 +79,25 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
     """Score files in the order given. A folder stands for its `scores.json`, else for all its .json files by name.
 
     Raises:
-        ConfigError: a file is missing or no score file, or a folder holds none.
+        DataError: a file is missing or no score file, or a folder holds none.
     """
     entries = []
     for path in paths:
         files = [path]
         if path.is_dir():
             if (path / RUN).is_file() and not (path / SCORES).is_file():
-                raise ConfigError(
-                    f"{path} holds an evaluation of which no task has a score yet; 'vlm2vec evaluate --out {path}' "
-                    "with the options that it was begun with goes on"
+                raise DataError(
+                    f"{path} holds an evaluation of which no task has a score yet", Hint("evaluate", str(path))
                 )
             files = [path / SCORES] if (path / SCORES).is_file() else sorted(path.glob("*.json"))
             if not files:
-                raise ConfigError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
+                raise DataError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
         entries += [Entry(one, file.resolve().parent.name) for file in files for one in read_score_list(file)]
     return entries
 
 
 def published_entries(name: str) -> list[Entry]:
-    """The published models by the name that `--against` takes: "published" or, such as "published:v2.0.0", a version.
+    """The published models by name: "published" for the newest scores, or a version such as "published:v2.0.0".
 
     Raises:
         ConfigError: there is no such name.
@@ -114,12 +113,13 @@ def build_report(entries: Sequence[Entry]) -> Report:
     """Put models side by side. Models of the same name are told apart by where their scores are from.
 
     Raises:
-        ConfigError: there are no models, they are from different benchmarks, or the benchmark is unknown.
+        InputError: there are no models, or they are from different benchmarks.
+        ConfigError: the benchmark is unknown.
     """
     benchmarks = sorted({entry.scores.benchmark for entry in entries})
     if len(benchmarks) != 1:
         found = ", ".join(benchmarks) or "none"
-        raise ConfigError(f"a report compares models on one benchmark; the scores are from: {found}")
+        raise InputError(f"a report compares models on one benchmark; the scores are from: {found}")
     listed = get_tasks(benchmarks[0])
     tasks = tuple(task for task in listed if not task.control)
     controls = tuple(task for task in listed if task.control)
