@@ -204,7 +204,7 @@ def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None
             ["good.json", "mini.json"],
             "a report compares models on one benchmark; the scores are from: mmeb-mini, mmeb-v2",
         ),
-        (["good.json", "--markdown", "no/x.md"], "cannot write no/x.md: No such file or directory; give another path"),
+        (["good.json", "--markdown", "no/x.md"], "cannot write no/x.md: no such file or directory; give another path"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlm2vec.cli.options import task_names
+from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets
 from vlm2vec.errors import ConfigError
 from vlm2vec.tasks.data import TaskSpec
@@ -28,9 +28,7 @@ _SHOWN = 3
 def data(
     action: Annotated[Literal["download", "check"], typer.Argument(help="What to do.", show_default=False)],
     benchmark: Annotated[str, typer.Argument(help="Name of the benchmark, such as mmeb-v2.", show_default=False)],
-    tasks: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks; else all.", show_default=False)
-    ] = None,
+    tasks: TaskNames = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -44,9 +42,7 @@ def data(
     deep: Annotated[
         bool, typer.Option("--deep", help="Of check: open every picture, frame and page, and name damaged ones.")
     ] = False,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")
-    ] = False,
+    allow_outside: AllowOutside = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is missing as JSON.")] = False,
 ) -> None:
     """Fetch a benchmark's data from the hub, or check that all of them are in place.

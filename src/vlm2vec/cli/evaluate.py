@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlm2vec.cli.options import task_names
-from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets
-from vlm2vec.cli.report import write_text
+from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
+from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets, write_file
 from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
-from vlm2vec.tasks.registry import get_tasks, packaged_root
+from vlm2vec.tasks.registry import get_tasks
 
 if TYPE_CHECKING:
-    from vlm2vec.evaluation.runner import Evaluation, NamedEncoder, Progress, TaskScore
+    from vlm2vec.evaluation.runner import Evaluation, TaskScore
     from vlm2vec.processes import Processes
-    from vlm2vec.tasks.data import TaskSpec
 
-REPORT = "report.html"
+_PAGE = "report.html"
 
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Name or folder of the model, or of an adapter.")] = "bundled",
     benchmark: Annotated[str, typer.Option(help="mmeb-mini comes with this package.")] = "mmeb-mini",
-    tasks: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks; else all.", show_default=False)
-    ] = None,
+    tasks: TaskNames = None,
     modality: Annotated[str | None, typer.Option(help="Only image, video or visdoc.", show_default=False)] = None,
     data: Annotated[
         Path | None, typer.Option(help="Where annotations and media lie: docs/benchmark_data.md.", show_default=False)
@@ -45,7 +42,9 @@ def evaluate(
     max_pixels: Annotated[
         int | None, typer.Option(help="Of a picture or frame; else the model's own.", show_default=False)
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the numbers it computes with.")
+    ] = "auto",
     dim: Annotated[
         int | None, typer.Option(min=1, help="Only the vectors' first so many dimensions.", show_default=False)
     ] = None,
@@ -58,14 +57,12 @@ def evaluate(
         bool,
         typer.Option("--strict", help="Fail a task with a damaged frame; else the frame is left out, as published."),
     ] = False,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")
-    ] = False,
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Measure a model on a benchmark.
 
     Without arguments it measures the bundled model on mmeb-mini, offline. Vectors are kept in OUT, so that a killed run
-    goes on where it was, and a second one embeds nothing. Under torchrun the processes share the work.
+    continues where it was, and a second one embeds nothing. Under torchrun the processes share the work.
 
     Prints the averages and every dataset; writes OUT/scores.json for 'vlm2vec report', and OUT/report.html. A task that
     fails is named at the end, the others go on, and the command exits with 1.
@@ -78,79 +75,32 @@ def evaluate(
     require("evaluate", "datasets", "pyarrow")
     quiet_datasets()
     from vlm2vec.evaluation.runner import data_place
+    from vlm2vec.evaluation.runner import evaluate as run
     from vlm2vec.evaluation.smaller import SmallerVectors
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.processes import among_processes, joined_processes
 
     # Before the model is loaded.
     data_place(chosen, data, limit=limit, download=download)
-    with among_processes() as first:
+    numbers = count(1)
+    with among_processes() as first, nested_progress("evaluate", len(chosen), shown=first) as show:
         processes = joined_processes()
         embedder = Embedder.load(
             model,
             base=base,
             prompt_style=prompt_style,
             max_pixels=max_pixels,
-            dtype=dtype,  # type: ignore[arg-type]  # load checks it.
+            dtype=dtype,
             device=_device(processes),
         )
         if first and not late_interaction and embedder.backbone.token_head is not None:
             note(
                 f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
             )
-        encoder = SmallerVectors(embedder, dim=dim, precision=precision) if smaller else embedder
-        found = _run(encoder, chosen, place, data, limit, download, late_interaction, strict, allow_outside, processes)
-    if not first:
-        # The first process has said all; torchrun takes an exit code above 0 for a crash.
-        return
-    try:
-        _print_report(found, place, benchmark)
-    finally:
-        # These are written down nowhere else.
-        for name, reason in found.failures.items():
-            fail(f"{name}: {reason}")
-    if found.failures:
-        fail(f"{len(found.failures)} of {len(chosen)} tasks failed and have no score")
-        raise typer.Exit(1)
-
-
-def _run(
-    encoder: NamedEncoder,
-    tasks: list[TaskSpec],
-    out: Path,
-    data: Path | None,
-    limit: int | None,
-    download: bool,
-    late_interaction: bool,
-    strict: bool,
-    allow_outside: bool,
-    processes: Processes,
-) -> Evaluation:
-    from vlm2vec.evaluation.runner import evaluate as run
-
-    num_done = 0
-
-    def on_score(score: TaskScore) -> None:
-        nonlocal num_done
-        num_done += 1
-        task, metric = score.task, score.task.metric
-        note(
-            f"{num_done}/{len(tasks)} {task.name}: {metric} {100 * score.scores.metrics[metric]:.1f} (chance "
-            f"{100 * score.chance:.1f}), {score.scores.num_queries} queries, {score.num_candidates} candidates"
-        )
-        for warning in score.warnings:
-            note(f"  as published: {warning}")
-
-    with nested_progress("evaluate", len(tasks)) as show:
-
-        def on_progress(where: Progress) -> None:
-            if processes.rank == 0:
-                show(where.tasks_done, where.task.name, where.items_done, where.num_items)
-
-        return run(
-            encoder,
-            tasks,
-            out=out,
+        found = run(
+            SmallerVectors(embedder, dim=dim, precision=precision) if smaller else embedder,
+            chosen,
+            out=place,
             root=data,
             limit=limit,
             download=download,
@@ -158,31 +108,51 @@ def _run(
             strict=strict,
             allow_outside=allow_outside,
             processes=processes,
-            on_progress=on_progress,
-            on_score=on_score,
+            on_progress=lambda at: show(at.tasks_done, at.task.name, at.items_done, at.num_items),
+            on_score=lambda score: _note_score(score, f"{next(numbers)}/{len(chosen)}"),
         )
+    if first:
+        # The others say nothing; torchrun takes an exit code above 0 for a crash.
+        _print_results(found, len(chosen), place)
 
 
-def _print_report(found: Evaluation, out: Path, benchmark: str) -> None:
-    if not any(found.scores.datasets.values()):
-        # The page of an earlier run would show scores that do not hold any more.
-        (out / REPORT).unlink(missing_ok=True)
-        return
+def _note_score(score: TaskScore, number: str) -> None:
+    task, metric = score.task, score.task.metric
+    note(
+        f"{number} {task.name}: {metric} {100 * score.scores.metrics[metric]:.1f} (chance {100 * score.chance:.1f}), "
+        f"{score.scores.num_queries} queries, {score.num_candidates} candidates"
+    )
+    for warning in score.warnings:
+        note(f"  as published: {warning}")
+
+
+def _print_results(found: Evaluation, num_tasks: int, out: Path) -> None:
+    """Print the report and write its page; fails if a task has failed."""
+    try:
+        if any(found.scores.datasets.values()):
+            _print_report(found, out)
+        else:
+            # The page of an earlier run would show scores that do not hold any more.
+            (out / _PAGE).unlink(missing_ok=True)
+    finally:
+        # These are written down nowhere else.
+        for name, reason in found.failures.items():
+            fail(f"{name}: {reason}")
+    if found.failures:
+        fail(f"{len(found.failures)} of {num_tasks} tasks failed and have no score")
+        raise typer.Exit(1)
+
+
+def _print_report(found: Evaluation, out: Path) -> None:
     from vlm2vec.evaluation.examples import EXAMPLES, read_examples
     from vlm2vec.evaluation.page import report_page
-    from vlm2vec.evaluation.report import Entry, as_text, build_report, datasets_text, limited_to, read_entries
+    from vlm2vec.evaluation.report import as_text, datasets_text, run_report
     from vlm2vec.evaluation.scores import SCORES
 
-    root = packaged_root(benchmark)
-    # Where candidates come with the queries, fewer queries have fewer candidates: whole baselines say nothing then.
-    baselines = [] if root is None or found.scores.limit is not None else read_entries([root / "baselines"])
-    # Means over other datasets than the run's could not be compared with its own.
-    report = build_report([Entry(found.scores, str(out)), *(limited_to(one, found.scores) for one in baselines)])
-    print(as_text(report))
-    print()
-    print(datasets_text(report))
+    report = run_report(found.scores, out)
+    print(f"{as_text(report)}\n\n{datasets_text(report)}")
     note(f"wrote {out / SCORES}")
-    write_text(out / REPORT, report_page(report, read_examples(out / EXAMPLES)))
+    write_file(out / _PAGE, report_page(report, read_examples(out / EXAMPLES)))
 
 
 def _folder_name(model: str, dim: int | None, precision: str, late_interaction: bool, limit: int | None) -> str:

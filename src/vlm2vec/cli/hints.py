@@ -13,6 +13,7 @@ ON_COMMAND_LINE: Mapping[Action, str] = {
     "other_model": "or name the first model with --model {about!r}",
     "other_out": "give another folder with --out",
     "other_data": "give another folder with --data",
+    "other_path": "give another path",
     "resume": "continue it with --resume",
     "no_resume": "leave out --resume",
     "evaluate": "'vlm2vec evaluate --out {about}', with the options that it was begun with, continues it",

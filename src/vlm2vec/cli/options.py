@@ -15,6 +15,11 @@ IndexModel = Annotated[
     typer.Option("--model", help="Name or folder of a model; else the index's own, else bundled.", show_default=False),
 ]
 
+TaskNames = Annotated[
+    str | None, typer.Option("--tasks", metavar="NAME,NAME", help="Only these tasks; else all.", show_default=False)
+]
+AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")]
+
 
 def task_names(tasks: str | None) -> list[str] | None:
     """The names in `--tasks NAME,NAME`; None: all."""

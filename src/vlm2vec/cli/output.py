@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vlm2vec.files import writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,6 +31,17 @@ def fail(message: str) -> None:
     print(f"error: {_printable(message)}", file=sys.stderr)
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write what the user has asked for to a file, and say so.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with writing(path, "other_path"):
+        path.write_text(text, encoding="utf-8")
+    note(f"wrote {path}")
+
+
 def quiet_datasets() -> None:
     """Keep the bars of the library `datasets` off the terminal, where they would be drawn over ours."""
     # Read when the library is imported, which many commands never do.
@@ -46,12 +60,14 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def nested_progress(description: str, parts: int) -> Iterator[Callable[[int, str, int, int], None]]:
+def nested_progress(
+    description: str, parts: int, *, shown: bool = True
+) -> Iterator[Callable[[int, str, int, int], None]]:
     """A bar for a run of so many parts and one for the part at hand, in a terminal only.
 
     Yields what to call with (parts done, name of the part at hand, its items done, all its items).
     """
-    with _bars() as bars:
+    with _bars(shown) as bars:
         if bars is None:
             yield lambda done, name, items, total: None
             return
@@ -72,8 +88,8 @@ def nested_progress(description: str, parts: int) -> Iterator[Callable[[int, str
 
 
 @contextmanager
-def _bars() -> Iterator[Progress | None]:
-    if not sys.stderr.isatty():
+def _bars(shown: bool = True) -> Iterator[Progress | None]:
+    if not shown or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

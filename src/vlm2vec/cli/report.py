@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vlm2vec.cli.output import note
-from vlm2vec.errors import ConfigError
-
-if TYPE_CHECKING:
-    from vlm2vec.evaluation.examples import Example
+from vlm2vec.cli.output import note, write_file
 
 
 def report(
@@ -38,59 +34,22 @@ def report(
     The page's plots show the first model beside the others, and it holds the best and worst queries of the first
     evaluation among the folders that has kept some.
     """
-    from vlm2vec.evaluation.report import (
-        SHOWN_METRICS,
-        as_markdown,
-        as_text,
-        build_report,
-        datasets_text,
-        published_entries,
-        read_entries,
-    )
+    from vlm2vec.evaluation import report as reports
+    from vlm2vec.evaluation.page import report_page
     from vlm2vec.evaluation.scores import as_json
 
-    by_path = [read_entries([path]) for path in paths]
-    given = [entry for entries in by_path for entry in entries]
-    published = published_entries(against) if against else []
-    whole = build_report([*given, *published])
-    print(as_text(whole))
-    if whole.benchmark in SHOWN_METRICS:
+    given = reports.read_entries(paths)
+    whole = reports.build_report([*given, *(reports.published_entries(against) if against else [])])
+    print(reports.as_text(whole))
+    if whole.benchmark in reports.SHOWN_METRICS:
         # The means above are of the main metric only.
-        print(f"\n{datasets_text(whole)}")
+        print(f"\n{reports.datasets_text(whole)}")
     if against == "published":
         note("published: v2.1, with ViDoSeek-doc and MMLongBench-doc, which it lacks, from v2.0.1")
     if markdown is not None:
-        write_text(markdown, as_markdown(whole))
+        write_file(markdown, reports.as_markdown(whole))
     if submission is not None:
-        write_text(submission, as_json([entry.scores for entry in given]))
+        write_file(submission, as_json([entry.scores for entry in given]))
     if html is not None:
-        from vlm2vec.evaluation.page import report_page
-
-        place, examples = _examples(paths, [len(entries) for entries in by_path])
-        write_text(html, report_page(whole, examples, examples_of=place))
-
-
-def _examples(paths: list[Path], counts: list[int]) -> tuple[int, dict[str, list[Example]]]:
-    """The examples of the first evaluation that has some, and which model it is; `counts` is of each path's models."""
-    from vlm2vec.evaluation.examples import EXAMPLES, read_examples
-    from vlm2vec.evaluation.scores import SCORES
-
-    for place, path in enumerate(paths):
-        scores = path / SCORES if path.is_dir() else path
-        # Beside score files of other names there may be examples of any model.
-        if scores.name == SCORES and scores.is_file() and (found := read_examples(scores.parent / EXAMPLES)):
-            return sum(counts[:place]), found
-    return 0, {}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file and say so.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; give another path") from error
-    note(f"wrote {path}")
+        place, examples = reports.first_examples(given)
+        write_file(html, report_page(whole, examples, examples_of=place))

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError, DataError, Hint, InputError
 from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
+from vlm2vec.evaluation.examples import EXAMPLES, Example, read_examples
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.run_folder import RUN
 from vlm2vec.evaluation.scores import SCORES, ModelScores, dropped_frames, read_score_list
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.registry import get_tasks
+from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.text import aligned, markdown, printable
 
 SHOWN_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({"retrieval": ("hit@1", "hit@5", "hit@10")})
@@ -26,10 +27,17 @@ _PUBLISHED = "published"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model's scores, and where they are from in words short enough for a table."""
+    """One model's scores.
+
+    Args:
+        scores: of the model.
+        origin: where they are from, in words short enough for a table.
+        folder: of the evaluation that they are of; None if they are not of one.
+    """
 
     scores: ModelScores
     origin: str
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,10 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
             files = [path / SCORES] if (path / SCORES).is_file() else sorted(path.glob("*.json"))
             if not files:
                 raise DataError(f"there is no .json file in {path}; give the folder of an evaluation or a score file")
-        entries += [Entry(one, file.resolve().parent.name) for file in files for one in read_score_list(file)]
+        for file in files:
+            # Beside score files of other names there may be an evaluation of any model.
+            folder = file.parent if file.name == SCORES else None
+            entries += [Entry(one, file.resolve().parent.name, folder) for one in read_score_list(file)]
     return entries
 
 
@@ -107,6 +118,34 @@ def published_entries(name: str) -> list[Entry]:
         known = [_PUBLISHED, *(f"{_PUBLISHED}:{version}" for version in VERSIONS)]
         raise ConfigError(f"nothing named {name!r} to compare with; there are {', '.join(known)}")
     return [Entry(scores, f"{_PUBLISHED} {version}".rstrip()) for scores in read_published(version or None)]
+
+
+def first_examples(entries: Sequence[Entry]) -> tuple[int, dict[str, list[Example]]]:
+    """The examples of the first evaluation that has kept some, by dataset, and the place of its entry; (0, {}) if none.
+
+    Raises:
+        ConfigError: they are damaged.
+    """
+    for place, entry in enumerate(entries):
+        if entry.folder is not None and (found := read_examples(entry.folder / EXAMPLES)):
+            return place, found
+    return 0, {}
+
+
+def run_report(scores: ModelScores, folder: Path) -> Report:
+    """A run's own scores, and beside them the baselines that come with its benchmark, on the datasets of the run.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ConfigError: the benchmark is unknown.
+    """
+    root = packaged_root(scores.benchmark)
+    # Where candidates come with the queries, fewer queries have fewer candidates: whole baselines say nothing then.
+    baselines = [] if root is None or scores.limit is not None else read_entries([root / "baselines"])
+    # Means over other datasets than the run's could not be compared with its own.
+    return build_report([Entry(scores, str(folder), folder), *(_limited_to(one, scores) for one in baselines)])
 
 
 def build_report(entries: Sequence[Entry]) -> Report:
@@ -129,15 +168,6 @@ def build_report(entries: Sequence[Entry]) -> Report:
         replace(row, means={name: comparable(mean, first[name]) for name, mean in row.means.items()}) for row in rows
     ]
     return Report(benchmarks[0], tasks, controls, tuple(shown))
-
-
-def limited_to(entry: Entry, scores: ModelScores) -> Entry:
-    """An entry with only those datasets that other scores have too."""
-    datasets = {
-        modality: {name: one for name, one in of_modality.items() if name in scores.datasets.get(modality, {})}
-        for modality, of_modality in entry.scores.datasets.items()
-    }
-    return replace(entry, scores=replace(entry.scores, datasets=datasets))
 
 
 def means_shown(report: Report) -> list[tuple[str, int]]:
@@ -295,6 +325,15 @@ def _scores(report: Report, task: TaskSpec) -> list[Cell]:
 def _markdown(table: ScoreTable) -> str:
     rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
     return markdown([[_escaped(head) for head in table.heads], *rows])
+
+
+def _limited_to(entry: Entry, scores: ModelScores) -> Entry:
+    """An entry with only those datasets that other scores have too."""
+    datasets = {
+        modality: {name: one for name, one in of_modality.items() if name in scores.datasets.get(modality, {})}
+        for modality, of_modality in entry.scores.datasets.items()
+    }
+    return replace(entry, scores=replace(entry.scores, datasets=datasets))
 
 
 def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> ModelRow:
