@@ -39,13 +39,16 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Rows of cells in columns for a terminal, the first to the left and the others to the right."""
+def aligned(table: Sequence[Sequence[str]], *, num_left: int = 1) -> str:
+    """Rows of cells in columns for a terminal, the first `num_left` of them to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for row in table:
-        cells = [row[0].ljust(widths[0])] + [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
+        cells = zip(row, widths, strict=True)
+        texts = [
+            cell.ljust(width) if place < num_left else cell.rjust(width) for place, (cell, width) in enumerate(cells)
+        ]
+        lines.append("  ".join(texts).rstrip())
     return "\n".join(lines)
 
 

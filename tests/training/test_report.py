@@ -39,7 +39,7 @@ def test_a_plan_tells_share_epochs_and_tokens_before_anything_is_loaded(folder: 
     assert 60 * 10 < image.tokens < 60 * 80
     shown = CliRunner().invoke(app, ["train", str(write_config(folder, steps=10)), "--plan"])
     assert shown.exit_code == 0
-    assert re.search(r"image +│ +8 │ +75\.00% │ +60 │ +7\.50 │", shown.stdout)
+    assert re.search(r"^image +8 +75\.00% +60 +7\.50 +[\d,]+$", shown.stdout, re.MULTILINE)
     assert not (folder / "out").exists()
 
 

@@ -8,6 +8,7 @@ import typer
 
 from vlm2vec.cli.output import print_json
 from vlm2vec.tasks.registry import get_tasks
+from vlm2vec.text import aligned
 
 _COLUMNS = ("name", "modality", "group", "metric", "pool")
 
@@ -29,12 +30,4 @@ def tasks(
     if as_json:
         print_json({"tasks": rows})
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_COLUMNS, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row.values())
-    # A name that is cut off is of no use; a narrower terminal wraps lines itself.
-    Console(width=max(Console().width, 100)).print(table)
+    print(aligned([_COLUMNS, *(list(row.values()) for row in rows)], num_left=len(_COLUMNS)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm2vec.cli.output import note, progress
+from vlm2vec.text import aligned
 
 if TYPE_CHECKING:
     from vlm2vec.training.config import TrainConfig
@@ -77,18 +78,14 @@ def _run(settings: TrainConfig, *, resume: bool) -> None:
 
 
 def _print_plan(settings: TrainConfig) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from vlm2vec.training.plan import plan_run
 
     rows = plan_run(settings)
-    table = Table(title=f"{settings.steps:,} steps of {settings.batch_size:,} pairs")
-    for column in ("source", "rows", "share", "pairs", "epochs", "tokens (estimate)"):
-        table.add_column(column, justify="left" if column == "source" else "right")
+    table = [["source", "rows", "share", "pairs", "epochs", "tokens (estimate)"]]
     for row in rows:
         tokens = "unreadable" if row.tokens is None else f"{row.tokens:,}"
-        table.add_row(row.name, f"{row.rows:,}", f"{row.share:.2%}", f"{row.pairs:,}", f"{row.epochs:.2f}", tokens)
-    total = sum(row.tokens or 0 for row in rows)
-    table.add_row("all", f"{sum(r.rows for r in rows):,}", "100%", f"{sum(r.pairs for r in rows):,}", "", f"{total:,}")
-    Console().print(table)
+        table.append([row.name, f"{row.rows:,}", f"{row.share:.2%}", f"{row.pairs:,}", f"{row.epochs:.2f}", tokens])
+    num_rows, num_pairs = sum(row.rows for row in rows), sum(row.pairs for row in rows)
+    num_tokens = sum(row.tokens or 0 for row in rows)
+    table.append(["all", f"{num_rows:,}", "100%", f"{num_pairs:,}", "", f"{num_tokens:,}"])
+    print(f"{settings.steps:,} steps of {settings.batch_size:,} pairs\n\n{aligned(table)}")
