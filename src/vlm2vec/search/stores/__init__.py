@@ -31,7 +31,7 @@ def open_store(place: Path) -> Store:
     """
     if not has_database(place) and has_info(place):
         raise NotImplementedError
-    return SqliteStore.open(place)
+    return SqliteStore(place)
 
 
 def create_store(

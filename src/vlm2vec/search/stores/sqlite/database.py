@@ -1,0 +1,256 @@
+"""How is a database file read and changed in whole transactions, whatever other processes do with it?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
+
+from vlm2vec.errors import BusyError, IndexFolderError, StorageError, VLM2VecError
+from vlm2vec.files import reason
+from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS
+
+_FORMAT = 1
+# No index besides the tables: rows are found by their numbers, so nothing can disagree with them.
+_TABLES = {
+    "notes": "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID",
+    "files": (
+        "CREATE TABLE files (id INTEGER PRIMARY KEY, path NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
+        "ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, content_hash TEXT NOT NULL, num_units INTEGER NOT NULL, "
+        "num_stored INTEGER NOT NULL, first_unit INTEGER NOT NULL, sum INTEGER NOT NULL)"
+    ),
+    "units": (
+        "CREATE TABLE units (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, kind TEXT NOT NULL, page INTEGER, "
+        "start_s REAL, end_s REAL, vector BLOB NOT NULL, sum INTEGER NOT NULL)"
+    ),
+}
+# Five vectors of 384 numbers fit on one: 100,000 are read in two thirds of the time that pages of 4096 bytes take.
+_PAGE_BYTES = 8192
+# Pages of removed rows are written again; more than this share of the file goes back to the disk.
+_MOST_SPARE = 0.5
+# Another process may take so long over one commit, or over the reading of all vectors.
+_PATIENCE_S = 60.0
+_OF_DISK = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+}
+
+
+class State(NamedTuple):
+    """Equal as long as the file holds what it held, but for the changes that this connection has made.
+
+    Args:
+        device, inode: of the file.
+        version: counts the changes that others have made.
+        num_undone: counts those of this connection that failed.
+    """
+
+    device: int
+    inode: int
+    version: int
+    num_undone: int
+
+
+class Database:
+    """One connection to a database of the three tables, for any number of threads.
+
+    The file has a rollback journal and no write-ahead log. A log needs two more files that readers write too, so that
+    an index on a read-only disk could not be opened, and shared memory, which network drives lack; and what it would
+    give, reading while a commit is written, is not missed: a commit takes some milliseconds, and others wait for it.
+    A killed writer leaves a journal by which the next process that opens the file undoes the half commit.
+    """
+
+    def __init__(self, place: Path, name: str = DATABASE) -> None:
+        self._place = place
+        self._path = place / name
+        # Held while the connection, or what its user knows of the file, is used.
+        self._lock = threading.RLock()
+        self._num_undone = 0
+        with explained(place, "open"):
+            self._connect()
+
+    @classmethod
+    def create_draft(cls, place: Path, notes: Mapping[str, object]) -> Database:
+        """Make empty tables in a file that becomes the database of the folder `place` by `publish`."""
+        draft = place / (DATABASE + DRAFT)
+        with explained(place, "write"):
+            draft.unlink(missing_ok=True)
+            with closing(sqlite3.connect(_uri(draft, "rwc"), uri=True, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={_FORMAT}")
+                for statement in _TABLES.values():
+                    connection.execute(statement)
+        database = cls(place, draft.name)
+        with database.changing():
+            for name, value in notes.items():
+                database.write_note(name, value)
+        return database
+
+    def publish(self) -> None:
+        """Let a draft be the database of its folder, in place of any there. The connection is closed."""
+        self.close()
+        with explained(self._place, "write"):
+            # The journal of a database that was here before would undo this one.
+            for end in JOURNALS:
+                (self._place / (DATABASE + end)).unlink(missing_ok=True)
+            os.replace(self._path, self._place / DATABASE)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is read inside is of one state of the file, the newest."""
+        with self._lock, explained(self._place, "read"):
+            if _status(self._place, self._path) != self._status:
+                # It was made anew.
+                self._connection.close()
+                self._connect()
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                # Of a damaged file this can fail too, and says nothing new.
+                with suppress(sqlite3.Error):
+                    self._connection.execute("COMMIT")
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """All that is written inside is in the file afterwards, or nothing of it."""
+        with self._lock, explained(self._place, "write"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._num_undone += 1
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @property
+    def state(self) -> State:
+        """Which content is being read."""
+        return State(*self._status, self._pragma("data_version"), self._num_undone)
+
+    def execute(self, statement: str, values: tuple[object, ...] | list[int] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def insert(self, table: Literal["files", "units"], rows: Sequence[Sequence[object]]) -> None:
+        """Write rows; one of a number that is there takes its place."""
+        marks = ", ".join("?" * len(rows[0]))
+        self._connection.executemany(f"REPLACE INTO {table} VALUES ({marks})", rows)
+
+    def note(self, name: str) -> Any:
+        """The JSON value that was written under this name.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        row = self.execute("SELECT value, sum FROM notes WHERE name = ?", (name,)).fetchone()
+        if row is None or _note_sum(name, row[0]) != row[1]:
+            raise ValueError(f"its note of {name} is not as it was written")
+        return json.loads(row[0])
+
+    def write_note(self, name: str, value: object) -> None:
+        text = json.dumps(value)
+        self.execute("REPLACE INTO notes VALUES (?, ?, ?)", (name, text, _note_sum(name, text)))
+
+    def shrink(self) -> None:
+        """Give spare room back to the disk, if there is much."""
+        with self._lock, explained(self._place, "write"):
+            if self._pragma("freelist_count") > _MOST_SPARE * self._pragma("page_count"):
+                # A disk without room for a second file keeps the first as it is.
+                with suppress(sqlite3.OperationalError):
+                    self._connection.execute("VACUUM")
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file, one sentence each."""
+        lines = [line for (line,) in self.execute("PRAGMA integrity_check")]
+        return [" ".join(line.split()) for line in lines if line != "ok"]
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _connect(self) -> None:
+        self._status = _status(self._place, self._path)
+        # Where the file may not be written, SQLite opens it for reading.
+        self._connection = sqlite3.connect(
+            _uri(self._path, "rw"), uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # Others may read until the very end of a change.
+            self.execute("PRAGMA cache_spill=OFF")
+            self._check_tables()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check_tables(self) -> None:
+        version = self._pragma("user_version")
+        if version > _FORMAT:
+            raise IndexFolderError(
+                f"the index {self._place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; use "
+                "a newer vlm2vec",
+                "rebuild",
+            )
+        if version != _FORMAT or dict(self.execute("SELECT name, sql FROM sqlite_schema").fetchall()) != _TABLES:
+            raise ValueError("it has other tables than expected")
+
+    def _pragma(self, name: str) -> int:
+        (value,) = self.execute(f"PRAGMA {name}").fetchone()
+        return int(value)
+
+
+@contextmanager
+def explained(place: Path, verb: Literal["open", "read", "write"]) -> Iterator[None]:
+    """Turn what SQLite or the disk say, or a ValueError about what was read, into the user's error.
+
+    Raises:
+        BusyError: another process reads or writes for too long.
+        StorageError: it was to be written, and the disk refuses.
+        IndexFolderError: it cannot be opened or read, or is damaged.
+    """
+    try:
+        yield
+    except VLM2VecError:
+        raise
+    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        why = reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        message = f"cannot {verb} the index {place}: {why}"
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise BusyError(f"{message}; wait until the other process is done") from error
+        if verb == "write" and (code in _OF_DISK or isinstance(error, OSError)):
+            advice = "make room on its disk, or allow this user to write it"
+            raise StorageError(f"{message}; {advice}", "other_index") from error
+        if code == sqlite3.SQLITE_READONLY:
+            message += "; its writer was stopped in the middle: a user who may write must open it first"
+            raise IndexFolderError(message, "other_index") from error
+        if not os.access(place, os.R_OK | os.X_OK) or not os.access(place / DATABASE, os.R_OK):
+            raise IndexFolderError(f"{message}; allow this user to read it", "other_index") from error
+        raise IndexFolderError(message, "rebuild") from error
+
+
+def _status(place: Path, path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise IndexFolderError(f"there is no index at {place}", "make_index") from None
+    return status.st_dev, status.st_ino
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+def _note_sum(name: str, text: str) -> int:
+    return crc32(ascii((name, text)).encode())
