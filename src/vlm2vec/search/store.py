@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ UNKNOWN = -1
 
 DECODING = 2
 """Counts the releases in which files came out of decoding otherwise than before."""
+
+# Vectors are stored with length 1, and were perhaps made in half precision.
+_MOST_OFF = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class Verdict(NamedTuple):
     Args:
         model: that made the index.
         num_files, num_units: indexed files, and their pictures, pages and spans.
-        num_sealed: files of the store whose checksums hold; None: it has none.
+        num_sealed: checksums that hold; None: the store has none, because it was made before there were any.
         problems: one sentence each; with some of them, the numbers may be 0.
     """
 
@@ -278,6 +281,18 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def oddities(file: FileRows) -> Iterator[str]:
+    """What cannot be right of a file though it is as it was written, one sentence each."""
+    if len(file.units) > file.num_units:
+        yield f"{file.path} has {len(file.units)} vectors for {file.num_units} parts"
+    for unit in file.units:
+        length = float(np.linalg.norm(unit.vector))
+        if not abs(length - 1) < _MOST_OFF:
+            yield f"a vector of {file.path} has the length {length:.3g}, not 1"
+        if unit.kind not in get_args(Target):
+            yield f"{file.path} is of the unknown kind {unit.kind!r}"
 
 
 def _clock(seconds: float) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from vlm2vec.errors import BusyError
+from vlm2vec.errors import BusyError, StorageError
 from vlm2vec.search.store import IndexInfo, Store
-from vlm2vec.search.stores.place import clear, has_database, has_info, hold, make_place
+from vlm2vec.search.stores.explaining import explained
+from vlm2vec.search.stores.place import clear, clear_table, has_database, has_info, hold, make_place
 from vlm2vec.search.stores.sqlite import SqliteStore
 
 StoreKind: TypeAlias = Literal["sqlite", "lance"]
@@ -24,14 +26,25 @@ def store_exists(place: Path) -> bool:
 
 
 def open_store(place: Path) -> Store:
-    """Open the index in the folder `place`.
+    """Open the index in the folder `place`; one that LanceDB keeps unasked becomes one that SQLite keeps.
 
     Raises:
         IndexFolderError: there is none, it is damaged, of a newer format, or of another program.
+        MissingError: LanceDB keeps it, and is not installed.
     """
-    if not has_database(place) and has_info(place):
-        raise NotImplementedError
-    return SqliteStore(place)
+    if not has_info(place):
+        return SqliteStore(place)
+    if has_database(place):
+        # Converting was stopped before its last step.
+        with suppress(BusyError, StorageError), hold(place), explained(place, "write"):
+            clear_table(place)
+        return SqliteStore(place)
+    # Here, because LanceDB takes longer to import than most searches.
+    from vlm2vec.search.stores.lance import LanceStore
+    from vlm2vec.search.stores.lance.converting import convert
+    from vlm2vec.search.stores.lance.info import read_info
+
+    return LanceStore(place) if read_info(place).store == "lance" else convert(place)
 
 
 def create_store(
@@ -48,6 +61,7 @@ def create_store(
             to be replaced cannot be opened.
         BusyError: another process is writing it.
         StorageError: it cannot be written.
+        MissingError: the store is not installed.
     """
     make_place(place)
     deadline_s = time.monotonic() + patience_s
@@ -55,11 +69,20 @@ def create_store(
         try:
             with hold(place):
                 if replace or not store_exists(place):
-                    clear(place)
-                    return SqliteStore.create(place, info)
+                    with explained(place, "write"):
+                        clear(place)
+                    return _create(place, info, kind)
         except BusyError:
             # Its writer may be about to make the index.
             if replace or time.monotonic() > deadline_s:
                 raise
             time.sleep(_PAUSE_S)
     return open_store(place)
+
+
+def _create(place: Path, info: IndexInfo, kind: StoreKind) -> Store:
+    if kind == "sqlite":
+        return SqliteStore.create(place, info)
+    from vlm2vec.search.stores.lance import LanceStore
+
+    return LanceStore.create(place, info)

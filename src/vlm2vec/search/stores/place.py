@@ -103,25 +103,30 @@ def make_place(place: Path) -> None:
 
 
 def clear(place: Path) -> None:
-    """Make a folder no index, by taking away what indexes of both kinds leave in it. Its caller holds the lock.
+    """Make a folder no index, by taking away what indexes of both kinds leave in it. The caller holds the lock.
 
     Raises:
         OSError: something cannot be removed, such as a folder of other things under the name of a file of ours.
     """
     for name in _OURS:
-        path = place / name
-        if name == TABLE and path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            _remove(path)
+        _remove(place / name)
+
+
+def clear_table(place: Path) -> None:
+    """Take away what LanceDB has left in a folder whose index SQLite keeps. The caller holds the lock."""
+    # Last the file by which `has_info` tells that something is left.
+    for name in (TABLE, INFO + DRAFT, INFO):
+        _remove(place / name)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+    elif path.name == TABLE:
+        shutil.rmtree(path)
+    else:
         # Only if it is empty, as that of damage is.
         path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _is_there(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ from vlm2vec.search.store import (
     Vector,
     Verdict,
     hit_order,
+    oddities,
 )
 from vlm2vec.search.stores.place import hold
 from vlm2vec.search.stores.sqlite.database import Database, State
@@ -48,8 +49,6 @@ from vlm2vec.search.stores.sqlite.rows import (
 
 _ROWS_AT_ONCE = 4096
 _NUMBERS_AT_ONCE = 500
-# Vectors are stored with length 1, and were perhaps made in half precision.
-_MOST_OFF = 0.01
 
 
 @dataclass(slots=True)
@@ -97,10 +96,13 @@ class SqliteStore:
         notes = {"info": asdict(info), "totals": asdict(_Totals(uuid.uuid4().hex)), "failures": failures or {}}
         draft = cls.__new__(cls)
         draft._open(place, Database.create_draft(place, notes))
-        with closing(draft):
+        try:
             for some in files:
                 draft.commit([], some)
             draft._database.publish()
+        except BaseException:
+            draft._database.discard()
+            raise
         return cls(place)
 
     def _open(self, place: Path, database: Database) -> None:
@@ -198,17 +200,16 @@ class SqliteStore:
         self._database.shrink()
 
     def verify(self) -> Verdict:
-        problems = []
+        problems: list[str] = []
         try:
             with self._reading():
-                problems = self._database.problems()
+                problems += self._database.problems()
                 self._files = self._units = None
-                self._units_are_old = True
-                files, units = self._known_files(), self._known_units()
+                files, num_units = self._known_files(), len(self._known_units().heads)
+                problems += [problem for row in files.values() for problem in oddities(self._read(row))]
         except IndexFolderError as error:
             return Verdict(self._info.model, 0, 0, 0, [*problems, error.message])
-        problems += _oddities(files, units)
-        return Verdict(self._info.model, len(files), len(units.heads), len(files) + len(units.heads), problems)
+        return Verdict(self._info.model, len(files), num_units, len(files) + num_units, problems)
 
     def close(self) -> None:
         self._database.close()
@@ -345,14 +346,3 @@ class SqliteStore:
                     self._database.insert("files", [after.values])
                     totals.sum_files += after.sum - before.sum
                     files[path] = after
-
-
-def _oddities(files: Mapping[str, FileRow], units: Units) -> Iterator[str]:
-    """What is as it was written, and cannot be right."""
-    paths = {row.id: row.path for row in files.values()}
-    lengths = np.linalg.norm(units.vectors, axis=1)
-    for place in np.flatnonzero(~(np.abs(lengths - 1) < _MOST_OFF)).tolist():
-        yield f"a vector of {paths[units.heads['file'][place]]} has the length {lengths[place]:.3g}, not 1"
-    for row in files.values():
-        if row.stored.num_stored > row.stored.num_units:
-            yield f"{row.path} has {row.stored.num_stored} vectors for {row.stored.num_units} parts"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
-from vlm2vec.errors import BusyError, IndexFolderError, StorageError, VLM2VecError
-from vlm2vec.files import reason
+from vlm2vec.errors import IndexFolderError
+from vlm2vec.search.stores.explaining import explained
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS
 
 _FORMAT = 1
@@ -36,13 +36,6 @@ _PAGE_BYTES = 8192
 _MOST_SPARE = 0.5
 # Another process may take so long over one commit, or over the reading of all vectors.
 _PATIENCE_S = 60.0
-_OF_DISK = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-}
 
 
 class State(NamedTuple):
@@ -85,12 +78,15 @@ class Database:
         with explained(place, "write"):
             draft.unlink(missing_ok=True)
             with closing(sqlite3.connect(_uri(draft, "rwc"), uri=True, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode=OFF")
                 connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={_FORMAT}")
                 for statement in _TABLES.values():
                     connection.execute(statement)
         database = cls(place, draft.name)
+        # A killed process leaves no journal that would undo the next draft.
+        database.execute("PRAGMA journal_mode=MEMORY")
         with database.changing():
             for name, value in notes.items():
                 database.write_note(name, value)
@@ -104,6 +100,12 @@ class Database:
             for end in JOURNALS:
                 (self._place / (DATABASE + end)).unlink(missing_ok=True)
             os.replace(self._path, self._place / DATABASE)
+
+    def discard(self) -> None:
+        """Delete a draft."""
+        self.close()
+        with suppress(OSError):
+            self._path.unlink()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -208,36 +210,6 @@ class Database:
     def _pragma(self, name: str) -> int:
         (value,) = self.execute(f"PRAGMA {name}").fetchone()
         return int(value)
-
-
-@contextmanager
-def explained(place: Path, verb: Literal["open", "read", "write"]) -> Iterator[None]:
-    """Turn what SQLite or the disk say, or a ValueError about what was read, into the user's error.
-
-    Raises:
-        BusyError: another process reads or writes for too long.
-        StorageError: it was to be written, and the disk refuses.
-        IndexFolderError: it cannot be opened or read, or is damaged.
-    """
-    try:
-        yield
-    except VLM2VecError:
-        raise
-    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        why = reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-        message = f"cannot {verb} the index {place}: {why}"
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise BusyError(f"{message}; wait until the other process is done") from error
-        if verb == "write" and (code in _OF_DISK or isinstance(error, OSError)):
-            advice = "make room on its disk, or allow this user to write it"
-            raise StorageError(f"{message}; {advice}", "other_index") from error
-        if code == sqlite3.SQLITE_READONLY:
-            message += "; its writer was stopped in the middle: a user who may write must open it first"
-            raise IndexFolderError(message, "other_index") from error
-        if not os.access(place, os.R_OK | os.X_OK) or not os.access(place / DATABASE, os.R_OK):
-            raise IndexFolderError(f"{message}; allow this user to read it", "other_index") from error
-        raise IndexFolderError(message, "rebuild") from error
 
 
 def _status(place: Path, path: Path) -> tuple[int, int]:

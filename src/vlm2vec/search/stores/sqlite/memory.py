@@ -73,9 +73,9 @@ class SortedFiles:
             chosen[: bisect_left(self._paths, f"{where.under}/")] = False
             chosen[bisect_left(self._paths, f"{where.under}0") :] = False
         if where.since is not None:
-            chosen &= self._mtimes_ns >= where.since * 1e9
+            chosen &= self._mtimes_ns >= int(where.since * 1e9)
         if where.until is not None:
-            chosen &= self._mtimes_ns <= where.until * 1e9
+            chosen &= self._mtimes_ns <= int(where.until * 1e9)
         if where.types:
             chosen &= np.isin(self._type_of, [number for name, number in self._types.items() if name in where.types])
         return self._ids[chosen]
