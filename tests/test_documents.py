@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlm2vec.data.tables import open_table
-from vlm2vec.data.yaml_files import read_yaml
 from vlm2vec.documents import load_json, parse_json
-from vlm2vec.errors import ConfigError, IndexFolderError, ModelError, VLM2VecError
+from vlm2vec.errors import ConfigError, DataError, IndexFolderError, ModelError, VLM2VecError
 from vlm2vec.evaluation.examples import read_examples, task_file
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import read_score_list
+from vlm2vec.fetching.archives import unpack
 from vlm2vec.model.checkpoint import read_json, read_settings
 from vlm2vec.search.index import Index
-from vlm2vec.tasks.unpacking import unpack
+from vlm2vec.sources.yaml_files import read_yaml
 from vlm2vec.training.checkpoint import check_same_run
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.report import read_log
@@ -97,8 +97,8 @@ READERS: dict[str, tuple[str, object, Callable[[Path], object], type[VLM2VecErro
         lambda f: check_same_run(f.parent, CONFIG),
         ConfigError,
     ),
-    "splits": ("dataset_dict.json", {"splits": ["train"]}, lambda f: open_table(f.parent), ConfigError),
-    "rows": ("rows.jsonl", {"query": {"text": "a"}, "positive": {"image": "a.png"}}, _rows, ConfigError),
+    "splits": ("dataset_dict.json", {"splits": ["train"]}, lambda f: open_table(f.parent), DataError),
+    "rows": ("rows.jsonl", {"query": {"text": "a"}, "positive": {"image": "a.png"}}, _rows, DataError),
     "scores": (
         "a.json",
         {
@@ -251,7 +251,7 @@ def _changed(data: bytes, offset: int, value: int) -> bytes:
 def test_a_zip_member_that_python_cannot_read_is_named(offset: int, value: int, said: str, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(_changed(_zip(path), offset, value))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         unpack([path], tmp_path / "out", "", lambda inner: inner, ["a/b.txt"])
     assert f"{path}: {said}" in str(error.value)
 
@@ -268,7 +268,7 @@ def test_a_damaged_archive_is_unpacked_or_named(
     path.write_bytes(data)
     try:
         found = unpack([path], folder / "out", "", lambda inner: inner, ["a/b.txt"])
-    except ConfigError as error:
+    except DataError as error:
         said = str(error)
     else:
         assert found.absent == ("a/b.txt",) or (folder / "out" / "a" / "b.txt").read_bytes() == b"text " * 20

@@ -16,7 +16,6 @@ from support.evaluation_runs import Counting, written
 from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.files import atomic_writer, remove_drafts
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.tasks.hub_annotations import remove_scratch
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.vectors.store import Store, VectorStore
 from vlm2vec.vectors.token_store import TokenStore
@@ -140,12 +139,3 @@ def test_a_run_deletes_what_a_killed_one_was_writing_in_its_whole_folder(publish
         assert living.parent == out / "predictions"
         writer.communicate("")
     assert sorted(path for path in out.rglob("*") if path.is_file()) == before
-
-
-def test_a_download_that_was_killed_keeps_what_it_can_go_on_from(tmp_path: Path) -> None:
-    (tmp_path / "tmp-table-a1b2c3d4" / "rows").mkdir(parents=True)
-    (tmp_path / "tmp-table-a1b2c3d4" / "rows" / "x.arrow").write_bytes(b"")
-    (tmp_path / "tmp__x").mkdir()
-    (tmp_path / "tmp__x" / "a.tar.0123456789abcdef.part").write_bytes(b"")
-    remove_scratch(tmp_path)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tar.0123456789abcdef.part"]

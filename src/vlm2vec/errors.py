@@ -39,6 +39,7 @@ Action: TypeAlias = Literal[
     "evaluate",
     "download",
     "allow_outside",
+    "list_tasks",
     "doctor",
     "extra",
 ]
@@ -69,6 +70,7 @@ IN_PYTHON: Mapping[Action, str] = {
     "evaluate": "evaluate(..., out={about!r}), with the arguments that it was begun with, continues it",
     "download": "evaluate(..., download=True) fetches it",
     "allow_outside": "allow other places with allow_outside=True",
+    "list_tasks": "get_tasks({about!r}) lists all",
     "doctor": "'vlm2vec doctor' lists what this machine has",
     "extra": "install it: pip install 'vlm2vec[{about}]'",
 }
@@ -94,7 +96,8 @@ class VLM2VecError(Exception):
     def worded(self, words: Mapping[Action, str]) -> str:
         """The message, and what to do next in these words."""
         advice = [words[hint.action].format(about=hint.about) for hint in self.hints]
-        return "; ".join([self.message, *advice])
+        # A message may end in a question: did you mean this?
+        return (" " if self.message.endswith("?") else "; ").join(filter(None, [self.message, "; ".join(advice)]))
 
     def of(self, origin: str) -> Self:
         """The same error with what it is about in front of it."""

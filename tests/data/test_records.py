@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vlm2vec.data.records import Pair, read_pairs
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import DataError
 from vlm2vec.items import Item, Video
 
 
@@ -38,7 +38,7 @@ def test_paths_of_a_row_are_relative_to_its_file(tmp_path: Path) -> None:
 )
 def test_a_malformed_row_is_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n' + line + "\n")
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(message)):
         list(read_pairs(tmp_path / "pairs.jsonl"))
 
 

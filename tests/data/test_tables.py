@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm2vec.data.records import read_pairs
-from vlm2vec.data.tables import JsonLines, Table, open_mirrored, open_table
-from vlm2vec.errors import ConfigError
+from vlm2vec.data.tables import JsonLines, Table, TableName, open_mirrored, open_table
+from vlm2vec.errors import ConfigError, DataError, Hint
 from vlm2vec.items import Item
 
 ROWS = [{"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)]
@@ -103,7 +103,7 @@ def test_a_malformed_line_is_an_error_of_its_own_row_only(tmp_path: Path) -> Non
         (2, "rows.jsonl:4 is not a JSON object"),
         (3, "jsonl:5 is not"),
     ):
-        with pytest.raises(ConfigError, match=re.escape(message)):
+        with pytest.raises(DataError, match=re.escape(message)):
             table[row]
     assert list(table.scan(["a"])) == [{"a": 1}, None, None, None, {"a": 3}]
 
@@ -111,7 +111,7 @@ def test_a_malformed_line_is_an_error_of_its_own_row_only(tmp_path: Path) -> Non
 def test_a_file_that_is_gone_is_an_error_that_names_the_row(tmp_path: Path) -> None:
     table = open_table(_jsonl(tmp_path / "rows.jsonl"))
     (tmp_path / "rows.jsonl").unlink()
-    with pytest.raises(ConfigError, match=r"rows.jsonl:3 cannot be read"):
+    with pytest.raises(DataError, match=r"rows.jsonl:3 cannot be read"):
         table[1]
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("dict", "dev", "'split' is 'dev': name one of them"),
         ("saved", "train", "saved has no splits, so 'split' ('train') says nothing"),
     ):
-        with pytest.raises(ConfigError, match=re.escape(message)):
+        with pytest.raises(ConfigError if "'split'" in message else DataError, match=re.escape(message)):
             open_table(tmp_path / name, split)
 
 
@@ -187,13 +187,13 @@ def test_a_shard_that_cannot_be_read_is_named_with_the_reason(
     tmp_path: Path, shards: list[pa.Table | bytes | int], message: str
 ) -> None:
     """A number stands for a shard that is cut off there, or zeroed from there on for 22 bytes."""
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(message)):
         open_table(_shards(tmp_path, shards))
 
 
 def test_a_file_of_no_rows_says_so(tmp_path: Path) -> None:
     pq.write_table(_FULL.slice(0, 0), tmp_path / "a.parquet")
-    with pytest.raises(ConfigError, match=r"a\.parquet holds no row: it is a table of no rows$"):
+    with pytest.raises(DataError, match=r"a\.parquet holds no row: it is a table of no rows$"):
         open_table(tmp_path / "a.parquet")
 
 
@@ -226,44 +226,30 @@ def test_the_mirror_holds_data_sets_by_name_configuration_and_split(tmp_path: Pa
     (base / "c").mkdir()
     (base / "c" / "test.jsonl").write_text('{"x": "lines"}\n')
     _parquet(base / "c" / "train" / "0.parquet", [{"x": "folder"}])
-    assert open_mirrored(tmp_path, "a/b", None, "train")[0] == {"x": "parquet"}
-    assert open_mirrored(tmp_path, "a/b", "c", "test")[0] == {"x": "lines"}
-    assert open_mirrored(tmp_path, "a/b", "c", "train", download=True)[0] == {"x": "folder"}
+    assert open_mirrored(tmp_path, TableName("a/b", None, "train"))[0] == {"x": "parquet"}
+    assert open_mirrored(tmp_path, TableName("a/b", "c", "test"))[0] == {"x": "lines"}
+    assert open_mirrored(tmp_path, TableName("a/b", "c", "train"))[0] == {"x": "folder"}
 
 
-def test_what_the_mirror_lacks_is_not_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[object, ...]] = []
+def test_a_table_that_the_mirror_lacks_is_an_error_with_what_to_do_unless_it_may_be_fetched(tmp_path: Path) -> None:
+    asked: list[TableName] = []
 
-    def load_dataset(*arguments: object, split: str) -> datasets.Dataset:
-        asked.append((*arguments, split))
-        return datasets.Dataset.from_dict({"x": ["hub"]})
+    def fetch(name: TableName) -> Table:
+        asked.append(name)
+        return open_table(_jsonl(tmp_path / "rows.jsonl"))
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(ConfigError) as failure:
-        open_mirrored(tmp_path, "a/b", "c", "train")
+    with pytest.raises(DataError) as failure:
+        open_mirrored(tmp_path, TableName("a/b", "c", "train"), "download", remedy="put it there")
     folder = tmp_path / "annotations" / "a__b" / "c"
-    assert str(failure.value) == (
+    assert failure.value.message == (
         f"a/b (config c, split train) is not here: there is none of {folder}/train.parquet, {folder}/train.jsonl, "
-        f"{folder}/train; put it there (docs/data.md says how) or set download: true to ask the hub"
+        f"{folder}/train; put it there"
     )
-    with pytest.raises(ConfigError, match="data_root, its mirror, is not set"):
-        open_mirrored(None, "a/b", None, "train")
-    assert asked == []
-    table = open_mirrored(None, "a/b", None, "train", download=True)
-    assert (asked, table[0], table.name(0)) == (
-        [("a/b", None, "train")],
-        {"x": "hub"},
-        "a/b (config default, split train) row 0",
-    )
-
-
-def test_a_hub_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(*_: object, split: str) -> datasets.Dataset:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(ConfigError, match=re.escape("split train) cannot be read: ConnectionError: no network")):
-        open_mirrored(None, "a/b", None, "train", download=True)
+    assert failure.value.hints == (Hint("download"),)
+    with pytest.raises(DataError, match=r"split train\) is not here: data_root, its mirror, is not set$"):
+        open_mirrored(None, TableName("a/b", None, "train"))
+    assert len(open_mirrored(None, TableName("a/b", None, "train"), fetch=fetch)) == 5
+    assert asked == [("a/b", None, "train")]
 
 
 def test_pairs_are_a_sequence_of_which_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
@@ -273,15 +259,15 @@ def test_pairs_are_a_sequence_of_which_only_what_is_asked_for_is_read(tmp_path: 
     assert (len(pairs), pairs[0].positive, pairs[-1].query) == (3, Item("A"), Item("c"))
     assert [pair.query.text for pair in pairs[::2]] == ["a", "c"]
     assert pairs[2].origin == f"{path}:4"
-    with pytest.raises(ConfigError, match=r"pairs.jsonl:2 is not JSON"):
+    with pytest.raises(DataError, match=r"pairs.jsonl:2 is not JSON"):
         list(pairs)
     with pytest.raises(IndexError):
         pairs[3]
 
 
 def test_pairs_that_are_missing_or_none_at_all_are_an_error_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.jsonl cannot be read"):
+    with pytest.raises(DataError, match=r"none.jsonl cannot be read"):
         read_pairs(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n  \n")
-    with pytest.raises(ConfigError, match=r"empty.jsonl holds no pair"):
+    with pytest.raises(DataError, match=r"empty.jsonl holds no pair"):
         read_pairs(tmp_path / "empty.jsonl")

@@ -14,13 +14,14 @@ import pytest
 
 from support.hub_server import MMEB, VIDEO_QA, Done, Hub, publish, run_vlm2vec, serving, start_vlm2vec
 from support.task_fixtures import write_fixture
-from vlm2vec.errors import ConfigError
+from vlm2vec.data.tables import TableName
+from vlm2vec.errors import HubError
+from vlm2vec.fetching.download import _archive, plan_tables
+from vlm2vec.fetching.hub import HubFile, RefusedError
+from vlm2vec.fetching.media_sources import MediaSource, media_source
 from vlm2vec.items import Image, Item, Video
-from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
+from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.document import Pages
-from vlm2vec.tasks.download import _archive, plan_tables
-from vlm2vec.tasks.hub_files import HubFile, RefusedError
-from vlm2vec.tasks.media_sources import MediaSource, media_source
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 KINDS = ["RefCOCO", "HMDB51", "MSR-VTT", "Charades-STA", "MomentSeeker", "EgoSchema", "VisRAG_ChartQA"]
@@ -250,8 +251,8 @@ def test_what_the_hub_does_not_give_is_named_and_the_rest_comes(hub: Hub, tmp_pa
 
 def test_offline_the_error_says_so() -> None:
     # All tests run so: see conftest.py.
-    with pytest.raises(ConfigError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
-        plan_tables([TaskSource("VLM2Vec/MSVD", None, "test")], lambda done, total: None)
+    with pytest.raises(HubError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
+        plan_tables([TableName("VLM2Vec/MSVD", None, "test")], lambda done, total: None)
 
 
 def test_an_archive_that_is_refused_is_named(hub: Hub, tmp_path: Path) -> None:
@@ -340,7 +341,7 @@ def test_members_go_where_the_tasks_look_for_them(path: str, inner: str, place: 
 
 
 def test_the_parts_of_an_archive_must_be_complete() -> None:
-    source = MediaSource("video-tasks/frames/video_qa", repo=MMEB, archive="video_qa.tar.gz")
+    source = MediaSource(prefix="video-tasks/frames/video_qa", repo=MMEB, archive="video_qa.tar.gz")
 
     def files(*names: str) -> list[HubFile]:
         return [HubFile(MMEB, "main", name, 1, "e") for name in names]

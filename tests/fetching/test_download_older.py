@@ -18,8 +18,9 @@ import pytest
 
 from support.hub_server import Done, Hub, environment, publish, run_vlm2vec, serving, write_tar
 from support.task_fixtures import write_fixture
+from vlm2vec.data.tables import TableName
+from vlm2vec.fetching.media_sources import annotation_file
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.media_sources import annotation_file
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 FLICKR = "nlphuji/flickr_1k_test_image_text_retrieval"
@@ -74,8 +75,11 @@ def _parse(hub: Hub, tmp_path: Path, benchmark: str, task: str) -> subprocess.Co
     code = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from vlm2vec.fetching.annotations import fetch_table\n"
         "from vlm2vec.tasks.registry import get_tasks, parse_task\n"
-        "data = parse_task(get_tasks(sys.argv[1], names=[sys.argv[2]])[0], Path(sys.argv[3]), download=True)\n"
+        "root = Path(sys.argv[3])\n"
+        "fetch = lambda name: fetch_table(name, root)\n"
+        "data = parse_task(get_tasks(sys.argv[1], names=[sys.argv[2]])[0], root, fetch=fetch)\n"
         "print(*data.query_ids, *data.candidate_names)\n"
     )
     return subprocess.run(
@@ -116,9 +120,10 @@ def test_the_first_mmeb_comes_from_a_zip(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_annotations_that_are_files_are_those_of_two_data_sets() -> None:
-    assert annotation_file("TIGER-Lab/M-BEIR", "query/test", "mbeir_x_test") == "query/test/mbeir_x_test.jsonl"
-    assert annotation_file(FLICKR, None, "test") == "test_1k_flickr.csv"
-    assert annotation_file("VLM2Vec/MSVD", None, "test") is None
+    pool = TableName("TIGER-Lab/M-BEIR", "query/test", "mbeir_x_test")
+    assert annotation_file(pool) == "query/test/mbeir_x_test.jsonl"
+    assert annotation_file(TableName(FLICKR, None, "test")) == "test_1k_flickr.csv"
+    assert annotation_file(TableName("VLM2Vec/MSVD", None, "test")) is None
 
 
 def test_an_evaluation_that_may_ask_the_hub_gets_queries_and_pool_of_m_beir(hub: Hub, tmp_path: Path) -> None:
@@ -251,7 +256,7 @@ def test_a_file_that_came_with_other_bytes_is_deleted_and_named(name: str, hub: 
     assert done.code == 2
     assert (
         f"error: {FLICKR}: {name} came with other bytes than the hub says (hash {told(came)}, not {told(data)}), so it "
-        "was deleted; start the same command again\n"
+        "was deleted; fetch it again\n"
     ) in done.err
     assert [path for path in (tmp_path / "root").rglob(f"*{name}*") if path.is_file()] == []
     hub.altered.clear()

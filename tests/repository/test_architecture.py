@@ -26,10 +26,15 @@ ALLOWED = {
     "data": {*GROUND, "media"},
     "vectors": {*GROUND, "media", "model"},
     "tasks": {*GROUND, "media", "data"},
-    "training": {*GROUND, "media", "model", "data", "vectors", "tasks"},
+    "sources": {*GROUND, "media", "data"},
+    "fetching": {*GROUND, "media", "data", "tasks", "sources"},
+    "training": {*GROUND, "media", "model", "data", "vectors", "sources", "fetching"},
     "search": {*GROUND, "media", "model"},
-    "evaluation": {*GROUND, "media", "model", "data", "vectors", "tasks"},
-    "cli": {*GROUND, "media", "model", "data", "vectors", "tasks", "training", "search", "evaluation"},
+    "evaluation": {*GROUND, "media", "model", "data", "vectors", "tasks", "fetching"},
+    "cli": {
+        *(*GROUND, "media", "model", "data", "vectors", "tasks", "sources", "fetching"),
+        *("training", "search", "evaluation"),
+    },
 }
 TORCH_ALLOWED = {"model", "training"}
 

@@ -12,7 +12,9 @@ from support.source_files import video_row, write_frames
 from support.train_files import write_rows
 from vlm2vec.errors import ConfigError
 from vlm2vec.items import Video
-from vlm2vec.tasks.sources import SourceConfig, open_source, packaged_mixes, read_sources
+from vlm2vec.sources.config import packaged_mixes, read_sources
+from vlm2vec.sources.forms import LlavahoundCaptionSource, MmebSource, VidoreSource, VisragSource
+from vlm2vec.sources.opening import open_source
 
 
 def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
@@ -44,21 +46,22 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
         "llavahound_qa": 1,
     }
     assert all(source.config == name for name, source in mix.items() if source.parser == "mmeb")
-    assert not any(source.query_to_page or source.placeholder_first for source in mix.values())
+    colpali, visrag = mix["colpali_train_set"], mix["visrag-indomain"]
+    assert isinstance(colpali, VidoreSource)
+    assert isinstance(visrag, VisragSource)
+    assert (colpali.query_to_page, visrag.placeholder_first) == (False, False)
     base = tmp_path / "vlm2vec_train"
     hound = base / "train_video_and_instruction"
-    assert mix["CIRR"] == SourceConfig(
+    assert mix["CIRR"] == MmebSource(
         weight=0.5,
-        parser="mmeb",
         dataset="TIGER-Lab/MMEB-train",
         config="CIRR",
         split="original",
         image_dir=base / "MMEB-train" / "image",
         max_rows=30_000,
     )
-    assert mix["video_caption_300k-video"] == SourceConfig(
+    assert mix["video_caption_300k-video"] == LlavahoundCaptionSource(
         weight=5,
-        parser="llavahound_caption",
         annotation_file=hound / "video_instruction" / "train" / "sft" / "video_caption_300k.jsonl",
         frame_dir=hound / "train_300k",
         num_frames=8,
@@ -66,7 +69,7 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
     )
 
 
-def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = {"dataset_parser": "mmeb", "dataset_name": "TIGER-Lab/MMEB-train", "subset_name": "CIRR", "weight": 0.5}
     image |= {"image_dir": "pics", "num_sample_per_subset": 7}
     video = {"dataset_parser": "llavahound_caption", "dataset_path": "a.jsonl", "video_frame_basedir": "frames"}
@@ -74,27 +77,25 @@ def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path) -> None:
     page = {"dataset_parser": "visrag", "dataset_name": "openbmb/V", "global_dataset_name": "V", "weight": 12}
     (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"CIRR": image, "video": video, "page": page}))
     root = tmp_path / "root"
-    with pytest.warns(UserWarning, match="num_rows of video has no effect"):
-        sources = read_sources("mix.yaml", root, tmp_path)
+    sources = read_sources("mix.yaml", root, tmp_path)
+    assert caplog.messages == [f"{tmp_path}/mix.yaml: num_rows of video has no effect, as published"]
     assert sources == {
-        "CIRR": SourceConfig(
+        "CIRR": MmebSource(
             weight=0.5,
-            parser="mmeb",
             dataset="TIGER-Lab/MMEB-train",
             config="CIRR",
             split="original",
             image_dir=root / "pics",
             max_rows=7,
         ),
-        "video": SourceConfig(
+        "video": LlavahoundCaptionSource(
             weight=5,
-            parser="llavahound_caption",
             annotation_file=root / "a.jsonl",
             frame_dir=root / "frames",
             num_frames=4,
             mode="video_retrieval",
         ),
-        "page": SourceConfig(weight=12, parser="visrag", dataset="openbmb/V"),
+        "page": VisragSource(weight=12, dataset="openbmb/V"),
     }
     write_rows(root / "a.jsonl", [video_row("v", "<video>", "A dog.")])
     write_frames(root / "frames" / "v", ["0.png"])
@@ -191,7 +192,6 @@ _PUBLISHED_FILES: dict[str, dict[str, dict[str, object]]] = {
 """Every entry of train_{alltasks,image,video,visdoc}.yaml, by the packaged mix that holds the same."""
 
 
-@pytest.mark.filterwarnings("ignore:.*num_rows of:UserWarning")
 @pytest.mark.parametrize("mix", _PUBLISHED_FILES)
 def test_each_published_file_is_the_packaged_mix_of_its_name(tmp_path: Path, mix: str) -> None:
     # As they are written there: with underscores in numbers.
@@ -208,12 +208,11 @@ def test_each_published_file_is_the_packaged_mix_of_its_name(tmp_path: Path, mix
     assert published == packaged
 
 
-def test_keys_that_change_nothing_beside_a_path_are_named(tmp_path: Path) -> None:
+def test_keys_that_change_nothing_beside_a_path_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entry = _VIDEOS["video_qa_240k"] | {"subset_name": "a", "dataset_split": "train", "num_rows": 3}
     (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"v": entry, "w": _VIDEOS["video_qa_240k"]}))
-    with pytest.warns(UserWarning, match="has no effect, as published") as told:
-        sources = read_sources("mix.yaml", tmp_path, tmp_path)
-    assert [str(one.message).removeprefix(f"{tmp_path}/mix.yaml: ") for one in told] == [
+    sources = read_sources("mix.yaml", tmp_path, tmp_path)
+    assert [message.removeprefix(f"{tmp_path}/mix.yaml: ") for message in caplog.messages] == [
         "num_rows of v, w has no effect, as published",
         "subset_name of v has no effect, as published",
         "dataset_split of v has no effect, as published",
@@ -231,7 +230,10 @@ def test_keys_that_change_nothing_beside_a_path_are_named(tmp_path: Path) -> Non
         ),
         ({"dataset_nam": "x"}, "mix.yaml: 'a': unknown key 'dataset_nam'; did you mean 'dataset_name'?"),
         ({"dataset_parser": "visrag"}, "mix.yaml: 'a': the key 'weight' is missing"),
-        ({"dataset_parser": "docmatix", "weight": 1}, "source 'a': parser: Input should be 'pairs'"),
+        (
+            {"dataset_parser": "docmatix", "weight": 1},
+            "source 'a': no parser is named 'docmatix'; use one of pairs, columns, mmeb",
+        ),
         (3, "mix.yaml is not a mapping from names of data sets to their keys"),
     ],
 )

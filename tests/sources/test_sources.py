@@ -17,10 +17,12 @@ from support.places import DATA, ROOT
 from support.source_files import video_row, write_frames
 from support.train_files import write_rows
 from vlm2vec.data.records import Pair
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.model.prompts import prompt_style
-from vlm2vec.tasks.sources import open_source, read_sources
+from vlm2vec.sources.config import read_sources
+from vlm2vec.sources.forms import VidoreSource, VisragSource
+from vlm2vec.sources.opening import open_source
 
 GOLDEN = DATA / "golden" / "parsers" / "train"
 DOCS = ROOT / "docs" / "data.md"
@@ -48,7 +50,9 @@ def _mirrored(root: Path, dataset: str, config: str, split: str, rows: Sequence[
 
 
 @pytest.mark.parametrize("stored", ["jsonl", "parquet"])
-def test_mmeb_rows_become_the_published_strings_and_pictures(tmp_path: Path, stored: str) -> None:
+def test_mmeb_rows_become_the_published_strings_and_pictures(
+    tmp_path: Path, stored: str, caplog: pytest.LogCaptureFixture
+) -> None:
     case = _golden("mmeb")
     _mirrored(tmp_path, "TIGER-Lab/MMEB-train", "ImageNet_1K", "original", case["rows"])
     if stored == "parquet":
@@ -56,8 +60,10 @@ def test_mmeb_rows_become_the_published_strings_and_pictures(tmp_path: Path, sto
         datasets.Dataset.from_list(case["rows"]).to_parquet(lines.with_suffix(".parquet"))
         lines.unlink()
     source = read_sources({"ImageNet_1K": {"weight": 1}}, tmp_path, Path())["ImageNet_1K"]
-    with pytest.warns(UserWarning, match="source 'ImageNet_1K': 2 of 6 rows have nothing on one side"):
-        pairs = open_source("ImageNet_1K", source, tmp_path)
+    pairs = open_source("ImageNet_1K", source, tmp_path)
+    assert caplog.messages == [
+        "source 'ImageNet_1K': 2 of 6 rows have nothing on one side and are left out, as published"
+    ]
     assert len(pairs) == len(case["outputs"]) == 4
     for pair, published in zip(pairs, case["outputs"], strict=True):
         for item, side in (pair.query, "query"), (pair.positive, "pos"):
@@ -192,21 +198,23 @@ def test_mmeb_negatives_are_hard_negatives(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_that_are_no_pairs_are_left_out_of_the_first_max_rows_and_unreadable_ones_kept(tmp_path: Path) -> None:
+def test_rows_that_are_no_pairs_are_left_out_of_the_first_max_rows_and_unreadable_ones_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     row = {"qry": "q", "qry_image_path": "", "pos_text": "p", "pos_image_path": ""}
     path = write_rows(tmp_path / "rows.jsonl", [row | {"qry": ""}, row, {"qry": "q"}, row])
     path.write_text("{\n" + path.read_text())
     fields = {"path": path, "parser": "mmeb", "image_dir": "pics"}
     sources = read_sources({"all": fields, "four": fields | {"max_rows": 4}}, None, tmp_path)
-    with pytest.warns(UserWarning, match="source 'all': 1 of 5 rows have nothing on one side and are left out"):
-        pairs = open_source("all", sources["all"], None)
-    with pytest.warns(UserWarning, match="source 'four': 1 of 4 rows"):
-        four = open_source("four", sources["four"], None)
+    pairs = open_source("all", sources["all"], None)
+    four = open_source("four", sources["four"], None)
+    left_out = "rows have nothing on one side and are left out, as published"
+    assert caplog.messages == [f"source 'all': 1 of 5 {left_out}", f"source 'four': 1 of 4 {left_out}"]
     assert (len(pairs), len(four)) == (4, 3)
     assert (pairs[1].origin, pairs[3].origin) == (f"{path}:3", f"{path}:5")
-    with pytest.raises(ConfigError, match=r"rows.jsonl:1 is not JSON"):
+    with pytest.raises(DataError, match=r"rows.jsonl:1 is not JSON"):
         pairs[0]
-    with pytest.raises(ConfigError, match=r"rows.jsonl:4: column 'qry_image_path' is missing"):
+    with pytest.raises(DataError, match=r"rows.jsonl:4: column 'qry_image_path' is missing"):
         _ = pairs[2]
 
 
@@ -261,7 +269,7 @@ def test_a_row_that_cannot_be_a_pair_is_named_when_it_is_read(
     tmp_path: Path, fields: dict[str, object], row: dict[str, object], message: str
 ) -> None:
     pairs = _open(tmp_path, [row], **fields)
-    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/rows.jsonl:1: {message}")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/rows.jsonl:1: {message}")):
         pairs[0]
 
 
@@ -270,7 +278,7 @@ def test_a_video_without_frames_is_an_error_of_its_row(videos: Path, video: str)
     rows = [video_row("short", "<video>", "a"), video_row(video, "<video>", "b")]
     pairs = _open(videos, rows, parser="llavahound_qa", frame_dir="frames")
     assert len(pairs[0].query.media) == 1
-    with pytest.raises(ConfigError, match=rf"rows.jsonl:2: .*{video}"):
+    with pytest.raises(DataError, match=rf"rows.jsonl:2: .*{video}"):
         pairs[1]
 
 
@@ -282,7 +290,7 @@ def test_a_video_without_frames_is_an_error_of_its_row(videos: Path, video: str)
         ({"weight": [0, -1]}, "weight: a weight must be above 0"),
         ({"weight": "much"}, "weight: Input should be a valid number"),
         ({"max_rows": 0}, "max_rows: Input should be greater than 0"),
-        ({"parser": "mmbe"}, "parser: Input should be 'pairs', 'columns', 'mmeb'"),
+        ({"parser": "mmbe"}, "no parser is named 'mmbe'; did you mean 'mmeb'? use one of pairs, columns, mmeb, vidore"),
         ({"dataset": "a/b", "parser": "vidore"}, "give one of path, dataset and annotation_file, not path and dataset"),
         ({"parser": "mmeb"}, "parser 'mmeb' needs 'image_dir'"),
         ({"parser": "llavahound_caption", "frame_dir": "f"}, "parser 'llavahound_caption' needs 'mode'"),
@@ -328,11 +336,11 @@ def test_data_of_another_form_are_refused_when_they_are_opened(tmp_path: Path) -
             "source 's': none of 1 rows has a text or a picture on both sides",
         ),
     ):
-        with pytest.raises(ConfigError, match=re.escape(message)):
+        with pytest.raises(ConfigError if "image_dir" in message else DataError, match=re.escape(message)):
             _open(tmp_path, rows, **fields)
     datasets.Dataset.from_dict({"query": ["a"], "text": ["b"]}).save_to_disk(tmp_path / "saved")
     sources = read_sources({"s": {"path": "saved", "parser": "vidore"}}, None, tmp_path)
-    with pytest.raises(ConfigError, match=r"source 's': the rows have no column 'image', only query, text"):
+    with pytest.raises(DataError, match=r"source 's': the rows have no column 'image', only query, text"):
         open_source("s", sources["s"], None)
 
 
@@ -362,7 +370,7 @@ def test_the_examples_of_the_documentation_work(tmp_path: Path, monkeypatch: pyt
     _mirrored(tmp_path, "TIGER-Lab/MMEB-train", "Fruit", "original", [row])
     assert pairs("mix.yaml")[0].query.media == (Image(tmp_path / "pictures" / "a.png", as_stored=True),)
     ours = read_sources(yaml.safe_load(texts[5])["data"], tmp_path, tmp_path)
-    assert [(source.query_to_page, source.placeholder_first) for source in ours.values()] == [
-        (True, False),
-        (False, True),
-    ]
+    colpali, visrag = ours.values()
+    assert isinstance(colpali, VidoreSource)
+    assert isinstance(visrag, VisragSource)
+    assert (colpali.query_to_page, visrag.placeholder_first) == (True, True)

@@ -25,8 +25,8 @@ import pyarrow
 import pyarrow.parquet
 import yaml
 
-from vlm2vec.tasks.data import TaskSource, TaskSpec
-from vlm2vec.tasks.needs import annotation_places, task_sources
+from vlm2vec.data.tables import TableName, mirror_places
+from vlm2vec.tasks.data import TaskSpec
 
 MMEB = "TIGER-Lab/MMEB-V2"
 VIDEO_QA = "video-tasks/frames/video_qa.tar.gz"
@@ -145,8 +145,8 @@ def publish(specs: Sequence[TaskSpec], full: Path, folder: Path, *, others: Mapp
         folder: the hub's.
         others: more members for every archive.
     """
-    sources: dict[str, list[TaskSource]] = {}
-    for source in dict.fromkeys(source for spec in specs for source in task_sources(spec)):
+    sources: dict[str, list[TableName]] = {}
+    for source in dict.fromkeys(source for spec in specs for source in spec.tables()):
         sources.setdefault(source.dataset, []).append(source)
     for dataset, tables in sources.items():
         _publish_tables(tables, full, folder / dataset)
@@ -176,8 +176,8 @@ def write_tar(path: Path, members: Mapping[str, bytes], mode: str = "w:gz") -> N
             archive.addfile(info, BytesIO(data))
 
 
-def _publish_tables(tables: Sequence[TaskSource], full: Path, repo: Path) -> None:
-    places = {table: next(one for one in annotation_places(full, table) if one.exists()) for table in tables}
+def _publish_tables(tables: Sequence[TableName], full: Path, repo: Path) -> None:
+    places = {table: next(one for one in mirror_places(full, table) if one.exists()) for table in tables}
     # The tables of a data set are of one kind there.
     suffix = max(place.suffix for place in places.values())
     configs = {}

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import PIL.Image
 import pyarrow
 import pyarrow.parquet
 
-from vlm2vec.tasks.captions import CaptionOptions
-from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.document import PageOptions
-from vlm2vec.tasks.image import ImageOptions
-from vlm2vec.tasks.m_beir import MBeirOptions
-from vlm2vec.tasks.video import ChoiceOptions, LabelOptions, RetrievalOptions, packaged_labels
+from vlm2vec.tasks.captions import CaptionParser
+from vlm2vec.tasks.data import TaskParser, TaskSpec
+from vlm2vec.tasks.document import PageParser
+from vlm2vec.tasks.image import ImageParser
+from vlm2vec.tasks.instructed import InstructedParser
+from vlm2vec.tasks.m_beir import MBeirParser
+from vlm2vec.tasks.video import ChoiceParser, ClipParser, LabelParser, ListedClipParser, RetrievalParser
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -48,8 +49,8 @@ def write_corpus(spec: TaskSpec, root: Path, pages: Sequence[tuple[object, bytes
 
 def write_pool(spec: TaskSpec, root: Path, rows: Rows) -> Path:
     """Put the candidates of a task of M-BEIR where the mirror has them."""
-    assert isinstance(spec.options, MBeirOptions)
-    path = _place(spec, root, "cand_pool/local").with_name(f"{spec.options.candidates}.jsonl")
+    assert isinstance(spec.parser, MBeirParser)
+    path = _place(spec, root, "cand_pool/local").with_name(f"{spec.parser.candidates}.jsonl")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
 
@@ -75,7 +76,7 @@ def picture_bytes(colour: str, mode: str = "RGB", form: str = "PNG") -> bytes:
 
 def write_fixture(spec: TaskSpec, root: Path) -> None:
     """Write annotations and media of a task."""
-    _WRITERS[spec.parser](spec, root, root / spec.media_dir)
+    _WRITERS[type(spec.parser)](spec, root, root / spec.media_dir)
 
 
 def _place(spec: TaskSpec, root: Path, config: str | None) -> Path:
@@ -85,10 +86,10 @@ def _place(spec: TaskSpec, root: Path, config: str | None) -> Path:
 
 
 def _image(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, ImageOptions)
+    assert isinstance(spec.parser, ImageParser)
     for colour in COLOURS:
         write_picture(media / spec.name / f"{colour}.png", colour)
-    asks, answers = spec.options.query == "text", spec.options.target == "text"
+    asks, answers = spec.parser.query == "text", spec.parser.target == "text"
     rows = []
     for number, colour in enumerate(COLOURS):
         others = [colour, *(other for other in COLOURS if other != colour)]
@@ -110,33 +111,29 @@ def _image(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _labels(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, LabelOptions)
-    listed = (
-        packaged_labels(spec.options.labels)[:3]
-        if spec.options.labels
-        else ("Closing a box", "Lifting a box", "Hitting a box")
-    )
+    assert isinstance(spec.parser, LabelParser)
+    listed = spec.parser.fixed()[:3] if spec.parser.labels else ("Closing a box", "Lifting a box", "Hitting a box")
     rows: list[dict[str, object]] = []
     for number, (colour, label) in enumerate(zip(COLOURS, listed, strict=True)):
         write_frames(media / f"vid_{number}", colour)
         rows.append({"video_id": f"vid_{number}", "pos_text": label})
-        if spec.options.listed:
-            rows[-1][spec.options.listed] = list(listed)
+        if spec.parser.listed:
+            rows[-1][spec.parser.listed] = list(listed)
     write_rows(spec, root, rows)
 
 
 def _choices(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, ChoiceOptions)
-    for config in spec.options.configs or (None,):
+    assert isinstance(spec.parser, ChoiceParser)
+    for config in spec.parser.configs or (None,):
         rows = []
         for number, colour in enumerate(COLOURS[:2]):
             # MVBench alone has more than one configuration, and one question in each is enough.
             if config and number:
                 break
             where = f"{config}/" if config else ""
-            video = 100 + number if spec.options.form == "five-columns" else f"clip_{number}"
-            write_frames(media / f"{where}{spec.options.prefix}{video}", colour)
-            rows.append(_question(spec.options.form, number, colour) | {spec.options.video: video})
+            video = 100 + number if spec.parser.form == "five-columns" else f"clip_{number}"
+            write_frames(media / f"{where}{spec.parser.prefix}{video}", colour)
+            rows.append(_question(spec.parser.form, number, colour) | {spec.parser.video: video})
         write_rows(spec, root, rows, config)
 
 
@@ -157,7 +154,7 @@ def _question(form: str, number: int, colour: str) -> dict[str, object]:
 
 
 def _retrieval(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, RetrievalOptions)
+    assert isinstance(spec.parser, RetrievalParser)
     rows = []
     for number, colour in enumerate(COLOURS):
         write_frames(media / f"video_{number}", colour)
@@ -165,8 +162,8 @@ def _retrieval(spec: TaskSpec, root: Path, media: Path) -> None:
         rows.append(
             {
                 "video": f"video_{number}.mp4",
-                spec.options.video: f"video_{number}" + (".mp4" if spec.options.is_path else ""),
-                spec.options.query: [caption, "another one"] if spec.options.several else caption,
+                spec.parser.video: f"video_{number}" + (".mp4" if spec.parser.is_path else ""),
+                spec.parser.query: [caption, "another one"] if spec.parser.several else caption,
             }
         )
     write_rows(spec, root, rows)
@@ -210,8 +207,8 @@ def _listed_clips(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _pages(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, PageOptions)
-    by_id = spec.options.saved_as == "by-id"
+    assert isinstance(spec.parser, PageParser)
+    by_id = spec.parser.saved_as == "by-id"
     pages = [f"{colour}.{'jpg' if by_id else ''}" if by_id else number for number, colour in enumerate(COLOURS)]
     queries: list[object] = [f"q{number}" if by_id else 100 + number for number in range(2)]
     write_corpus(spec, root, [(page, picture_bytes(colour)) for page, colour in zip(pages, COLOURS, strict=True)])
@@ -245,10 +242,10 @@ def _instructed(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, MBeirOptions)
+    assert isinstance(spec.parser, MBeirParser)
     # From the name, as in visualnews_task0.
     task = int(spec.name[-1])
-    asks = spec.options.query
+    asks = spec.parser.query
     sought = {0: "image", 1: "text", 2: "image,text", 3: "text", 4: "image", 6: "text", 7: "image", 8: "image,text"}[
         task
     ]
@@ -282,7 +279,7 @@ def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.options, CaptionOptions)
+    assert isinstance(spec.parser, CaptionParser)
     rows: list[dict[str, object]] = []
     for number, colour in enumerate(COLOURS):
         texts = [f"{word} {colour} square" for word in ("a", "one", "this", "that", "some")]
@@ -301,15 +298,15 @@ def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
     write_rows(spec, root, rows)
 
 
-_WRITERS = {
-    "image": _image,
-    "labels": _labels,
-    "choices": _choices,
-    "retrieval": _retrieval,
-    "clips": _clips,
-    "listed-clips": _listed_clips,
-    "pages": _pages,
-    "instructed": _instructed,
-    "m-beir": _m_beir,
-    "captions": _captions,
+_WRITERS: Mapping[type[TaskParser], Callable[[TaskSpec, Path, Path], None]] = {
+    ImageParser: _image,
+    LabelParser: _labels,
+    ChoiceParser: _choices,
+    RetrievalParser: _retrieval,
+    ClipParser: _clips,
+    ListedClipParser: _listed_clips,
+    PageParser: _pages,
+    InstructedParser: _instructed,
+    MBeirParser: _m_beir,
+    CaptionParser: _captions,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vlm2vec.tasks.unpacking import unpack
+from vlm2vec.fetching.archives import unpack
 
 pipe, root, prefix, *wanted = sys.argv[1:]
 unpack(

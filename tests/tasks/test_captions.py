@@ -9,10 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from support.task_fixtures import picture_bytes, write_fixture, write_picture, write_rows
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
+from vlm2vec.fetching.needs import task_needs
 from vlm2vec.items import Image, Item
 from vlm2vec.tasks.data import TaskData, TaskSpec
-from vlm2vec.tasks.needs import task_needs
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 DESCRIBE = "Find an image caption describing the given image."
@@ -193,7 +193,7 @@ def test_a_picture_that_has_two_rows_is_one(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_row_of_captions_is_named(tmp_path: Path, name: str, row: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _captioned(tmp_path, name, row)
     assert str(error.value).startswith(f"{name}: ")
     assert str(error.value).endswith(f".jsonl:1: {message}")

@@ -26,11 +26,11 @@ from vlm2vec.evaluation.report import Entry, build_report, notes
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.evaluation.scoring import FrameDropper
+from vlm2vec.fetching.needs import task_needs
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.video import damaged_frames
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.needs import task_needs
 from vlm2vec.tasks.registry import get_tasks, parse_task
 from vlm2vec.vectors.store import VectorStore
 

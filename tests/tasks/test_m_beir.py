@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.task_fixtures import write_fixture, write_picture, write_pool, write_rows
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -157,7 +157,7 @@ def test_a_limit_of_queries_leaves_the_pool_of_m_beir_whole(tmp_path: Path) -> N
     ],
 )
 def test_a_malformed_query_of_m_beir_is_named(tmp_path: Path, columns: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _m_beir(tmp_path, **columns)
     rows = tmp_path / "annotations/TIGER-Lab__M-BEIR/query/test/mbeir_webqa_task2_test.jsonl"
     assert str(error.value) == f"webqa_task2: {rows}:1: {message}"
@@ -175,7 +175,7 @@ def test_a_malformed_query_of_m_beir_is_named(tmp_path: Path, columns: dict[str,
     ],
 )
 def test_a_malformed_candidate_of_m_beir_is_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _m_beir(tmp_path, pool=[POOL[0], row])
     rows = tmp_path / "annotations/TIGER-Lab__M-BEIR/cand_pool/local/mbeir_webqa_task2_cand_pool.jsonl"
     assert str(error.value) == f"webqa_task2: {rows}:2: {message}"
@@ -184,9 +184,9 @@ def test_a_malformed_candidate_of_m_beir_is_named(tmp_path: Path, row: dict[str,
 def test_missing_pictures_and_pools_of_m_beir_are_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"^webqa_task2: .*cand_pool\.jsonl:1: column 'img_path': .*gone\.jpg is not"):
         _m_beir(tmp_path, pool=[POOL[0] | {"img_path": "mbeir_images/gone.jpg"}])
-    with pytest.raises(ConfigError, match=r"nights_task4: .*:1: column 'query_img_path' is empty: it must name a pict"):
+    with pytest.raises(DataError, match=r"nights_task4: .*:1: column 'query_img_path' is empty: it must name a pict"):
         _m_beir(tmp_path, "nights_task4", query_modality="image")
     spec = _task("m-beir", "edis_task2")
     write_rows(spec, tmp_path, [QUERY])
-    with pytest.raises(ConfigError, match=r"^TIGER-Lab/M-BEIR \(config cand_pool/local, split mbeir_edis_task2_cand"):
+    with pytest.raises(DataError, match=r"^TIGER-Lab/M-BEIR \(config cand_pool/local, split mbeir_edis_task2_cand"):
         parse_task(spec, tmp_path)

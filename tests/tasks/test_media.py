@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from support.task_fixtures import write_fixture
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Video
 from vlm2vec.tasks.media import MediaPack
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -50,7 +50,7 @@ def test_what_a_pack_of_media_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"media\.parquet holds no frames in videos$"):
         pack.frames("videos")
     pyarrow.parquet.write_table(pyarrow.table({"path": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ConfigError, match=r"other\.parquet .*bytes"):
+    with pytest.raises(DataError, match=r"other\.parquet .*bytes"):
         MediaPack(tmp_path / "other.parquet")
 
 

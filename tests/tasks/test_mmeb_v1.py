@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.task_fixtures import write_picture, write_rows
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -106,7 +106,7 @@ def test_a_token_without_picture_stays_text(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_row_of_mmeb_v1_is_named(tmp_path: Path, columns: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _v1(tmp_path, **columns)
     rows = tmp_path / "annotations" / "TIGER-Lab__MMEB-eval" / "CIRR" / "test.jsonl"
     assert str(error.value) == f"CIRR: {rows}:1: {message}"

@@ -12,7 +12,7 @@ import pytest
 
 from support.odd_rows import problems, read_picture_row, read_rows, strings, task_named, write_clip
 from support.task_fixtures import picture_bytes, write_corpus, write_rows
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import ConfigError, DataError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.media import open_image
 from vlm2vec.tasks.data import TaskData
@@ -101,7 +101,7 @@ def test_regions_are_identified_by_file_and_caption_without_quotes_and_the_first
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, name: str, columns: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         read_picture_row(tmp_path, name, **columns)
     rows = tmp_path / "annotations" / "ziyjiang__MMEB_Test_Instruct" / name / "test.jsonl"
     assert str(error.value) == f"{name}: {rows}:1: {message}"
@@ -188,7 +188,7 @@ def test_a_limit_takes_the_first_queries_and_the_whole_corpus(tmp_path: Path) ->
 def test_documents_that_do_not_fit_together_are_refused(
     tmp_path: Path, pages: list[str], judged: list[tuple[str, object, object]], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"^VisRAG_PlotQA: .*{message}"):
+    with pytest.raises(DataError, match=rf"^VisRAG_PlotQA: .*{message}"):
         _documents(tmp_path, "VisRAG_PlotQA", [(page, picture_bytes("red")) for page in pages], judged)
 
 
@@ -267,14 +267,14 @@ def test_a_limit_reached_early_opens_no_further_configuration(tmp_path: Path) ->
     # The query loses the white space at its end, candidate and label keep it.
     assert strings(data.queries) == [f"<|media|> {TASK}Q\nOptions:\n(A) a\n(B) b"]
     assert data.relevant == {"0": {"(B) b \n": 1}}
-    with pytest.raises(ConfigError, match=r"MVBench \(config action_sequence, split train\) is not here"):
+    with pytest.raises(DataError, match=r"MVBench \(config action_sequence, split train\) is not here"):
         parse_task(task_named("MVBench"), tmp_path)
 
 
 def test_annotations_without_rows_or_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^GQA: its annotations hold no row$"):
+    with pytest.raises(DataError, match=r"^GQA: its annotations hold no row$"):
         read_rows(tmp_path, "GQA")
-    with pytest.raises(ConfigError, match=r"^GQA: .*test\.jsonl:1: column 'qry_inst' is missing: the row has text$"):
+    with pytest.raises(DataError, match=r"^GQA: .*test\.jsonl:1: column 'qry_inst' is missing: the row has text$"):
         read_rows(tmp_path, "GQA", {"text": "x"})
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.odd_rows import problems, read_rows, strings, task_named, write_clip
 from support.task_fixtures import write_picture
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Video
 from vlm2vec.tasks.data import TaskData
 
@@ -151,7 +151,7 @@ def test_an_option_without_a_full_stop_and_space_is_cut_to_its_last_character(tm
 def test_an_answer_that_names_no_option_is_refused(
     tmp_path: Path, name: str, columns: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _asked(tmp_path, name, **columns)
     assert str(error.value).endswith(f"test.jsonl:1: column 'answer' {message}")
 
@@ -206,7 +206,7 @@ def test_missing_frames_are_an_error_that_names_row_and_folder(tmp_path: Path) -
 def test_a_video_without_positive_clip_is_refused(tmp_path: Path) -> None:
     for clip in ("query", "Positive_x", "negative_0"):
         write_clip(tmp_path, "Charades-STA", f"v.1/{clip}")
-    with pytest.raises(ConfigError, match=r"holds no folder that begins with 'positive'$"):
+    with pytest.raises(DataError, match=r"holds no folder that begins with 'positive'$"):
         read_rows(tmp_path, "Charades-STA", {"query": "q", "video_path": "v.1.mp4"})
 
 

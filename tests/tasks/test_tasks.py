@@ -16,7 +16,7 @@ from vlm2vec.items import MEDIA_MARKER, Item, Video
 from vlm2vec.model.prompts import prompt_style
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
-from vlm2vec.tasks.video import ChoiceOptions
+from vlm2vec.tasks.video import ChoiceParser
 
 GOLDEN = DATA / "golden"
 PARSERS = GOLDEN / "parsers"
@@ -53,12 +53,15 @@ def test_names_modality_and_group_select_together_in_the_order_of_the_table() ->
     ]
 
 
+_UNKNOWN = "no task of mmeb-v2 is named '{}'{}get_tasks('mmeb-v2') lists all"
+
+
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ({"names": ["ImageNet"]}, "no task named 'ImageNet'; did you mean 'ImageNet-1K'? 'vlm2vec tasks' lists all 78"),
-        ({"names": ["msrvtt"]}, "no task named 'msrvtt'; did you mean 'MSR-VTT'? 'vlm2vec tasks' lists all 78"),
-        ({"names": ["zzz"]}, "no task named 'zzz'; 'vlm2vec tasks' lists all 78"),
+        ({"names": ["ImageNet"]}, _UNKNOWN.format("ImageNet", "; did you mean 'ImageNet-1K'? ")),
+        ({"names": ["msrvtt"]}, _UNKNOWN.format("msrvtt", "; did you mean 'MSR-VTT'? ")),
+        ({"names": ["zzz"]}, _UNKNOWN.format("zzz", "; ")),
         ({"modality": "vide"}, "no modality named 'vide'; did you mean 'video'? there are: image, video, visdoc"),
         (
             {"benchmark": "mmeb"},
@@ -98,8 +101,8 @@ def _golden_root(tmp_path: Path, case: dict[str, object], spec: TaskSpec) -> Pat
         write_rows(spec, tmp_path, case["qrel_rows"], "qrels")  # type: ignore[arg-type]
         pages = [(row["corpus-id"], (MEDIA / row["image"]).read_bytes()) for row in case["corpus_rows"]]  # type: ignore[index,attr-defined]
         write_corpus(spec, tmp_path, pages)
-    elif isinstance(spec.options, ChoiceOptions) and spec.options.configs:
-        for config in spec.options.configs:
+    elif isinstance(spec.parser, ChoiceParser) and spec.parser.configs:
+        for config in spec.parser.configs:
             rows = [row for row in case["rows"] if row["subset"] == config]  # type: ignore[index,attr-defined]
             write_rows(spec, tmp_path, rows, config)
     else:
@@ -137,7 +140,7 @@ def test_a_task_becomes_what_the_published_parser_makes_of_it(tmp_path: Path, na
     case = json.loads((PARSERS / f"{name}.json").read_text("utf-8"))
     spec = task(case["name"])
     calls = {tuple(call) for call in case["hf_calls"]}
-    configs = spec.options.configs if isinstance(spec.options, ChoiceOptions) else ()
+    configs = spec.parser.configs if isinstance(spec.parser, ChoiceParser) else ()
     if spec.modality == "visdoc":
         configs = ("queries", "corpus", "qrels")
     dataset, config, split = spec.source

@@ -12,14 +12,15 @@ import typer
 
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets
+from vlm2vec.data.tables import mirror_places
 from vlm2vec.errors import ConfigError
+from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import open_media
-from vlm2vec.tasks.needs import TaskNeeds, annotation_places, task_needs
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 if TYPE_CHECKING:
-    from vlm2vec.tasks.download import Plan
+    from vlm2vec.fetching.download import Plan
 
 _SHOWN = 3
 """So many missing paths of a task are named."""
@@ -104,7 +105,8 @@ def _complete(needs: Sequence[TaskNeeds]) -> bool:
 def _download(
     specs: Sequence[TaskSpec], root: Path, *, dry_run: bool, keep_archives: bool, allow_outside: bool
 ) -> None:
-    from vlm2vec.tasks.download import FOLDER, Plan, carry_out, check_room, plan_media, plan_tables
+    from vlm2vec.fetching.annotations import FOLDER
+    from vlm2vec.fetching.download import Plan, carry_out, check_room, plan_media, plan_tables
 
     needs = _needs(specs, root, allow_outside=allow_outside)
     sources = [source for need in needs for source in need.annotations]
@@ -151,7 +153,7 @@ def _complain(refused: Sequence[str]) -> None:
 
 
 def _announce(plan: Plan, root: Path, keep_archives: bool) -> None:
-    from vlm2vec.tasks.download import check_room
+    from vlm2vec.fetching.download import check_room
 
     for line in _described(plan, root, check_room(plan, root, keep_archives=keep_archives)):
         note(line)
@@ -159,10 +161,10 @@ def _announce(plan: Plan, root: Path, keep_archives: bool) -> None:
 
 
 def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
-    from vlm2vec.tasks.download import to_fetch
+    from vlm2vec.fetching.download import to_fetch
 
-    for dataset in dict.fromkeys(table.source.dataset for table in plan.annotations):
-        tables = [table for table in plan.annotations if table.source.dataset == dataset]
+    for dataset in dict.fromkeys(table.table.dataset for table in plan.annotations):
+        tables = [table for table in plan.annotations if table.table.dataset == dataset]
         files = dict.fromkeys(file for table in tables for file in table.files)
         size = _size(sum(file.size for file in files))
         yield f"annotations {dataset}: {_count(len(tables), 'table')} in {_count(len(files), 'file')}, {size}"
@@ -241,7 +243,7 @@ def _print_needs(needs: Sequence[TaskNeeds], root: Path, *, deep: bool) -> None:
 
 def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
     for source in need.annotations[:_SHOWN]:
-        place = annotation_places(root, source)[0].relative_to(root)
+        place = mirror_places(root, source)[0].relative_to(root)
         yield f"annotations missing: {place}, or .jsonl or a folder in its place"
     if len(need.annotations) > _SHOWN:
         yield f"annotations missing: {len(need.annotations) - _SHOWN} more"
@@ -266,7 +268,7 @@ def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
         "queries": need.queries,
         "candidates": need.candidates,
         "missing_annotations": [
-            source._asdict() | {"looked_for": [str(path) for path in annotation_places(root, source)]}
+            source._asdict() | {"looked_for": [str(path) for path in mirror_places(root, source)]}
             for source in need.annotations
         ],
         "missing_pictures": list(need.pictures),

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from vlm2vec.errors import InputError
+from vlm2vec.errors import Action, DataError, Hint
 
 # Folders whose real place is remembered: asking for it takes a look at each of its parents, over a network perhaps.
 _REMEMBERED = 1 << 16
 
 
-def check_inside(path: Path, folders: Iterable[Path], remedy: str) -> None:
+def check_inside(path: Path, folders: Iterable[Path], *hints: Hint | Action, remedy: str = "") -> None:
     """Refuse a path that leads out of some folders.
 
     A folder may itself be a link. Where it lies in a snapshot of the hub's cache, whose files are links to blobs, these
@@ -22,18 +22,19 @@ def check_inside(path: Path, folders: Iterable[Path], remedy: str) -> None:
     Args:
         path: what a row names, joined to the folder that it is relative to.
         folders: where it may be.
-        remedy: what allows other places.
+        hints, remedy: what allows other places, for the message.
 
     Raises:
-        InputError: it leads elsewhere, or is no path.
+        DataError: it leads elsewhere, or is no path.
     """
     if "\0" in str(path):
-        raise InputError(f"{str(path)!r} is no path: it holds a null character")
+        raise DataError(f"{str(path)!r} is no path: it holds a null character")
     leads_to = _real(_absolute(path))
     allowed = [place for folder in folders for place in _places(_absolute(folder))]
     if not any(os.path.normcase(leads_to + os.sep).startswith(place) for place in allowed):
         names = " and ".join(dict.fromkeys(str(folder) for folder in folders))
-        raise InputError(f"{path} leads to {leads_to}, outside of {names}: put the file there, or {remedy}")
+        advice = f"put the file there{remedy and ', or ' + remedy}"
+        raise DataError(f"{path} leads to {leads_to}, outside of {names}: {advice}", *hints)
 
 
 def links_in(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.data.inside import links_in
 from vlm2vec.data.tables import JsonLines, Table
-from vlm2vec.errors import ConfigError, InputError, MediaError
+from vlm2vec.errors import DataError, InputError, VLM2VecError
 from vlm2vec.items import Image, Item, Target, Video, as_item
 from vlm2vec.media import media_kind
 
@@ -44,9 +44,9 @@ class Pair:
 
 
 Row: TypeAlias = Mapping[str, object]
-Check: TypeAlias = Callable[[Path], None]
+Check: TypeAlias = Callable[[Path], object]
 Parse: TypeAlias = Callable[[Row, str], Pair]
-"""From a row and its name to a pair. Raises InputError or MediaError, without the name, where the row is wrong."""
+"""From a row and its name to a pair. Raises VLM2VecError, without the name, where the row is wrong."""
 
 
 class PairRows(Sequence[Pair]):
@@ -76,16 +76,17 @@ class PairRows(Sequence[Pair]):
         """Make a pair.
 
         Raises:
-            ConfigError: its row cannot be read or is malformed; the message begins with its name.
+            DataError: its row cannot be read or is malformed; the message begins with its name.
         """
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         row = int(self._rows[index])
         name = self._table.name(row)
+        values = self._table[row]
         try:
-            return self._parse(self._table[row], name)
-        except (InputError, MediaError) as error:
-            raise ConfigError(f"{name}: {error}") from None
+            return self._parse(values, name)
+        except VLM2VecError as error:
+            raise DataError(f"{name}: {error.message}", *error.hints) from None
 
 
 def read_pairs(path: Path) -> Sequence[Pair]:
@@ -96,11 +97,11 @@ def read_pairs(path: Path) -> Sequence[Pair]:
     relative to the file.
 
     Raises:
-        ConfigError: the file cannot be read or is empty; later, a line is malformed: the message names it.
+        DataError: the file cannot be read or is empty; later, a line is malformed: the message names it.
     """
     table = JsonLines.open(path)
     if not len(table):
-        raise ConfigError(f"{path} holds no pair")
+        raise DataError(f"{path} holds no pair")
     return PairRows(table, partial(parse_pair, folder=path.parent), range(len(table)))
 
 
@@ -108,10 +109,10 @@ def parse_pair(row: Row, name: str, folder: Path, check: Check = lambda path: No
     """Make a pair of a row as `read_pairs` describes it, with paths relative to `folder`.
 
     Args:
-        check: raises InputError for a path that a row may not name.
+        check: raises DataError for a path that a row may not name.
 
     Raises:
-        InputError: the row is malformed, or names such a path.
+        InputError: the row is malformed; DataError: it names such a path.
     """
     if not set(row) >= _NEEDED or not set(row) <= _NEEDED | _OPTIONAL:
         raise InputError(
@@ -133,10 +134,10 @@ def item_of(value: object, folder: Path, check: Check = lambda path: None) -> It
     """Make an item of a text or of an object as `as_item` takes it, with paths relative to `folder`.
 
     Args:
-        check: raises InputError for a path that a row may not name.
+        check: raises DataError for a path that a row may not name.
 
     Raises:
-        InputError: it is neither, holds neither text nor medium, or names such a path.
+        InputError: it is neither, or holds neither text nor medium; DataError: it names such a path.
     """
     if not isinstance(value, (str, dict)):
         raise InputError(f"an item is a text or an object, not {value!r}")

@@ -8,13 +8,14 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from vlm2vec.documents import load_json, parse_json
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import Action, ConfigError, DataError, Hint
 from vlm2vec.extras import require
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Table(Protocol):
         """Read one row.
 
         Raises:
-            ConfigError: it cannot be read; the message begins with its name.
+            DataError: it cannot be read; the message begins with its name.
         """
         ...
 
@@ -77,7 +78,7 @@ class JsonLines:
         """Find the lines of a file. Only a line feed ends one: JSON strings may hold other separators as they are.
 
         Raises:
-            ConfigError: the file cannot be read.
+            DataError: the file cannot be read.
         """
         starts, lines, offset = array("q"), array("q"), 0
         try:
@@ -88,7 +89,7 @@ class JsonLines:
                         lines.append(number)
                     offset += len(line)
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from None
+            raise DataError(f"{path} cannot be read: {error}") from None
         return cls(path, np.array(starts, dtype=np.int64), np.array(lines, dtype=np.int64))
 
     @property
@@ -103,7 +104,7 @@ class JsonLines:
             with self.path.open("rb") as stream:
                 return self._read(stream, row)
         except OSError as error:
-            raise ConfigError(f"{self.name(row)} cannot be read: {error}") from None
+            raise DataError(f"{self.name(row)} cannot be read: {error}") from None
 
     def name(self, row: int, /) -> str:
         return f"{self.path}:{self.lines[row]}"
@@ -113,7 +114,7 @@ class JsonLines:
             for row in range(len(self)):
                 try:
                     yield self._read(stream, row)
-                except ConfigError:
+                except DataError:
                     yield None
 
     def _read(self, stream: BinaryIO, row: int) -> dict[str, object]:
@@ -121,9 +122,9 @@ class JsonLines:
         try:
             values = parse_json(stream.readline())
         except ValueError as error:
-            raise ConfigError(f"{self.name(row)} is not JSON: {error}") from None
+            raise DataError(f"{self.name(row)} is not JSON: {error}") from None
         if not isinstance(values, dict):
-            raise ConfigError(f"{self.name(row)} is not a JSON object but {str(values)[:80]!r}")
+            raise DataError(f"{self.name(row)} is not a JSON object but {str(values)[:80]!r}")
         return values
 
 
@@ -168,7 +169,7 @@ def open_table(path: Path, split: str | None = None) -> Table:
         split: which part of a folder that a `DatasetDict` saved; may be left out if it holds one only.
 
     Raises:
-        ConfigError: there is nothing that can be read, or not the split.
+        DataError: there is nothing that can be read; ConfigError: `split` names none of its parts.
     """
     splits = path / "dataset_dict.json"
     # Not `Path.is_file`, which raises of a name that is too long.
@@ -182,64 +183,76 @@ def open_table(path: Path, split: str | None = None) -> Table:
     from datasets import Dataset, load_from_disk
 
     if os.path.isfile(path / "state.json"):
-        return _arrow(str(path), lambda: load_from_disk(str(path)))
+        return load_arrow(str(path), lambda: load_from_disk(str(path)))
     shards = sorted(path.glob("*.parquet")) if os.path.isdir(path) else [path] if path.suffix == ".parquet" else []
     if not shards:
-        raise ConfigError(
+        raise DataError(
             f"{path} is not data that can be read: give a .jsonl or .parquet file, a folder of .parquet files, or a "
             "folder written by save_to_disk of the library datasets"
         )
     filled, options = _readable(path, shards)
     # The library takes names as patterns.
     names = [glob.escape(str(shard)) for shard in filled]
-    return _arrow(str(path), lambda: Dataset.from_parquet(names, **options), why=lambda: _fault(filled))
+    return load_arrow(str(path), lambda: Dataset.from_parquet(names, **options), why=lambda: _fault(filled))
 
 
-def mirror_places(root: Path, dataset: str, config: str | None, split: str) -> list[Path]:
-    """Where `open_mirrored` looks for a data set, in its order."""
-    folder = root / "annotations" / dataset.replace("/", "__") / (config or "default")
-    return [folder / f"{split}.parquet", folder / f"{split}.jsonl", folder / split]
+class TableName(NamedTuple):
+    """A table by the names that the hub gives it; `config` None is the default configuration."""
+
+    dataset: str
+    config: str | None
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset} (config {self.config or 'default'}, split {self.split})"
+
+
+FetchTable: TypeAlias = Callable[[TableName], Table]
+"""Opens a table that the mirror lacks, from wherever it can be got."""
+
+
+def mirror_places(root: Path, name: TableName) -> list[Path]:
+    """Where `open_mirrored` looks for a table, in its order."""
+    folder = root / "annotations" / name.dataset.replace("/", "__") / (name.config or "default")
+    return [folder / f"{name.split}.parquet", folder / f"{name.split}.jsonl", folder / name.split]
 
 
 def open_mirrored(
-    root: Path | None,
-    dataset: str,
-    config: str | None,
-    split: str,
-    *,
-    download: bool = False,
-    remedy: str = "put it there (docs/data.md says how) or set download: true to ask the hub",
+    root: Path | None, name: TableName, *hints: Hint | Action, fetch: FetchTable | None = None, remedy: str = ""
 ) -> Table:
-    """Open a published data set from the local mirror ROOT/annotations/<dataset, / as __>/<config or default>/<split>.
+    """Open a published table from the local mirror ROOT/annotations/<dataset, / as __>/<config or default>/<split>.
 
     The last part is a `.parquet` file, a `.jsonl` file, or a folder as `open_table` takes it; the first that is there.
 
     Args:
         root: the mirror; None: there is none.
-        dataset: its name on the hub, as "vidore/colpali_train_set".
-        config, split: of the hub; None: the default configuration.
-        download: ask the hub, by the library `datasets`, if the mirror does not have it.
-        remedy: what the user is told to do if it is nowhere.
+        hints, remedy: what to do if the table is nowhere, for the message.
+        fetch: is asked for a table that the mirror lacks; None: that is an error.
 
     Raises:
-        ConfigError: it is neither here nor may be asked for, or cannot be read.
+        DataError: the table is neither here nor may be asked for, or it cannot be read.
     """
-    what = f"{dataset} (config {config or 'default'}, split {split})"
-    places = [] if root is None else mirror_places(root, dataset, config, split)
+    places = [] if root is None else mirror_places(root, name)
     for place in places:
         if place.exists():
             return open_table(place)
-    if download:
-        require("evaluate", "datasets", "pyarrow")
-        from datasets import load_dataset
-
-        return _arrow(what, lambda: load_dataset(dataset, config, split=split))
+    if fetch is not None:
+        return fetch(name)
     looked = f"there is none of {', '.join(map(str, places))}" if places else "data_root, its mirror, is not set"
-    raise ConfigError(f"{what} is not here: {looked}; {remedy}")
+    raise DataError(f"{name} is not here: {looked}{remedy and '; ' + remedy}", *hints)
 
 
-def _arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> ArrowTable:
-    """A data set that is loaded now; if it cannot be, the error tells what `why` finds, else the library's reason."""
+def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> ArrowTable:
+    """The table of a data set that `load` loads.
+
+    Args:
+        origin: what it is called in messages.
+        load: calls the library `datasets`.
+        why: looks for a better reason than the library's own if it fails.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     from datasets.exceptions import DatasetsError
 
     try:
@@ -252,7 +265,7 @@ def _arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | Non
         # A full disk says so itself.
         by_system = isinstance(cause, OSError) and cause.errno is not None
         reason = (None if by_system else why()) or _said(cause)
-        raise ConfigError(f"{origin} cannot be read: {reason}") from None
+        raise DataError(f"{origin} cannot be read: {reason}") from None
 
 
 def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
@@ -261,7 +274,7 @@ def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str,
     It takes the number of rows in a shard's first group as the size of its batches, which must not be 0.
 
     Raises:
-        ConfigError: a shard is no parquet or not whole, or none holds a row.
+        DataError: a shard is no parquet or not whole, or none holds a row.
     """
     import pyarrow
     import pyarrow.parquet
@@ -271,16 +284,14 @@ def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str,
         try:
             metadata = pyarrow.parquet.read_metadata(shard)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise ConfigError(
-                f"{shard} cannot be read: {_said(error)}; check that the file is there and whole"
-            ) from None
+            raise DataError(f"{shard} cannot be read: {_said(error)}; check that the file is there and whole") from None
         if metadata.num_rows:
             filled.append(shard)
             if not metadata.row_group(0).num_rows:
                 options = {"batch_size": _BATCH_ROWS}
     if not filled:
         what = "it" if list(shards) == [path] else f"each of its {len(shards)} parquet files"
-        raise ConfigError(f"{path} holds no row: {what} is a table of no rows")
+        raise DataError(f"{path} holds no row: {what} is a table of no rows")
     return filled, options
 
 
@@ -314,17 +325,20 @@ def _columns(schema: pyarrow.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema) or "(none)"
 
 
+class _Listing(BaseModel):
+    """What `dataset_dict.json` holds."""
+
+    splits: Annotated[list[str], Field(min_length=1)]
+
+
 def _split_of(listing: Path, split: str | None) -> str:
     try:
-        names = load_json(listing)["splits"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"its splits are {str(names)[:80]}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{listing} does not list splits: {error!r}") from None
-    if split is None and len(names) == 1:
-        return str(names[0])
-    if split not in names:
+        names = _Listing.model_validate(load_json(listing)).splits
+    except (OSError, ValueError) as error:
+        raise DataError(f"{listing} does not list splits: {' '.join(str(error).split())}") from None
+    wanted = names[0] if split is None and len(names) == 1 else split
+    if wanted is None or wanted not in names:
         raise ConfigError(
             f"{listing.parent} holds the splits {', '.join(names)}; 'split' is {split!r}: name one of them"
         )
-    return str(split)
+    return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -11,6 +12,7 @@ from vlm2vec.errors import ConfigError, MediaError, ModelError, VLM2VecError
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores
 from vlm2vec.evaluation.scoring import FrameDropper, Ranking, chance, score_task
+from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.media.source import describe
 from vlm2vec.processes import Alone, Processes, agree, in_first
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
@@ -224,7 +226,8 @@ def _parse(
     def parse() -> TaskData:
         if processes.rank == 0:
             folder.drop(task)
-        return parse_task(task, root, limit=limit, download=download, allow_outside=allow_outside)
+        fetch = partial(fetch_table, root=root) if download else None
+        return parse_task(task, root, limit=limit, fetch=fetch, allow_outside=allow_outside)
 
     return agree(parse, processes)
 

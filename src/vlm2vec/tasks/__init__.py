@@ -1,1 +1,1 @@
-"""Known data sets: from their published columns to items, with the published strings."""
+"""Benchmark rows: from the published columns of known data sets to items with the published strings. Never fetches."""

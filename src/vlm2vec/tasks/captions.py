@@ -5,19 +5,20 @@ A picture is found if any of its captions is among the first k, as the publicati
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from vlm2vec.documents import parse_json
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
 
 
-@dataclass(frozen=True, slots=True)
-class CaptionOptions:
-    """Where pictures and captions are, and which of them asks.
+class CaptionParser(TaskParser):
+    """Reads a task of pictures and captions. A candidate caption is one by its text, whichever pictures it is of.
+
+    Pictures that may be missing are an error if all of them are.
 
     Args:
         query: what seeks the other.
@@ -42,59 +43,50 @@ class CaptionOptions:
     several: bool = True
     target_instruction: str = ""
 
+    def parse(self, reader: TaskReader) -> TaskData:
+        lacking, found = list[str](), False
+        for row in reader.rows():
+            path, captions = self._path(row), self._captions(row)
+            if self.may_lack and not reader.has_picture(path):
+                reader.warn(row, self.picture, "the picture is not in place, so the row is left out")
+                lacking.append(path)
+                continue
+            found = True
+            picture = reader.picture(row, self.picture, path)
+            if self.query == "picture":
+                labels = [reader.candidate(row, self.captions, text, text, plain) for text in captions]
+                query = composed(reader.instruction, medium=picture)
+                reader.query(row, query, labels, column=self.captions, name=path)
+            else:
+                label = self._candidate(reader, row, path, picture)
+                for text in captions:
+                    if not reader.full:
+                        query = composed(reader.instruction, text) if reader.instruction else plain(text)
+                        reader.query(row, query, [label], column=self.picture)
+        if lacking and not found:
+            raise MediaError(
+                f"{row.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
+                f"{lacking[0]} nor any other: put them there as docs/benchmark_data.md says"
+            )
+        return reader.data()
 
-def parse_captions(reader: TaskReader, options: CaptionOptions) -> TaskData:
-    """Read a task of pictures and captions. A candidate caption is one by its text, whichever pictures it is of.
+    def _path(self, row: TaskRow) -> str:
+        named = row.text(self.picture)
+        file = self.file.format(row=row.position) if self.file else named
+        return f"{row.text(self.folder)}/{file}" if self.folder and file else file
 
-    Raises:
-        ConfigError: a row is malformed; MediaError: a picture is missing that may not, or all that may.
-    """
-    lacking, found = list[str](), False
-    for row in reader.rows():
-        path, captions = _path(row, options), _captions(row, options)
-        if options.may_lack and not reader.has_picture(path):
-            reader.warn(row, options.picture, "the picture is not in place, so the row is left out")
-            lacking.append(path)
-            continue
-        found = True
-        picture = reader.picture(row, options.picture, path)
-        if options.query == "picture":
-            labels = [reader.candidate(row, options.captions, text, text, plain) for text in captions]
-            query = composed(reader.instruction, medium=picture)
-            reader.query(row, query, labels, column=options.captions, name=path)
+    def _candidate(self, reader: TaskReader, row: TaskRow, path: str, picture: Image) -> str:
+        item = composed(self.target_instruction, medium=picture)
+        return reader.candidate(row, self.picture, path, item.verbatim or "", lambda verbatim: item)
+
+    def _captions(self, row: TaskRow) -> list[str]:
+        if self.several:
+            captions = [_caption(row, self.captions, entry) for entry in _entries(row, self.captions)[: self.most]]
         else:
-            label = _candidate(reader, row, options, path, picture)
-            for text in captions:
-                if not reader.full:
-                    query = composed(reader.instruction, text) if reader.instruction else plain(text)
-                    reader.query(row, query, [label], column=options.picture)
-    if lacking and not found:
-        raise MediaError(
-            f"{row.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
-            f"{lacking[0]} nor any other: put them there as docs/benchmark_data.md says"
-        )
-    return reader.data()
-
-
-def _path(row: TaskRow, options: CaptionOptions) -> str:
-    named = row.text(options.picture)
-    file = options.file.format(row=row.position) if options.file else named
-    return f"{row.text(options.folder)}/{file}" if options.folder and file else file
-
-
-def _candidate(reader: TaskReader, row: TaskRow, options: CaptionOptions, path: str, picture: Image) -> str:
-    item = composed(options.target_instruction, medium=picture)
-    return reader.candidate(row, options.picture, path, item.verbatim or "", lambda verbatim: item)
-
-
-def _captions(row: TaskRow, options: CaptionOptions) -> list[str]:
-    if options.several:
-        captions = [_caption(row, options.captions, entry) for entry in _entries(row, options.captions)[: options.most]]
-    else:
-        captions = [row.text(options.captions)]
-    if not captions or not all(caption.strip() for caption in captions):
-        raise row.wrong(options.captions, "is empty or holds an empty caption: a picture must have captions")
-    return captions
+            captions = [row.text(self.captions)]
+        if not captions or not all(caption.strip() for caption in captions):
+            raise row.wrong(self.captions, "is empty or holds an empty caption: a picture must have captions")
+        return captions
 
 
 def _entries(row: TaskRow, column: str) -> list[object]:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from pydantic import BaseModel, ConfigDict
+
+from vlm2vec.data.tables import TableName
 from vlm2vec.items import Item
+
+if TYPE_CHECKING:
+    from vlm2vec.tasks.reading import TaskReader
 
 Modality: TypeAlias = Literal["image", "video", "visdoc"]
 PoolKind: TypeAlias = Literal["global", "local"]
 
 
-class TaskSource(NamedTuple):
-    """Annotations by the names that the hub gives them; `config` None is the default configuration."""
+class TaskParser(BaseModel, ABC):
+    """A known form of annotations: a class that reads it, with the options of a task as fields."""
 
-    dataset: str
-    config: str | None
-    split: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    min_frames: ClassVar[int] = 1
+    """A video of fewer frames is missing."""
+
+    def tables(self, own: TableName) -> list[TableName]:
+        """The annotations that `parse` opens, by the task's own."""
+        return [own]
+
+    @abstractmethod
+    def parse(self, reader: TaskReader) -> TaskData:
+        """Read a task.
+
+        Raises:
+            DataError: a row is malformed; MediaError: a picture or frames are missing.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +49,7 @@ class TaskSpec:
         benchmark: the table that it is in.
         modality: which of the three averages it counts for.
         group: which of the finer averages, such as "I-CLS".
-        parser: name of the function that reads it.
+        parser: what reads it.
         source: where its annotations are.
         media_dir: folder under the data root that paths in the annotations are relative to.
         pool: "local" ranks the row's own candidates, "global" all candidates of the task.
@@ -37,22 +57,24 @@ class TaskSpec:
         instruction: of the query; None where each row brings its own.
         max_rows: only the first so many rows belong to the task.
         control: it shows what a model must not be able to do, and counts for no average.
-        options: an object of the parser's own options class.
     """
 
     name: str
     benchmark: str
     modality: Modality
     group: str
-    parser: str
-    source: TaskSource
+    parser: TaskParser
+    source: TableName
     media_dir: str
     pool: PoolKind
     metric: str
     instruction: str | None
     max_rows: int | None
     control: bool
-    options: object
+
+    def tables(self) -> list[TableName]:
+        """The annotations that its parser opens."""
+        return self.parser.tables(self.source)
 
 
 @dataclass(frozen=True, slots=True)

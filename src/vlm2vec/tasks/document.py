@@ -12,21 +12,23 @@ from typing import Literal, overload
 import PIL.Image
 
 from vlm2vec.data.inside import check_inside
-from vlm2vec.data.tables import Table
-from vlm2vec.errors import ConfigError, InputError, MediaError
+from vlm2vec.data.tables import Table, TableName
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Item
 from vlm2vec.media.image import open_image, open_picture
 from vlm2vec.media.limits import DEFAULT_LIMITS
 from vlm2vec.media.shown import upright
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, composed
 
 _ORIENTATION = 0x0112
 
 
-@dataclass(frozen=True, slots=True)
-class PageOptions:
-    """How a document task gives its pages.
+class PageParser(TaskParser):
+    """Reads a task of the tables `queries`, `corpus` and `qrels`.
+
+    Candidates are the right pages of the queries in their order, then the rest of the corpus. Pages are read from the
+    table when they are asked for. A query without a right page, and a right page that is not in the corpus, are errors.
 
     Args:
         target_instruction: of the pages.
@@ -37,43 +39,39 @@ class PageOptions:
     target_instruction: str
     saved_as: Literal["png", "by-id"] = "png"
 
+    def tables(self, own: TableName) -> list[TableName]:
+        return [own._replace(config=config) for config in ("corpus", "qrels", "queries")]
 
-def parse_pages(reader: TaskReader, options: PageOptions) -> TaskData:
-    """Read a task of the tables `queries`, `corpus` and `qrels`.
-
-    Candidates are the right pages of the queries in their order, then the rest of the corpus. Pages are read from the
-    table when they are asked for.
-
-    Raises:
-        ConfigError: a row is malformed, a query has no right page, or a right page is not in the corpus.
-    """
-    table = reader.open("corpus")
-    rows: dict[str, int] = {}
-    for number, row in enumerate(reader.scan(table, ("corpus-id",))):
-        page = row.key("corpus-id")
-        if options.saved_as == "by-id" and (_format(page) is None or "/" in page):
-            raise row.wrong("corpus-id", f"is {page!r}: it must be a file name with the ending of a picture format")
-        if rows.setdefault(page, number) != number:
-            reader.warn(row, "corpus-id", "a page occurs twice; the first one is taken")
-    grades: dict[str, dict[str, int]] = {}
-    for row in reader.scan(reader.open("qrels"), ("query-id", "corpus-id", "score")):
-        query, page, score = row.key("query-id"), row.key("corpus-id"), row.number("score")
-        if score <= 0:
-            continue
-        if page not in rows:
-            raise row.wrong("corpus-id", f"is {page!r}, which is not in the corpus")
-        of_query = grades.setdefault(query, {})
-        of_query[page] = max(score, of_query.get(page, score))
-    names: dict[str, None] = {}
-    for row in reader.rows("queries"):
-        query = row.key("query-id")
-        if query not in grades:
-            raise row.wrong("query-id", f"is {query!r}, for which 'qrels' has no page with a score above 0")
-        names |= dict.fromkeys(grades[query])
-        reader.query(row, composed(reader.instruction, row.text("query")), grades[query], column="query-id", name=query)
-    names |= dict.fromkeys(rows)
-    pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, options, reader.allow_outside)
-    return reader.data((pages.names, pages))
+    def parse(self, reader: TaskReader) -> TaskData:
+        table = reader.open("corpus")
+        rows: dict[str, int] = {}
+        for number, row in enumerate(reader.scan(table, ("corpus-id",))):
+            page = row.key("corpus-id")
+            if self.saved_as == "by-id" and (_format(page) is None or "/" in page):
+                raise row.wrong("corpus-id", f"is {page!r}: it must be a file name with the ending of a picture format")
+            if rows.setdefault(page, number) != number:
+                reader.warn(row, "corpus-id", "a page occurs twice; the first one is taken")
+        grades: dict[str, dict[str, int]] = {}
+        for row in reader.scan(reader.open("qrels"), ("query-id", "corpus-id", "score")):
+            query, page, score = row.key("query-id"), row.key("corpus-id"), row.number("score")
+            if score <= 0:
+                continue
+            if page not in rows:
+                raise row.wrong("corpus-id", f"is {page!r}, which is not in the corpus")
+            of_query = grades.setdefault(query, {})
+            of_query[page] = max(score, of_query.get(page, score))
+        names: dict[str, None] = {}
+        for row in reader.rows("queries"):
+            query = row.key("query-id")
+            if query not in grades:
+                raise row.wrong("query-id", f"is {query!r}, for which 'qrels' has no page with a score above 0")
+            names |= dict.fromkeys(grades[query])
+            reader.query(
+                row, composed(reader.instruction, row.text("query")), grades[query], column="query-id", name=query
+            )
+        names |= dict.fromkeys(rows)
+        pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, self, reader.allow_outside)
+        return reader.data((pages.names, pages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +83,7 @@ class Pages(Sequence[Item]):
         names: ids of the pages.
         rows: their rows in the table.
         root: what paths in the table are relative to, where it holds no bytes.
-        options: how the task gives its pages.
+        parser: says how the task gives its pages.
         allow_outside: the table may name files outside of the root.
     """
 
@@ -93,7 +91,7 @@ class Pages(Sequence[Item]):
     names: tuple[str, ...]
     rows: tuple[int, ...]
     root: Path
-    options: PageOptions
+    parser: PageParser
     allow_outside: bool = False
 
     def __len__(self) -> int:
@@ -109,7 +107,7 @@ class Pages(Sequence[Item]):
         """Read a page.
 
         Raises:
-            ConfigError: the table names a file outside of the root, which is not allowed; MediaError: it has no picture
+            DataError: the table names a file outside of the root, which is not allowed; MediaError: it has no picture
                 for the page, or one that cannot be written as published.
         """
         if isinstance(index, slice):
@@ -118,11 +116,11 @@ class Pages(Sequence[Item]):
         source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
         if isinstance(source, Path) and not self.allow_outside:
             try:
-                check_inside(source, (self.root,), "allow other places by --allow-outside (allow_outside=True)")
-            except InputError as error:
-                raise ConfigError(f"{where}: column 'image': {error}") from None
-        source = _as_saved(source, (_format(name) or "PNG") if self.options.saved_as == "by-id" else "PNG", where)
-        return composed(self.options.target_instruction, medium=Image(source, as_stored=True))
+                check_inside(source, (self.root,), "allow_outside")
+            except DataError as error:
+                raise error.of(f"{where}: column 'image'") from None
+        source = _as_saved(source, (_format(name) or "PNG") if self.parser.saved_as == "by-id" else "PNG", where)
+        return composed(self.parser.target_instruction, medium=Image(source, as_stored=True))
 
     def where(self, index: int) -> str:
         """Which row of the table a page is, for messages."""
@@ -153,7 +151,7 @@ def _as_saved(source: Path | bytes, form: str, where: str) -> Path | bytes:
         buffer = BytesIO()
         upright(open_image(Image(source, as_stored=True)), orientation).save(buffer, form)
     except MediaError as error:
-        raise MediaError(f"{where}: {error}") from None
+        raise error.of(where) from None
     except (OSError, ValueError) as error:
         raise MediaError(f"{where}: the page cannot be written as {form}, as its id's ending asks: {error}") from None
     return buffer.getvalue()

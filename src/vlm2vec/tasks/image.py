@@ -6,25 +6,23 @@ which is right. Every string is the published one (TIGER-AI-Lab/VLM2Vec at commi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import DataError
 from vlm2vec.items import MEDIA_MARKER, Item
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, TaskRow, plain
 
-_TOKEN = "<|image_1|>"
+TOKEN = "<|image_1|>"
 """Stands for the picture in the published columns."""
 
-_TYPED_TOKEN = "<|image_pad|>"
+TYPED_TOKEN = "<|image_pad|>"
 """What the publication writes for it where no picture goes with the text."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOptions:
-    """How a picture task writes its strings.
+class ImageParser(TaskParser):
+    """Reads a picture task.
 
     Args:
         query: a "picture" with its instruction; a picture with a "question", whose instruction stands alone on a new
@@ -37,70 +35,62 @@ class ImageOptions:
     target: Literal["text", "picture", "region"]
     query_end: str = "\n"
 
+    def parse(self, reader: TaskReader) -> TaskData:
+        for row in reader.rows():
+            query = self._text_query(reader, row) if self.query == "text" else self._picture_query(reader, row)
+            column = "tgt_text" if self.target == "text" else "tgt_img_path"
+            pool = _texts(reader, row) if self.target == "text" else self._pictures(reader, row)
+            if not pool:
+                raise row.wrong(column, "is empty: it must list candidates, the right one first")
+            reader.query(row, query, pool[:1], pool=pool, column=column)
+        return reader.data()
 
-def parse_image(reader: TaskReader, options: ImageOptions) -> TaskData:
-    """Read a picture task.
+    def _picture_query(self, reader: TaskReader, row: TaskRow) -> Item:
+        instruction = row.text("qry_inst").replace(TOKEN, "")
+        text = row.text("qry_text", nullable=True)
+        body = "\n" + instruction.strip() if self.query == "question" else instruction
+        whole = _joined(f"{body} {text}" if text else body) + "\n"
+        picture = reader.picture(row, "qry_img_path", row.text("qry_img_path"))
+        return Item(text.strip(), (picture,), instruction.strip(), whole)
 
-    Raises:
-        ConfigError: a row is malformed; MediaError: a picture is missing.
-    """
-    for row in reader.rows():
-        query = _text_query(reader, row, options) if options.query == "text" else _picture_query(reader, row, options)
-        column = "tgt_text" if options.target == "text" else "tgt_img_path"
-        pool = _texts(reader, row) if options.target == "text" else _pictures(reader, row, options)
-        if not pool:
-            raise row.wrong(column, "is empty: it must list candidates, the right one first")
-        reader.query(row, query, pool[:1], pool=pool, column=column)
-    return reader.data()
+    def _text_query(self, reader: TaskReader, row: TaskRow) -> Item:
+        instruction, text = row.text("qry_inst"), row.text("qry_text")
+        if TOKEN in instruction:
+            reader.warn(row, "qry_inst", f"{TOKEN} stands in a query without picture; it stays text")
+        whole = f"{instruction.replace(TOKEN, TYPED_TOKEN)} {text}{self.query_end}"
+        return Item(text.strip(), (), instruction.replace(TOKEN, "").strip(), whole)
+
+    def _pictures(self, reader: TaskReader, row: TaskRow) -> list[str]:
+        captions, paths = row.texts("tgt_text"), row.texts("tgt_img_path")
+        if not captions:
+            raise row.wrong("tgt_text", "is empty: it must hold a caption for each picture, or an empty text")
+        # The publication looks at the first caption alone.
+        captioned, region = bool(captions[0].strip()), self.target == "region"
+        if len(captions) != len(paths) and (captioned or region):
+            raise unequal(row, captions, paths)
+        instruction = row.text("tgt_inst").replace(TOKEN, "")
+        bare = _joined(instruction) + ("" if region else "\n")
+        pool = []
+        for number, path in enumerate(paths):
+            caption = captions[number] if captioned or region else ""
+            whole = _joined(f"{instruction} {caption}") + "\n" if captioned else bare
+            make = partial(_picture_item, reader, row, path, instruction.strip(), caption.strip() if captioned else "")
+            name = f"{path}:{caption.strip(chr(34))}" if region else path
+            pool.append(reader.candidate(row, "tgt_img_path", name, whole, make))
+        return pool
 
 
-def _picture_query(reader: TaskReader, row: TaskRow, options: ImageOptions) -> Item:
-    instruction = row.text("qry_inst").replace(_TOKEN, "")
-    text = row.text("qry_text", nullable=True)
-    body = "\n" + instruction.strip() if options.query == "question" else instruction
-    whole = _joined(f"{body} {text}" if text else body) + "\n"
-    picture = reader.picture(row, "qry_img_path", row.text("qry_img_path"))
-    return Item(text.strip(), (picture,), instruction.strip(), whole)
-
-
-def _text_query(reader: TaskReader, row: TaskRow, options: ImageOptions) -> Item:
-    instruction, text = row.text("qry_inst"), row.text("qry_text")
-    if _TOKEN in instruction:
-        reader.warn(row, "qry_inst", f"{_TOKEN} stands in a query without picture; it stays text")
-    whole = f"{instruction.replace(_TOKEN, _TYPED_TOKEN)} {text}{options.query_end}"
-    return Item(text.strip(), (), instruction.replace(_TOKEN, "").strip(), whole)
+def unequal(row: TaskRow, texts: list[str], paths: list[str]) -> DataError:
+    """The error for a row whose candidates have other numbers of texts and pictures."""
+    return row.wrong("tgt_text", f"has {len(texts)} entries but 'tgt_img_path' has {len(paths)}: give one for each")
 
 
 def _texts(reader: TaskReader, row: TaskRow) -> list[str]:
     return [reader.candidate(row, "tgt_text", text, text, plain) for text in row.texts("tgt_text")]
 
 
-def _pictures(reader: TaskReader, row: TaskRow, options: ImageOptions) -> list[str]:
-    captions, paths = row.texts("tgt_text"), row.texts("tgt_img_path")
-    if not captions:
-        raise row.wrong("tgt_text", "is empty: it must hold a caption for each picture, or an empty text")
-    # The publication looks at the first caption alone.
-    captioned, region = bool(captions[0].strip()), options.target == "region"
-    if len(captions) != len(paths) and (captioned or region):
-        raise _unequal(row, captions, paths)
-    instruction = row.text("tgt_inst").replace(_TOKEN, "")
-    bare = _joined(instruction) + ("" if region else "\n")
-    pool = []
-    for number, path in enumerate(paths):
-        caption = captions[number] if captioned or region else ""
-        whole = _joined(f"{instruction} {caption}") + "\n" if captioned else bare
-        make = partial(_picture_item, reader, row, path, instruction.strip(), caption.strip() if captioned else "")
-        name = f"{path}:{caption.strip(chr(34))}" if region else path
-        pool.append(reader.candidate(row, "tgt_img_path", name, whole, make))
-    return pool
-
-
 def _picture_item(reader: TaskReader, row: TaskRow, path: str, instruction: str, text: str, verbatim: str) -> Item:
     return Item(text, (reader.picture(row, "tgt_img_path", path),), instruction, verbatim)
-
-
-def _unequal(row: TaskRow, captions: list[str], paths: list[str]) -> ConfigError:
-    return row.wrong("tgt_text", f"has {len(captions)} entries but 'tgt_img_path' has {len(paths)}: give one for each")
 
 
 def _joined(body: str) -> str:

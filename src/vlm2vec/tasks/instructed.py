@@ -8,44 +8,28 @@ src/dataset.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vlm2vec.items import MEDIA_MARKER, Item
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.data import TaskData, TaskParser
+from vlm2vec.tasks.image import TOKEN, TYPED_TOKEN, unequal
 from vlm2vec.tasks.reading import TaskReader, TaskRow
 
-_TOKEN = "<|image_1|>"
-"""Stands for the picture in the published columns."""
 
-_TYPED_TOKEN = "<|image_pad|>"
-"""What the publication writes for it, also where no picture goes with the text."""
+class InstructedParser(TaskParser):
+    """Reads a task whose rows hold whole texts. There are no options: a row says everything itself."""
 
-
-@dataclass(frozen=True, slots=True)
-class InstructedOptions:
-    """There are none: a row says everything itself."""
-
-
-def parse_instructed(reader: TaskReader, options: InstructedOptions) -> TaskData:
-    """Read a task whose rows hold whole texts.
-
-    Raises:
-        ConfigError: a row is malformed; MediaError: a picture is missing.
-    """
-    for row in reader.rows():
-        query = _item(reader, row, "qry_text", row.text("qry_text"), "qry_img_path", row.text("qry_img_path"))
-        if not query.verbatim:
-            raise row.wrong("qry_text", "is empty, and no picture goes with it: a query must hold something")
-        texts, paths = row.texts("tgt_text"), row.texts("tgt_img_path")
-        if not texts:
-            raise row.wrong("tgt_text", "is empty: it must list candidates, the right one first")
-        if len(texts) != len(paths):
-            raise row.wrong(
-                "tgt_text", f"has {len(texts)} entries but 'tgt_img_path' has {len(paths)}: give one for each"
-            )
-        pool = [_candidate(reader, row, text, path) for text, path in zip(texts, paths, strict=True)]
-        reader.query(row, query, pool[:1], pool=pool, column="tgt_text")
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        for row in reader.rows():
+            query = _item(reader, row, "qry_text", row.text("qry_text"), "qry_img_path", row.text("qry_img_path"))
+            if not query.verbatim:
+                raise row.wrong("qry_text", "is empty, and no picture goes with it: a query must hold something")
+            texts, paths = row.texts("tgt_text"), row.texts("tgt_img_path")
+            if not texts:
+                raise row.wrong("tgt_text", "is empty: it must list candidates, the right one first")
+            if len(texts) != len(paths):
+                raise unequal(row, texts, paths)
+            pool = [_candidate(reader, row, text, path) for text, path in zip(texts, paths, strict=True)]
+            reader.query(row, query, pool[:1], pool=pool, column="tgt_text")
+        return reader.data()
 
 
 def _candidate(reader: TaskReader, row: TaskRow, text: str, path: str) -> str:
@@ -56,13 +40,13 @@ def _candidate(reader: TaskReader, row: TaskRow, text: str, path: str) -> str:
 
 def _item(reader: TaskReader, row: TaskRow, column: str, text: str, path_column: str, path: str) -> Item:
     if not path:
-        if _TOKEN in text:
+        if TOKEN in text:
             side = "query" if column == "qry_text" else "candidate"
-            reader.warn(row, column, f"{_TOKEN} stands in a {side} without picture; it stays text")
-        return Item(text.replace(_TOKEN, "").strip(), (), "", text.replace(_TOKEN, _TYPED_TOKEN))
-    if text.count(_TOKEN) != 1:
+            reader.warn(row, column, f"{TOKEN} stands in a {side} without picture; it stays text")
+        return Item(text.replace(TOKEN, "").strip(), (), "", text.replace(TOKEN, TYPED_TOKEN))
+    if text.count(TOKEN) != 1:
         raise row.wrong(
-            column, f"holds {_TOKEN} {text.count(_TOKEN)} times beside a picture: it must hold it once, in its place"
+            column, f"holds {TOKEN} {text.count(TOKEN)} times beside a picture: it must hold it once, in its place"
         )
     picture = reader.picture(row, path_column, path)
-    return Item(text.replace(_TOKEN, "").strip(), (picture,), "", text.replace(_TOKEN, MEDIA_MARKER))
+    return Item(text.replace(TOKEN, "").strip(), (picture,), "", text.replace(TOKEN, MEDIA_MARKER))

@@ -7,20 +7,19 @@ instruction with its words behind it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from vlm2vec.data.tables import TableName
 from vlm2vec.items import Image
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
 
-POOLS = "cand_pool/local"
+_POOLS = "cand_pool/local"
 """Folder of the tasks' own pools."""
 
 
-@dataclass(frozen=True, slots=True)
-class MBeirOptions:
-    """Which queries a task has, and what they seek.
+class MBeirParser(TaskParser):
+    """Reads a task in which every query seeks candidates of its pool. Two candidates of one id are an error.
 
     Args:
         query: what its queries consist of; the instruction is one for such queries alone.
@@ -32,38 +31,35 @@ class MBeirOptions:
     candidates: str
     target_instruction: str = ""
 
+    def tables(self, own: TableName) -> list[TableName]:
+        return [own, own._replace(config=_POOLS, split=self.candidates)]
 
-def parse_m_beir(reader: TaskReader, options: MBeirOptions) -> TaskData:
-    """Read a task: every query seeks candidates of its pool.
-
-    Raises:
-        ConfigError: a row is malformed, or two candidates have one id; MediaError: a picture is missing.
-    """
-    known: set[str] = set()
-    pool = reader.open(POOLS, options.candidates)
-    for row in reader.scan(pool, ("did", "txt", "img_path")):
-        known.add(_candidate(reader, row, options.target_instruction, known))
-    for row in reader.rows():
-        labels = row.texts("pos_cand_list")
-        if not labels:
-            raise row.wrong("pos_cand_list", "is empty: it must name a right candidate")
-        found = [label for label in labels if label in known]
-        if not found:
-            reader.warn(row, "pos_cand_list", "no right candidate is in the pool, so that no answer is right")
-        elif len(found) < len(labels):
-            reader.warn(row, "pos_cand_list", "a right candidate is not in the pool; it is never found")
-        modality = row.text("query_modality")
-        if modality != options.query:
-            raise row.wrong(
-                "query_modality", f"is {modality!r}: the task's instruction is for queries of {options.query!r}"
-            )
-        text = _words(row.text("query_txt", nullable=True))
-        if "text" in modality and not text.strip():
-            raise row.wrong("query_txt", f"is empty: a query of {modality!r} must hold words")
-        picture = _picture(reader, row, "query_img_path", needed="image" in modality)
-        query = composed(reader.instruction, text, picture)
-        reader.query(row, query, labels, column="pos_cand_list", name=row.text("qid"))
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        known: set[str] = set()
+        pool = reader.open(_POOLS, self.candidates)
+        for row in reader.scan(pool, ("did", "txt", "img_path")):
+            known.add(_candidate(reader, row, self.target_instruction, known))
+        for row in reader.rows():
+            labels = row.texts("pos_cand_list")
+            if not labels:
+                raise row.wrong("pos_cand_list", "is empty: it must name a right candidate")
+            found = [label for label in labels if label in known]
+            if not found:
+                reader.warn(row, "pos_cand_list", "no right candidate is in the pool, so that no answer is right")
+            elif len(found) < len(labels):
+                reader.warn(row, "pos_cand_list", "a right candidate is not in the pool; it is never found")
+            modality = row.text("query_modality")
+            if modality != self.query:
+                raise row.wrong(
+                    "query_modality", f"is {modality!r}: the task's instruction is for queries of {self.query!r}"
+                )
+            text = _words(row.text("query_txt", nullable=True))
+            if "text" in modality and not text.strip():
+                raise row.wrong("query_txt", f"is empty: a query of {modality!r} must hold words")
+            picture = _picture(reader, row, "query_img_path", needed="image" in modality)
+            query = composed(reader.instruction, text, picture)
+            reader.query(row, query, labels, column="pos_cand_list", name=row.text("qid"))
+        return reader.data()
 
 
 def _candidate(reader: TaskReader, row: TaskRow, instruction: str, known: set[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError
 from vlm2vec.extras import require
 from vlm2vec.items import FRAME_SUFFIXES
 from vlm2vec.media import DEFAULT_LIMITS
@@ -75,7 +75,7 @@ class MediaPack:
     """Media in a parquet file with the columns `path` (text) and `bytes`; it is held in memory, so it should be small.
 
     Raises:
-        ConfigError: the file cannot be read or lacks a column.
+        DataError: the file cannot be read or lacks a column.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,7 +122,7 @@ def _read_pack(path: Path) -> Mapping[str, bytes]:
     try:
         table = pyarrow.parquet.read_table(path, columns=["path", "bytes"])
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"{path} cannot be read as a pack of media: {error}") from None
+        raise DataError(f"{path} cannot be read as a pack of media: {error}") from None
     if table.column_names != ["path", "bytes"]:
-        raise ConfigError(f"{path} has the columns {table.column_names}; a pack of media has 'path' and 'bytes'")
+        raise DataError(f"{path} has the columns {table.column_names}; a pack of media has 'path' and 'bytes'")
     return dict(zip(table["path"].to_pylist(), table["bytes"].to_pylist(), strict=True))

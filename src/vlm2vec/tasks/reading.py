@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os.path
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlm2vec.data.inside import check_inside
-from vlm2vec.data.tables import Table, open_mirrored
-from vlm2vec.errors import ConfigError, InputError, MediaError
+from vlm2vec.data.tables import FetchTable, Table, open_mirrored
+from vlm2vec.errors import DataError, Hint, MediaError, VLM2VecError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.media import TaskMedia, open_media
-from vlm2vec.tasks.media_sources import annotation_file
 from vlm2vec.text import shortened
 
 
@@ -29,13 +27,18 @@ class TaskRow:
         position: how many rows are before it in its table.
 
     Raises, in every method:
-        ConfigError: the column is missing or holds something else; the message names task, row and column.
+        DataError: the column is missing or holds something else; the message names task, row and column.
     """
 
     values: Mapping[str, object]
     task: str
     name: str
     position: int
+
+    @property
+    def origin(self) -> str:
+        """Task and row, for messages."""
+        return f"{self.task}: {self.name}"
 
     def text(self, column: str, *, nullable: bool = False) -> str:
         """A text; null is "" where that is allowed."""
@@ -65,9 +68,9 @@ class TaskRow:
         value = self._value(column)
         return self._checked(value, column) if isinstance(value, str) else str(self.number(column))
 
-    def wrong(self, column: str, problem: str) -> ConfigError:
+    def wrong(self, column: str, problem: str) -> DataError:
         """The error that says what is wrong with a column."""
-        return ConfigError(f"{self.task}: {self.name}: column {column!r} {problem}")
+        return DataError(f"{self.origin}: column {column!r} {problem}")
 
     def _value(self, column: str) -> object:
         if column not in self.values:
@@ -89,7 +92,7 @@ class TaskReader:
         spec: the task.
         root: the data root.
         limit: how many queries to read at most.
-        download: ask the hub for annotations that are not in the mirror.
+        fetch: opens annotations that are not in the mirror; None: that they are missing is an error.
         media: where pictures and frames are; None: under the data root.
         allow_outside: rows may name files outside of the data root.
     """
@@ -100,7 +103,7 @@ class TaskReader:
         root: Path,
         *,
         limit: int | None = None,
-        download: bool = False,
+        fetch: FetchTable | None = None,
         media: TaskMedia | None = None,
         allow_outside: bool = False,
     ) -> None:
@@ -110,7 +113,7 @@ class TaskReader:
         self.media_dir = spec.media_dir
         self._spec = spec
         self._limits = [count for count in (limit, spec.max_rows) if count is not None]
-        self._download = download
+        self._fetch = fetch
         self._ids: list[str] = []
         self._queries: list[Item] = []
         self._relevant: dict[str, dict[str, int]] = {}
@@ -129,14 +132,8 @@ class TaskReader:
     def open(self, config: str | None = None, split: str | None = None) -> Table:
         """The table of a configuration and split, else of the task's own."""
         own = self._spec.source
-        source = own._replace(config=config or own.config, split=split or own.split)
-        if self._download and annotation_file(*source) is not None:
-            # It is no configuration of its data set, so that the library `datasets` does not find it there.
-            from vlm2vec.tasks.download import bring_table
-
-            bring_table(source, self.root)
-        remedy = f"'vlm2vec data download {self._spec.benchmark} --data {shlex.quote(str(self.root))}' fetches it"
-        return open_mirrored(self.root, *source, download=self._download, remedy=remedy)
+        name = own._replace(config=config or own.config, split=split or own.split)
+        return open_mirrored(self.root, name, Hint("download", self._spec.benchmark), fetch=self._fetch)
 
     def rows(self, config: str | None = None) -> Iterator[TaskRow]:
         """The rows that become queries."""
@@ -151,7 +148,7 @@ class TaskReader:
         present = table.columns if table.columns is not None else columns
         lacking = [column for column in columns if column not in present]
         if lacking:
-            raise ConfigError(f"{self._spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
+            raise DataError(f"{self._spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
         for number, values in enumerate(table.scan(columns)):
             # A row that cannot be read says why when it is read alone.
             yield TaskRow(table[number] if values is None else values, self._spec.name, table.name(number), number)
@@ -160,19 +157,19 @@ class TaskReader:
         """A picture under the media folder, with its pixels as stored.
 
         Raises:
-            ConfigError: it lies outside of the data root, which is not allowed; MediaError: there is no such file.
+            DataError: it lies outside of the data root, which is not allowed; MediaError: there is no such file.
         """
         if not path:
             raise row.wrong(column, "is empty: it must name a picture")
         place = self._place(path)
         try:
             self.check(self.root / place)
-        except InputError as error:
-            raise row.wrong(column, f"names {path!r}: {error}") from None
+        except DataError as error:
+            raise error.of(f"{row.origin}: column {column!r} names {path!r}") from None
         try:
             return Image(self._media.picture(place), as_stored=True)
         except MediaError as error:
-            raise MediaError(f"{row.task}: {row.name}: column {column!r}: {error}") from None
+            raise error.of(f"{row.origin}: column {column!r}") from None
 
     def has_picture(self, path: str) -> bool:
         """Whether anything is in a picture's place under the media folder."""
@@ -188,23 +185,23 @@ class TaskReader:
             needed: with fewer frames than this it is an error.
 
         Raises:
-            ConfigError: it lies outside of the data root, which is not allowed; MediaError: the folder is missing or
+            DataError: it lies outside of the data root, which is not allowed; MediaError: the folder is missing or
                 holds too few frames.
         """
         place = self._place(folder)
         if place not in self._videos:
-            self._check_video(row, self.root / place)
             try:
+                self.check(self.root / place)
                 frames = self._media.frames(place)
-            except MediaError as error:
-                raise MediaError(f"{row.task}: {row.name}: {error}") from None
-            if len(frames) < needed:
-                raise MediaError(f"{row.task}: {row.name}: {place} holds {len(frames)} frames: {needed} are needed")
-            picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
-            picked = tuple(frames[pick] for pick in picks)
-            for frame in picked:
-                if isinstance(frame, Path):
-                    self._check_video(row, frame)
+                if len(frames) < needed:
+                    raise MediaError(f"{place} holds {len(frames)} frames: {needed} are needed")
+                picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
+                picked = tuple(frames[pick] for pick in picks)
+                for frame in picked:
+                    if isinstance(frame, Path):
+                        self.check(frame)
+            except VLM2VecError as error:
+                raise error.of(row.origin) from None
             self._videos[place] = Video(picked, as_stored=True)
         return self._videos[place]
 
@@ -212,11 +209,11 @@ class TaskReader:
         """Refuse a path outside of the data root, unless that is allowed; a folder of it may be a link to elsewhere.
 
         Raises:
-            InputError: it lies there.
+            DataError: it lies there.
         """
         if not self.allow_outside:
             folders = (self.root, self.root / self.media_dir) if self.media_dir else (self.root,)
-            check_inside(path, folders, "allow other places by --allow-outside (allow_outside=True)")
+            check_inside(path, folders, "allow_outside")
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder under the media folder, sorted; none if it is missing."""
@@ -296,10 +293,10 @@ class TaskReader:
         """Everything that was collected; `candidates` replaces the collected names and items.
 
         Raises:
-            ConfigError: there is no query.
+            DataError: there is no query.
         """
         if not self._queries:
-            raise ConfigError(f"{self._spec.name}: its annotations hold no row")
+            raise DataError(f"{self._spec.name}: its annotations hold no row")
         names, items = candidates or (tuple(self._candidates), tuple(self._candidates.values()))
         return TaskData(
             query_ids=tuple(self._ids),
@@ -311,12 +308,6 @@ class TaskReader:
             pools=tuple(self._pools) if self._spec.pool == "local" else None,
             warnings=tuple(self._warnings.values()),
         )
-
-    def _check_video(self, row: TaskRow, path: Path) -> None:
-        try:
-            self.check(path)
-        except InputError as error:
-            raise ConfigError(f"{row.task}: {row.name}: {error}") from None
 
     def _place(self, path: str) -> str:
         return f"{self.media_dir}/{path}" if self.media_dir and not os.path.isabs(path) else path

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from vlm2vec.errors import ConfigError
-from vlm2vec.tasks.captions import CaptionOptions, parse_captions
-from vlm2vec.tasks.data import TaskData, TaskSource, TaskSpec
-from vlm2vec.tasks.document import PageOptions, parse_pages
-from vlm2vec.tasks.image import ImageOptions, parse_image
-from vlm2vec.tasks.instructed import InstructedOptions, parse_instructed
-from vlm2vec.tasks.m_beir import MBeirOptions, parse_m_beir
+from vlm2vec.data.tables import FetchTable, TableName
+from vlm2vec.errors import ConfigError, Hint
+from vlm2vec.tasks.captions import CaptionParser
+from vlm2vec.tasks.data import TaskData, TaskParser, TaskSpec
+from vlm2vec.tasks.document import PageParser
+from vlm2vec.tasks.image import ImageParser
+from vlm2vec.tasks.instructed import InstructedParser
+from vlm2vec.tasks.m_beir import MBeirParser
 from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
-from vlm2vec.tasks.video import (
-    ChoiceOptions,
-    ClipOptions,
-    LabelOptions,
-    RetrievalOptions,
-    parse_choices,
-    parse_clips,
-    parse_labels,
-    parse_listed_clips,
-    parse_retrieval,
-)
+from vlm2vec.tasks.video import ChoiceParser, ClipParser, LabelParser, ListedClipParser, RetrievalParser
 from vlm2vec.text import did_you_mean
 
-BENCHMARKS: Mapping[str, str] = MappingProxyType(
+_BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
         "mmeb-v2": "mmeb_v2.yaml",
         "mmeb-v1": "mmeb_v1.yaml",
@@ -45,25 +35,18 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
 """The packaged table of each benchmark."""
 
 
-class Parser(NamedTuple):
-    """A known form of annotations: what reads it, and the class of the options that it takes."""
-
-    parse: Callable[[TaskReader, Any], TaskData]
-    options: type
-
-
-PARSERS: Mapping[str, Parser] = MappingProxyType(
+_PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
     {
-        "image": Parser(parse_image, ImageOptions),
-        "labels": Parser(parse_labels, LabelOptions),
-        "choices": Parser(parse_choices, ChoiceOptions),
-        "retrieval": Parser(parse_retrieval, RetrievalOptions),
-        "clips": Parser(parse_clips, ClipOptions),
-        "listed-clips": Parser(parse_listed_clips, ClipOptions),
-        "pages": Parser(parse_pages, PageOptions),
-        "instructed": Parser(parse_instructed, InstructedOptions),
-        "m-beir": Parser(parse_m_beir, MBeirOptions),
-        "captions": Parser(parse_captions, CaptionOptions),
+        "image": ImageParser,
+        "labels": LabelParser,
+        "choices": ChoiceParser,
+        "retrieval": RetrievalParser,
+        "clips": ClipParser,
+        "listed-clips": ListedClipParser,
+        "pages": PageParser,
+        "instructed": InstructedParser,
+        "m-beir": MBeirParser,
+        "captions": CaptionParser,
     }
 )
 
@@ -86,17 +69,17 @@ def get_tasks(
     Raises:
         ConfigError: a name is unknown (the message suggests one), or no task is left.
     """
-    if benchmark not in BENCHMARKS:
+    if benchmark not in _BENCHMARKS:
         raise ConfigError(
-            f"no benchmark named {benchmark!r}{did_you_mean(benchmark, BENCHMARKS) or ';'} {_all(BENCHMARKS)}"
+            f"no benchmark named {benchmark!r}{did_you_mean(benchmark, _BENCHMARKS) or ';'} {_all(_BENCHMARKS)}"
         )
     tasks = _table(benchmark)
     wanted = None if names is None else set(names)
     for name in sorted(wanted or ()):
         if name not in tasks:
-            option = "" if benchmark == "mmeb-v2" else f" --benchmark {benchmark}"
-            count = f"'vlm2vec tasks{option}' lists all {len(tasks)}"
-            raise ConfigError(f"no task named {name!r}{did_you_mean(name, tasks) or ';'} {count}")
+            raise ConfigError(
+                f"no task of {benchmark} is named {name!r}{did_you_mean(name, tasks)}", Hint("list_tasks", benchmark)
+            )
     for word, value, known in (
         ("modality", modality, [spec.modality for spec in tasks.values()]),
         ("group", group, [spec.group for spec in tasks.values()]),
@@ -118,7 +101,7 @@ def parse_task(
     root: Path,
     *,
     limit: int | None = None,
-    download: bool = False,
+    fetch: FetchTable | None = None,
     media: TaskMedia | None = None,
     allow_outside: bool = False,
 ) -> TaskData:
@@ -129,19 +112,20 @@ def parse_task(
         root: the data root: annotations lie in its mirror (see `open_mirrored`), media under `spec.media_dir`.
         limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
             a packaged list are all there.
-        download: ask the hub for annotations that are not in the mirror; those that are files there come into it.
+        fetch: opens annotations that are not in the mirror (`vlm2vec.fetching.annotations.fetch_table`); None: that
+            they are missing is an error.
         media: where pictures and frames are; None: under the data root.
         allow_outside: rows may name files outside of the data root and the task's media folder, by absolute paths, by
             ".." or by links.
 
     Raises:
-        ConfigError: annotations are missing or malformed; the message names task, row and column.
+        ConfigError: `limit` is below 1.
+        DataError: annotations are missing or malformed; the message names task, row and column.
         MediaError: a picture or frames are missing; the message names task, row and file.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: it must be at least 1 query")
-    reader = TaskReader(spec, root, limit=limit, download=download, media=media, allow_outside=allow_outside)
-    return PARSERS[spec.parser].parse(reader, spec.options)
+    return spec.parser.parse(TaskReader(spec, root, limit=limit, fetch=fetch, media=media, allow_outside=allow_outside))
 
 
 def packaged_root(benchmark: str) -> Path | None:
@@ -152,21 +136,21 @@ def packaged_root(benchmark: str) -> Path | None:
 
 @cache
 def _table(benchmark: str) -> Mapping[str, TaskSpec]:
-    table = yaml.safe_load(Path(__file__).with_name(BENCHMARKS[benchmark]).read_text("utf-8"))
+    table = yaml.safe_load(Path(__file__).with_name(_BENCHMARKS[benchmark]).read_text("utf-8"))
     return {name: _spec(benchmark, name, table["families"], row) for name, row in table["tasks"].items()}
 
 
 def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row: dict[str, Any]) -> TaskSpec:
     merged = families[row["family"]] | {key: value for key, value in row.items() if key != "family"}
     values = {key: value.replace("{name}", name) if isinstance(value, str) else value for key, value in merged.items()}
-    source = TaskSource(values.pop("dataset"), values.pop("config", None), values.pop("split"))
-    own = {field.name: values.pop(field.name) for field in fields(TaskSpec) if field.name in values}
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    source = TableName(values.pop("dataset"), values.pop("config", None), values.pop("split"))
+    parser = _PARSERS[values.pop("parser")]
+    own = {field: values.pop(field) for field in TaskSpec.__dataclass_fields__ if field in values}
     return TaskSpec(
         name=name,
         benchmark=benchmark,
         source=source,
-        options=PARSERS[own["parser"]].options(**options),
+        parser=parser.model_validate(values),
         **({"media_dir": "", "instruction": None, "max_rows": None, "control": False} | own),
     )
 

@@ -7,48 +7,54 @@ commit 6e1e1d4).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import yaml
 
-from vlm2vec.tasks.data import TaskData
+from vlm2vec.data.tables import TableName
+from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, TaskRow, base_name, composed, plain
 
-NUM_FRAMES = 8
+_NUM_FRAMES = 8
 """Frames that stand for a video in the published evaluation (arXiv 2507.04590)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelOptions:
-    """Where the labels come from: a packaged `labels` list, or the column `listed` of each row."""
+class LabelParser(TaskParser):
+    """Reads a task of a video and its label: columns `video_id` and `pos_text`.
+
+    Args:
+        labels: a packaged list of all labels.
+        listed: column in which each row lists its labels, where there is no such list.
+    """
 
     labels: str | None = None
     listed: str | None = None
 
+    def fixed(self) -> tuple[str, ...]:
+        """The labels of the packaged list, in the published order; none if each row lists its own."""
+        return _packaged_labels(self.labels) if self.labels else ()
 
-def parse_labels(reader: TaskReader, options: LabelOptions) -> TaskData:
-    """Read a task of a video and its label: columns `video_id` and `pos_text`."""
-    fixed = packaged_labels(options.labels) if options.labels else ()
-    known = frozenset(fixed)
-    row = None
-    for row in reader.rows():
-        label = row.text("pos_text")
-        query = composed(reader.instruction, medium=reader.video(row, row.key("video_id"), NUM_FRAMES))
-        if options.listed:
-            pool = [reader.candidate(row, options.listed, text, text, plain) for text in row.texts(options.listed)]
-            reader.query(row, query, [label], pool=pool, column=options.listed)
-            continue
-        if label not in known:
-            reader.warn(row, "pos_text", f"the label is not on the list {options.labels}; it becomes a candidate")
-        reader.query(row, query, [reader.candidate(row, "pos_text", label, label, plain)], column="pos_text")
-    if row is not None:
-        for text in fixed:
-            reader.candidate(row, "pos_text", text, text, plain)
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        fixed = self.fixed()
+        known = frozenset(fixed)
+        row = None
+        for row in reader.rows():
+            label = row.text("pos_text")
+            query = composed(reader.instruction, medium=reader.video(row, row.key("video_id"), _NUM_FRAMES))
+            if self.listed:
+                pool = [reader.candidate(row, self.listed, text, text, plain) for text in row.texts(self.listed)]
+                reader.query(row, query, [label], pool=pool, column=self.listed)
+                continue
+            if label not in known:
+                reader.warn(row, "pos_text", f"the label is not on the list {self.labels}; it becomes a candidate")
+            reader.query(row, query, [reader.candidate(row, "pos_text", label, label, plain)], column="pos_text")
+        if row is not None:
+            for text in fixed:
+                reader.candidate(row, "pos_text", text, text, plain)
+        return reader.data()
 
 
 class _Choices(NamedTuple):
@@ -60,12 +66,11 @@ class _Choices(NamedTuple):
     label: str
 
 
-Form = Literal["lettered", "five-columns", "written", "written-inline", "yes-no"]
+_Form = Literal["lettered", "five-columns", "written", "written-inline", "yes-no"]
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceOptions:
-    """How a task gives its questions.
+class ChoiceParser(TaskParser):
+    """Reads a task of questions about a video with answers to choose from.
 
     Args:
         form: which columns hold question and answers, and how they are written down.
@@ -74,28 +79,29 @@ class ChoiceOptions:
         configs: configurations to read one after the other, each with a folder of its own; empty: the task's own.
     """
 
-    form: Form
+    form: _Form
     video: str
     prefix: str = ""
     configs: tuple[str, ...] = ()
 
+    def tables(self, own: TableName) -> list[TableName]:
+        return [own._replace(config=config or own.config) for config in self.configs or (None,)]
 
-def parse_choices(reader: TaskReader, options: ChoiceOptions) -> TaskData:
-    """Read a task of questions about a video with answers to choose from."""
-    read, column = _FORMS[options.form]
-    for config in options.configs or (None,):
-        # No table is opened without need: a limit may be reached before.
-        for row in () if reader.full else reader.rows(config):
-            choices = read(reader, row)
-            folder = f"{config}/" if config else ""
-            video = reader.video(row, f"{folder}{options.prefix}{row.key(options.video)}", NUM_FRAMES)
-            pool = [
-                reader.candidate(row, column, name, text, plain)
-                for name, text in zip(choices.names, choices.texts, strict=True)
-            ]
-            query = composed(reader.instruction, choices.body, video)
-            reader.query(row, query, [choices.label], pool=pool, column=column)
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        read, column = _FORMS[self.form]
+        for config in self.configs or (None,):
+            # No table is opened without need: a limit may be reached before.
+            for row in () if reader.full else reader.rows(config):
+                choices = read(reader, row)
+                folder = f"{config}/" if config else ""
+                video = reader.video(row, f"{folder}{self.prefix}{row.key(self.video)}", _NUM_FRAMES)
+                pool = [
+                    reader.candidate(row, column, name, text, plain)
+                    for name, text in zip(choices.names, choices.texts, strict=True)
+                ]
+                query = composed(reader.instruction, choices.body, video)
+                reader.query(row, query, [choices.label], pool=pool, column=column)
+        return reader.data()
 
 
 def _lettered(reader: TaskReader, row: TaskRow) -> _Choices:
@@ -147,7 +153,7 @@ def _yes_no(reader: TaskReader, row: TaskRow) -> _Choices:
     return _Choices(f"{row.text('question')}? (A) yes; (B) no.", ["yes", "no"], ["yes", "no"], answer)
 
 
-_FORMS: Mapping[Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = MappingProxyType(
+_FORMS: Mapping[_Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = MappingProxyType(
     {
         "lettered": (_lettered, "candidates"),
         "five-columns": (_five_columns, "a0"),
@@ -159,9 +165,8 @@ _FORMS: Mapping[Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = M
 """What reads a form, and the column of its answers for messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievalOptions:
-    """Which columns a video retrieval task has.
+class RetrievalParser(TaskParser):
+    """Reads a task of sentences that each seek a video among all of the task.
 
     Args:
         query: column of the sentence.
@@ -171,91 +176,94 @@ class RetrievalOptions:
         is_path: the video's column holds a path; its last part without ending is the name.
     """
 
+    # As published: fewer frames than are wanted are an error here, and in no other video task.
+    min_frames: ClassVar[int] = _NUM_FRAMES
+
     query: str
     video: str
     target_instruction: str
     several: bool = False
     is_path: bool = False
 
-
-def parse_retrieval(reader: TaskReader, options: RetrievalOptions) -> TaskData:
-    """Read a task of sentences that each seek a video among all of the task."""
-    for row in reader.rows():
-        sentences = row.texts(options.query) if options.several else [row.text(options.query)]
-        if not sentences:
-            raise row.wrong(options.query, "is empty: it must hold a sentence")
-        name = row.key(options.video)
-        name = base_name(name) if options.is_path else name
-        # As published: fewer frames than are wanted are an error here, not in other video tasks.
-        _clip(reader, row, name, options.target_instruction, options.video, needed=NUM_FRAMES, name=name)
-        reader.query(row, composed(reader.instruction, sentences[0]), [name], column=options.video)
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        for row in reader.rows():
+            sentences = row.texts(self.query) if self.several else [row.text(self.query)]
+            if not sentences:
+                raise row.wrong(self.query, "is empty: it must hold a sentence")
+            name = row.key(self.video)
+            name = base_name(name) if self.is_path else name
+            _clip(reader, row, name, self.target_instruction, self.video, needed=self.min_frames, name=name)
+            reader.query(row, composed(reader.instruction, sentences[0]), [name], column=self.video)
+        return reader.data()
 
 
-@dataclass(frozen=True, slots=True)
-class ClipOptions:
-    """What is said with clips.
+class ClipParser(TaskParser):
+    """Reads a task of moments: the folder of a video holds `query` (the whole of it) and one folder for each clip.
+
+    Names of clips are their folders relative to the data root.
 
     Args:
         target_instruction: of the clips.
-        instruction_image: of queries with a picture, in the form "listed-clips".
-        instruction_video: of queries with a video, in the form "listed-clips".
     """
 
     target_instruction: str
-    instruction_image: str = ""
-    instruction_video: str = ""
+
+    def parse(self, reader: TaskReader) -> TaskData:
+        for row in reader.rows():
+            folder = base_name(row.text("video_path"))
+            query = composed(reader.instruction, row.text("query"), reader.video(row, f"{folder}/query", _NUM_FRAMES))
+            # Published in the order in which the file system lists them.
+            clips = [clip for clip in reader.folders(folder) if clip != "query"]
+            right = [clip for clip in clips if clip.startswith("positive")]
+            if not right:
+                raise row.wrong("video_path", f"leads to {folder}, which holds no folder that begins with 'positive'")
+            if len(right) > 1:
+                reader.warn(row, "video_path", "several folders begin with 'positive'; the last one by name is right")
+            pool = {
+                clip: _clip(reader, row, f"{folder}/{clip}", self.target_instruction, "video_path") for clip in clips
+            }
+            reader.query(row, query, [pool[right[-1]]], pool=tuple(pool.values()), column="video_path")
+        return reader.data()
 
 
-def parse_clips(reader: TaskReader, options: ClipOptions) -> TaskData:
-    """Read a task of moments: the folder of a video holds `query` (the whole of it) and one folder for each clip.
+class ListedClipParser(TaskParser):
+    """Reads MomentSeeker: a text, alone or with a picture or video, seeks clips. All frames of a folder are taken.
 
-    Names of clips are their folders relative to the data root.
+    Args:
+        target_instruction: of the clips.
+        instruction_image: of queries with a picture.
+        instruction_video: of queries with a video.
     """
-    for row in reader.rows():
-        folder = base_name(row.text("video_path"))
-        query = composed(reader.instruction, row.text("query"), reader.video(row, f"{folder}/query", NUM_FRAMES))
-        # Published in the order in which the file system lists them.
-        clips = [clip for clip in reader.folders(folder) if clip != "query"]
-        right = [clip for clip in clips if clip.startswith("positive")]
-        if not right:
-            raise row.wrong("video_path", f"leads to {folder}, which holds no folder that begins with 'positive'")
-        if len(right) > 1:
-            reader.warn(row, "video_path", "several folders begin with 'positive'; the last one by name is right")
-        pool = {
-            clip: _clip(reader, row, f"{folder}/{clip}", options.target_instruction, "video_path") for clip in clips
-        }
-        reader.query(row, query, [pool[right[-1]]], pool=tuple(pool.values()), column="video_path")
-    return reader.data()
 
+    target_instruction: str
+    instruction_image: str
+    instruction_video: str
 
-def parse_listed_clips(reader: TaskReader, options: ClipOptions) -> TaskData:
-    """Read MomentSeeker: a text, alone or with a picture or video, seeks clips. All frames of a folder are taken."""
-    for row in reader.rows():
-        text, given = row.text("query"), row.text("input_frames")
-        if given.endswith(".mp4"):
-            video = reader.video(row, _clip_folder(given), None)
-            query = composed(options.instruction_video, text, video)
-        elif given.endswith(".jpg"):
-            picture = reader.picture(row, "input_frames", f"query_{given}")
-            query = composed(options.instruction_image, text, picture)
-        else:
-            if given:
-                reader.warn(row, "input_frames", "neither .mp4 nor .jpg; the query is its text alone")
-            query = composed(reader.instruction, text)
-        right, wrong = (_listed(reader, row, side, options) for side in ("positive_frames", "negative_frames"))
-        reader.query(row, query, right, pool=right + wrong, column="positive_frames")
-    return reader.data()
+    def parse(self, reader: TaskReader) -> TaskData:
+        for row in reader.rows():
+            text, given = row.text("query"), row.text("input_frames")
+            if given.endswith(".mp4"):
+                video = reader.video(row, _clip_folder(given), None)
+                query = composed(self.instruction_video, text, video)
+            elif given.endswith(".jpg"):
+                picture = reader.picture(row, "input_frames", f"query_{given}")
+                query = composed(self.instruction_image, text, picture)
+            else:
+                if given:
+                    reader.warn(row, "input_frames", "neither .mp4 nor .jpg; the query is its text alone")
+                query = composed(reader.instruction, text)
+            right, wrong = (self._listed(reader, row, side) for side in ("positive_frames", "negative_frames"))
+            reader.query(row, query, right, pool=right + wrong, column="positive_frames")
+        return reader.data()
 
-
-def _listed(reader: TaskReader, row: TaskRow, column: str, options: ClipOptions) -> list[str]:
-    names = []
-    for entry in row.entries(column):
-        path = entry.get("output_path") if isinstance(entry, dict) else None
-        if not isinstance(path, str):
-            raise row.wrong(column, f"holds {entry!r}: it must be an object with the text 'output_path'")
-        names.append(_clip(reader, row, _clip_folder(path), options.target_instruction, column, wanted=None))
-    return names
+    def _listed(self, reader: TaskReader, row: TaskRow, column: str) -> list[str]:
+        names = []
+        for entry in row.entries(column):
+            path = entry.get("output_path") if isinstance(entry, dict) else None
+            if not isinstance(path, str):
+                raise row.wrong(column, f"holds {entry!r}: it must be an object with the text 'output_path'")
+            names.append(_clip(reader, row, _clip_folder(path), self.target_instruction, column, wanted=None))
+        return names
 
 
 def _clip_folder(path: str) -> str:
@@ -269,7 +277,7 @@ def _clip(
     instruction: str,
     column: str,
     *,
-    wanted: int | None = NUM_FRAMES,
+    wanted: int | None = _NUM_FRAMES,
     needed: int = 1,
     name: str | None = None,
 ) -> str:
@@ -305,7 +313,6 @@ def _numbered(reader: TaskReader, row: TaskRow, names: list[str], number: int) -
 
 
 @cache
-def packaged_labels(name: str) -> tuple[str, ...]:
-    """The fixed labels of a data set, in the published order."""
+def _packaged_labels(name: str) -> tuple[str, ...]:
     path = Path(__file__).parent / "labels" / f"{name}.yaml"
     return tuple(yaml.safe_load(path.read_text("utf-8")))

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from vlm2vec.data.yaml_files import read_yaml
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import BUNDLED
 from vlm2vec.model.prompts import STYLES
-from vlm2vec.tasks.sources import SourceConfig, read_sources
+from vlm2vec.sources.config import read_sources
+from vlm2vec.sources.forms import SourceConfig
+from vlm2vec.sources.yaml_files import read_yaml
 
 
 class _Strict(BaseModel):

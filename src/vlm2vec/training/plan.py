@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Mixture, Schedule
 from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, InputError, VLM2VecError
+from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.items import Item
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
-from vlm2vec.tasks.sources import open_source
+from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import build_training_processor
 
@@ -47,7 +49,8 @@ def open_rows(config: TrainConfig) -> dict[str, Rows]:
     Raises:
         ConfigError: one cannot be opened.
     """
-    return {name: open_source(name, source, config.data_root) for name, source in config.data.items()}
+    fetch = partial(fetch_table, root=config.data_root)
+    return {name: open_source(name, source, config.data_root, fetch=fetch) for name, source in config.data.items()}
 
 
 def build_schedule(config: TrainConfig, rows: dict[str, Rows]) -> Schedule:

@@ -14,7 +14,7 @@ from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.documents import parse_json
 from vlm2vec.errors import ConfigError
-from vlm2vec.tasks.sources import SourceConfig
+from vlm2vec.sources.forms import SourceConfig
 from vlm2vec.training.checkpoint import CARD, writing_to
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee, trained_counts

@@ -12,7 +12,8 @@ from vlm2vec.errors import ConfigError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.processor import Prepared
-from vlm2vec.tasks.sources import SourceConfig, open_source
+from vlm2vec.sources.forms import OwnSource
+from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
 from vlm2vec.training.plan import prepare_document, prepare_query
@@ -40,7 +41,7 @@ class Validator:
         self.queries: list[Prepared] = []
         self.documents: list[Prepared] = []
         seen: set[object] = set()
-        rows = open_source("validation", SourceConfig(path=config.path, allow_outside=config.allow_outside), None)
+        rows = open_source("validation", OwnSource(path=config.path, allow_outside=config.allow_outside), None)
         # Read only until the pool is full.
         for row in random.Random(0).sample(range(len(rows)), len(rows)):
             pair = rows[row]

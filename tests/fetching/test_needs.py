@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 import vlm2vec.tasks.reading
 from support.task_fixtures import write_fixture, write_rows
 from vlm2vec.cli.data import data
-from vlm2vec.data.tables import Table
-from vlm2vec.errors import ConfigError
-from vlm2vec.tasks.data import TaskSource, TaskSpec
-from vlm2vec.tasks.needs import TaskNeeds, annotation_places, task_needs, task_sources
+from vlm2vec.data.tables import Table, TableName, mirror_places, open_mirrored
+from vlm2vec.errors import ConfigError, DataError
+from vlm2vec.fetching.needs import TaskNeeds, task_needs
+from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 SPECS = [spec for benchmark in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval") for spec in get_tasks(benchmark)]
@@ -51,25 +51,25 @@ def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(
     opened = []
     really = vlm2vec.tasks.reading.open_mirrored
 
-    def recording(root: Path, dataset: str, config: str | None, split: str, **options: Any) -> Table:
-        opened.append(TaskSource(dataset, config, split))
-        return really(root, dataset, config, split, **options)
+    def recording(root: Path, name: TableName, *hints: Any, **options: Any) -> Table:
+        opened.append(name)
+        return really(root, name, *hints, **options)
 
     monkeypatch.setattr(vlm2vec.tasks.reading, "open_mirrored", recording)
     write_fixture(spec, tmp_path)
     needs = task_needs(spec, tmp_path)
     assert needs.complete, needs
-    assert sorted(opened) == sorted(task_sources(spec))
+    assert sorted(opened) == sorted(spec.tables())
 
 
 def test_the_places_of_annotations_are_those_that_are_looked_at(tmp_path: Path) -> None:
     spec = _spec("MSR-VTT")
-    (source,) = task_sources(spec)
+    (table,) = spec.tables()
     folder = tmp_path / "annotations" / "VLM2Vec__MSR-VTT" / "test_1k"
-    assert annotation_places(tmp_path, source) == [folder / "test.parquet", folder / "test.jsonl", folder / "test"]
-    with pytest.raises(ConfigError) as caught:
-        vlm2vec.tasks.reading.open_mirrored(tmp_path, *source)
-    assert all(str(place) in str(caught.value) for place in annotation_places(tmp_path, source))
+    assert mirror_places(tmp_path, table) == [folder / "test.parquet", folder / "test.jsonl", folder / "test"]
+    with pytest.raises(DataError) as caught:
+        open_mirrored(tmp_path, table)
+    assert all(str(place) in str(caught.value) for place in mirror_places(tmp_path, table))
 
 
 def test_missing_annotations_are_all_named(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_missing_annotations_are_all_named(tmp_path: Path) -> None:
     shutil.rmtree(folder / "qrels")
     shutil.rmtree(folder / "queries")
     dataset = "vidore/arxivqa_test_subsampled_beir"
-    lacking = (TaskSource(dataset, "qrels", "test"), TaskSource(dataset, "queries", "test"))
+    lacking = (TableName(dataset, "qrels", "test"), TableName(dataset, "queries", "test"))
     assert task_needs(spec, tmp_path) == TaskNeeds(spec, annotations=lacking)
 
 

@@ -13,11 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from tarfile import InvalidHeaderError, ReadError, TruncatedHeaderError  # type: ignore[attr-defined]
-from typing import IO, NamedTuple, Self, cast
+from typing import IO, NamedTuple, Self
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import DataError
+from vlm2vec.files import reason, writing
 
 STAGING = ".unpacking"
 """In it folders wait until they are whole; it lies beside their places, so that moving them is one step."""
@@ -61,52 +63,65 @@ def unpack(
         on_bytes: told how much of the archive has been read since the last time.
 
     Raises:
-        ConfigError: the archive is damaged, a member leads out of the folder or is no plain file, or the disk is full.
+        DataError: the archive is damaged, or a member leads out of the folder or is no plain file.
+        StorageError: the disk is full, or the folder may not be written.
     """
+    try:
+        return _unpack(parts, root, prefix, place, wanted, on_bytes)
+    except _DAMAGE as error:
+        said = reason(error) if isinstance(error, OSError) else error
+        raise DataError(
+            f"{', '.join(map(str, parts))} cannot be unpacked: {said}; delete it and fetch it again"
+        ) from None
+
+
+# An archive's readers raise ValueError and its like for names and numbers that are none, and OSError for places that
+# are none. What the system says while files are written has become a StorageError.
+_DAMAGE = (
+    *(EOFError, zlib.error, lzma.LZMAError, struct.error, OSError, tarfile.TarError, zipfile.BadZipFile),
+    *(ValueError, ArithmeticError, LookupError, RecursionError, NotImplementedError),
+)
+
+
+def _unpack(
+    parts: Sequence[Path],
+    root: Path,
+    prefix: str,
+    place: Callable[[str], str],
+    wanted: Collection[str],
+    on_bytes: Callable[[int], None],
+) -> Unpacked:
     names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
     staging, aside = root / prefix / STAGING, root / prefix / SET_ASIDE
     what = parts[0].name
-    try:
+    with writing(root / prefix):
         _put_back(aside, root / prefix)
-        for member in _members(parts, on_bytes):
-            inner = _safe(member.name, what)
-            holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
-            # Systems leave such files beside the real ones; a picture's would count as a frame.
-            if PurePosixPath(inner).name.startswith("._"):
-                continue
-            path = _safe(place(inner), what)
-            match = _match(path, names)
-            if match is None:
-                continue
-            found.add(match)
-            target = root / path if match == path else staging / PurePosixPath(path).relative_to(prefix)
-            if target.exists() or (root / path).exists():
-                continue
-            source = member.read()
-            if source is None:
-                raise ConfigError(f"{what}: {member.name} is a link or a device, not a plain file; it is not unpacked")
-            _write(source, target)
-            written += 1
+    for member in _members(parts, on_bytes):
+        inner = _safe(member.name, what)
+        holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
+        # Systems leave such files beside the real ones; a picture's would count as a frame.
+        if PurePosixPath(inner).name.startswith("._"):
+            continue
+        path = _safe(place(inner), what)
+        match = _match(path, names)
+        if match is None:
+            continue
+        found.add(match)
+        target = root / path if match == path else staging / PurePosixPath(path).relative_to(prefix)
+        if target.exists() or (root / path).exists():
+            continue
+        source = member.read()
+        if source is None:
+            raise DataError(f"{what}: {member.name} is a link or a device, not a plain file; it is not unpacked")
+        _write(source, target)
+        written += 1
+    with writing(root / prefix):
         for folder in sorted(found):
             inside = PurePosixPath(folder).relative_to(prefix)
             _settle(staging / inside, root / folder, aside / inside)
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
-    except _DAMAGE as error:
-        raise ConfigError(
-            f"{', '.join(map(str, parts))} cannot be unpacked: {error}; delete it and start the same command again"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{root / prefix} cannot be written: {error}; then the same command goes on") from error
     return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
-
-
-# An archive's readers raise ValueError and its like for names and numbers that are none. Only the system's own errors,
-# which have a number, tell of the disk.
-_DAMAGE = (
-    *(EOFError, zlib.error, lzma.LZMAError, struct.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile),
-    *(ValueError, ArithmeticError, LookupError, RecursionError, NotImplementedError),
-)
 
 
 def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[_Member]:
@@ -122,14 +137,18 @@ def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator
             yield from _of_tar(stream)
 
 
-def _of_tar(stream: IO[bytes] | gzip.GzipFile) -> Iterator[_Member]:
+def _of_tar(stream: io.BufferedIOBase) -> Iterator[_Member]:
     # Archives that were joined have an end mark in their middle.
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", ignore_zeros=True, tarinfo=_CheckedMember) as archive:
+    with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True, tarinfo=_CheckedMember) as archive:
         while (info := archive.next()) is not None:
             # It would keep all of them, which are a million in an archive of frames.
             archive.members.clear()  # type: ignore[attr-defined]
             if not info.isdir():
-                yield _Member(info.name, lambda info=info: archive.extractfile(info) if info.isreg() else None)  # type: ignore[misc]
+                yield _Member(info.name, partial(archive.extractfile, info) if info.isreg() else _nothing)
+
+
+def _nothing() -> None:
+    """What a link or a device holds."""
 
 
 class _CheckedMember(tarfile.TarInfo):
@@ -146,30 +165,30 @@ class _CheckedMember(tarfile.TarInfo):
 
 def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
     if len(parts) > 1:
-        raise ConfigError(f"{parts[0].name}: a zip archive in parts cannot be read; join them first")
+        raise DataError(f"{parts[0].name}: a zip archive in parts cannot be read; join them first")
     with zipfile.ZipFile(parts[0]) as archive:
         for info in archive.infolist():
             if not info.is_dir():
                 # The upper half holds Unix's kind of file: a link's "contents" are where it leads.
                 link = info.external_attr >> 28 == 0o12
-                yield _Member(info.filename, lambda info=info, link=link: None if link else _opened(archive, info))  # type: ignore[misc]
+                yield _Member(info.filename, _nothing if link else partial(_opened, archive, info))
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     """A member's bytes.
 
     Raises:
-        ConfigError: it is encrypted, or packed in a way that Python does not know.
+        DataError: it is encrypted, or packed in a way that Python does not know.
     """
     if info.flag_bits & 0x1:
-        raise ConfigError(
+        raise DataError(
             f"{archive.filename}: {info.filename} is encrypted; unpack the archive by hand with its password"
         )
     try:
         return archive.open(info)
     except (NotImplementedError, RuntimeError) as error:
         # Those who made the archive are not at fault, and fetching it again does not help.
-        raise ConfigError(
+        raise DataError(
             f"{archive.filename}: {info.filename} cannot be unpacked ({error}); unpack the archive by hand with a "
             "program that can, such as 7z"
         ) from None
@@ -179,11 +198,11 @@ def _safe(name: str, what: str) -> str:
     """A member's name without "./" in front.
 
     Raises:
-        ConfigError: it is absolute or leads upwards.
+        DataError: it is absolute or leads upwards.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or "\0" in name or ".." in parts or not parts:
-        raise ConfigError(f"{what} holds {name!r}, which leads out of its folder: the archive is not unpacked")
+        raise DataError(f"{what} holds {name!r}, which leads out of its folder: the archive is not unpacked")
     return "/".join(parts)
 
 
@@ -195,10 +214,14 @@ def _match(path: str, wanted: Collection[str]) -> str | None:
 
 
 def _write(source: IO[bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.part")
-    with source, draft.open("wb") as stream:
-        shutil.copyfileobj(source, stream, 1 << 20)
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = draft.open("wb")
+    with source, stream:
+        while block := source.read(1 << 20):
+            with writing(draft):
+                stream.write(block)
     os.replace(draft, target)
 
 

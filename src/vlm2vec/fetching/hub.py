@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import HubError
+from vlm2vec.files import writing
 
 _TRIES = 5
 """How often in a row a transfer may break off without a byte more."""
@@ -33,7 +34,7 @@ class HubFile(NamedTuple):
     etag: str
 
 
-class RefusedError(ConfigError):
+class RefusedError(HubError):
     """The hub does not give one data set or file; it may give others."""
 
 
@@ -50,7 +51,7 @@ def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] |
         paths: only these.
 
     Raises:
-        ConfigError: the hub cannot be reached; RefusedError: it does not give them.
+        HubError: the hub cannot be reached; RefusedError: it does not give them.
     """
     with hub_errors(repo):
         from huggingface_hub import HfApi
@@ -74,7 +75,7 @@ def newest_revision(repo: str) -> str:
     """The commit that a data set is at.
 
     Raises:
-        ConfigError: the hub cannot be reached; RefusedError: it does not have the data set.
+        HubError: the hub cannot be reached; RefusedError: it does not have the data set.
     """
     with hub_errors(repo):
         from huggingface_hub import HfApi
@@ -102,14 +103,13 @@ def bytes_left(file: HubFile, folder: Path) -> int:
     path = local_path(file, folder)
     if path.is_file() and path.stat().st_size == file.size:
         return 0
-    part = _part(path, file)
-    return file.size - min(part.stat().st_size if part.is_file() else 0, file.size)
+    return file.size - min(_size(_part(path, file)), file.size)
 
 
 def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
     """Bring a file here, from where an earlier try was cut off.
 
-    The hub's own client begins anew after a killed run, which does not do for archives of many GB.
+    The hub's own client starts over after a killed run, which is no way to get archives of many GB.
 
     Args:
         file: which.
@@ -117,30 +117,29 @@ def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
         on_bytes: told of every piece that arrives.
 
     Raises:
-        ConfigError: the hub cannot be reached, the disk is full, or other bytes came than the hub says.
+        HubError: the hub cannot be reached, or other bytes came than the hub says.
         RefusedError: the hub does not give the file.
+        StorageError: the disk is full, or the folder may not be written.
     """
     path = local_path(file, folder)
     if path.is_file() and path.stat().st_size == file.size:
         return path
     part, digest = _part(path, file), _digest(file)
-    try:
+    with writing(path.parent, "other_data"):
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in sorted(path.parent.glob(f"{path.name}.*.part")):
             if stale != part:
                 stale.unlink()
-    except OSError as error:
-        raise ConfigError(f"cannot write to {path.parent}: {error}; give another folder by --data") from error
     tries = 0
-    while (have := part.stat().st_size if part.is_file() else 0) != file.size or not part.is_file():
+    while (have := _size(part)) != file.size or not part.is_file():
         try:
             _append(file, part, have, on_bytes)
         except _BrokenOffError as error:
-            tries = 1 if part.is_file() and part.stat().st_size > have else tries + 1
+            tries = 1 if _size(part) > have else tries + 1
             if tries == _TRIES:
-                raise ConfigError(
-                    f"{file.repo}: {file.path} broke off at {part.stat().st_size if part.is_file() else 0:,} of "
-                    f"{file.size:,} bytes, {_TRIES} times: {error}; the same command goes on from there"
+                raise HubError(
+                    f"{file.repo}: {file.path} broke off at {_size(part):,} of {file.size:,} bytes, {_TRIES} times: "
+                    f"{error}; the next try continues from there"
                 ) from None
             time.sleep(tries)
     with part.open("rb") as stream:
@@ -148,9 +147,9 @@ def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
             digest.update(block)
     if digest.hexdigest() != file.etag:
         part.unlink()
-        raise ConfigError(
+        raise HubError(
             f"{file.repo}: {file.path} came with other bytes than the hub says (hash {digest.hexdigest()}, not "
-            f"{file.etag}), so it was deleted; start the same command again"
+            f"{file.etag}), so it was deleted; fetch it again"
         )
     os.replace(part, path)
     return path
@@ -161,14 +160,14 @@ def hub_errors(repo: str) -> Iterator[None]:
     """Say what a refusal of the hub means, and what to do.
 
     Raises:
-        RefusedError: it does not give this data set; ConfigError: it cannot be asked at all. Both in place of what its
-            client raises.
+        RefusedError: it does not give this data set; HubError: it cannot be asked at all. Both in place of the
+            errors of its client.
     """
     from huggingface_hub import constants, errors
 
     where = _address(repo)
     if constants.HF_HUB_OFFLINE:
-        raise ConfigError(f"{where} may not be asked: unset HF_HUB_OFFLINE, or put the data in place by hand")
+        raise HubError(f"{where} may not be asked: unset HF_HUB_OFFLINE, or put the data in place by hand")
     try:
         yield
     except errors.GatedRepoError:
@@ -179,9 +178,9 @@ def hub_errors(repo: str) -> Iterator[None]:
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise RefusedError(f"{where} lacks a file that it should have: {_first_line(error)}") from None
     except errors.HfHubHTTPError as error:
-        raise ConfigError(f"{where} refuses: {_first_line(error)}; try again later") from None
+        raise HubError(f"{where} refuses: {_first_line(error)}; try again later") from None
     except (_transport_error(), ConnectionError) as error:
-        raise ConfigError(
+        raise HubError(
             f"{where} cannot be reached: {error or type(error).__name__}; check the network, or put the data in place "
             "by hand"
         ) from None
@@ -221,15 +220,13 @@ def _append(file: HubFile, part: Path, have: int, on_bytes: Callable[[int], None
             ranged = response.status_code == 206
             if not ranged:
                 on_bytes(-have)
-            with part.open("ab" if ranged else "wb") as stream:
+            with writing(part), part.open("ab" if ranged else "wb") as stream:
                 # As they come in: what is collected first would be lost with a killed run.
                 for block in response.iter_bytes():
                     stream.write(block)
                     on_bytes(len(block))
     except _transport_error() as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from None
-    except OSError as error:
-        raise ConfigError(f"{part} cannot be written: {error}; make room, then the same command goes on") from error
 
 
 def _digest(file: HubFile) -> hashlib._Hash:
@@ -238,9 +235,7 @@ def _digest(file: HubFile) -> hashlib._Hash:
         return hashlib.sha256()
     if re.fullmatch("[0-9a-f]{40}", file.etag):
         return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-    raise ConfigError(
-        f"{file.repo}: {file.path} has the hash {file.etag!r} on the hub, of a kind that is not known here"
-    )
+    raise HubError(f"{file.repo}: {file.path} has the hash {file.etag!r} on the hub, of a kind that is not known here")
 
 
 def _address(repo: str) -> str:
@@ -251,6 +246,11 @@ def _address(repo: str) -> str:
 
 def _part(path: Path, file: HubFile) -> Path:
     return path.with_name(f"{path.name}.{file.etag[:16]}.part")
+
+
+def _size(path: Path) -> int:
+    """How many bytes of a file are here."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _transport_error() -> type[Exception]:

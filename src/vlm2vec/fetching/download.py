@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from vlm2vec.errors import ConfigError
-from vlm2vec.tasks.data import TaskSource, TaskSpec
-from vlm2vec.tasks.hub_annotations import AnnotationPlan, fetch_annotations, plan_annotations, remove_scratch
-from vlm2vec.tasks.hub_files import HubFile, RefusedError, bytes_left, fetch, list_files
+from vlm2vec.data.tables import TableName
+from vlm2vec.errors import DataError, StorageError
+from vlm2vec.fetching.annotations import FOLDER, AnnotationPlan, download_folder, fetch_annotations, plan_annotations
+from vlm2vec.fetching.archives import Unpacked, unpack
+from vlm2vec.fetching.hub import HubFile, RefusedError, bytes_left, fetch, list_files
+from vlm2vec.fetching.media_sources import MediaSource, media_source
+from vlm2vec.fetching.needs import TaskNeeds
+from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import PACK
-from vlm2vec.tasks.media_sources import MediaSource, media_source
-from vlm2vec.tasks.needs import TaskNeeds, annotation_places
-from vlm2vec.tasks.unpacking import Unpacked, unpack
-
-FOLDER = ".download"
-"""Under the data root: what is fetched and not yet in its place."""
 
 
 class ArchivePlan(NamedTuple):
@@ -47,11 +44,11 @@ class Plan(NamedTuple):
 
     def files(self) -> list[HubFile]:
         """All files of the hub in it, each once."""
-        plans: Iterable[AnnotationPlan | ArchivePlan] = (*self.annotations, *self.archives)
-        return list(dict.fromkeys(file for plan in plans for file in plan.files))
+        parts = [*(table.files for table in self.annotations), *(archive.files for archive in self.archives)]
+        return list(dict.fromkeys(file for part in parts for file in part))
 
 
-class Outcome(NamedTuple):
+class Fetched(NamedTuple):
     """What came of each archive, and what the hub did not give, and why."""
 
     unpacked: tuple[tuple[ArchivePlan, Unpacked], ...]
@@ -59,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 class Watcher(Protocol):
-    """Is told how a download goes on."""
+    """Is told how a download proceeds."""
 
     def begin(self, what: str, total: int) -> None:
         """Something begins that takes so many bytes."""
@@ -70,23 +67,23 @@ class Watcher(Protocol):
         ...
 
 
-def plan_tables(sources: Sequence[TaskSource], on_progress: Callable[[int, int], None]) -> Plan:
+def plan_tables(tables: Sequence[TableName], on_progress: Callable[[int, int], None]) -> Plan:
     """Find the hub's files of annotations.
 
     Args:
-        sources: the annotations.
+        tables: the annotations.
         on_progress: told how many of how many have been looked for.
 
     Raises:
-        ConfigError: the hub cannot be reached.
+        HubError: the hub cannot be reached.
     """
     plans, refused = [], dict[str, None]()
     # Tasks share tables, as MS COCO's in both directions do.
-    distinct = list(dict.fromkeys(sources))
-    for number, source in enumerate(distinct):
+    distinct = list(dict.fromkeys(tables))
+    for number, table in enumerate(distinct):
         on_progress(number, len(distinct))
         try:
-            plans.append(plan_annotations(source))
+            plans.append(plan_annotations(table))
         except RefusedError as error:
             refused[str(error)] = None
     return Plan(tuple(plans), refused=tuple(refused))
@@ -101,13 +98,13 @@ def plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskS
         unread: tasks whose annotations are not here yet, so that what they need is not known: all of their media.
 
     Raises:
-        ConfigError: the hub cannot be reached, or the media under the root are packed.
+        HubError: the hub cannot be reached; DataError: the media under the root are packed, and some are missing.
     """
     wanted: dict[MediaSource, dict[str, None]] = {}
     unknown: dict[tuple[str, str], list[str]] = {}
     missing = [(need.spec, path) for need in needs for path in (*need.pictures, *need.videos)]
     if missing and (root / PACK).is_file():
-        raise ConfigError(
+        raise DataError(
             f"{root / PACK} is taken for all media, and lacks {missing[0][1]}: rename the pack, or make it anew"
         )
     missing += [(spec, spec.media_dir) for spec in unread if spec.media_dir]
@@ -137,71 +134,54 @@ def plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskS
     )
 
 
-def bring_table(source: TaskSource, root: Path) -> None:
-    """Bring annotations into the mirror, unless they are there. Processes that want the same ones wait for each other.
-
-    Raises:
-        ConfigError: the hub or the disk fails; RefusedError: the hub does not give them.
-    """
-    places, folder = annotation_places(root, source), root / FOLDER
-    if any(place.exists() for place in places):
-        return
-    with _alone(folder, wait=True):
-        remove_scratch(folder)
-        # Another one may have brought them meanwhile.
-        if not any(place.exists() for place in places):
-            fetch_annotations(plan_annotations(source), root, folder, lambda count: None)
-        _tidy(folder)
-
-
 def to_fetch(plan: Plan, root: Path) -> int:
     """How many bytes of a plan are not here yet."""
-    return sum(bytes_left(file, root / FOLDER) for file in plan.files())
+    return _left(plan.files(), root)
 
 
 def check_room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
     """How many bytes are free on the disk of the data root.
 
     Raises:
-        ConfigError: they do not suffice for what has to lie there at once, not counting what is unpacked.
+        StorageError: they do not suffice for all that has to lie there at once, not counting what is unpacked.
     """
     free = shutil.disk_usage(_existing(root)).free
-    sizes = [sum(bytes_left(file, root / FOLDER) for file in archive.files) for archive in plan.archives]
-    tables = sum(bytes_left(file, root / FOLDER) for table in plan.annotations for file in table.files)
+    sizes = [_left(archive.files, root) for archive in plan.archives]
+    tables = sum(_left(table.files, root) for table in plan.annotations)
     needed = max(tables, sum(sizes) if keep_archives else max(sizes, default=0))
     if needed > free:
-        raise ConfigError(
-            f"{root} has {free:,} bytes free, and {needed:,} are needed for archives alone: make room, choose fewer "
-            "tasks by --tasks, or give another folder by --data"
+        raise StorageError(
+            f"{root} has {free:,} bytes free, and {needed:,} are needed for archives alone: make room, or choose fewer "
+            "tasks",
+            "other_data",
         )
     return free
 
 
-def carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) -> Outcome:
-    """Fetch everything in a plan and put it in its place; a run that was killed goes on where it was.
+def carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) -> Fetched:
+    """Fetch everything in a plan and put it in its place; after a killed run the next one continues.
 
     Args:
         plan: what to fetch.
         root: the data root.
-        watcher: is told how it goes on.
+        watcher: is told how it proceeds.
         keep_archives: leave archives in FOLDER under the root; those that lack something stay there anyway.
 
     Raises:
-        ConfigError: the hub or the disk fails, an archive is damaged or not safe, or another download is at work here.
+        HubError: the hub cannot be reached; StorageError: the disk is full, or may not be written.
+        DataError: an archive is damaged or not safe; BusyError: another download is at work here.
     """
-    folder = root / FOLDER
     unpacked, refused = [], dict[str, None]()
-    with _alone(folder):
-        remove_scratch(folder)
+    with download_folder(root) as folder:
         for table in plan.annotations:
-            watcher.begin(" ".join(filter(None, table.source)), sum(bytes_left(file, folder) for file in table.files))
+            watcher.begin(" ".join(filter(None, table.table)), _left(table.files, root))
             try:
                 fetch_annotations(table, root, folder, watcher.advance)
             except RefusedError as error:
                 refused[str(error)] = None
         for archive in plan.archives:
             source = archive.source
-            watcher.begin(source.archive, sum(bytes_left(file, folder) for file in archive.files))
+            watcher.begin(source.archive, _left(archive.files, root))
             try:
                 parts = [fetch(file, folder, watcher.advance) for file in archive.files]
             except RefusedError as error:
@@ -214,8 +194,7 @@ def carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) 
             if not keep_archives and not members.absent:
                 for part in parts:
                     part.unlink(missing_ok=True)
-        _tidy(folder)
-    return Outcome(tuple(unpacked), tuple(refused))
+    return Fetched(tuple(unpacked), tuple(refused))
 
 
 def _archive(source: MediaSource, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
@@ -233,33 +212,9 @@ def _archive(source: MediaSource, files: Sequence[HubFile]) -> tuple[HubFile, ..
     return tuple(whole or found)
 
 
-def _tidy(folder: Path) -> None:
-    """Remove folders that became empty, and locks that the library `datasets` left."""
-    for lock in sorted(folder.glob("tmp*.lock")):
-        lock.unlink()
-    for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        if not any(place.iterdir()):
-            place.rmdir()
+def _left(files: Sequence[HubFile], root: Path) -> int:
+    return sum(bytes_left(file, root / FOLDER) for file in files)
 
 
 def _existing(path: Path) -> Path:
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-
-
-@contextmanager
-def _alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep a second download out, or wait for it to end: both would write the same files."""
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another download works in {folder.parent}; wait for it, or stop it") from None
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {error}; give another folder by --data") from error
-    try:
-        yield
-    finally:
-        lock.release()

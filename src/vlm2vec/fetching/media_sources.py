@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
+
+from vlm2vec.data.tables import TableName
 
 
-@dataclass(frozen=True, slots=True)
-class MediaSource:
+class MediaSource(BaseModel):
     """Where the media under one folder of the data root come from.
 
     Args:
@@ -24,6 +23,8 @@ class MediaSource:
         rewrite: regular expressions and replacements that turn a path in the archive into one under the prefix.
         by_hand: what has to be put there.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefix: str
     benchmarks: tuple[str, ...] = ()
@@ -45,34 +46,23 @@ class MediaSource:
 
 def media_source(benchmark: str, path: str) -> MediaSource | None:
     """The source of a path under the data root, or for what lies under it; None if none is known."""
-    sources = [source for source in _sources() if not source.benchmarks or benchmark in source.benchmarks]
+    sources = [source for source in _packaged().sources if not source.benchmarks or benchmark in source.benchmarks]
     around = [source for source in sources if f"{path}/".startswith(f"{source.prefix}/")]
     within = [source for source in sources if source.benchmarks and source.prefix.startswith(f"{path}/")]
     return max(around or within, key=lambda source: len(source.prefix), default=None)
 
 
-def annotation_file(dataset: str, config: str | None, split: str) -> str | None:
-    """The file that annotations are in a data set, where they are no configuration of it."""
-    pattern = _table()["files"].get(dataset)
-    return None if pattern is None else str(pattern.format(config=config, split=split))
+def annotation_file(table: TableName) -> str | None:
+    """The file of its data set that a table is, where it is no configuration of it."""
+    pattern = _packaged().files.get(table.dataset)
+    return None if pattern is None else pattern.format(config=table.config, split=table.split)
+
+
+class _Packaged(BaseModel):
+    sources: tuple[MediaSource, ...]
+    files: dict[str, str]
 
 
 @cache
-def _sources() -> tuple[MediaSource, ...]:
-    return tuple(
-        MediaSource(
-            prefix=row["prefix"],
-            benchmarks=tuple(row.get("benchmarks", ())),
-            repo=row.get("repo"),
-            archive=row.get("archive", ""),
-            rewrite=tuple((pattern, replacement) for pattern, replacement in row.get("rewrite", ())),
-            by_hand=row.get("by_hand", ""),
-        )
-        for row in _table()["sources"]
-    )
-
-
-@cache
-def _table() -> Mapping[str, Any]:
-    table: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
-    return table
+def _packaged() -> _Packaged:
+    return _Packaged.model_validate(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8")))

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vlm2vec.cores import usable_cores
-from vlm2vec.data.tables import mirror_places
+from vlm2vec.data.tables import TableName, mirror_places
 from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
-from vlm2vec.tasks.data import DataWarning, TaskData, TaskSource, TaskSpec
-from vlm2vec.tasks.document import PageOptions, Pages
-from vlm2vec.tasks.m_beir import POOLS, MBeirOptions
+from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
+from vlm2vec.tasks.document import Pages
 from vlm2vec.tasks.media import TaskMedia, open_media
 from vlm2vec.tasks.registry import parse_task
-from vlm2vec.tasks.video import NUM_FRAMES, ChoiceOptions, RetrievalOptions
 
 _DECODED_TOGETHER = 256
 _Waiting: TypeAlias = tuple[str, Callable[[], Image | Video]]
@@ -46,7 +44,7 @@ class TaskNeeds:
     spec: TaskSpec
     queries: int | None = None
     candidates: int | None = None
-    annotations: tuple[TaskSource, ...] = ()
+    annotations: tuple[TableName, ...] = ()
     pictures: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
     problem: str | None = None
@@ -57,23 +55,6 @@ class TaskNeeds:
     def complete(self) -> bool:
         """Whether the task can be read from beginning to end, and nothing of it is known to be damaged."""
         return not (self.annotations or self.pictures or self.videos or self.problem or self.damaged)
-
-
-def task_sources(spec: TaskSpec) -> list[TaskSource]:
-    """The annotations that a task's parser opens."""
-    options, own = spec.options, spec.source
-    if isinstance(options, PageOptions):
-        return [own._replace(config=config) for config in ("corpus", "qrels", "queries")]
-    if isinstance(options, ChoiceOptions) and options.configs:
-        return [own._replace(config=config) for config in options.configs]
-    if isinstance(options, MBeirOptions):
-        return [own, own._replace(config=POOLS, split=options.candidates)]
-    return [own]
-
-
-def annotation_places(root: Path, source: TaskSource) -> list[Path]:
-    """Where a task's parser looks for annotations, in its order."""
-    return mirror_places(root, *source)
 
 
 def task_needs(
@@ -95,14 +76,10 @@ def task_needs(
         allow_outside: as for `parse_task`.
         on_progress: called with (media that were decoded, all that will be).
     """
-    lacking = [
-        source for source in task_sources(spec) if not any(place.exists() for place in annotation_places(root, source))
-    ]
+    lacking = [table for table in spec.tables() if not any(place.exists() for place in mirror_places(root, table))]
     if lacking:
         return TaskNeeds(spec, annotations=tuple(lacking))
-    # As published: only retrieval asks for so many.
-    least = NUM_FRAMES if isinstance(spec.options, RetrievalOptions) else 1
-    recorder = _Recorder(open_media(root) if media is None else media, root, least)
+    recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)
     data: TaskData | None = None
     problem, pictures = None, recorder.pictures
     try:

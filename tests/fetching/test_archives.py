@@ -17,8 +17,8 @@ import pytest
 
 from support.hub_server import write_tar
 from support.places import SUPPORT
-from vlm2vec.errors import ConfigError
-from vlm2vec.tasks.unpacking import STAGING, Unpacked, unpack
+from vlm2vec.errors import DataError
+from vlm2vec.fetching.archives import STAGING, Unpacked, unpack
 
 
 def _unpack(parts: Sequence[Path], root: Path, *wanted: str) -> Unpacked:
@@ -87,7 +87,7 @@ def test_every_form_of_archive_is_read(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "/evil.png"])
 def test_a_member_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
     archive = _tar_of(tmp_path / "x.tar", _info("a/1.png"), _info(name))
-    with pytest.raises(ConfigError, match=r"x.tar holds '.*evil.png', which leads out of its folder"):
+    with pytest.raises(DataError, match=r"x.tar holds '.*evil.png', which leads out of its folder"):
         _unpack([archive], tmp_path / "root", "media/a", "media/evil.png")
     # The whole folder did not appear, because its archive was not read to the end.
     assert [name for name in _files(tmp_path) if "evil" in name or name.startswith("root/media/a")] == []
@@ -96,7 +96,7 @@ def test_a_member_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: P
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
 def test_a_wanted_member_that_is_no_plain_file_is_refused(kind: bytes, tmp_path: Path) -> None:
     archive = _tar_of(tmp_path / "x.tar", _info("a/1.png", kind, "/etc/passwd"))
-    with pytest.raises(ConfigError, match=r"x.tar: a/1.png is a link or a device, not a plain file"):
+    with pytest.raises(DataError, match=r"x.tar: a/1.png is a link or a device, not a plain file"):
         _unpack([archive], tmp_path / "root", "media/a")
     assert _files(tmp_path / "root") == {}
 
@@ -106,7 +106,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     info.create_system, info.external_attr = 3, 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(ConfigError, match="is a link or a device"):
+    with pytest.raises(DataError, match="is a link or a device"):
         _unpack([tmp_path / "x.zip"], tmp_path / "root", "media/a/1.png")
 
 
@@ -137,9 +137,7 @@ def test_an_archive_that_is_cut_off_is_an_error_and_leaves_no_folder(keep: float
     write_tar(tmp_path / "x.tar.gz", members)
     data = (tmp_path / "x.tar.gz").read_bytes()
     (tmp_path / "x.tar.gz").write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(
-        ConfigError, match=r"x.tar.gz cannot be unpacked: .*; delete it and start the same command again"
-    ):
+    with pytest.raises(DataError, match=r"x.tar.gz cannot be unpacked: .*; delete it and fetch it again"):
         _unpack([tmp_path / "x.tar.gz"], tmp_path / "root", "media/a")
     assert not (tmp_path / "root" / "media" / "a").exists()
 
@@ -153,11 +151,11 @@ def test_a_damaged_header_is_an_error_and_never_a_file_less(form: str, tmp_path:
     # The second member's header is behind the first one's and its data, a block each.
     data[1024 + 3] ^= 1
     parts[0].write_bytes(gzip.compress(bytes(data)) if form == "gzip" else bytes(data))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         _unpack(parts if form == "joined" else parts[:1], tmp_path / "root", "media/a")
     names = f"{parts[0]}, {parts[1]}" if form == "joined" else str(parts[0])
     assert str(error.value) == (
-        f"{names} cannot be unpacked: damaged at byte 1,024: bad checksum; delete it and start the same command again"
+        f"{names} cannot be unpacked: damaged at byte 1,024: bad checksum; delete it and fetch it again"
     )
     assert not (tmp_path / "root" / "media" / "a").exists()
 
@@ -165,7 +163,7 @@ def test_a_damaged_header_is_an_error_and_never_a_file_less(form: str, tmp_path:
 def test_a_tar_that_is_cut_off_within_a_header_is_an_error(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", {"a/1.png": b"1", "a/2.png": b"2"}, "w")
     (tmp_path / "x.tar").write_bytes((tmp_path / "x.tar").read_bytes()[: 1024 + 100])
-    with pytest.raises(ConfigError, match=r"cannot be unpacked: damaged at byte 1,024: truncated header; delete it"):
+    with pytest.raises(DataError, match=r"cannot be unpacked: damaged at byte 1,024: truncated header; delete it"):
         _unpack([tmp_path / "x.tar"], tmp_path / "root", "media/a")
 
 
@@ -259,5 +257,5 @@ def test_a_zip_in_parts_is_refused(tmp_path: Path) -> None:
     parts: Collection[Path] = [tmp_path / "x.zip-00", tmp_path / "x.zip-01"]
     for part in parts:
         part.write_bytes(b"PK\x03\x04")
-    with pytest.raises(ConfigError, match="a zip archive in parts cannot be read"):
+    with pytest.raises(DataError, match="a zip archive in parts cannot be read"):
         _unpack(list(parts), tmp_path / "root", "media/a")

@@ -1,0 +1,130 @@
+"""What does every source of training rows say of itself, and what may its rows name?"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from vlm2vec.data.inside import check_inside
+from vlm2vec.data.records import Pair, Row
+from vlm2vec.errors import InputError
+from vlm2vec.items import Image
+from vlm2vec.text import shortened
+
+ORIGINS = ("path", "dataset", "annotation_file")
+"""Fields that say where rows are; a source has one of them."""
+
+OPTIONS = ("image_dir", "frame_dir", "num_frames", "mode", "query_to_page", "placeholder_first")
+"""Fields that some forms have and others have not."""
+
+
+class Source(BaseModel):
+    """One source of a mixture.
+
+    Args:
+        weight: share of the mixture, in any unit; with stages one for each.
+        path: own data, as `open_table` takes them.
+        dataset, config, split: data as on the hub, from the mirror in data_root. `split` is "train" if left out; with
+            `path` it names a split of a saved `DatasetDict`.
+        annotation_file: a file in data_root.
+        download: get `dataset` from the hub if the mirror does not have it.
+        max_rows: take the first so many rows.
+        allow_outside: rows may name files outside of the folders that their paths are relative to: by absolute paths,
+            by "..", or by links.
+        temperature: of the loss for rows of this source; None: the loss's own.
+        max_pixels: of a picture or frame of this source, where that is less than what `inputs` allow: large ones only
+            where they must be read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float | tuple[float, ...] = 1.0
+    path: Path | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str | None = None
+    annotation_file: Path | None = None
+    download: bool = False
+    max_rows: PositiveInt | None = None
+    allow_outside: bool = False
+    temperature: PositiveFloat | None = None
+    max_pixels: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_idle(cls, values: Any) -> Any:
+        """Fields at rest say nothing: a run's saved configuration may hold those of all forms."""
+        if not isinstance(values, dict):
+            return values
+        return {field: value for field, value in values.items() if field not in OPTIONS or value not in (None, False)}
+
+    @field_validator("weight")
+    @classmethod
+    def _some_weight(cls, weight: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        stages = weight if isinstance(weight, tuple) else (weight,)
+        if not all(0 <= one < math.inf for one in stages) or not any(stages):
+            raise ValueError("a weight must be above 0, and of the weights of stages at least one")
+        return weight
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Source:
+        given = [field for field in ORIGINS if getattr(self, field) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of path, dataset and annotation_file, not {' and '.join(given) or 'none'}")
+        if self.dataset is None and (self.config is not None or self.download):
+            raise ValueError("'config' and 'download' belong to 'dataset', which is not given")
+        if self.annotation_file is not None and self.split is not None:
+            raise ValueError("'split' does not belong to 'annotation_file', which is one file")
+        return self
+
+
+class RowSource(Source, ABC):
+    """A source of a known form."""
+
+    columns: ClassVar[tuple[str, ...]]
+    """A row must have them."""
+
+    selects: ClassVar[bool] = False
+    """Some rows are no pairs: those that `keeps` refuses."""
+
+    def keeps(self, row: Row) -> bool:
+        """Whether a row is a pair at all, by `columns` alone."""
+        return True
+
+    @abstractmethod
+    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
+        """Make a pair of a row.
+
+        Args:
+            name: of the row.
+            folder: where the data lie.
+
+        Raises:
+            InputError: the row is malformed; MediaError: a video has no frames.
+            DataError: it names a file that it may not name.
+        """
+        ...
+
+    def place(self, folder: Path) -> Path:
+        """What paths in rows are relative to."""
+        return folder
+
+    def check(self, path: Path, folder: Path) -> Path:
+        """The same path, unless a row may not name it."""
+        if not self.allow_outside:
+            folders = dict.fromkeys((folder, self.place(folder)))
+            check_inside(path, folders, remedy="set allow_outside: true for the source")
+        return path
+
+    def picture(self, value: object, column: str, folder: Path, *, as_stored: bool) -> Image:
+        """A picture as `datasets` stores it: its bytes, or a path if there are none."""
+        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
+        if isinstance(data, bytes):
+            return Image(data, as_stored=as_stored)
+        if not isinstance(path, str) or not path:
+            raise InputError(f"column {column!r} holds {shortened(value)}: it must be a picture, as bytes or path")
+        return Image(self.check(self.place(folder) / path, folder), as_stored=as_stored)
