@@ -15,9 +15,9 @@ from pathlib import Path
 from vlm2vec import Embedder
 from vlm2vec.cli.output import quiet_datasets
 from vlm2vec.evaluation.aggregate import dataset_score, means
+from vlm2vec.evaluation.encoders import SmallerVectors
 from vlm2vec.evaluation.runner import NamedEncoder, evaluate
 from vlm2vec.evaluation.scores import ModelScores, read_scores
-from vlm2vec.evaluation.smaller import SmallerVectors
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "speed"))

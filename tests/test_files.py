@@ -17,8 +17,7 @@ from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.files import atomic_writer, remove_drafts
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors.store import Store, VectorStore
-from vlm2vec.vectors.token_store import TokenStore
+from vlm2vec.vectors.store import TokenStore, VectorStore
 
 WRITING = """
 import sys, time
@@ -117,7 +116,9 @@ def test_what_has_another_name_is_nobodys_draft(tmp_path: Path, name: str) -> No
     ("kind", "vectors"),
     [(VectorStore, np.ones((1, 4), dtype=np.float32)), (TokenStore, [np.ones((2, 4), dtype=np.float32)])],
 )
-def test_opening_a_store_deletes_the_drafts_in_it(tmp_path: Path, kind: type[Store], vectors: object) -> None:
+def test_opening_a_store_deletes_the_drafts_in_it(
+    tmp_path: Path, kind: type[VectorStore | TokenStore], vectors: object
+) -> None:
     kind.open(tmp_path, 4).put([b"k" * 16], vectors)  # type: ignore[arg-type]
     (shard,) = tmp_path.iterdir()
     left = tmp_path / f"{shard.name}.{HEX}.part"

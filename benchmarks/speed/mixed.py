@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,8 @@ from workloads import MAX_PIXELS, images, texts
 
 from vlm2vec import Embedder, Item
 from vlm2vec.model.backbone import Ask
-from vlm2vec.vectors.encoding import encode_with_store
+from vlm2vec.vectors.job import EmbedJob, Work
+from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import VectorStore
 
 TURNS = sized(3, 1)
@@ -38,7 +39,7 @@ class Counting:
         self.dim, self.fingerprint = embedder.dim, embedder.fingerprint
         self.num_embedded = 0
 
-    def stream(self, items: Iterable[Item], ask: Ask = Ask(), **options: Any) -> Iterator[Any]:
+    def stream(self, items: Iterable[Item], ask: Ask = Ask(), **options: Any) -> Generator[Any, None, None]:
         for one in self._embedder.stream(items, ask, **options):
             self.num_embedded += 1
             yield one
@@ -63,7 +64,9 @@ def main() -> None:
                 model.num_embedded = 0
                 start = time.perf_counter()
                 for task in tasks:
-                    encode_with_store(model, task, store=store)
+                    EmbedJob(model, store).run(
+                        Work(item_key(item, fingerprint=model.fingerprint), item, "") for item in task
+                    )
                 turns[name].append(time.perf_counter() - start)
                 embedded[name] = model.num_embedded
             start = time.perf_counter()

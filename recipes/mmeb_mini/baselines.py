@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +44,9 @@ class Pixels:
 
     name, dim, fingerprint = "12x12 pixels", SIDE_PX * SIDE_PX * 3, "pixels 12x12, 1"
 
-    def stream(self, items: Iterable[ItemLike], ask: Ask = Ask()) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    def stream(
+        self, items: Iterable[ItemLike], ask: Ask = Ask(), **options: object
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         """One vector an item."""
         for position, item in enumerate(items):
             frames = load_frames(as_item(item).media[0], num_frames=8).images

@@ -19,7 +19,7 @@ from support.evaluation_runs import Counting, command, predictions_in, run, scor
 from support.places import SUPPORT
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
-from vlm2vec.evaluation.runner import Progress, TaskScore, evaluate
+from vlm2vec.evaluation.runner import TaskProgress, TaskScore, evaluate
 from vlm2vec.evaluation.scores import as_document, problems, read_scores
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -44,7 +44,7 @@ def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_t
     tasks = get_tasks()
     model = Counting(published)
     told: list[TaskScore] = []
-    seen: list[Progress] = []
+    seen: list[TaskProgress] = []
     first = evaluate(model, tasks, root=root, out=tmp_path, on_score=told.append, on_progress=seen.append)
     assert first.failures == {}
     assert [score.task.name for score in told] == [task.name for task in tasks]
@@ -185,7 +185,7 @@ def test_a_folder_gathers_the_tasks_of_one_model_and_no_other(
 
     assert measured(published, "QVHighlight") == ["QVHighlight"]
     assert measured(published, "ImageNet-1K") == ["ImageNet-1K", "QVHighlight"]
-    with pytest.raises(ConfigError, match=r"holds an evaluation with fingerprint .* give another folder with --out"):
+    with pytest.raises(ConfigError, match=r"holds an evaluation with fingerprint .* give another folder as out="):
         measured(own, "ImageNet-1K")
     with pytest.raises(ConfigError, match=r"holds an evaluation with limit null, not 1; give another folder"):
         measured(published, "ImageNet-1K", limit=1)

@@ -12,8 +12,7 @@ from filelock import FileLock
 
 from support.evaluation_runs import Counting, Together, in_threads, names_in, scores_in, written
 from support.task_fixtures import write_fixture
-from vlm2vec.errors import ConfigError
-from vlm2vec.evaluation import run_folder
+from vlm2vec.errors import BusyError, ConfigError, DataError, StorageError
 from vlm2vec.evaluation.examples import read_examples
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
@@ -21,6 +20,9 @@ from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
 
 TASKS = ["ImageNet-1K", "GQA", "MSR-VTT"]
+SETTINGS = RunSettings(
+    benchmark="mmeb-v2", model="tiny", fingerprint="f", limit=None, root=None, late_interaction=False
+)
 
 
 @pytest.fixture
@@ -49,13 +51,12 @@ def test_two_runs_at_once_keep_each_others_scores(published: Embedder, root: Pat
 
 
 def test_threads_that_write_at_once_lose_nothing(tmp_path: Path, published: Embedder, root: Path) -> None:
-    settings = RunSettings("mmeb-v2", "tiny", "f", None, None, False)
     (one,) = get_tasks(names=["GQA"])
     scores = evaluate(Counting(published), [one], root=root, out=tmp_path / "some").scores.datasets["image"]["GQA"]
     tasks = get_tasks()
 
     def work(processes: Together) -> None:
-        folder = RunFolder.claim(tmp_path / "out", settings)
+        folder = RunFolder.claim(tmp_path / "out", SETTINGS)
         for task in tasks[processes.rank :: processes.size]:
             folder._change(task.name, scores)
 
@@ -64,8 +65,7 @@ def test_threads_that_write_at_once_lose_nothing(tmp_path: Path, published: Embe
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir() if path.suffix == ".part") == []
 
 
-def test_a_lock_that_is_held_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "_PATIENCE_S", 0.1)
+def test_a_lock_that_is_held_too_long_is_named(tmp_path: Path) -> None:
     held, done = Event(), Event()
 
     def hold() -> None:
@@ -77,8 +77,10 @@ def test_a_lock_that_is_held_too_long_is_named(tmp_path: Path, monkeypatch: pyte
     holder.start()
     held.wait()
     try:
-        with pytest.raises(ConfigError, match=r"^another run has held .*scores\.lock for 0 s: end it if it hangs"):
-            RunFolder.claim(tmp_path, RunSettings("mmeb-v2", "tiny", "f", None, None, False))
+        with pytest.raises(
+            BusyError, match=r"^another run has held .*scores\.lock for 0 s; wait for it to end, or stop"
+        ):
+            RunFolder.claim(tmp_path, SETTINGS, patience_s=0.1)
     finally:
         done.set()
         holder.join()
@@ -129,7 +131,7 @@ def test_a_score_file_of_which_nothing_says_what_it_is_of_is_not_taken_over(
     before = (tmp_path / "other" / "scores.json").read_bytes()
     (tmp_path / "out" / "scores.json").write_bytes(before)
     with pytest.raises(
-        ConfigError, match=r"holds a scores\.json and no run\.json that says what it is of; give another"
+        DataError, match=r"holds a scores\.json and no run\.json that says whose it is; give another folder as out="
     ):
         evaluate(Counting(published), tasks, root=root, out=tmp_path / "out")
     assert (tmp_path / "out" / "scores.json").read_bytes() == before
@@ -151,7 +153,7 @@ def test_what_is_wrong_with_all_tasks_costs_no_score_and_claims_no_folder(
     evaluate(Counting(published), tasks, root=root, out=out)
     root.rename(tmp_path / "away")
     with pytest.raises(
-        ConfigError, match=r"there is no folder .*data with the data of mmeb-v2; give another with --data"
+        ConfigError, match=r"there is no folder .*data with the data of mmeb-v2; give another folder as root="
     ):
         evaluate(Counting(published), tasks, root=root, out=out)
     assert names_in(out) == {"GQA"}
@@ -204,8 +206,8 @@ def test_an_error_of_the_first_process_alone_is_every_processs(published: Embedd
     errors = in_threads(
         lambda processes: evaluate(Counting(published), tasks, root=root, out=tmp_path / "out", processes=processes)
     )
-    assert [type(error) for error in errors] == [ConfigError] * 2
-    assert all(str(error).startswith(f"cannot use {tmp_path / 'out'} for an evaluation: ") for error in errors)
+    assert [type(error) for error in errors] == [StorageError] * 2
+    assert all(str(error).startswith(f"cannot write {tmp_path / 'out'}: file exists; give") for error in errors)
 
 
 def test_processes_with_different_models_are_refused(published: Embedder, root: Path, tmp_path: Path) -> None:

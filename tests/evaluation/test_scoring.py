@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlm2vec.evaluation.scoring import chance, rank_task
+from vlm2vec.evaluation.scoring import chance, rank_by_tokens, rank_task
 from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import mean_metrics
-from vlm2vec.vectors.token_store import StoredTokens, TokenStore
+from vlm2vec.vectors.store import StoredTokens, TokenStore
 
 
 def _data(
@@ -79,7 +79,7 @@ def test_vectors_of_tokens_are_ranked_by_late_interaction(tmp_path: Path) -> Non
     store.put(list(keys.values()), [np.array(tokens[name], dtype=np.float32) for name in keys])
     data = _data({"p": {"c": 1}, "q": {"c": 1}}, ("a", "b", "c"), empty=frozenset({"a"}))
     queries = StoredTokens(store, [keys["p"], keys["q"]])
-    ranking = rank_task(data, queries, StoredTokens(store, [b"", keys["b"], keys["c"]]))
+    ranking = rank_by_tokens(data, queries, StoredTokens(store, [b"", keys["b"], keys["c"]]))
     # Of b 1 + 1 and 1, of c 0 + 3 and 3; a is empty.
     assert ranking.indices.tolist() == [[2, 1, 0], [2, 1, 0]]
     assert ranking.scores[:, :2].tolist() == [[3, 2], [3, 1]]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ class Counting:
 
     def stream(
         self, items: Iterable[ItemLike], ask: Ask = Ask(), **arguments: Any
-    ) -> Iterator[tuple[int, Vectors | VLM2VecError]]:
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         for one in self._embedder.stream(items, ask, **arguments):
             self.num_encoded += 1
             yield one

@@ -22,10 +22,10 @@ from support.task_fixtures import write_corpus, write_rows
 from vlm2vec.cli.data import data as data_command
 from vlm2vec.cli.evaluate import evaluate as evaluate_command
 from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.evaluation.embedding import FrameDropper
 from vlm2vec.evaluation.report import Entry, build_report, notes
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.evaluation.scores import read_scores
-from vlm2vec.evaluation.scoring import FrameDropper
 from vlm2vec.fetching.needs import task_needs
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.video import damaged_frames
@@ -161,7 +161,7 @@ def test_a_video_of_damaged_frames_alone_is_an_error(
         frame.write_bytes(b"no picture")
     found = evaluate(Counting(published), [task], root=root, out=tmp_path / "out")
     assert list(found.failures) == ["ActivityNetQA"]
-    assert str(_first(root) / "0.jpg") in found.failures["ActivityNetQA"]
+    assert str(_first(root) / "0.jpg") in str(found.failures["ActivityNetQA"])
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_frames_of_several_processes_are_left_out_alike(
         assert found.scores.datasets == alone.scores.datasets
     assert predictions_in(tmp_path / "both").keys() == predictions_in(tmp_path / "alone").keys()
     first, second = in_threads(strictly)
-    assert first.failures == second.failures
-    assert first.failures["ActivityNetQA"].startswith("2 frames of its videos are damaged: ")
+    for found in (first, second):
+        assert str(found.failures["ActivityNetQA"]).startswith("2 frames of its videos are damaged: ")
 
 
 def test_pictures_of_one_item_and_other_media_stay_as_they_are(tmp_path: Path) -> None:

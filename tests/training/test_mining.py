@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from support.golden_cases import GOLDEN, MODEL
 from vlm2vec.cli.app import app
 from vlm2vec.data.records import Pair, read_pairs
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import ConfigError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder, Vectors
@@ -34,7 +34,8 @@ class Cosines:
         self,
         items: Iterable[ItemLike],
         ask: Ask = Ask(),
-    ) -> Iterator[tuple[int, Vectors]]:
+        **options: object,
+    ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         for position, item in enumerate(items):
             assert isinstance(item, Item)
             cosine = 1.0 if ask.role == "query" else float(item.text)

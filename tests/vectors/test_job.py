@@ -140,6 +140,17 @@ def test_work_is_taken_as_it_is_needed_and_has_no_total() -> None:
     assert (taken, totals) == ([0, 1, 2, 3], {None})
 
 
+def test_an_error_of_the_work_itself_comes_after_the_work_before_it(own: Embedder) -> None:
+    def work() -> Iterator[Work]:
+        yield from _work("a", "bb")
+        raise MediaError("no more can be read")
+
+    sink = Shelf()
+    with pytest.raises(MediaError, match="no more can be read"):
+        EmbedJob(own, sink).run(work())
+    assert set(sink.vectors) == {b"a", b"bb"}
+
+
 def test_an_item_is_read_only_where_it_is_embedded_and_what_reading_says_is_its_failure() -> None:
     read: list[str] = []
 

@@ -20,13 +20,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from support.places import SRC
-from vlm2vec.errors import ConfigError, InputError
+from vlm2vec.errors import DataError, InputError
 from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.vectors import late, ranking
 from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.ranking import rank
-from vlm2vec.vectors.store import VectorStore
-from vlm2vec.vectors.token_store import StoredTokens, TokenStore
+from vlm2vec.vectors.store import StoredTokens, TokenStore, VectorStore
 
 Tokens = NDArray[np.float32]
 
@@ -119,7 +118,7 @@ def test_a_process_killed_in_the_middle_of_a_put_leaves_the_tokens_that_were_put
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from vlm2vec.vectors.token_store import TokenStore
+from vlm2vec.vectors.store import TokenStore
 store = TokenStore.open(Path(sys.argv[1]), 2)
 store.put([b"a" * 16], [np.array([[1, 2], [3, 4]], np.float32)])
 # The bytes are written, the name is not yet given.
@@ -149,7 +148,7 @@ def test_a_damaged_shard_of_tokens_is_an_error_that_names_it(tmp_path: Path, dam
         np.save(shard, np.ones((2, 2), np.float32))
     else:
         shard.write_bytes({"empty": b"", "cut": data[:-1], "longer": data + b"\0"}[damage])
-    with pytest.raises(ConfigError, match=re.escape(f"the stored vectors {shard} cannot be read: ")):
+    with pytest.raises(DataError, match=re.escape(f"the stored vectors {shard} cannot be read: ")):
         TokenStore.open(tmp_path, 2)
 
 

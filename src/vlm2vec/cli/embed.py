@@ -59,7 +59,6 @@ def embed(
 
     from vlm2vec.media.sandbox import Sandbox
     from vlm2vec.model.embedder import Embedder
-    from vlm2vec.vectors.encoding import checked
 
     embedder = Embedder.load(model)
     vectors = []
@@ -72,20 +71,18 @@ def embed(
     # The sandbox first: threads wait for it.
     with closing(results), decoder:
         for source, result in results:
-            try:
-                vector = checked(result)
-            except VLM2VecError as error:
+            if isinstance(result, VLM2VecError):
                 # Most name their file themselves.
-                reason = told(error).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
+                reason = told(result).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
                 fail(f"{source.name or 'an empty text'}: {reason}")
                 num_failed += 1
                 continue
             if out is None:
                 page = {} if source.page is None else {"page": source.page}
-                numbers = [float(f"{x:.9g}") for x in vector]
+                numbers = [float(f"{x:.9g}") for x in result]
                 print(json.dumps({"input": source.name, **page, "vector": numbers}), flush=True)
             else:
-                vectors.append(vector)
+                vectors.append(result)
     if num_failed:
         if out is not None:
             note(f"{out} was not written, because its rows would not match the inputs")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets, write_file
 from vlm2vec.errors import ConfigError
@@ -74,9 +75,9 @@ def evaluate(
     place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision, late_interaction, limit)
     require("evaluate", "datasets", "pyarrow")
     quiet_datasets()
+    from vlm2vec.evaluation.encoders import SmallerVectors
     from vlm2vec.evaluation.runner import data_place
     from vlm2vec.evaluation.runner import evaluate as run
-    from vlm2vec.evaluation.smaller import SmallerVectors
     from vlm2vec.model.embedder import Embedder
     from vlm2vec.processes import among_processes, joined_processes
 
@@ -136,8 +137,8 @@ def _print_results(found: Evaluation, num_tasks: int, out: Path) -> None:
             (out / _PAGE).unlink(missing_ok=True)
     finally:
         # These are written down nowhere else.
-        for name, reason in found.failures.items():
-            fail(f"{name}: {reason}")
+        for name, error in found.failures.items():
+            fail(f"{name}: {told(error)}")
     if found.failures:
         fail(f"{len(found.failures)} of {num_tasks} tasks failed and have no score")
         raise typer.Exit(1)

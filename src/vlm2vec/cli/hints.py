@@ -16,6 +16,7 @@ ON_COMMAND_LINE: Mapping[Action, str] = {
     "other_path": "give another path",
     "resume": "continue it with --resume",
     "no_resume": "leave out --resume",
+    "single_vectors": "or rank single vectors: leave out --late-interaction",
     "evaluate": "'vlm2vec evaluate --out {about}', with the options that it was begun with, continues it",
     "download": "'vlm2vec data download {about} --data FOLDER' fetches it",
     "allow_outside": "allow other places with --allow-outside",

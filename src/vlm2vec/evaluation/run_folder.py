@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.evaluation.examples import EXAMPLES, pick_examples, task_file, write_examples
 from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, read_scores, write_scores
 from vlm2vec.evaluation.scoring import Ranking
-from vlm2vec.files import atomic_writer, remove_drafts
+from vlm2vec.files import locked, remove_drafts, write_atomically, writing
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks
 
@@ -25,13 +24,13 @@ PREDICTIONS = "predictions"
 """The folder of an evaluation that rankings lie in."""
 
 RUN = "run.json"
+"""The file of an evaluation that says of which model and settings it is."""
+
 _LOCK = "scores.lock"
-# Held for as long as it takes to read and write a file of some 100 kB.
-_PATIENCE_S = 60.0
 
 
-class RunSettings(NamedTuple):
-    """What two runs must have in common to share a folder.
+class RunSettings(BaseModel, frozen=True):
+    """Two runs must have these in common to share a folder.
 
     Args:
         benchmark, model: their names.
@@ -52,48 +51,57 @@ class RunSettings(NamedTuple):
 class RunFolder:
     """The results of one model with one choice of settings. Make one with `RunFolder.claim`.
 
+        scores.json         the score file, of all tasks measured there with this model and these settings
+        predictions/        for each query of a task its ten best candidates
+        examples/           for each task its best and worst queries with thumbnails, for the report's page
+        vectors/            of all that was embedded; may be deleted
+        run.json            the settings that all of this holds for
+
     Several runs may write to it at once, each its own tasks: the score file is read again before each change, under a
     lock.
+
+    Args:
+        patience_s: how long to wait for the lock, which others hold while they read and write a file of some 100 kB.
     """
 
-    def __init__(self, path: Path, settings: RunSettings) -> None:
+    def __init__(self, path: Path, settings: RunSettings, *, patience_s: float = 60.0) -> None:
         self.path = path
         self.settings = settings
+        self._patience_s = patience_s
 
     @classmethod
-    def claim(cls, path: Path, settings: RunSettings) -> RunFolder:
+    def claim(cls, path: Path, settings: RunSettings, *, patience_s: float = 60.0) -> RunFolder:
         """Take a folder, which is made if it is missing, for runs with these settings, and clear it of drafts.
 
         Raises:
-            ConfigError: it cannot be written, holds results of other settings, or its score file is damaged.
+            StorageError: it cannot be written.
+            ConfigError: it holds results of other settings.
+            DataError: its settings or its score file are damaged.
+            BusyError: another run holds it for too long.
         """
-        folder = cls(path, settings)
-        try:
+        folder = cls(path, settings, patience_s=patience_s)
+        with writing(path, "other_out"):
             path.mkdir(parents=True, exist_ok=True)
-            with folder._locked():
-                folder._check_settings()
-            for place in (path, path / PREDICTIONS, path / EXAMPLES):
-                remove_drafts(place)
-        except (OSError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"cannot use {path} for an evaluation: {error}; give another folder with --out"
-            ) from error
+        with folder._locked():
+            folder._check_settings()
+        for place in (path, path / PREDICTIONS, path / EXAMPLES):
+            remove_drafts(place)
         folder.scores()
         return folder
 
     def scores(self) -> ModelScores:
-        """What has been measured here so far, by this run and others.
+        """All that has been measured here so far, by this run and others.
 
         Raises:
-            ConfigError: the score file is damaged.
+            DataError: the score file is damaged.
         """
         return self._as_scores(self._known())
 
     def keep(self, task: TaskSpec, data: TaskData, ranking: Ranking, scores: DatasetScores) -> None:
-        """Write what a task has given, in place of what it gave before.
+        """Write the results of a task in place of earlier ones.
 
         Raises:
-            ConfigError: the folder cannot be written.
+            StorageError: the folder cannot be written.
         """
         self._write_predictions(task, data, ranking)
         examples = pick_examples(task.name, data, ranking.indices, ranking.scores, ranking.per_query, task.metric)
@@ -102,37 +110,36 @@ class RunFolder:
         self._change(task.name, scores)
 
     def drop(self, task: TaskSpec) -> None:
-        """Remove what a task gave before; without any task left there is no score file.
+        """Remove the results of a task; without any task left there is no score file.
 
         Raises:
-            ConfigError: the folder cannot be written.
+            StorageError: the folder cannot be written.
         """
         self._change(task.name, None)
-        try:
+        with writing(self.path, "other_out"):
             task_file(self.path / PREDICTIONS, task.name, ".jsonl").unlink(missing_ok=True)
             task_file(self.path / EXAMPLES, task.name, ".json").unlink(missing_ok=True)
-        except OSError as error:
-            raise self._not_written(error) from error
 
     def _check_settings(self) -> None:
         path = self.path / RUN
         if not path.is_file():
             if (self.path / SCORES).exists():
-                # Else scores of who knows which model would go on under this one's name.
-                raise ConfigError(
-                    f"{self.path} holds a {SCORES} and no {RUN} that says what it is of; give another folder with --out"
-                )
-            with atomic_writer(path) as stream:
-                stream.write(json.dumps(self.settings._asdict(), indent=1).encode("ascii") + b"\n")
+                # Scores of nobody knows which model would count as this one's.
+                raise DataError(f"{self.path} holds a {SCORES} and no {RUN} that says whose it is", "other_out")
+            with writing(path, "other_out"):
+                write_atomically(path, json.dumps(self.settings.model_dump(), indent=1) + "\n")
             return
-        earlier = load_json(path)
-        same_model = earlier.get("fingerprint") == self.settings.fingerprint
-        for name, value in self.settings._asdict().items():
+        try:
+            earlier = RunSettings.model_validate(load_json(path), strict=True)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} does not say whose results lie beside it: {error}", "other_out") from error
+        for name, value in self.settings:
+            found = getattr(earlier, name)
             # The name of a folder may be written in many ways.
-            if earlier.get(name) != value and not (name == "model" and same_model):
+            if found != value and not (name == "model" and earlier.fingerprint == self.settings.fingerprint):
                 raise ConfigError(
-                    f"{self.path} holds an evaluation with {name} {json.dumps(earlier.get(name))}, not "
-                    f"{json.dumps(value)}; give another folder with --out"
+                    f"{self.path} holds an evaluation with {name} {json.dumps(found)}, not {json.dumps(value)}",
+                    "other_out",
                 )
 
     def _known(self) -> dict[str, DatasetScores]:
@@ -142,20 +149,18 @@ class RunFolder:
         return {name: one for of_modality in datasets for name, one in of_modality.items()}
 
     def _change(self, task: str, scores: DatasetScores | None) -> None:
-        try:
-            with self._locked():
-                known = self._known()
-                if scores is not None:
-                    known[task] = scores
-                elif known.pop(task, None) is None:
-                    return
-                if known:
-                    write_scores(self.path / SCORES, self._as_scores(known))
-                else:
-                    # A score file holds at least one task.
+        with self._locked():
+            known = self._known()
+            if scores is not None:
+                known[task] = scores
+            elif known.pop(task, None) is None:
+                return
+            if known:
+                write_scores(self.path / SCORES, self._as_scores(known))
+            else:
+                # A score file holds at least one task.
+                with writing(self.path, "other_out"):
                     (self.path / SCORES).unlink()
-        except OSError as error:
-            raise self._not_written(error) from error
 
     def _as_scores(self, known: dict[str, DatasetScores]) -> ModelScores:
         """Scores in the order of the benchmark's table."""
@@ -180,32 +185,13 @@ class RunFolder:
             best = _named(data.candidate_names, places.tolist(), scores.tolist())
             lines.append(json.dumps({"query": query, "ranked": best, "relevant": dict(data.relevant[query])}) + "\n")
         folder = self.path / PREDICTIONS
-        try:
+        with writing(folder, "other_out"):
             folder.mkdir(exist_ok=True)
-            with atomic_writer(task_file(folder, task.name, ".jsonl")) as stream:
-                stream.write("".join(lines).encode("ascii"))
-        except OSError as error:
-            raise self._not_written(error) from error
+            write_atomically(task_file(folder, task.name, ".jsonl"), "".join(lines))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=_PATIENCE_S)
-        except Timeout as error:
-            raise ConfigError(
-                f"another run has held {self.path / _LOCK} for {_PATIENCE_S:.0f} s: end it if it hangs, or delete the "
-                "file if there is no such run"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _not_written(self, error: OSError) -> ConfigError:
-        return ConfigError(
-            f"cannot write to {self.path}: {error.strerror}; free some space or give another folder with --out"
-        )
+    def _locked(self) -> AbstractContextManager[None]:
+        path = self.path / _LOCK
+        return locked(path, f"another run has held {path} for {self._patience_s:.0f} s", patience_s=self._patience_s)
 
 
 def _named(names: Sequence[str], places: list[int], scores: list[float]) -> list[list[object]]:

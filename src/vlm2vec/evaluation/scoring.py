@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypedDict, cast, overload
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.errors import MediaError
-from vlm2vec.items import Image, Item, Source, Video
-from vlm2vec.media.video import damaged_frames
-from vlm2vec.processes import Processes
+from vlm2vec.evaluation.embedding import TaskEmbedder
+from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.chance import chance_metrics
-from vlm2vec.vectors.encoding import Encoder, store_vectors
 from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.metrics import CUTOFFS, Numbers, query_metrics
-from vlm2vec.vectors.ranking import rank
-from vlm2vec.vectors.store import Vectors, VectorStore
-from vlm2vec.vectors.stored import StoredVectors
-from vlm2vec.vectors.token_store import StoredTokens, TokenStore
+from vlm2vec.vectors.ranking import VectorRows, rank
+from vlm2vec.vectors.store import StoredTokens, StoredVectors, TokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,119 +34,74 @@ class Ranking:
     per_query: Mapping[str, Numbers]
 
 
-class FrameDropper:
-    """Leaves the damaged frames of a task's videos out, as published, and remembers them.
-
-    Attributes:
-        reasons: why each cannot be read, which names it, by the frame; each frame once, however many videos have it.
-    """
-
-    def __init__(self) -> None:
-        self.reasons: dict[Source, str] = {}
-
-    def __call__(self, item: Item) -> Item | None:
-        """The item without its damaged frames; None if it has none, or a video has no other.
-
-        The frames have been picked before, so a video has fewer then.
-        """
-        media = tuple(self._without(medium) for medium in item.media)
-        return None if media == item.media else replace(item, media=media)
-
-    def _without(self, medium: Image | Video) -> Image | Video:
-        if not isinstance(medium, Video) or not isinstance(medium.source, tuple):
-            return medium
-        try:
-            damaged = damaged_frames(medium.source)
-        except MediaError:
-            return medium
-        if not 0 < len(damaged) < len(medium.source):
-            return medium
-        self.reasons |= {medium.source[place]: str(error) for place, error in damaged.items()}
-        return Video(tuple(frame for place, frame in enumerate(medium.source) if place not in damaged))
-
-
 def score_task(
-    embedder: Encoder,
+    embedder: TaskEmbedder,
     name: str,
     data: TaskData,
     *,
-    store: VectorStore | TokenStore,
-    processes: Processes,
-    on_progress: Callable[[int, int], None] | None = None,
-    dropper: FrameDropper | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    mend: Callable[[Item], Item | None] = lambda item: None,
 ) -> Ranking | None:
     """Embed the queries and candidates of a task that the store lacks, and rank them.
 
     Args:
-        embedder: the model, or for late interaction its `TokenVectors`.
         name: of the task, for messages.
-        store: for late interaction a `TokenStore`.
-        processes: share the embedding; the first one ranks.
         on_progress: called with (items done, all items).
-        dropper: leaves damaged frames out; None: a video with one is an error.
+        mend: as for `TaskEmbedder.embed`.
 
     Returns:
         the ranking in the first process, None in the others.
 
     Raises:
         InputError, MediaError: a query or candidate cannot be embedded; the message names it.
-        ConfigError: the store cannot be read or written.
+        VLM2VecError: the store cannot be read or written, or is not shared.
     """
+    num_queries = len(data.queries)
     filled = [place for place, candidate in enumerate(data.candidate_names) if candidate not in data.empty]
-    total = len(data.queries) + len(filled)
-    report = on_progress or (lambda done, total: None)
-    queries = store_vectors(
-        embedder,
-        data.queries,
-        store=store,
-        origins=[f"{name}: query {query}" for query in data.query_ids],
-        on_progress=lambda done, _: report(done, total),
-        processes=processes,
-        mend=dropper,
-    )
-    found = store_vectors(
-        embedder,
-        _Chosen(data.candidates, filled),
-        store=store,
-        origins=[f"{name}: candidate {data.candidate_names[place]!r}" for place in filled],
-        on_progress=lambda done, _: report(len(data.queries) + done, total),
-        processes=processes,
-        mend=dropper,
-    )
-    if processes.rank != 0:
+    origins = [f"{name}: query {query}" for query in data.query_ids]
+    origins += [f"{name}: candidate {data.candidate_names[place]!r}" for place in filled]
+
+    def read(place: int) -> Item:
+        return data.queries[place] if place < num_queries else data.candidates[filled[place - num_queries]]
+
+    keys = embedder.embed(read, origins, mend=mend, on_progress=lambda done: on_progress(done, len(origins)))
+    if embedder.processes.rank != 0:
         return None
-    keys = [b""] * len(data.candidate_names)
-    for place, key in zip(filled, found, strict=True):
-        keys[place] = key
+    of_candidates = [b""] * len(data.candidate_names)
+    for place, key in zip(filled, keys[num_queries:], strict=True):
+        of_candidates[place] = key
+    store = embedder.store
     if isinstance(store, TokenStore):
-        return rank_task(data, StoredTokens(store, queries), StoredTokens(store, keys))
-    return rank_task(data, StoredVectors(store, queries), StoredVectors(store, keys))
+        return rank_by_tokens(data, StoredTokens(store, keys[:num_queries]), StoredTokens(store, of_candidates))
+    return rank_task(data, StoredVectors(store, keys[:num_queries]), StoredVectors(store, of_candidates))
 
 
-def rank_task(
-    data: TaskData,
-    queries: Vectors | StoredVectors | StoredTokens,
-    candidates: Vectors | StoredVectors | StoredTokens,
-) -> Ranking:
+def rank_task(data: TaskData, queries: VectorRows, candidates: VectorRows) -> Ranking:
     """Rank a task's candidates by given vectors, and measure.
 
     Args:
-        queries, candidates: float32 [Q, D] and [C, D], in the order of the task, or both the vectors of tokens for late
-            interaction. What an empty candidate has is not looked at.
+        queries, candidates: float32 [Q, D] and [C, D], in the order of the task. The vector of an empty candidate does
+            not count.
 
     Raises:
         InputError: vectors do not fit the task or are not finite.
     """
-    options = _Options(
+    return _measured(data, partial(rank, queries, candidates))
+
+
+def rank_by_tokens(data: TaskData, queries: StoredTokens, candidates: StoredTokens) -> Ranking:
+    """As `rank_task`, by late interaction of the vectors of tokens."""
+    return _measured(data, partial(rank_late, queries, candidates))
+
+
+def _measured(data: TaskData, ranked: Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]) -> Ranking:
+    indices_QK, scores_QK = ranked(
+        max(CUTOFFS),
         query_ids=data.query_ids,
         candidate_ids=data.candidate_names,
         pools=_pools(data),
         empty=np.array([name in data.empty for name in data.candidate_names], dtype=np.bool_),
     )
-    if isinstance(queries, StoredTokens) and isinstance(candidates, StoredTokens):
-        indices_QK, scores_QK = rank_late(queries, candidates, max(CUTOFFS), **options)
-    else:
-        indices_QK, scores_QK = rank(cast(Vectors, queries), cast(Vectors, candidates), max(CUTOFFS), **options)
     relevant = [data.relevant[query] for query in data.query_ids]
     return Ranking(indices_QK, scores_QK, query_metrics(indices_QK, data.candidate_names, relevant))
 
@@ -165,37 +115,6 @@ def chance(data: TaskData) -> dict[str, float]:
         [grade for name, grade in labels.items() if name in pool] for labels, pool in zip(relevant, pools, strict=True)
     ]
     return chance_metrics([len(pool) for pool in pools], found, [list(labels.values()) for labels in relevant])
-
-
-class _Options(TypedDict):
-    """What both ways of ranking take."""
-
-    query_ids: Sequence[str]
-    candidate_ids: Sequence[str]
-    pools: Sequence[NDArray[np.int64]] | None
-    empty: NDArray[np.bool_] | None
-
-
-class _Chosen(Sequence[Item]):
-    """Some of a sequence's items, taken from it one at a time: they may be read from disk each time."""
-
-    def __init__(self, items: Sequence[Item], places: Sequence[int]) -> None:
-        self._items = items
-        self._places = places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, number: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, number: int | slice) -> Item | Sequence[Item]:
-        if isinstance(number, slice):
-            return _Chosen(self._items, self._places[number])
-        return self._items[self._places[number]]
 
 
 def _pools(data: TaskData) -> list[NDArray[np.int64]] | None:

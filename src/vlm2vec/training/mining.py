@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.data.tables import JsonLines
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, VLM2VecError
 from vlm2vec.files import atomic_writer
 from vlm2vec.model.backbone import Ask
-from vlm2vec.vectors.encoding import Encoder, encode_with_store
-from vlm2vec.vectors.keys import content_key, item_key, naming, number
+from vlm2vec.vectors.job import EmbedJob, Encoder, Work, raise_failure
+from vlm2vec.vectors.keys import content_key, item_key, number
 from vlm2vec.vectors.ranking import top_k
 from vlm2vec.vectors.store import Vectors, VectorStore
 
@@ -243,10 +243,12 @@ class _Contents(NamedTuple):
 def _contents(pairs: Sequence[Pair]) -> _Contents:
     contents = _Contents([], [], [])
     for pair in pairs:
-        with naming(pair.origin):
+        try:
             contents.queries.append(item_key(pair.query, fingerprint=""))
             contents.positives.append(content_key(pair.positive))
             contents.present.append([content_key(negative) for negative in pair.negatives])
+        except VLM2VecError as error:
+            raise error.of(pair.origin) from error
     return contents
 
 
@@ -282,34 +284,16 @@ def _encode_all(
     pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: Progress | None
 ) -> tuple[Vectors, Vectors]:
     """Queries and positives, [R, D] each, of length one."""
-    before = 0
-
-    def report(done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(before + done, 2 * len(pairs))
-
-    queries_RD = np.empty((len(pairs), embedder.dim), dtype=np.float32)
-    targets = [pair.target for pair in pairs]
-    for target in dict.fromkeys(targets):
-        rows = [row for row, of_row in enumerate(targets) if of_row == target]
-        queries_RD[rows] = encode_with_store(
-            embedder,
-            [pairs[row].query for row in rows],
-            store=store,
-            ask=Ask("query", target),
-            origins=[pairs[row].origin for row in rows],
-            on_progress=report,
-        )
-        before += len(rows)
-    positives_RD = encode_with_store(
-        embedder,
-        [pair.positive for pair in pairs],
-        store=store,
-        ask=Ask("document"),
-        origins=[pair.origin for pair in pairs],
-        on_progress=report,
+    asked = [(pair.query, Ask("query", pair.target), pair.origin) for pair in pairs]
+    asked += [(pair.positive, Ask("document"), pair.origin) for pair in pairs]
+    keys = [item_key(item, fingerprint=embedder.fingerprint, ask=ask) for item, ask, _ in asked]
+    EmbedJob(embedder, store).run(
+        (Work(key, item, origin, ask) for key, (item, ask, origin) in zip(keys, asked, strict=True)),
+        on_progress=None if on_progress is None else lambda done, _: on_progress(done, len(asked)),
+        on_failure=raise_failure,
     )
-    return _unit(queries_RD), _unit(positives_RD)
+    vectors = _unit(store.get(keys)[1])
+    return vectors[: len(pairs)], vectors[len(pairs) :]
 
 
 def _unit(vectors: Vectors) -> Vectors:

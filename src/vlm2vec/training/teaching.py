@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.records import Pair
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError, InputError, MediaError, VLM2VecError
+from vlm2vec.errors import ConfigError, VLM2VecError
 from vlm2vec.files import atomic_writer
-from vlm2vec.items import Item, Role, Target
 from vlm2vec.model.backbone import Ask
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TEACHER
 from vlm2vec.training.plan import open_rows
-from vlm2vec.vectors.encoding import Encoder, Unwritten, checked
+from vlm2vec.vectors.job import EmbedJob, Encoder, Work
 from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
-_ROWS_AT_ONCE = 256
-
 
 class NamedTeacher(Encoder, Protocol):
-    """What is asked of a teacher; `Embedder` has it."""
+    """A teacher; `Embedder` is one."""
 
     @property
     def name(self) -> str: ...
 
 
 class TeachingReport(NamedTuple):
-    """What was asked.
+    """What became of the items.
 
     Args:
         items: different texts and media of all rows that could be read.
@@ -56,43 +52,25 @@ def teach(
     """Embed all that the sources of a run hold, each content once, and keep the vectors by content.
 
     A query is put to the teacher as a query, with the row's instruction, all else as a document; what is both is put as
-    it first comes. What has a vector in `out` keeps it, so a stopped run goes on and a repeated one embeds nothing.
+    it first comes. What has a vector in `out` keeps it, so a stopped run continues and a repeated one embeds nothing.
 
     Args:
         teacher: an `Embedder`, or what embeds like one.
         out: folder for `teachers.<name>.vectors`, of this teacher alone.
-        on_progress: called with rows done and rows in all.
+        on_progress: called with rows read and rows in all.
 
     Raises:
         ConfigError: a source cannot be opened, no row of it can be read, or `out` cannot be written or is another
             teacher's.
     """
-    sources = open_rows(config)
     store = _claim(out, teacher)
-    total, done = sum(map(len, sources.values())), 0
-    known: set[bytes] = set()
-    missing: set[bytes] = set()
-    bad: list[str] = []
-    unwritten = Unwritten(store)
-    try:
-        for name, rows in sources.items():
-            num_read, numbers = 0, iter(range(len(rows)))
-            while part := list(islice(numbers, _ROWS_AT_ONCE)):
-                new: dict[bytes, _Question] = {}
-                for asked in _asked(rows, part, bad):
-                    num_read += 1
-                    new |= {key: one for key, one in asked.items() if key not in known and key not in store}
-                    known |= asked.keys()
-                missing |= new.keys()
-                _embed(teacher, new, unwritten, bad)
-                done += len(part)
-                on_progress(done, total)
-            if not num_read:
-                raise ConfigError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {bad[-1]}")
-    finally:
-        # After Ctrl-C too.
-        unwritten.write()
-    return TeachingReport(len(known), len(missing), sum(key in store for key in missing), tuple(bad))
+    questions = _Questions(open_rows(config), on_progress)
+    failed: list[str] = []
+    report = EmbedJob(teacher, store).run(
+        questions, on_failure=lambda work, error: failed.append(str(error.of(work.origin)))
+    )
+    missing = report.embedded + len(failed)
+    return TeachingReport(questions.num_items, missing, report.embedded, (*questions.unread, *failed))
 
 
 def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
@@ -119,39 +97,50 @@ def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
     return store
 
 
-class _Question(NamedTuple):
-    item: Item
-    role: Role
-    target: Target | None
-    origin: str
+class _Questions:
+    """Each different item of some sources, as it is first asked.
 
+    Attributes:
+        num_items: asked so far.
+        unread: why rows could not be read.
+    """
 
-def _asked(rows: Rows, numbers: Iterable[int], bad: list[str]) -> Iterator[dict[bytes, _Question]]:
-    """What each row that can be read asks, by the keys of its items."""
-    for number in numbers:
+    def __init__(self, sources: Mapping[str, Rows], on_progress: Callable[[int, int], None]) -> None:
+        self._sources = sources
+        self._on_progress = on_progress
+        self._keys: set[bytes] = set()
+        self.unread: list[str] = []
+
+    @property
+    def num_items(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[Work]:
+        done, total = 0, sum(map(len, self._sources.values()))
+        for name, rows in self._sources.items():
+            num_unread = len(self.unread)
+            for number in range(len(rows)):
+                for work in self._of_row(rows, number):
+                    if work.key not in self._keys:
+                        self._keys.add(work.key)
+                        yield work
+                done += 1
+                self._on_progress(done, total)
+            if len(self.unread) - num_unread == len(rows):
+                last = self.unread[-1] if rows else "it has none"
+                raise ConfigError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {last}")
+
+    def _of_row(self, rows: Rows, number: int) -> list[Work]:
+        """What is asked about a row; nothing if an item of it cannot be read."""
         try:
             pair: Pair = rows[number]
         except VLM2VecError as error:
-            bad.append(str(error))
-            continue
-        questions = [_Question(pair.query, "query", pair.target, pair.origin)]
-        questions += [_Question(item, "document", None, pair.origin) for item in (pair.positive, *pair.negatives)]
+            self.unread.append(str(error))
+            return []
+        asked = [(pair.query, Ask("query", pair.target))]
+        asked += [(item, Ask("document")) for item in (pair.positive, *pair.negatives)]
         try:
-            asked: dict[bytes, _Question] = {}
-            for question in questions:
-                asked.setdefault(uninstructed_key(question.item), question)
-            yield asked
+            return [Work(uninstructed_key(item), item, pair.origin, ask) for item, ask in asked]
         except VLM2VecError as error:
-            bad.append(f"{pair.origin}: {error}")
-
-
-def _embed(teacher: Encoder, new: dict[bytes, _Question], unwritten: Unwritten, bad: list[str]) -> None:
-    ordered = sorted(new.items(), key=lambda entry: (entry[1].role, entry[1].target or ""))
-    for (role, target), group in groupby(ordered, key=lambda entry: (entry[1].role, entry[1].target)):
-        asked = list(group)
-        for place, found in teacher.stream([question.item for _, question in asked], Ask(role, target)):
-            key, question = asked[place]
-            try:
-                unwritten.add(key, checked(found))
-            except (InputError, MediaError) as error:
-                bad.append(f"{question.origin}: {error}")
+            self.unread.append(str(error.of(pair.origin)))
+            return []

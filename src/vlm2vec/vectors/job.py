@@ -150,7 +150,7 @@ class EmbedJob:
 
         Args:
             work: of any length. It is taken in another thread, as the model needs it; several processes take all of it
-                first, to share what is missing.
+                first, to share what is missing. Where taking it ends in an error, the work before is done.
             on_progress: called with (items done, all items); all items are None unless `work` has a length. Items of
                 other processes are taken to be as far as those of this one.
             on_failure: called for each item that cannot be embedded, in the process that tried. Where it raises an
@@ -201,7 +201,8 @@ class EmbedJob:
         return mine, total - sum(map(len, missing)), total
 
     def _embed(self, work: Iterable[Work], ledger: _Ledger) -> None:
-        queue = _Queue(one for one in work if ledger.is_new(one))
+        errors: list[Exception] = []
+        queue = _Queue(one for one in _until_error(work, errors) if ledger.is_new(one))
         while (ask := queue.next_ask()) is not None:
             sent: dict[int, bytes] = {}
             items = _items(queue.of(ask), sent, ledger)
@@ -213,11 +214,21 @@ class EmbedJob:
                 except BaseException:
                     _stop(self._decoder)
                     raise
+        if errors:
+            raise errors[0]
 
 
 def raise_failure(work: Work, error: VLM2VecError) -> NoReturn:
     """Raise the error of an item with its origin in front; for `on_failure` of a run that needs all its items."""
     raise error.of(work.origin) from error
+
+
+def _until_error(work: Iterable[Work], errors: list[Exception]) -> Iterator[Work]:
+    """Some work, until taking it ends in an error, which is noted: raised here, it would cost the work under way."""
+    try:
+        yield from work
+    except Exception as error:
+        errors.append(error)
 
 
 def _stop(decoder: Decoder) -> None:

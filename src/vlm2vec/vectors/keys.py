@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from vlm2vec.errors import VLM2VecError
+from vlm2vec.files import content_hash
 from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.animation import is_animation
@@ -94,15 +93,6 @@ def number(keys: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     return of_each, np.unique(of_each, return_index=True)[1].astype(np.int64)
 
 
-@contextmanager
-def naming(origin: str) -> Iterator[None]:
-    """Put the origin of an item in front of whatever is wrong with it."""
-    try:
-        yield
-    except VLM2VecError as error:
-        raise type(error)(f"{origin}: {error}") from error
-
-
 def _digest(parts: object) -> bytes:
     # JSON keeps the parts apart, and its ASCII form takes any str, lone surrogates too.
     return hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=KEY_BYTES).digest()
@@ -177,7 +167,7 @@ def _of_pictures(medium: Image | Video) -> list[object]:
     return [
         frames.is_video,
         [
-            [picture.mode, picture.size, picture.getpalette(), _blake2b(picture.tobytes()).hexdigest()]
+            [picture.mode, picture.size, picture.getpalette(), content_hash(picture.tobytes())]
             for picture in frames.images
         ],
     ]
@@ -185,7 +175,7 @@ def _of_pictures(medium: Image | Video) -> list[object]:
 
 def _of_bytes(source: Path | bytes, kind: Literal["image", "video", "PDF"]) -> str:
     if isinstance(source, bytes):
-        return _blake2b(source).hexdigest()
+        return content_hash(source)
     status = check_file(source, kind=_ARTICLE[kind], max_bytes=getattr(DEFAULT_LIMITS, f"{kind.lower()}_bytes"))
     with decoding(str(source), _ARTICLE[kind]):
         return _of_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
@@ -196,9 +186,4 @@ _ARTICLE = {"image": "an image", "video": "a video", "PDF": "a PDF"}
 
 @lru_cache(maxsize=_REMEMBERED)
 def _of_file(path: str, size: int, mtime_ns: int) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, _blake2b).hexdigest()
-
-
-def _blake2b(data: bytes = b"") -> hashlib.blake2b:
-    return hashlib.blake2b(data, digest_size=KEY_BYTES)
+    return content_hash(Path(path))

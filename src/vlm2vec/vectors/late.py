@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.vectors.ranking import Places, Score, rank_by
-from vlm2vec.vectors.store import Vectors
-from vlm2vec.vectors.token_store import StoredTokens
+from vlm2vec.vectors.store import StoredTokens, Vectors
 
 # Tokens of candidates held at once, and products of token pairs: 32 MiB of float64. One item is never divided.
 _TOKENS_AT_ONCE = 1 << 13

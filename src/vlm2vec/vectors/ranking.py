@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,18 @@ Places: TypeAlias = slice | NDArray[np.int64]
 Score: TypeAlias = Callable[[Places], NDArray[np.float32]]
 """Some queries' scores with the candidates at some places, [Q, places]; a score must not depend on the places."""
 
+
+class VectorRows(Protocol):
+    """Vectors [N, D] of which a piece is read at a time: an array, a mapped file or `StoredVectors`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Places, /) -> NDArray[np.float32]: ...
+
+
 _NOT_RANKED = np.iinfo(np.int64).min
 _LOW = 0xFFFF_FFFF
 
@@ -33,8 +45,8 @@ class _Ties(NamedTuple):
 
 
 def top_k(
-    queries_QD: NDArray[np.float32],
-    candidates_CD: NDArray[np.float32],
+    queries_QD: VectorRows,
+    candidates_CD: VectorRows,
     k: int,
     *,
     exclude: Sequence[NDArray[np.int64]] | None = None,
@@ -45,7 +57,7 @@ def top_k(
     product of matrices depends on the place in the matrix, so that candidates with equal vectors would not tie.
 
     Args:
-        queries_QD, candidates_CD: may be mapped files; candidates are read in chunks.
+        queries_QD, candidates_CD: candidates are read in chunks.
         k: clipped to C.
         exclude: for each query the candidates that do not count. One array may serve many queries.
 
@@ -69,8 +81,8 @@ def top_k(
 
 
 def rank(
-    queries_QD: NDArray[np.float32],
-    candidates_CD: NDArray[np.float32],
+    queries_QD: VectorRows,
+    candidates_CD: VectorRows,
     k: int,
     *,
     query_ids: Sequence[str],
@@ -86,7 +98,7 @@ def rank(
     of ids move to the next free number), mix the finishing step of MurmurHash3, which maps 32 bits one to one.
 
     Args:
-        queries_QD, candidates_CD: may be mapped files; candidates are read in chunks.
+        queries_QD, candidates_CD: candidates are read in chunks.
         candidate_ids: all different.
         pools: for each query the indices of its own candidates, the only ones it ranks; one named twice counts once.
             None ranks all candidates for every query.
@@ -161,7 +173,7 @@ def rank_by(
     return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
 
 
-def _products(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32]) -> Score:
+def _products(queries_QD: NDArray[np.float32], candidates_CD: VectorRows) -> Score:
     queries = np.asarray(queries_QD, dtype=np.float64)
 
     def score(places: Places) -> NDArray[np.float32]:
@@ -289,8 +301,8 @@ def _distinct_hashes(names: Sequence[str]) -> NDArray[np.uint32]:
     return np.array([hashes[name] for name in names], dtype=np.uint32)
 
 
-def _check_shapes(queries_QD: NDArray[np.float32], candidates_CD: NDArray[np.float32]) -> None:
-    shapes = np.shape(queries_QD), np.shape(candidates_CD)
+def _check_shapes(queries_QD: VectorRows, candidates_CD: VectorRows) -> None:
+    shapes = queries_QD.shape, candidates_CD.shape
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise InputError(f"queries {shapes[0]} and candidates {shapes[1]} cannot be ranked: give [Q, D] and [C, D]")
 

@@ -1,20 +1,27 @@
-"""A benchmark is measured with fewer dimensions and smaller numbers, beside the model's own vectors."""
+"""A benchmark is measured with smaller vectors or those of tokens, beside the model's own."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from support.evaluation_runs import run
-from vlm2vec.errors import InputError
-from vlm2vec.evaluation.runner import NamedEncoder, evaluate
-from vlm2vec.evaluation.smaller import SmallerVectors
+from vlm2vec.errors import InputError, VLM2VecError
+from vlm2vec.evaluation.encoders import NamedEncoder, SmallerVectors, TokenVectors
+from vlm2vec.evaluation.runner import evaluate
+from vlm2vec.items import Item, ItemLike
+from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder, Vectors
 from vlm2vec.model.pooling import to_int8
 from vlm2vec.tasks.registry import get_tasks
+from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
+from vlm2vec.vectors.keys import item_key
+from vlm2vec.vectors.store import TokenStore, VectorStore
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +74,36 @@ def test_the_command_names_size_and_precision_and_keeps_runs_apart(tmp_path: Pat
     refused = run([*command, "--dim", "64", "--late-interaction"], tmp_path, cwd=tmp_path)
     assert refused.returncode == 2
     assert "--dim and --precision are of single vectors; leave them out, or --late-interaction" in refused.stderr
+
+
+def test_token_vectors_are_made_once_and_meet_no_single_ones(tmp_path: Path) -> None:
+    class Tokens:
+        fingerprint, dim, token_dim = "lengths", 2, 2
+
+        def __init__(self) -> None:
+            self.num_asked = 0
+
+        def stream(
+            self, items: Iterable[ItemLike], ask: Ask = Ask(), *, output: str = "pooled", **options: Any
+        ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
+            for position, item in enumerate(items):
+                self.num_asked += 1
+                shape = (2,) if output == "pooled" else (len(str(item)), 2)
+                yield position, np.full(shape, position, dtype=np.float32)
+
+    def work(encoder: Encoder, store: VectorStore | TokenStore) -> list[bytes]:
+        keys = [item_key(Item(text), fingerprint=encoder.fingerprint) for text in ("a", "bb", "ccc", "dddd")]
+        # Each pair of texts is more than may wait.
+        job = EmbedJob(encoder, store, flush=Flush(num_bytes=20))
+        job.run(Work(key, text, "") for key, text in zip(keys, ("a", "bb", "ccc", "dddd"), strict=True))
+        return keys
+
+    model = Tokens()
+    tokens, single = TokenStore.open(tmp_path, 2), VectorStore.open(tmp_path, 2)
+    keys = work(TokenVectors(model), tokens)
+    assert [one.tolist() for one in tokens.get(keys)[1][:2]] == [[[0, 0]], [[1, 1], [1, 1]]]
+    assert len(list(tmp_path.glob("tokens-2-*.npy"))) == 3
+    assert set(keys).isdisjoint(work(model, single))
+    assert model.num_asked == 8
+    assert work(TokenVectors(model), TokenStore.open(tmp_path, 2)) == keys
+    assert model.num_asked == 8

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from support.places import DATA
-from vlm2vec.errors import ConfigError
-from vlm2vec.vectors.store import VectorStore
-from vlm2vec.vectors.token_store import StoredTokens, TokenStore
+from vlm2vec.errors import DataError
+from vlm2vec.vectors.store import StoredTokens, TokenStore, VectorStore
 
 KEYS = [b"a" * 16, b"b" * 16]
 ROWS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
@@ -88,7 +87,7 @@ def test_every_damage_of_a_shard_is_named_or_does_no_harm(
             assert read(tmp_path) == right
             # Only the checksums are gone, or nothing has changed.
             assert data.startswith(other)
-        except ConfigError as error:
+        except DataError as error:
             named += 1
             said = re.fullmatch(
                 r"the stored vectors (.*) cannot be read: .+; delete the file, and its vectors are made anew",
@@ -122,7 +121,7 @@ def test_a_shard_that_is_damaged_after_it_was_opened_is_named_when_its_vectors_a
     data = shard.read_bytes()
     place = data.index(ROWS[:2].tobytes())
     shard.write_bytes(data[:place] + b"\1" + data[place + 1 :])
-    with pytest.raises(ConfigError, match="its vectors are not those that were written; delete the file"):
+    with pytest.raises(DataError, match="its vectors are not those that were written; delete the file"):
         store.get(KEYS)
 
 
@@ -148,5 +147,5 @@ def test_no_damage_of_a_shard_without_checksums_is_a_raw_exception(
     shard = tmp_path / source.name
     for other in damaged(source.read_bytes(), rounds):
         shard.write_bytes(other)
-        with suppress(ConfigError):
+        with suppress(DataError):
             read(tmp_path)
