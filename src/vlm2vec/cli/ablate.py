@@ -17,12 +17,13 @@ def ablate(
     sub_batches: Annotated[str, typer.Option(help="Sizes, with commas between; 0 draws every row for itself.")],
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between; each size is run with each.")] = "1",
     out: Annotated[
-        Path | None, typer.Option(help="Where runs, table and plot go; else as the file says.", show_default=False)
+        Path | None,
+        typer.Option(help="Where runs, table and plot go; by default as the file says.", show_default=False),
     ] = None,
 ) -> None:
     """Train once for each size of the sub-batches and compare held-out recall.
 
-    Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it goes on where it
+    Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it continues where it
     was stopped.
     """
     from vlm2vec.processes import among_processes, launched

@@ -18,6 +18,7 @@ from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root
+from vlm2vec.text import aligned, counted
 
 if TYPE_CHECKING:
     from vlm2vec.fetching.download import Plan
@@ -33,7 +34,7 @@ def data(
     root: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="ROOT", help="Where annotations and media lie; else ./data.", show_default=False
+            "--data", metavar="ROOT", help="Where annotations and media lie; by default in ./data.", show_default=False
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Of download: only say what would be fetched.")] = False,
@@ -53,7 +54,7 @@ def data(
     damaged is named, and counts as missing.
 
     'download' brings what is missing: first annotations, then those archives that hold missing media, of which only
-    the needed members are unpacked. It says first what it fetches. If it is killed, the same command goes on. It ends
+    the needed members are unpacked. It says first what it fetches. If it is killed, the same command continues. It ends
     with a check.
     """
     chosen = get_tasks(benchmark, names=task_names(tasks))
@@ -73,7 +74,7 @@ def data(
         try:
             _download(chosen, place, dry_run=dry_run, keep_archives=keep_archives, allow_outside=allow_outside)
         except KeyboardInterrupt:
-            note(f"stopped; what was fetched is kept in {place}, and the same command goes on")
+            note(f"stopped; what was fetched is kept in {place}, and the same command continues")
             raise typer.Exit(130) from None
         if dry_run:
             return
@@ -88,7 +89,7 @@ def data(
 
 
 def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: bool = False) -> list[TaskNeeds]:
-    note(f"{'opening' if deep else 'looking for'} the data of {_count(len(specs), 'task')} in {root}")
+    note(f"{'opening' if deep else 'looking for'} the data of {counted(len(specs), 'task')} in {root}")
     media, needs = open_media(root), []
     with nested_progress("check", len(specs)) as show:
         for number, spec in enumerate(specs):
@@ -111,7 +112,7 @@ def _download(
     needs = _needs(specs, root, allow_outside=allow_outside)
     sources = [source for need in needs for source in need.annotations]
     if sources:
-        note(f"asking the hub for {_count(len(dict.fromkeys(sources)), 'table')} of annotations")
+        note(f"asking the hub for {counted(len(dict.fromkeys(sources)), 'table')} of annotations")
     with progress("asking the hub") as show:
         tables = plan_tables(sources, show)
     if dry_run:
@@ -121,7 +122,7 @@ def _download(
         for line in _described(plan, root, check_room(plan, root, keep_archives=keep_archives)):
             print(line)
         if unread:
-            print(f"Annotations of {_count(len(unread), 'task')} are not here yet: archives are those they may need.")
+            print(f"Annotations of {counted(len(unread), 'task')} are not here yet: archives are those they may need.")
         _complain(plan.refused)
         if plan.refused:
             raise typer.Exit(1)
@@ -167,19 +168,19 @@ def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
         tables = [table for table in plan.annotations if table.table.dataset == dataset]
         files = dict.fromkeys(file for table in tables for file in table.files)
         size = _size(sum(file.size for file in files))
-        yield f"annotations {dataset}: {_count(len(tables), 'table')} in {_count(len(files), 'file')}, {size}"
+        yield f"annotations {dataset}: {counted(len(tables), 'table')} in {counted(len(files), 'file')}, {size}"
     for archive in plan.archives:
         files = dict.fromkeys(archive.files)
         yield (
-            f"media {archive.source.repo}/{archive.source.archive}: {_count(len(files), 'file')}, "
-            f"{_size(sum(file.size for file in files))}, for {_count(len(archive.wanted), 'missing path')}, first "
+            f"media {archive.source.repo}/{archive.source.archive}: {counted(len(files), 'file')}, "
+            f"{_size(sum(file.size for file in files))}, for {counted(len(archive.wanted), 'missing path')}, first "
             f"{archive.wanted[0]}"
         )
     files = dict.fromkeys(plan.files())
     if files:
         left, whole = to_fetch(plan, root), sum(file.size for file in files)
         here = f" ({_size(whole - left)} of it is here already)" if left < whole else ""
-        yield f"to fetch: {_count(len(files), 'file')}, {_size(left)}{here}; free in {root}: {_size(free)}"
+        yield f"to fetch: {counted(len(files), 'file')}, {_size(left)}{here}; free in {root}: {_size(free)}"
     else:
         yield "there is nothing to fetch"
     yield from plan.by_hand
@@ -211,31 +212,18 @@ def _watching() -> Iterator[_Bar]:
 
 
 def _print_needs(needs: Sequence[TaskNeeds], root: Path, *, deep: bool) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("task", box=SIMPLE_HEAD, pad_edge=False)
-    missing = ("annotations missing", "pictures missing", "videos missing", *(["damaged"] if deep else []))
-    for column in ("queries", "candidates", *missing, "warnings"):
-        table.add_column(column, justify="right")
+    missing = ["annotations missing", "pictures missing", "videos missing", *(["damaged"] if deep else [])]
+    table = [["task", "queries", "candidates", *missing, "warnings"]]
     for need in needs:
         found = (need.annotations, need.pictures, need.videos, *([need.damaged] if deep else []), need.warnings)
-        numbers = [len(one) for one in found]
-        unread = "?" if need.queries is None else ""
-        table.add_row(
-            need.spec.name,
-            unread or f"{need.queries:,}",
-            unread or f"{need.candidates:,}",
-            *(f"{number:,}" if number else "-" for number in numbers),
-        )
-    # A name that is cut off is of no use; a narrower terminal wraps lines itself.
-    Console(width=max(Console().width, 120)).print(table)
+        asked = ["?", "?"] if need.queries is None else [f"{need.queries:,}", f"{need.candidates:,}"]
+        table.append([need.spec.name, *asked, *(f"{len(one):,}" if one else "-" for one in found)])
+    print(aligned(table) + "\n")
     for need in needs:
         for line in _missing(need, root):
             print(f"{need.spec.name}: {line}")
     lacking = sum(not need.complete for need in needs)
-    all_tasks = _count(len(needs), "task")
+    all_tasks = counted(len(needs), "task")
     problem = "missing or damaged" if deep else "missing"
     whole = f"all data are in {root}{' and can be opened' if deep else ''}"
     print(f"{lacking} of {all_tasks}: data are {problem} in {root}" if lacking else f"{all_tasks}: {whole}")
@@ -249,7 +237,7 @@ def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
         yield f"annotations missing: {len(need.annotations) - _SHOWN} more"
     for word, paths in (("picture", need.pictures), ("video", need.videos)):
         if paths:
-            yield f"{_count(len(paths), word)} missing: {_first(paths)}"
+            yield f"{counted(len(paths), word)} missing: {_first(paths)}"
     # All of them: they are few, and each has to be fetched or made again.
     for name, reason in need.damaged.items():
         yield f"damaged: {name}: {reason}"
@@ -279,10 +267,6 @@ def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
             {"problem": one.problem, "column": one.column, "row": one.row, "count": one.count} for one in need.warnings
         ],
     }
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _size(count: int) -> str:

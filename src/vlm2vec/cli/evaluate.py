@@ -31,17 +31,17 @@ def evaluate(
         Path | None, typer.Option(help="Where annotations and media lie: docs/benchmark_data.md.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where all goes; else evaluations/BENCHMARK/MODEL.", show_default=False)
+        Path | None, typer.Option(help="Where all goes; by default evaluations/BENCHMARK/MODEL.", show_default=False)
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many queries of each task.", show_default=False)
     ] = None,
     base: Annotated[str | None, typer.Option(help="Base model of an adapter.", show_default=False)] = None,
     prompt_style: Annotated[
-        str | None, typer.Option(help="How items are written down; else the model's own.", show_default=False)
+        str | None, typer.Option(help="How items are written down; by default the model's own.", show_default=False)
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(help="Of a picture or frame; else the model's own.", show_default=False)
+        int | None, typer.Option(help="Of a picture or frame; by default the model's own.", show_default=False)
     ] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the numbers it computes with.")
@@ -56,7 +56,7 @@ def evaluate(
     download: Annotated[bool, typer.Option("--download", help="Ask the hub for missing annotations.")] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Fail a task with a damaged frame; else the frame is left out, as published."),
+        typer.Option("--strict", help="Fail a task with a damaged frame, which is otherwise left out, as published."),
     ] = False,
     allow_outside: AllowOutside = False,
 ) -> None:
@@ -157,7 +157,7 @@ def _print_report(found: Evaluation, out: Path) -> None:
 
 
 def _folder_name(model: str, dim: int | None, precision: str, late_interaction: bool, limit: int | None) -> str:
-    """The model's name as the name of one folder, and what else the scores are of.
+    """The model's name as the name of one folder, and the options that change its scores.
 
     "VLM2Vec/VLM2Vec-V2.0" with 128 dimensions is VLM2Vec--VLM2Vec-V2.0-128.
     """

@@ -24,13 +24,13 @@ def mine(
     ] = 0.05,
     pool: Annotated[int, typer.Option(min=1, help="How many ranks to look at.")] = 100,
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where vectors are kept; else MINED.jsonl.vectors.")
+        Path | None, typer.Option(metavar="DIR", help="Where vectors are kept; by default MINED.jsonl.vectors.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Find hard negatives for training pairs: positives of other rows that look like an answer and are none.
 
-    Writes the same rows with `negatives` added. Vectors are kept, so a run that is stopped goes on where it was, and
+    Writes the same rows with `negatives` added. Vectors are kept, so a run that is stopped continues where it was, and
     another margin or number takes seconds.
     """
     from vlm2vec.training.mining import check_output, mine_file
@@ -54,7 +54,7 @@ def mine(
                 on_progress=show,
             )
     except KeyboardInterrupt:
-        note(f"stopped; the vectors in {vectors} are kept, and the same command goes on")
+        note(f"stopped; the vectors in {vectors} are kept, and the same command continues")
         raise typer.Exit(130) from None
     if as_json:
         print_json(asdict(report) | {"out": str(out)})

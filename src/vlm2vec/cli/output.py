@@ -79,7 +79,7 @@ def nested_progress(
             nonlocal at_hand
             if name != at_hand:
                 at_hand = name
-                # Else its rate would be that of the part before.
+                # Without this its rate would be that of the part before.
                 bars.reset(part, description=name)
             bars.update(part, completed=items, total=total or None)
             bars.update(run, completed=done + (items / total if total else 0))

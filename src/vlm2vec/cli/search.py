@@ -35,7 +35,7 @@ _COLUMNS = 32
 
 def search(
     query: Annotated[str, typer.Argument(help='The words; "" beside an image, video or page.', show_default=False)],
-    folder: Annotated[Path | None, typer.Argument(help="Where to search; else here.", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Where to search; by default here.", show_default=False)] = None,
     image: Annotated[Path | None, typer.Option(help="Search by this picture.", show_default=False)] = None,
     video: Annotated[
         Path | None, typer.Option(help="Search by this video or folder of frames.", show_default=False)

@@ -17,7 +17,7 @@ def teach(
 ) -> None:
     """Embed all that the sources of a configuration hold with a larger model, for `teachers` of that configuration.
 
-    Vectors are kept by content: what has one is not embedded again, and a run that is stopped goes on. What cannot be
+    Vectors are kept by content: what has one is not embedded again, and a run that is stopped continues. What cannot be
     read or embedded is told, and the command exits with 1; the trainer replaces rows that it cannot read.
     """
     from vlm2vec.training.config import read_config
@@ -32,7 +32,7 @@ def teach(
         with progress("embedding") as show:
             report = run(settings, teacher, out, show)
     except KeyboardInterrupt:
-        note(f"stopped; the vectors in {out} are kept, and the same command goes on")
+        note(f"stopped; the vectors in {out} are kept, and the same command continues")
         raise typer.Exit(130) from None
     known = f"{report.missing:,} had no vector yet and {report.embedded:,} have now"
     note(f"{report.items:,} different items, of which {known}")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file; docs/training.md lists its fields.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Where the model goes; else as the file says.", show_default=False)
+        Path | None, typer.Option(help="Where the model goes; by default as the file says.", show_default=False)
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only print what would be read from each source.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that lies in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that lies in OUT.")] = False,
 ) -> None:
     """Train a model from a YAML configuration.
 
@@ -64,7 +64,7 @@ def _run(settings: TrainConfig, *, resume: bool) -> None:
                     "steps, or a smaller sub_batch"
                 )
             if announcement.first_step:
-                note(f"going on after step {announcement.first_step}")
+                note(f"continuing after step {announcement.first_step}")
 
         def on_step(report: StepReport) -> None:
             show(report.step + 1, settings.steps)
