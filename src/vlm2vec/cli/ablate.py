@@ -23,8 +23,8 @@ def ablate(
 ) -> None:
     """Train once for each size of the sub-batches and compare held-out recall.
 
-    Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it continues where it
-    was stopped.
+    Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it continues where
+    it was stopped.
     """
     from vlm2vec.processes import among_processes, launched
     from vlm2vec.training.ablation import ablate_sub_batch
