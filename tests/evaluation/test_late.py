@@ -104,7 +104,7 @@ def test_processes_share_the_work(with_head: Embedder, root: Path, tmp_path: Pat
 
 def test_a_model_without_token_head_cannot(published: Embedder, root: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^tiny has no token head, and so .*; train one with .*; or rank single vectors: leave out la"
+        ConfigError, match=r"^tiny has no token head, and so .*; train one with .*; or rank single vectors: leave out "
     ):
         evaluate(Counting(published), get_tasks(names=TASKS), root=root, out=tmp_path / "out", late_interaction=True)
     assert not (tmp_path / "out").exists()
