@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vlm2vec.errors import BusyError, StorageError
+from vlm2vec.extras import require
 from vlm2vec.search.store import IndexInfo, Store
 from vlm2vec.search.stores.explaining import explained
 from vlm2vec.search.stores.place import clear, clear_table, has_database, has_info, hold, make_place
@@ -63,6 +65,7 @@ def create_store(
         StorageError: it cannot be written.
         MissingError: the store is not installed.
     """
+    make = _maker(kind)
     make_place(place)
     deadline_s = time.monotonic() + patience_s
     while replace or not store_exists(place):
@@ -71,7 +74,7 @@ def create_store(
                 if replace or not store_exists(place):
                     with explained(place, "write"):
                         clear(place)
-                    return _create(place, info, kind)
+                    return make(place, info)
         except BusyError:
             # Its writer may be about to make the index.
             if replace or time.monotonic() > deadline_s:
@@ -80,9 +83,10 @@ def create_store(
     return open_store(place)
 
 
-def _create(place: Path, info: IndexInfo, kind: StoreKind) -> Store:
+def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
     if kind == "sqlite":
-        return SqliteStore.create(place, info)
-    from vlm2vec.search.stores.lance import LanceStore
+        return SqliteStore.create
+    from vlm2vec.search.stores.lance import NEEDED, LanceStore
 
-    return LanceStore.create(place, info)
+    require(*NEEDED)
+    return LanceStore.create

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
-from vlm2vec.errors import BusyError, Hint, IndexFolderError, MissingError, StorageError
+from vlm2vec.errors import BusyError, IndexFolderError, MissingError, StorageError
+from vlm2vec.extras import require
 from vlm2vec.items import Target
 from vlm2vec.search.store import (
     ANYTHING,
@@ -37,6 +37,9 @@ from vlm2vec.search.stores.lance import columns
 from vlm2vec.search.stores.lance.info import read_info, write_info
 from vlm2vec.search.stores.lance.seal import FAILURES, Report, check, read_sealed, seal, write_sealed
 from vlm2vec.search.stores.place import TABLE, hold
+
+NEEDED = ("scale", "lancedb", "pyarrow")
+"""The extra, and what it installs."""
 
 _NAME = "units"
 # A query reads every fragment, and each commit makes one: this many cost nothing measurable.
@@ -83,7 +86,12 @@ class LanceStore:
         self._exact_up_to = exact_up_to
         self._keep_old = timedelta(seconds=keep_old_s)
         self._info = read_info(place).info
-        lancedb = _lancedb(place)
+        try:
+            require(*NEEDED)
+        except MissingError as error:
+            raise MissingError(f"LanceDB keeps the index {place}: {error.message}", *error.hints, "rebuild") from None
+        import lancedb
+
         # Since files are decoded as now, tables have checksums.
         self._sealed = self._info.decoding >= DECODING
         with explained(place, "open"):
@@ -102,7 +110,8 @@ class LanceStore:
     @classmethod
     def create(cls, place: Path, info: IndexInfo) -> Self:
         """Make an empty table in the folder `place`, in which there is no index. Its caller holds the lock."""
-        lancedb = _lancedb(place)
+        import lancedb
+
         with explained(place, "write"):
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
             table = lancedb.connect(place).create_table(_NAME, schema=columns.schema(info.dim))
@@ -357,16 +366,6 @@ class LanceStore:
 
         config = HnswSq(distance_type="dot", num_partitions=_PARTITIONS, m=_LINKS, ef_construction=_BUILD_WIDTH)
         self._table.create_index("vector", config=config, name=_INDEX, replace=True)
-
-
-def _lancedb(place: Path) -> ModuleType:
-    try:
-        import lancedb
-    except ImportError as error:
-        hints = (Hint("extra", "scale"), Hint("rebuild"))
-        raise MissingError(f"LanceDB, which keeps the index {place}, is not installed", *hints) from error
-    module: ModuleType = lancedb
-    return module
 
 
 def _check_version(table: Any, report: Report | None) -> None:

@@ -35,5 +35,5 @@ def convert(place: Path, *, most_vectors: int = _MOST_VECTORS) -> Store:
             old.refresh()
             SqliteStore.create(place, old.info, old.all_files(), old.failures()).close()
             clear_table(place)
-            _LOG.warning("the index %s is now one file, %d vectors as they were", place, old.count())
+            _LOG.warning("the index %s is now one file, with its %d vectors as they were", place, old.count())
     return SqliteStore(place) if has_database(place) else old

@@ -311,6 +311,8 @@ class SqliteStore:
         return parse_rows(file, rows.fetchall())
 
     def _insert(self, rows: FileRows, totals: _Totals) -> FileRow:
+        if {len(unit.vector) for unit in rows.units} != {self._info.dim}:
+            raise ValueError(f"not every vector of {rows.path} has {self._info.dim} numbers")
         stored = StoredFile(rows.look, rows.content_hash, rows.num_units, len(rows.units))
         file = file_row(totals.next_file, rows.path, stored, totals.next_unit)
         units = [unit_values(number, file.id, unit) for number, unit in enumerate(rows.units, file.first_unit)]

@@ -197,6 +197,9 @@ class Database:
             raise
 
     def _check_tables(self) -> None:
+        tables = dict(self.execute("SELECT name, sql FROM sqlite_schema").fetchall())
+        if tables and tables.keys().isdisjoint(_TABLES):
+            raise IndexFolderError(f"{self._place} is no index: its {DATABASE} is another program's", "other_index")
         version = self._pragma("user_version")
         if version > _FORMAT:
             raise IndexFolderError(
@@ -204,7 +207,7 @@ class Database:
                 "a newer vlm2vec",
                 "rebuild",
             )
-        if version != _FORMAT or dict(self.execute("SELECT name, sql FROM sqlite_schema").fetchall()) != _TABLES:
+        if version != _FORMAT or tables != _TABLES:
             raise ValueError("it has other tables than expected")
 
     def _pragma(self, name: str) -> int:

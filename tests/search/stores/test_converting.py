@@ -1,0 +1,131 @@
+"""An index of LanceDB's becomes one file with the same vectors, once, whatever comes in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.places import DATA
+from support.stores import INFO, QUERY, contents, document, picture
+from vlm2vec.errors import IndexFolderError, MissingError
+from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
+from vlm2vec.search.stores import create_store, open_store
+from vlm2vec.search.stores.lance import LanceStore
+from vlm2vec.search.stores.lance.converting import convert
+from vlm2vec.search.stores.lance.info import write_info
+from vlm2vec.search.stores.place import hold
+from vlm2vec.search.stores.sqlite import SqliteStore
+
+OLD = DATA / "old_index"
+FAILURES = {"c.png": Failure("no picture", Look(1, 2, 3, 4))}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An index that was made before there was a choice of stores."""
+    store = create_store(tmp_path / ".vlm2vec", INFO, kind="lance")
+    with store.writing():
+        store.commit([], [picture(os.fsdecode(b"caf\xe9.png")), document("b.pdf", [1, 3], num_units=3)])
+        store.note_failures(FAILURES)
+    write_info(store.place, INFO, store=None)
+    return store.place
+
+
+def _answer(place: Path) -> tuple[object, ...]:
+    store = LanceStore(place) if (place / "index.json").exists() else open_store(place)
+    return store.info, store.files(), store.failures(), contents(store)
+
+
+def test_an_index_is_converted_once_with_all_it_holds_and_says_so(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _answer(place)
+    with caplog.at_level(logging.WARNING, "vlm2vec"):
+        store = open_store(place)
+    assert isinstance(store, SqliteStore)
+    assert caplog.messages == [f"the index {place} is now one file, with its 3 vectors as they were"]
+    assert _answer(place) == before
+    assert [hit.path for hit in store.nearest(QUERY, 9)]
+    assert sorted(os.listdir(place)) == ["library.db", "lock"]
+    caplog.clear()
+    open_store(place)
+    assert caplog.messages == []
+
+
+def test_an_index_of_the_first_releases_is_converted_to_the_bit(tmp_path: Path) -> None:
+    place = Path(shutil.copytree(OLD / "dot_vlm2vec", tmp_path / ".vlm2vec"))
+    store = open_store(place)
+    assert isinstance(store, SqliteStore)
+    assert (store.info.decoding, store.info.dtype, store.info.folder, store.failures()) == (1, "float32", "..", {})
+    look = Look(2745, 10**18, UNKNOWN, UNKNOWN)
+    assert store.files()["two.pdf"] == StoredFile(look, "ceac930070607c25cc77e1142baf09da", 2, 2)
+    files = store.read(["0.png", "1.png", "2.png", "two.pdf"])
+    vectors = np.stack([unit.vector for rows in files for unit in rows.units])
+    np.testing.assert_array_equal(vectors, np.load(OLD / "vectors.npy"))
+
+
+def test_an_index_that_was_made_with_lance_on_purpose_stays_so(place: Path) -> None:
+    write_info(place, INFO)
+    assert isinstance(open_store(place), LanceStore)
+
+
+def test_an_index_of_too_many_vectors_stays_with_lance(place: Path) -> None:
+    assert isinstance(convert(place, most_vectors=2), LanceStore)
+    assert isinstance(convert(place, most_vectors=3), SqliteStore)
+
+
+def test_an_index_that_is_being_written_is_read_as_it_is_and_converted_later(place: Path) -> None:
+    before = _answer(place)
+    with hold(place):
+        store = open_store(place)
+        assert isinstance(store, LanceStore)
+        assert (store.info, store.files(), store.failures(), contents(store)) == before
+    assert isinstance(open_store(place), SqliteStore)
+
+
+def test_a_kill_before_the_new_index_is_whole_leaves_the_old_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _answer(place)
+
+    def killed(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(place)
+    (place / "library.db.part").write_bytes(b"half")
+    assert _answer(place) == before
+    assert isinstance(open_store(place), SqliteStore)
+    assert _answer(place) == before
+    assert sorted(os.listdir(place)) == ["library.db", "lock"]
+
+
+def test_a_kill_before_the_old_index_is_gone_leaves_the_new_one(place: Path, tmp_path: Path) -> None:
+    before = _answer(place)
+    old = Path(shutil.copytree(place, tmp_path / "old"))
+    open_store(place)
+    shutil.copytree(old, place, dirs_exist_ok=True)
+    assert isinstance(open_store(place), SqliteStore)
+    assert sorted(os.listdir(place)) == ["library.db", "lock"]
+    assert _answer(place) == before
+
+
+def test_a_damaged_index_is_not_converted(place: Path) -> None:
+    data = next((place / "units.lance" / "data").iterdir())
+    data.write_bytes(data.read_bytes()[:-1] + b"x")
+    with pytest.raises(IndexFolderError, match=r"is not as it was written; .* makes it anew$"):
+        open_store(place)
+    assert not list(place.glob("library.db*"))
+
+
+def test_without_lancedb_an_old_index_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    with pytest.raises(MissingError, match=r"vlm2vec\[scale\]"):
+        open_store(place)
