@@ -1,9 +1,9 @@
-"""How fast is an index built, and how fast does it answer? 10,000, 100,000 and a million vectors of 768 dimensions.
+"""How fast does LanceDB build an index, and answer? 10,000, 100,000 and a million vectors of 768 dimensions.
 
     python benchmarks/speed/search.py [FOLDER]    writes benchmarks/results/search.json   (half an hour, 10 GB)
 
-Vectors: 2,000 centres and noise of 0.9 a dimension, scaled to length one; and 250,000 isotropic ones. Tables are
-made by the package's own `UnitTable`, as `vlm2vec index` makes them, and are left in FOLDER for the next run.
+Vectors: 2,000 centres and noise of 0.9 a dimension, scaled to length one; and 250,000 isotropic ones. Stores are
+made by the package's own `LanceStore`, and are left in FOLDER for the next run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,12 +23,11 @@ from machine import describe
 from numpy.typing import NDArray
 from size import sized, write_results
 
-from vlm2vec.search import table as settings
-from vlm2vec.search.table import Row, UnitTable, hit_order
+from vlm2vec.search.store import FileRows, IndexInfo, Look, StoredUnit
+from vlm2vec.search.stores import create_store, lance
+from vlm2vec.search.stores.lance import LanceStore
 
 DIM, QUERIES, K, CHUNK = *sized((768, 200), (16, 25)), 10, 25_000
-FETCHED = K + 16
-"""As `Index.search` asks."""
 SETTINGS = sized(
     [("centres", 10_000), ("centres", 100_000), ("centres", 1_000_000), ("isotropic", 250_000)],
     [("centres", 100), ("isotropic", 100)],
@@ -44,32 +44,31 @@ def main() -> None:
 
 
 def measure(place: Path, kind: str, count: int) -> dict[str, Any]:
-    """Build a table, or open the one of an earlier run, and ask it 200 questions."""
-    notes = place / "built.json"
-    index = [settings._PARTITIONS, settings._LINKS, settings._BUILD_WIDTH, settings._EXACT_UP_TO]
+    """Build a store, or open the one of an earlier run, and ask it 200 questions."""
+    notes = place.with_suffix(".json")
+    index = [lance._PARTITIONS, lance._LINKS, lance._BUILD_WIDTH, lance._EXACT_UP_TO]
     if not notes.exists() or json.loads(notes.read_text())["index"] != index:
-        place.mkdir(parents=True, exist_ok=True)
-        table = UnitTable.create(place, dim=DIM, fingerprint="benchmark")
+        store = create_store(place, IndexInfo("benchmark", "benchmark", DIM, "float32", ".."), kind="lance")
         add_s = index_s = 0.0
         for number, vectors in enumerate(_chunks(kind, count)):
-            rows = [_row(number * CHUNK + place, vector) for place, vector in enumerate(vectors)]
+            files = [_file(number * CHUNK + place, vector) for place, vector in enumerate(vectors)]
             start = time.perf_counter()
-            table.replace([], rows)
+            store.commit([], files)
             add_s += time.perf_counter() - start
         start = time.perf_counter()
-        table.tidy()
+        store.tidy(lambda _: nullcontext())
         index_s = time.perf_counter() - start
         notes.write_text(json.dumps({"rows_per_s": round(count / add_s), "tidy_s": round(index_s, 1), "index": index}))
-    table = UnitTable.open(place, dim=DIM, fingerprint="benchmark")
+    opened = LanceStore(place)
     queries = next(_draw(kind, 10**6, QUERIES))
     truth = _exact(kind, count, queries)
     for query in queries[:20]:
-        table.nearest(query, FETCHED, None)
+        opened.nearest(query, K)
     seconds, found = [], 0
     for query, names in zip(queries, truth, strict=True):
         start = time.perf_counter()
-        table.refresh()
-        hits = sorted(table.nearest(query, FETCHED, None), key=hit_order)[:K]
+        opened.refresh()
+        hits = opened.nearest(query, K)
         seconds.append(time.perf_counter() - start)
         found += len(names & {hit.path for hit in hits})
     row = {
@@ -84,8 +83,9 @@ def measure(place: Path, kind: str, count: int) -> dict[str, Any]:
     return row
 
 
-def _row(number: int, vector: NDArray[np.float32]) -> Row:
-    return Row(f"{number}.jpg", "image", None, None, 1, f"{number:032x}", 1, 1, vector)
+def _file(number: int, vector: NDArray[np.float32]) -> FileRows:
+    unit = StoredUnit("image", None, None, vector)
+    return FileRows(f"{number}.jpg", Look(1, 1), f"{number:032x}", 1, (unit,))
 
 
 def _chunks(kind: str, count: int) -> Iterator[NDArray[np.float32]]:

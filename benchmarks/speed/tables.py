@@ -128,6 +128,22 @@ def _search(document: dict[str, Any]) -> str:
     )
 
 
+def _store(document: dict[str, Any]) -> str:
+    return _table(
+        [
+            *("store", "rows/s written", "MB", "cold import, s", "cold search, s", "cold list of files, s"),
+            *("product, ms", "warm search, ms", "warm / product"),
+        ],
+        [
+            [
+                *(row["store"], f"{row['rows_per_s']:,}", row["mb"], row["cold_import_s"], row["cold_search_s"]),
+                *(row["cold_files_s"], row["product_ms"], row["warm_ms"], row["warm_to_product"]),
+            ]
+            for row in document["rows"]
+        ],
+    )
+
+
 def _start(document: dict[str, Any]) -> str:
     return _table(
         ["what", "median s", "longest s"],
@@ -341,6 +357,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "parts": ("encode", _parts),
         "memory": ("memory", _memory),
         "mixed": ("mixed", _mixed),
+        "store": ("store", _store),
         "search": ("search", _search),
         "start": ("start", _start),
         "attention": ("attention", _attention),

@@ -304,6 +304,8 @@ class SqliteStore:
             marks = ", ".join("?" * len(some))
             rows = self._database.execute(f"SELECT * FROM files WHERE id IN ({marks})", some)
             paths |= {row.id: row.path for row in map(parse_file, rows)}
+        if len(paths) < len(wanted):
+            raise ValueError("the files of some of its vectors are missing")
         return paths
 
     def _read(self, file: FileRow) -> FileRows:
