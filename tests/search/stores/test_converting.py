@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +126,26 @@ def test_a_damaged_index_is_not_converted(place: Path) -> None:
 
 
 def test_without_lancedb_an_old_index_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
 
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(MissingError, match=r"vlm2vec\[scale\]"):
         open_store(place)
+
+
+def test_an_index_that_another_process_is_converting_is_waited_for(place: Path) -> None:
+    before = _answer(place)
+    held = threading.Event()
+
+    def convert_slowly() -> None:
+        with hold(place):
+            (place / "library.db.part").touch()
+            held.set()
+            threading.Event().wait(0.2)
+        open_store(place)
+
+    thread = threading.Thread(target=convert_slowly)
+    thread.start()
+    held.wait()
+    assert isinstance(open_store(place), SqliteStore)
+    thread.join()
+    assert _answer(place) == before

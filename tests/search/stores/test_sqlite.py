@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -185,3 +187,15 @@ def test_a_row_that_is_lost_is_missed(place: Path, table: str) -> None:
         ask()
     (problem,) = store.verify().problems
     assert problem.endswith("are missing")
+
+
+def test_where_there_are_no_locks_a_store_is_read_without_them(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    create_store(place, INFO).close()
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    # A lock that is held is as bad as one that is never given.
+    with closing(sqlite3.connect(place / "library.db", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert open_store(place).nearest(QUERY, 1) == []

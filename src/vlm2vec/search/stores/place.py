@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -75,6 +76,18 @@ def hold(place: Path, try_lock: Callable[[int], bool] | None = None) -> Iterator
         yield
     finally:
         # Closing releases the lock.
+        os.close(descriptor)
+
+
+def knows_locks(place: Path) -> bool:
+    """Whether the file system of an index has locks, which some network drives lack; True if that cannot be told."""
+    try:
+        descriptor = os.open(place / _LOCK, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        return _has_locks(descriptor)
+    finally:
         os.close(descriptor)
 
 
@@ -183,6 +196,9 @@ if sys.platform == "win32":
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 
+    def _has_locks(descriptor: int) -> bool:
+        return True
+
 else:
     import fcntl
 
@@ -191,4 +207,12 @@ else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        return True
+
+    def _has_locks(descriptor: int) -> bool:
+        # One of the kind that SQLite takes. It goes when the file is closed; a writer's lock is of another kind.
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
         return True

@@ -61,14 +61,12 @@ class Report(NamedTuple):
         version: the oldest that the table may have.
         problems: one sentence for each file that is not as it was written.
         num_files: how many have a checksum.
-        num_unsealed: how many have none yet, because their writer was stopped.
         moved: whether files look other than they did, as after a copy, and are read by every check until `seal`.
     """
 
     version: int
     problems: list[str]
     num_files: int
-    num_unsealed: int
     moved: bool
 
 
@@ -159,10 +157,9 @@ def check(folder: Path, *, expected: bool, wholly: bool = False) -> Report | Non
 
 def _compare(folder: Path, sums: _Sums, wholly: bool) -> Report:
     there = dict(_tree(folder))
-    unsealed = there.keys() - sums.files.keys()
     # Someone has written since and may have cleared away: a writer at work, one that was stopped, or an older version
     # of this package.
-    may_miss = not sums.settled or any(name.startswith(_MANIFESTS) for name in unsealed)
+    may_miss = not sums.settled or any(name.startswith(_MANIFESTS) for name in there.keys() - sums.files.keys())
     problems, moved = [], False
     for name, sum_of_it in sums.files.items():
         status = there.get(name)
@@ -173,7 +170,7 @@ def _compare(folder: Path, sums: _Sums, wholly: bool) -> Report:
         moved |= _look(status) != sum_of_it[1:]
         if (wholly or _looks_new(sum_of_it, status, sums)) and _differs(folder / name, sum_of_it):
             problems.append(_not_as_written(name))
-    return Report(sums.version, problems, len(sums.files), len(unsealed), moved)
+    return Report(sums.version, problems, len(sums.files), moved)
 
 
 def _read(folder: Path) -> _Sums | None:

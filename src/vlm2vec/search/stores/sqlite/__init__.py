@@ -77,8 +77,17 @@ class SqliteStore:
     All methods see what other processes have committed.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._open(place, Database(place))
+    def __init__(self, place: Path, database: Database | None = None) -> None:
+        self._place = place
+        self._database = database or Database(place)
+        # What is in memory, and of which state of the file; None: perhaps of none.
+        self._seen: State | None = None
+        self._files: dict[str, FileRow] | None = None
+        self._sorted: SortedFiles | None = None
+        self._units: Units | None = None
+        self._units_are_old = True
+        with self._database.reading():
+            self._info, self._totals = self._read_notes()
 
     @classmethod
     def create(
@@ -94,28 +103,16 @@ class SqliteStore:
             files: they are in it from the beginning; some at a time, so that not all are in memory at once.
         """
         notes = {"info": asdict(info), "totals": asdict(_Totals(uuid.uuid4().hex)), "failures": failures or {}}
-        draft = cls.__new__(cls)
-        draft._open(place, Database.create_draft(place, notes))
+        draft = Database.create_draft(place, notes)
         try:
+            filled = cls(place, draft)
             for some in files:
-                draft.commit([], some)
-            draft._database.publish()
+                filled.commit([], some)
+            draft.publish()
         except BaseException:
-            draft._database.discard()
+            draft.discard()
             raise
         return cls(place)
-
-    def _open(self, place: Path, database: Database) -> None:
-        self._place = place
-        self._database = database
-        # What is in memory, and of which state of the file; None: perhaps of none.
-        self._seen: State | None = None
-        self._files: dict[str, FileRow] | None = None
-        self._sorted: SortedFiles | None = None
-        self._units: Units | None = None
-        self._units_are_old = True
-        with database.reading():
-            self._info, self._totals = self._read_notes()
 
     @property
     def place(self) -> Path:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.stores.explaining import explained
-from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS
+from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, knows_locks
 
 _FORMAT = 1
 # No index besides the tables: rows are found by their numbers, so nothing can disagree with them.
@@ -184,9 +184,11 @@ class Database:
 
     def _connect(self) -> None:
         self._status = _status(self._place, self._path)
-        # Where the file may not be written, SQLite opens it for reading.
+        # Where the file may not be written, SQLite opens it for reading; where there are no locks, it does not wait for
+        # one in vain, and nobody can write.
+        mode = "rw" if knows_locks(self._place) else "ro&nolock=1"
         self._connection = sqlite3.connect(
-            _uri(self._path, "rw"), uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+            _uri(self._path, mode), uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
         )
         try:
             # Others may read until the very end of a change.
