@@ -20,7 +20,6 @@ ALLOWED = {
     "errors.py": ["vlm2vec doctor"],
 }
 STILL_TO_MOVE = {
-    "data/inside.py",
     "evaluation/run_folder.py",
     "evaluation/runner.py",
     "model/checkpoint.py",
@@ -29,11 +28,6 @@ STILL_TO_MOVE = {
     "search/index.py",
     "search/info.py",
     "search/lock.py",
-    "tasks/document.py",
-    "tasks/download.py",
-    "tasks/hub_files.py",
-    "tasks/reading.py",
-    "tasks/registry.py",
     "training/checkpoint.py",
     "training/distillation.py",
     "training/distributed.py",

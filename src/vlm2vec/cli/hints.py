@@ -20,6 +20,7 @@ ON_COMMAND_LINE: Mapping[Action, str] = {
     "evaluate": "'vlm2vec evaluate --out {about}', with the options that it was begun with, continues it",
     "download": "'vlm2vec data download {about} --data FOLDER' fetches it",
     "allow_outside": "allow other places with --allow-outside",
+    "list_tasks": "'vlm2vec tasks --benchmark {about}' lists all",
     "doctor": "'vlm2vec doctor' lists what this machine has",
     "extra": "install it: pip install 'vlm2vec[{about}]'",
 }
