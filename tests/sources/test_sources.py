@@ -236,14 +236,14 @@ def test_columns_hold_texts_pictures_items_and_negatives_in_order(tmp_path: Path
     [
         ({"parser": "visrag"}, {"query": None, "image": "p", "source": "s"}, "column 'query' holds None: it must be a"),
         ({"parser": "visrag"}, {"query": "q", "image": 3, "source": "s"}, "column 'image' holds 3: it must be a pict"),
-        ({"parser": "vidore"}, {"query": "q", "answer": "a"}, "column 'image' is missing or null"),
+        ({"parser": "vidore"}, {"query": "q", "answer": "a"}, "column 'image' is missing: the row has query, answer"),
         ({"parser": "vidore"}, COLPALI | {"query": "<|media|>"}, "column 'query' holds the text <|media|>, which"),
         (
             {},
             {"anchor": "a", "positive": "b", "score": 1},
             "unknown column 'score': use anchor, positive, and negative",
         ),
-        ({}, {"anchor": None, "positive": "b"}, "column 'anchor' is missing or null"),
+        ({}, {"anchor": None, "positive": "b"}, "column 'anchor' is null: it must hold a text, a picture or an item"),
         ({}, {"anchor": "", "positive": "b"}, "an item has neither text nor medium"),
         ({}, {"query": "a", "positive": 3}, "an item is a text or an object, not 3"),
         ({}, {"query": "a", "positive": "b", "negatives": "c"}, "'negatives' is 'c', it must be a list"),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from support.train_files import COLOURS, write_config, write_data, write_rows
 from vlm2vec.cli.app import app
-from vlm2vec.errors import ConfigError, ModelError
+from vlm2vec.errors import ConfigError, DataError, ModelError
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.packing import Segments
 from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
@@ -170,7 +170,7 @@ def test_validation_reads_no_more_rows_than_fill_its_pool(folder: Path) -> None:
     assert config.validation is not None
     trainee = build_trainee(config)
     assert len(Validator(config.validation, trainee).documents) == 8
-    with pytest.raises(ConfigError, match=r"held.jsonl:8"):
+    with pytest.raises(DataError, match=r"held.jsonl:8"):
         Validator(config.validation.model_copy(update={"pool": 9}), trainee)
 
 

@@ -37,7 +37,7 @@ _PLACE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 """How the library `datasets` names a file of the hub: data set, commit and path."""
 
 _SCRATCH = "tmp-table-"
-"""What the name of a folder begins with in which a table is being written."""
+"""Beginning of the name of a folder in which a table is being written."""
 
 
 class AnnotationPlan(NamedTuple):
@@ -201,7 +201,7 @@ def _write(plan: AnnotationPlan, files: Sequence[Path], scratch: Path, draft: Bi
 
 
 def _write_lines(plan: AnnotationPlan, table: Path, draft: BinaryIO) -> None:
-    """Write a table in CSV as JSON lines. Every value stays a text: what else it may be, its column's reader knows."""
+    """Write a table in CSV as JSON lines. Every value stays a text: its column's reader knows what it means."""
     path = plan.files[0].path
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:

@@ -29,7 +29,7 @@ SET_ASIDE = ".unpacking-replaced"
 
 
 class Unpacked(NamedTuple):
-    """What came of an archive: files written, wanted paths that it does not have, and its uppermost folders."""
+    """The outcome for an archive: files written, wanted paths that it does not have, and its uppermost folders."""
 
     written: int
     absent: tuple[str, ...]
@@ -148,7 +148,7 @@ def _of_tar(stream: io.BufferedIOBase) -> Iterator[_Member]:
 
 
 def _nothing() -> None:
-    """What a link or a device holds."""
+    """The bytes of a link or a device: none."""
 
 
 class _CheckedMember(tarfile.TarInfo):
@@ -207,7 +207,7 @@ def _safe(name: str, what: str) -> str:
 
 
 def _match(path: str, wanted: Collection[str]) -> str | None:
-    """What is wanted of a path: itself, or the folder around it."""
+    """The wanted path that a path is or lies in."""
     if path in wanted:
         return path
     return next((str(folder) for folder in PurePosixPath(path).parents if str(folder) in wanted), None)

@@ -28,7 +28,7 @@ class ArchivePlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What has to be fetched.
+    """Files that have to be fetched.
 
     Args:
         annotations: tables of rows.
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What came of each archive, and what the hub did not give, and why."""
+    """The outcome for each archive, and why the hub refused others."""
 
     unpacked: tuple[tuple[ArchivePlan, Unpacked], ...]
     refused: tuple[str, ...]

@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vlm2vec.errors import HubError
 from vlm2vec.files import writing
@@ -24,7 +24,7 @@ _SILENCE_S = 60.0
 class HubFile(NamedTuple):
     """A file of a data set on the hub: its bytes are those of `etag`, whatever is uploaded later.
 
-    `etag` is the SHA-256 of a large file, else the hash that git has of it.
+    `etag` is the SHA-256 of a large file, and the hash that git has of a small one.
     """
 
     repo: str
@@ -55,11 +55,11 @@ def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] |
     """
     with hub_errors(repo):
         from huggingface_hub import HfApi
-        from huggingface_hub.hf_api import RepoFile
+        from huggingface_hub.hf_api import RepoFile, RepoFolder
 
         api = HfApi()
         commit = revision or newest_revision(repo)
-        entries: Any = (
+        entries: Iterable[RepoFile | RepoFolder] = (
             api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit)
             if paths is None
             else api.get_paths_info(repo, list(paths), repo_type="dataset", revision=commit)
@@ -230,7 +230,7 @@ def _append(file: HubFile, part: Path, have: int, on_bytes: Callable[[int], None
 
 
 def _digest(file: HubFile) -> hashlib._Hash:
-    """What becomes `file.etag` when the file's bytes are put in."""
+    """The hash that becomes `file.etag` when the file's bytes are put in."""
     if re.fullmatch("[0-9a-f]{64}", file.etag):
         return hashlib.sha256()
     if re.fullmatch("[0-9a-f]{40}", file.etag):
@@ -254,7 +254,7 @@ def _size(path: Path) -> int:
 
 
 def _transport_error() -> type[Exception]:
-    """What the HTTP library below the hub's client raises; which library that is depends on the client's version."""
+    """The error of the HTTP library below the hub's client; which library that is depends on the client's version."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")

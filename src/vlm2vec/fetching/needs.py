@@ -27,7 +27,7 @@ _Waiting: TypeAlias = tuple[str, Callable[[], Image | Video]]
 
 @dataclass(frozen=True, slots=True)
 class TaskNeeds:
-    """What one task lacks under a data root.
+    """The data that one task lacks under a data root.
 
     Args:
         spec: the task.
@@ -105,7 +105,7 @@ def task_needs(
 def _damaged(
     media: Mapping[str, Image | Video], data: TaskData | None, on_progress: Callable[[int, int], None]
 ) -> dict[str, str]:
-    """What of a task cannot be decoded, and why, by its path under the data root; a page by its row."""
+    """Why media of a task cannot be decoded, by their paths under the data root; pages by their rows."""
     pages = data.candidates if data is not None and isinstance(data.candidates, Pages) else None
     waiting: Iterator[_Waiting] = iter([(name, partial(media.__getitem__, name)) for name in media])
     if pages is not None:

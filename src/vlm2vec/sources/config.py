@@ -89,7 +89,7 @@ def _checked(name: str, fields: object) -> SourceConfig:
 
 
 def _problem(form: str, field: str, found: ErrorDetails) -> str:
-    """What is wrong with a field, in the words of a configuration."""
+    """The mistake in a field, in the words of a configuration."""
     if found["type"] == "union_tag_invalid":
         return f"no parser is named {form!r}{did_you_mean(form, FORMS) or ';'} use one of {', '.join(FORMS)}"
     if found["type"] == "missing":

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 import yaml
 from pydantic import Discriminator, PositiveInt, Tag, model_validator
 
+from vlm2vec.data.columns import Columns
 from vlm2vec.data.records import Pair, Row, item_of, parse_pair
 from vlm2vec.errors import InputError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
@@ -32,7 +33,7 @@ _ABOUT_VIDEO = "Answer a question based on the content of a video."
 
 
 class OwnSource(Source):
-    """Own data that say by their columns whether they are pairs or columns.
+    """Own data that say by their columns whether they are pairs or row.
 
     Args:
         image_dir: as of `ColumnSource`.
@@ -54,8 +55,8 @@ class PairSource(RowSource):
     columns = ("query", "positive")
     parser: Literal["pairs"] = "pairs"
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
-        return parse_pair(row, name, folder, partial(self.check, folder=folder))
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        return parse_pair(row.values, name, folder, partial(self.check, folder=folder))
 
 
 class ColumnSource(RowSource):
@@ -72,8 +73,8 @@ class ColumnSource(RowSource):
     parser: Literal["columns"] = "columns"
     image_dir: Path | None = None
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
-        negatives = [column for column in row if column not in ("anchor", "positive")]
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        negatives = [column for column in row.values if column not in ("anchor", "positive")]
         for column in negatives:
             number = column.removeprefix("negative_")
             if column != "negative" and (number == column or not number.isdecimal()):
@@ -82,14 +83,16 @@ class ColumnSource(RowSource):
                 )
         # In the order of their numbers: 2 before 10.
         negatives.sort(key=lambda column: (len(column), column))
-        present = (column for column in negatives if row[column] is not None)
+        present = (column for column in negatives if row.values[column] is not None)
         query, positive, *others = (self._item(row, column, folder) for column in ("anchor", "positive", *present))
         return Pair(query, positive, None, name, tuple(others))
 
-    def _item(self, row: Row, column: str, folder: Path) -> Item:
-        value = _value(row, column)
+    def _item(self, row: Columns, column: str, folder: Path) -> Item:
+        value = row.value(column)
+        if value is None:
+            raise row.wrong(column, "is null: it must hold a text, a picture or an item")
         if isinstance(value, dict) and value and set(value) <= {"bytes", "path"}:
-            return Item(media=(self.picture(value, column, folder, as_stored=False),))
+            return Item(media=(self.picture(row, column, folder, as_stored=False),))
         return item_of(value, self.place(folder), partial(self.check, folder=folder))
 
     def place(self, folder: Path) -> Path:
@@ -112,9 +115,9 @@ class MmebSource(RowSource):
         """Whether both sides have a text or a picture."""
         return bool((row["qry"] or row["qry_image_path"]) and (row["pos_text"] or row["pos_image_path"]))
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
-        query = self._item(_nullable(row, "qry"), _nullable(row, "qry_image_path"), folder)
-        positive = self._item(_nullable(row, "pos_text"), _nullable(row, "pos_image_path"), folder)
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        query = self._item(row.text("qry", nullable=True), row.text("qry_image_path", nullable=True), folder)
+        positive = self._item(row.text("pos_text", nullable=True), row.text("pos_image_path", nullable=True), folder)
         texts, paths = _listed(row, "neg_text"), _listed(row, "neg_image_path")
         if texts and paths and len(texts) != len(paths):
             raise InputError(f"{len(texts)} entries in 'neg_text' but {len(paths)} in 'neg_image_path'")
@@ -140,12 +143,12 @@ class VidoreSource(RowSource):
     parser: Literal["vidore"] = "vidore"
     query_to_page: bool = False
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
-        page, query = self.picture(_value(row, "image"), "image", folder, as_stored=True), _text(row, "query")
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        page, query = self.picture(row, "image", folder, as_stored=True), row.text("query")
         if self.query_to_page:
             positive = Item("", (page,), _PAGE, f"{MEDIA_MARKER} {_PAGE}")
             return Pair(Item(query, (), _TO_PAGE, f"{_TO_PAGE} {query}"), positive, None, name)
-        answer = _text(row, "answer")
+        answer = row.text("answer")
         question = Item(query, (page,), "", f"{MEDIA_MARKER} {query}")
         return Pair(question, Item(answer, (), "", answer), None, name)
 
@@ -161,12 +164,11 @@ class VisragSource(RowSource):
     parser: Literal["visrag"] = "visrag"
     placeholder_first: bool = False
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
-        page, query = self.picture(_value(row, "image"), "image", folder, as_stored=True), _text(row, "query")
-        if "source" not in row:
-            raise InputError("column 'source' is missing")
-        # As published whatever is no known source has no prompts, null too.
-        prompts = _visrag_prompts().get(row["source"]) if isinstance(row["source"], str) else None
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        page, query = self.picture(row, "image", folder, as_stored=True), row.text("query")
+        source = row.value("source")
+        # As published a source that is not known has no prompts, null included.
+        prompts = _visrag_prompts().get(source) if isinstance(source, str) else None
         if prompts is None:
             asked, shown, inquiry, about = f"{query} ", f" {MEDIA_MARKER}", "", ""
         else:
@@ -190,8 +192,8 @@ class _VideoSource(RowSource):
     frame_dir: Path
     num_frames: PositiveInt = 8
 
-    def _frames(self, row: Row, folder: Path) -> Video:
-        paths = frame_paths(self.check(self.frame_dir / _text(row, "video"), folder), DEFAULT_LIMITS)
+    def _frames(self, row: Columns, folder: Path) -> Video:
+        paths = frame_paths(self.check(self.frame_dir / row.text("video"), folder), DEFAULT_LIMITS)
         picked = (paths[position] for position in frame_indices(len(paths), self.num_frames))
         return Video(tuple(self.check(path, folder) for path in picked), as_stored=True)
 
@@ -209,7 +211,7 @@ class LlavahoundCaptionSource(_VideoSource):
     parser: Literal["llavahound_caption"] = "llavahound_caption"
     mode: Literal["caption_retrieval", "video_retrieval"]
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         (request, caption), video = _conversation(row), self._frames(row, folder)
         if self.mode == "video_retrieval":
             positive = Item("", (video,), _VIDEO, f"{_VIDEO} {MEDIA_MARKER}")
@@ -222,7 +224,7 @@ class LlavahoundQaSource(_VideoSource):
 
     parser: Literal["llavahound_qa"] = "llavahound_qa"
 
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         (question, answer), video = _conversation(row), self._frames(row, folder)
         asked = _with_marker(question)
         query = Item(_whole(asked, (video,)).text, (video,), _ABOUT_VIDEO, f"{_ABOUT_VIDEO} {asked}")
@@ -263,34 +265,11 @@ SourceConfig: TypeAlias = Annotated[
 """One source of a mixture, of any form."""
 
 
-def _text(row: Row, column: str) -> str:
-    if column not in row:
-        raise InputError(f"column {column!r} is missing")
-    return _checked(row[column], column)
-
-
-def _nullable(row: Row, column: str) -> str:
-    return "" if column in row and row[column] is None else _text(row, column)
-
-
-def _listed(row: Row, column: str) -> list[str]:
-    value = row.get(column)
+def _listed(row: Columns, column: str) -> list[str]:
+    """The texts of a column that holds several, one or none, or is missing."""
+    value = row.values.get(column)
     several = value if isinstance(value, list) else [] if value is None else [value]
-    return [_checked(one, column) for one in several]
-
-
-def _checked(value: object, column: str) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"column {column!r} holds {shortened(value)}: it must be a text")
-    if MEDIA_MARKER in value:
-        raise InputError(f"column {column!r} holds the text {MEDIA_MARKER}, which would be taken for a medium's place")
-    return value
-
-
-def _value(row: Row, column: str) -> object:
-    if row.get(column) is None:
-        raise InputError(f"column {column!r} is missing or null")
-    return row[column]
+    return [row.checked(one, column) for one in several]
 
 
 def _whole(string: str, media: tuple[Image | Video, ...]) -> Item:
@@ -305,11 +284,11 @@ def _with_marker(text: str) -> str:
     return text.replace("<video>", MEDIA_MARKER)
 
 
-def _conversation(row: Row) -> tuple[str, str]:
-    turns = row.get("conversations")
+def _conversation(row: Columns) -> tuple[str, str]:
+    turns = row.value("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
-        raise InputError(f"column 'conversations' holds {shortened(turns)}: it must be a list of two objects or more")
-    first, second = (_checked(turn.get("value"), "conversations") for turn in turns[:2])
+        raise row.wrong("conversations", f"holds {shortened(turns)}: it must be a list of two objects or more")
+    first, second = (row.checked(turn.get("value"), "conversations") for turn in turns[:2])
     return first, second
 
 

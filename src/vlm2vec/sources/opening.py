@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.data.records import Pair, PairRows
+from vlm2vec.data.columns import Columns
+from vlm2vec.data.records import Pair, PairRows, Row
 from vlm2vec.data.tables import FetchTable, Table, TableName, open_mirrored, open_table
 from vlm2vec.errors import ConfigError, DataError, VLM2VecError
 from vlm2vec.sources.forms import FORMS, ColumnSource, OwnSource, PairSource, SourceConfig
@@ -43,9 +44,13 @@ def open_source(
         if not len(table):
             raise DataError("the data hold no row")
         form = _own_form(source, table) if isinstance(source, OwnSource) else source
-        return PairRows(table, partial(form.parse, folder=folder), _rows(name, table, form))
+        return PairRows(table, partial(_pair, form=form, folder=folder), _rows(name, table, form))
     except VLM2VecError as error:
         raise error.of(f"source {name!r}") from None
+
+
+def _pair(row: Row, name: str, form: RowSource, folder: Path) -> Pair:
+    return form.parse(Columns(row), name, folder=folder)
 
 
 def _table(source: SourceConfig, root: Path | None, fetch: FetchTable | None) -> tuple[Table, Path]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from vlm2vec.data.columns import Columns
 from vlm2vec.data.inside import check_inside
 from vlm2vec.data.records import Pair, Row
-from vlm2vec.errors import InputError
 from vlm2vec.items import Image
-from vlm2vec.text import shortened
 
 ORIGINS = ("path", "dataset", "annotation_file")
 """Fields that say where rows are; a source has one of them."""
@@ -56,7 +55,7 @@ class Source(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_idle(cls, values: Any) -> Any:
+    def _without_idle(cls, values: object) -> object:
         """Fields at rest say nothing: a run's saved configuration may hold those of all forms."""
         if not isinstance(values, dict):
             return values
@@ -96,7 +95,7 @@ class RowSource(Source, ABC):
         return True
 
     @abstractmethod
-    def parse(self, row: Row, name: str, *, folder: Path) -> Pair:
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         """Make a pair of a row.
 
         Args:
@@ -104,13 +103,13 @@ class RowSource(Source, ABC):
             folder: where the data lie.
 
         Raises:
-            InputError: the row is malformed; MediaError: a video has no frames.
-            DataError: it names a file that it may not name.
+            DataError, InputError: the row is malformed, or names a file that it may not name.
+            MediaError: a video has no frames.
         """
         ...
 
     def place(self, folder: Path) -> Path:
-        """What paths in rows are relative to."""
+        """The folder that paths in rows are relative to."""
         return folder
 
     def check(self, path: Path, folder: Path) -> Path:
@@ -120,11 +119,8 @@ class RowSource(Source, ABC):
             check_inside(path, folders, remedy="set allow_outside: true for the source")
         return path
 
-    def picture(self, value: object, column: str, folder: Path, *, as_stored: bool) -> Image:
-        """A picture as `datasets` stores it: its bytes, or a path if there are none."""
-        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
-        if isinstance(data, bytes):
-            return Image(data, as_stored=as_stored)
-        if not isinstance(path, str) or not path:
-            raise InputError(f"column {column!r} holds {shortened(value)}: it must be a picture, as bytes or path")
-        return Image(self.check(self.place(folder) / path, folder), as_stored=as_stored)
+    def picture(self, row: Columns, column: str, folder: Path, *, as_stored: bool) -> Image:
+        """The picture in a column."""
+        stored = row.picture(column)
+        source = stored if isinstance(stored, bytes) else self.check(self.place(folder) / stored, folder)
+        return Image(source, as_stored=as_stored)

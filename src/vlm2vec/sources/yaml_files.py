@@ -13,8 +13,8 @@ from vlm2vec.errors import ConfigError
 _NO_VALUE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
 
 
-def read_yaml(path: Path) -> Any:
-    """What a file holds.
+def read_yaml(path: Path) -> object:
+    """The content of a file.
 
     Raises:
         ConfigError: it is missing or no YAML, or a mapping in it has a key twice, of which PyYAML would keep the last.
@@ -30,8 +30,8 @@ def read_yaml(path: Path) -> Any:
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    # Looked at as it is written: later "<<" brings in keys that may stand anew beside it.
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+    # Before "<<" brings in keys that may stand again beside it.
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set[str]()
         for key, _ in node.value:

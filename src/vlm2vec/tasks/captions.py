@@ -65,7 +65,7 @@ class CaptionParser(TaskParser):
                         reader.query(row, query, [label], column=self.picture)
         if lacking and not found:
             raise MediaError(
-                f"{row.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
+                f"{reader.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
                 f"{lacking[0]} nor any other: put them there as docs/benchmark_data.md says"
             )
         return reader.data()

@@ -11,6 +11,7 @@ from typing import Literal, overload
 
 import PIL.Image
 
+from vlm2vec.data.columns import Columns
 from vlm2vec.data.inside import check_inside
 from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import DataError, MediaError
@@ -107,18 +108,13 @@ class Pages(Sequence[Item]):
         """Read a page.
 
         Raises:
-            DataError: the table names a file outside of the root, which is not allowed; MediaError: it has no picture
-                for the page, or one that cannot be written as published.
+            DataError: the table holds no picture, or names a file outside of the root, which is not allowed.
+            MediaError: there is no such file, or it cannot be written as published.
         """
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         name, where = self.names[index], self.where(index)
-        source = _stored(self.table[self.rows[index]].get("image"), self.root, where)
-        if isinstance(source, Path) and not self.allow_outside:
-            try:
-                check_inside(source, (self.root,), "allow_outside")
-            except DataError as error:
-                raise error.of(f"{where}: column 'image'") from None
+        source = self._stored(Columns(self.table[self.rows[index]], where))
         source = _as_saved(source, (_format(name) or "PNG") if self.parser.saved_as == "by-id" else "PNG", where)
         return composed(self.parser.target_instruction, medium=Image(source, as_stored=True))
 
@@ -126,15 +122,19 @@ class Pages(Sequence[Item]):
         """Which row of the table a page is, for messages."""
         return self.table.name(self.rows[index])
 
-
-def _stored(value: object, root: Path, where: str) -> Path | bytes:
-    """A picture as the library `datasets` stores it: its bytes, else a path."""
-    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
-    if isinstance(data, bytes) and data:
-        return data
-    if not isinstance(path, str) or not (root / path).is_file():
-        raise MediaError(f"{where}: column 'image' holds neither the bytes of a picture nor the path of one: {path!r}")
-    return root / path
+    def _stored(self, row: Columns) -> Path | bytes:
+        picture = row.picture("image")
+        if isinstance(picture, bytes):
+            return picture
+        path = self.root / picture
+        if not self.allow_outside:
+            try:
+                check_inside(path, (self.root,), "allow_outside")
+            except DataError as error:
+                raise error.of(f"{row.origin}: column 'image'") from None
+        if not path.is_file():
+            raise MediaError(f"{row.origin}: column 'image' names {picture!r}, which is not in {self.root}")
+        return path
 
 
 def _as_saved(source: Path | bytes, form: str, where: str) -> Path | bytes:

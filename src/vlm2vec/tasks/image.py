@@ -18,7 +18,7 @@ TOKEN = "<|image_1|>"
 """Stands for the picture in the published columns."""
 
 TYPED_TOKEN = "<|image_pad|>"
-"""What the publication writes for it where no picture goes with the text."""
+"""Stands in the published strings where no picture goes with the text."""
 
 
 class ImageParser(TaskParser):

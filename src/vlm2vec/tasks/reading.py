@@ -1,4 +1,4 @@
-"""What do the parsers of benchmark tasks share? Typed columns, media that are there, and the lists that they fill."""
+"""What do the parsers of benchmark tasks share? Rows, media that are there, and the lists that they fill."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vlm2vec.data.columns import Columns
 from vlm2vec.data.inside import check_inside
 from vlm2vec.data.tables import FetchTable, Table, open_mirrored
 from vlm2vec.errors import DataError, Hint, MediaError, VLM2VecError
@@ -14,75 +15,19 @@ from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import frame_indices
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.media import TaskMedia, open_media
-from vlm2vec.text import shortened
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRow:
-    """One row of annotations; its columns are checked when they are asked for.
+class TaskRow(Columns):
+    """One row of annotations.
 
     Args:
-        values: the columns.
-        task, name: for messages.
+        name: of the row; the origin names its task too.
         position: how many rows are before it in its table.
-
-    Raises, in every method:
-        DataError: the column is missing or holds something else; the message names task, row and column.
     """
 
-    values: Mapping[str, object]
-    task: str
-    name: str
-    position: int
-
-    @property
-    def origin(self) -> str:
-        """Task and row, for messages."""
-        return f"{self.task}: {self.name}"
-
-    def text(self, column: str, *, nullable: bool = False) -> str:
-        """A text; null is "" where that is allowed."""
-        value = self._value(column)
-        return "" if nullable and value is None else self._checked(value, column)
-
-    def texts(self, column: str) -> list[str]:
-        """A list of texts."""
-        return [self._checked(value, column) for value in self.entries(column)]
-
-    def entries(self, column: str) -> list[object]:
-        """A list of anything."""
-        values = self._value(column)
-        if not isinstance(values, list):
-            raise self.wrong(column, f"holds {shortened(values)}: it must be a list")
-        return values
-
-    def number(self, column: str) -> int:
-        """A whole number."""
-        value = self._value(column)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.wrong(column, f"holds {shortened(value)}: it must be a whole number")
-        return value
-
-    def key(self, column: str) -> str:
-        """A text or a whole number that identifies something, as text."""
-        value = self._value(column)
-        return self._checked(value, column) if isinstance(value, str) else str(self.number(column))
-
-    def wrong(self, column: str, problem: str) -> DataError:
-        """The error that says what is wrong with a column."""
-        return DataError(f"{self.origin}: column {column!r} {problem}")
-
-    def _value(self, column: str) -> object:
-        if column not in self.values:
-            raise self.wrong(column, f"is missing: the row has {', '.join(self.values) or 'none'}")
-        return self.values[column]
-
-    def _checked(self, value: object, column: str) -> str:
-        if not isinstance(value, str):
-            raise self.wrong(column, f"holds {shortened(value)}: it must be a text")
-        if MEDIA_MARKER in value:
-            raise self.wrong(column, f"holds the text {MEDIA_MARKER}, which would be taken for a medium's place")
-        return value
+    name: str = ""
+    position: int = 0
 
 
 class TaskReader:
@@ -109,6 +54,7 @@ class TaskReader:
     ) -> None:
         self.root = root
         self.allow_outside = allow_outside
+        self.task = spec.name
         self.instruction = spec.instruction or ""
         self.media_dir = spec.media_dir
         self._spec = spec
@@ -141,17 +87,17 @@ class TaskReader:
         for number in range(len(table)):
             if self.full:
                 return
-            yield TaskRow(table[number], self._spec.name, table.name(number), number)
+            yield self._row(table, number, table[number])
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[TaskRow]:
         """All rows, without reading other columns where that costs something."""
         present = table.columns if table.columns is not None else columns
         lacking = [column for column in columns if column not in present]
         if lacking:
-            raise DataError(f"{self._spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
+            raise DataError(f"{self.task}: {table.name(0)}: column {lacking[0]!r} is missing")
         for number, values in enumerate(table.scan(columns)):
             # A row that cannot be read says why when it is read alone.
-            yield TaskRow(table[number] if values is None else values, self._spec.name, table.name(number), number)
+            yield self._row(table, number, table[number] if values is None else values)
 
     def picture(self, row: TaskRow, column: str, path: str) -> Image:
         """A picture under the media folder, with its pixels as stored.
@@ -284,9 +230,7 @@ class TaskReader:
         """Count an oddity that is no error."""
         known = self._warnings.get((problem, column))
         self._warnings[problem, column] = (
-            replace(known, count=known.count + 1)
-            if known
-            else DataWarning(self._spec.name, problem, column, row.name, 1)
+            replace(known, count=known.count + 1) if known else DataWarning(self.task, problem, column, row.name, 1)
         )
 
     def data(self, candidates: tuple[Sequence[str], Sequence[Item]] | None = None) -> TaskData:
@@ -296,7 +240,7 @@ class TaskReader:
             DataError: there is no query.
         """
         if not self._queries:
-            raise DataError(f"{self._spec.name}: its annotations hold no row")
+            raise DataError(f"{self.task}: its annotations hold no row")
         names, items = candidates or (tuple(self._candidates), tuple(self._candidates.values()))
         return TaskData(
             query_ids=tuple(self._ids),
@@ -308,6 +252,10 @@ class TaskReader:
             pools=tuple(self._pools) if self._spec.pool == "local" else None,
             warnings=tuple(self._warnings.values()),
         )
+
+    def _row(self, table: Table, number: int, values: Mapping[str, object]) -> TaskRow:
+        name = table.name(number)
+        return TaskRow(values, f"{self.task}: {name}", name, number)
 
     def _place(self, path: str) -> str:
         return f"{self.media_dir}/{path}" if self.media_dir and not os.path.isabs(path) else path

@@ -162,7 +162,7 @@ _FORMS: Mapping[_Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = 
         "yes-no": (_yes_no, "answer"),
     }
 )
-"""What reads a form, and the column of its answers for messages."""
+"""The function that reads a form, and the column of its answers for messages."""
 
 
 class RetrievalParser(TaskParser):
@@ -296,7 +296,7 @@ def _with_options(question: str, lines: list[str]) -> str:
 
 
 def _after_letter(reader: TaskReader, row: TaskRow, column: str, option: str) -> str:
-    """What follows the first ". ", without dots and spaces around it."""
+    """The text behind the first ". ", without dots and spaces around it."""
     start = option.find(". ")
     if start < 0:
         # Published: a search that finds nothing points at the last character.
