@@ -102,7 +102,13 @@ def under_torchrun(ranks: int) -> tuple[str, ...]:
 
 def run(arguments: list[str], tmp_path: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """A command to its end, with a cache of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
+    # Scripts of the package `support` find it as the tests do.
+    found = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "HF_DATASETS_CACHE": str(tmp_path / "datasets"),
+        "PYTHONPATH": found,
+    }
     return subprocess.run(arguments, capture_output=True, text=True, env=environment, **options)
 
 
