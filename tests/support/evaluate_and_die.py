@@ -14,11 +14,9 @@ from support.golden_cases import MODEL
 from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors import encoding
+from vlm2vec.vectors.job import Flush
 
 root, out, after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-# Every vector is kept at once, so that the moment of death says what is kept.
-encoding._ROWS_PER_SHARD = 1
 embedder = Embedder.load(MODEL, prompt_style="vlm2vec", device="cpu")
 stream, given = embedder.stream, 0
 
@@ -33,6 +31,7 @@ def counted(*arguments, **options):
 
 
 embedder.stream = counted
-found = evaluate(embedder, get_tasks(names=sys.argv[4:]), root=root, out=out)
+# Every vector is kept at once, so that the moment of death says what is kept.
+found = evaluate(embedder, get_tasks(names=sys.argv[4:]), root=root, out=out, flush=Flush(rows=1))
 assert found.failures == {}, found.failures
 print(given)

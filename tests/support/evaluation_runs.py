@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from numpy.lib import format as npy
 
 from support.golden_cases import MODEL
+from support.places import SUPPORT
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
@@ -101,14 +102,9 @@ def under_torchrun(ranks: int) -> tuple[str, ...]:
 
 
 def run(arguments: list[str], tmp_path: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command to its end, with a cache of its own."""
-    # Scripts of the package `support` find it as the tests do.
-    found = os.pathsep.join(filter(None, sys.path))
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "HF_DATASETS_CACHE": str(tmp_path / "datasets"),
-        "PYTHONPATH": found,
-    }
+    """A command to its end, with a cache of its own; scripts of `support` find the package that they are in."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(SUPPORT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(arguments, capture_output=True, text=True, env=environment, **options)
 
 

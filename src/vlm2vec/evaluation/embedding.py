@@ -10,7 +10,7 @@ from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.video import damaged_frames
 from vlm2vec.processes import Alone, Processes, agree
-from vlm2vec.vectors.job import EmbedJob, Encoder, Work, raise_failure
+from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work, raise_failure
 from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import LISTED_WITHIN_S, TokenStore, VectorStore
 
@@ -53,6 +53,7 @@ class TaskEmbedder:
         encoder: the model, or for a `TokenStore` its `TokenVectors`.
         store: in a folder that all processes share.
         processes: share the work; None: there is one.
+        flush: how many vectors a kill may cost.
         patience_s: how long the vectors of other processes may take to appear in the folder.
     """
 
@@ -62,11 +63,13 @@ class TaskEmbedder:
         store: VectorStore | TokenStore,
         processes: Processes | None = None,
         *,
+        flush: Flush = Flush(),
         patience_s: float = LISTED_WITHIN_S,
     ) -> None:
         self.store = store
         self.processes = processes or Alone()
         self._encoder = encoder
+        self._flush = flush
         self._patience_s = patience_s if self.processes.size > 1 else 0.0
 
     def embed(
@@ -140,7 +143,7 @@ class TaskEmbedder:
                 raise_failure(work, error)
 
         work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
-        job = EmbedJob(self._encoder, self.store, processes=self.processes)
+        job = EmbedJob(self._encoder, self.store, flush=self._flush, processes=self.processes)
         return job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed.keys()
 
 

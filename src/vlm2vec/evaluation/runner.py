@@ -20,6 +20,7 @@ from vlm2vec.processes import Alone, Processes, agree, in_first
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
 from vlm2vec.text import counted
+from vlm2vec.vectors.job import Flush
 from vlm2vec.vectors.metrics import mean_metrics
 from vlm2vec.vectors.store import TokenStore, VectorStore
 
@@ -72,6 +73,7 @@ def evaluate(
     strict: bool = False,
     allow_outside: bool = False,
     processes: Processes | None = None,
+    flush: Flush = Flush(),
     on_progress: Callable[[TaskProgress], None] = lambda progress: None,
     on_score: Callable[[TaskScore], None] = lambda score: None,
 ) -> Evaluation:
@@ -92,6 +94,7 @@ def evaluate(
             and counted in the warnings of the task and in the score file.
         allow_outside: rows may name files outside of the data root (`parse_task`).
         processes: those that share the embedding; None: there is one. All return the same.
+        flush: how many vectors a kill may cost.
         on_progress: called now and then.
         on_score: called after each task that has been measured, in the first process.
 
@@ -114,7 +117,7 @@ def evaluate(
     folder, store = _open(out, settings, encoder.dim, processes)
     fetch = partial(fetch_table, root=root) if download else None
     parse = partial(parse_task, root=root, limit=limit, fetch=fetch, allow_outside=allow_outside)
-    run = _Run(folder, TaskEmbedder(encoder, store, processes), parse, strict)
+    run = _Run(folder, TaskEmbedder(encoder, store, processes, flush=flush), parse, strict)
     failures: dict[str, VLM2VecError] = {}
     # With several processes only what all of them learn of can be passed over.
     recoverable = Exception if processes.size == 1 else VLM2VecError
