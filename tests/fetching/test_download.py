@@ -9,16 +9,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 
 from support.hub_server import MMEB, VIDEO_QA, Done, Hub, publish, run_vlm2vec, serving, start_vlm2vec
 from support.task_fixtures import write_fixture
-from vlm2vec.data.tables import TableName
 from vlm2vec.errors import HubError
-from vlm2vec.fetching.download import _archive, plan_tables
+from vlm2vec.fetching.download import Watcher, _archive, plan_download
 from vlm2vec.fetching.hub import HubFile, RefusedError
 from vlm2vec.fetching.media_sources import MediaSource, media_source
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.document import Pages
@@ -249,10 +250,11 @@ def test_what_the_hub_does_not_give_is_named_and_the_rest_comes(hub: Hub, tmp_pa
     assert _files(root / "image-tasks") == ["RefCOCO/blue.png", "RefCOCO/green.png", "RefCOCO/red.png"]
 
 
-def test_offline_the_error_says_so() -> None:
+def test_offline_the_error_says_so(tmp_path: Path) -> None:
+    (spec,) = get_tasks(names=["MSVD"])
     # All tests run so: see conftest.py.
     with pytest.raises(HubError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
-        plan_tables([TableName("VLM2Vec/MSVD", None, "test")], lambda done, total: None)
+        plan_download([TaskNeeds(spec, annotations=spec.tables())], tmp_path, Mock(spec=Watcher))
 
 
 def test_an_archive_that_is_refused_is_named(hub: Hub, tmp_path: Path) -> None:

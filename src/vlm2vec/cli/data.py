@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +21,8 @@ from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.text import aligned, counted
 
 if TYPE_CHECKING:
-    from vlm2vec.fetching.download import Plan
+    from vlm2vec.fetching.archives import Unpacked
+    from vlm2vec.fetching.download import ArchivePlan, Doing, Plan
 
 _SHOWN = 3
 """So many missing paths of a task are named."""
@@ -57,35 +58,37 @@ def data(
     the needed members are unpacked. It says first what it fetches. If it is killed, the same command continues. It ends
     with a check.
     """
+    _check_options(action, dry_run=dry_run, keep_archives=keep_archives, deep=deep, as_json=as_json)
     chosen = get_tasks(benchmark, names=task_names(tasks))
     packaged = packaged_root(benchmark)
     quiet_datasets()
     place = root or packaged or Path("data")
-    if action == "check":
-        if dry_run or keep_archives:
-            raise ConfigError("--dry-run and --keep-archives are options of 'download': leave them out")
-    elif deep:
-        raise ConfigError("--deep is an option of 'check': leave it out, and check afterwards")
-    elif dry_run and as_json:
-        raise ConfigError("--json is of what is missing, and --dry-run of what would be fetched: leave one of them out")
-    elif packaged is not None:
-        raise ConfigError(f"{benchmark} is part of this package: there is nothing to fetch")
-    else:
-        try:
-            _download(chosen, place, dry_run=dry_run, keep_archives=keep_archives, allow_outside=allow_outside)
-        except KeyboardInterrupt:
-            note(f"stopped; what was fetched is kept in {place}, and the same command continues")
-            raise typer.Exit(130) from None
+    if action == "download":
+        if packaged is not None:
+            raise ConfigError(f"{benchmark} is part of this package: there is nothing to fetch")
+        look = partial(_needs, chosen, place, allow_outside=allow_outside)
         if dry_run:
+            _print_plan(look(), place, keep_archives=keep_archives)
             return
+        _download(look, place, keep_archives=keep_archives)
     needs = _needs(chosen, place, deep=deep, allow_outside=allow_outside)
+    complete = all(need.complete for need in needs)
     if as_json:
         found = [_as_json(need, place, deep=deep) for need in needs]
-        print_json({"data": str(place), "complete": _complete(needs), "tasks": found})
+        print_json({"data": str(place), "complete": complete, "tasks": found})
     else:
         _print_needs(needs, place, deep=deep)
-    if not _complete(needs):
+    if not complete:
         raise typer.Exit(1)
+
+
+def _check_options(action: str, *, dry_run: bool, keep_archives: bool, deep: bool, as_json: bool) -> None:
+    if action == "check" and (dry_run or keep_archives):
+        raise ConfigError("--dry-run and --keep-archives are options of 'download': leave them out")
+    if action == "download" and deep:
+        raise ConfigError("--deep is an option of 'check': leave it out, and check afterwards")
+    if dry_run and as_json:
+        raise ConfigError("--json is of what is missing, and --dry-run of what would be fetched: leave one of them out")
 
 
 def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: bool = False) -> list[TaskNeeds]:
@@ -99,66 +102,71 @@ def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: 
     return needs
 
 
-def _complete(needs: Sequence[TaskNeeds]) -> bool:
-    return all(need.complete for need in needs)
+def _download(look: Callable[[], Sequence[TaskNeeds]], root: Path, *, keep_archives: bool) -> None:
+    from vlm2vec.fetching.download import download
+
+    try:
+        with ExitStack() as bar:
+            download(look, root, _Shown(root, bar), keep_archives=keep_archives)
+    except KeyboardInterrupt:
+        note(f"stopped; what was fetched is kept in {root}, and the same command continues")
+        raise typer.Exit(130) from None
 
 
-def _download(
-    specs: Sequence[TaskSpec], root: Path, *, dry_run: bool, keep_archives: bool, allow_outside: bool
-) -> None:
-    from vlm2vec.fetching.annotations import FOLDER
-    from vlm2vec.fetching.download import Plan, carry_out, check_room, plan_media, plan_tables
+def _print_plan(needs: Sequence[TaskNeeds], root: Path, *, keep_archives: bool) -> None:
+    """Print what would be fetched; fails if the hub refuses something of it."""
+    from vlm2vec.fetching.download import plan_download
 
-    needs = _needs(specs, root, allow_outside=allow_outside)
-    sources = [source for need in needs for source in need.annotations]
-    if sources:
-        note(f"asking the hub for {counted(len(dict.fromkeys(sources)), 'table')} of annotations")
-    with progress("asking the hub") as show:
-        tables = plan_tables(sources, show)
-    if dry_run:
-        unread = [need.spec for need in needs if need.annotations]
-        media = plan_media(needs, root, unread=unread)
-        plan = Plan(tables.annotations, media.archives, media.by_hand, tables.refused + media.refused)
-        for line in _described(plan, root, check_room(plan, root, keep_archives=keep_archives)):
-            print(line)
-        if unread:
-            print(f"Annotations of {counted(len(unread), 'task')} are not here yet: archives are those they may need.")
-        _complain(plan.refused)
-        if plan.refused:
-            raise typer.Exit(1)
-        return
-    if sources:
-        _announce(tables, root, keep_archives)
-        with _watching() as watcher:
-            _complain(carry_out(tables, root, watcher, keep_archives=keep_archives).refused)
-        needs = _needs(specs, root, allow_outside=allow_outside)
-    media = plan_media(needs, root)
-    _announce(media, root, keep_archives)
-    if not media.archives:
-        return
-    with _watching() as watcher:
-        outcome = carry_out(media, root, watcher, keep_archives=keep_archives)
-    _complain(outcome.refused)
-    for archive, unpacked in outcome.unpacked:
-        note(f"unpacked {unpacked.written:,} files of {archive.source.archive}")
-        if unpacked.absent:
+    with ExitStack() as bar:
+        plan, free = plan_download(needs, root, _Shown(root, bar), keep_archives=keep_archives)
+    for line in _described(plan, root, free):
+        print(line)
+    if unread := sum(bool(need.annotations) for need in needs):
+        print(f"Annotations of {counted(unread, 'task')} are not here yet: archives are those they may need.")
+    for reason in plan.refused:
+        fail(reason)
+    if plan.refused:
+        raise typer.Exit(1)
+
+
+class _Shown:
+    """A download as it is told on stderr: notes, and a bar for what is at hand in a terminal."""
+
+    def __init__(self, root: Path, bar: ExitStack) -> None:
+        self._root = root
+        self._bar = bar
+        self._total = self._done = 0
+
+    def planned(self, plan: Plan, free: int) -> None:
+        self._bar.close()
+        for line in _described(plan, self._root, free):
+            note(line)
+        for reason in plan.refused:
+            fail(reason)
+
+    def begin(self, doing: Doing, what: str, total: int) -> None:
+        self._bar.close()
+        if total and doing != "unpacking":
+            note(f"{doing} {what}, {_size(total)}" if doing == "fetching" else f"{doing} {what}")
+        self._show = self._bar.enter_context(progress(f"{doing} {what}"))
+        self._done, self._total = 0, total
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        self._show(self._done, self._total)
+
+    def unpacked(self, archive: ArchivePlan, members: Unpacked, folder: Path) -> None:
+        self._bar.close()
+        note(f"unpacked {members.written:,} files of {archive.source.archive}")
+        if members.absent:
             note(
-                f"  it lacks {len(unpacked.absent):,} of {len(archive.wanted):,} paths: {_first(unpacked.absent)}; "
-                f"it has the folders {_first(unpacked.holds)}; it stays in {root / FOLDER}"
+                f"  it lacks {len(members.absent):,} of {len(archive.wanted):,} paths: {_first(members.absent)}; "
+                f"it has the folders {_first(members.holds)}; it stays in {folder}"
             )
 
-
-def _complain(refused: Sequence[str]) -> None:
-    for reason in refused:
+    def refused(self, reason: str) -> None:
+        self._bar.close()
         fail(reason)
-
-
-def _announce(plan: Plan, root: Path, keep_archives: bool) -> None:
-    from vlm2vec.fetching.download import check_room
-
-    for line in _described(plan, root, check_room(plan, root, keep_archives=keep_archives)):
-        note(line)
-    _complain(plan.refused)
 
 
 def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
@@ -184,31 +192,6 @@ def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
     else:
         yield "there is nothing to fetch"
     yield from plan.by_hand
-
-
-class _Bar:
-    """A bar in a terminal, and a line for each thing where there is none."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._total = self._done = 0
-
-    def begin(self, what: str, total: int) -> None:
-        self._stack.close()
-        if total and not what.startswith("unpacking"):
-            note(f"fetching {what}, {_size(total)}")
-        self._show = self._stack.enter_context(progress(what))
-        self._done, self._total = 0, total
-
-    def advance(self, count: int) -> None:
-        self._done += count
-        self._show(self._done, self._total)
-
-
-@contextmanager
-def _watching() -> Iterator[_Bar]:
-    with ExitStack() as stack:
-        yield _Bar(stack)
 
 
 def _print_needs(needs: Sequence[TaskNeeds], root: Path, *, deep: bool) -> None:

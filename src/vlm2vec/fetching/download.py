@@ -6,9 +6,8 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from vlm2vec.data.tables import TableName
 from vlm2vec.errors import DataError, StorageError
 from vlm2vec.fetching.annotations import FOLDER, AnnotationPlan, download_folder, fetch_annotations, plan_annotations
 from vlm2vec.fetching.archives import Unpacked, unpack
@@ -17,6 +16,7 @@ from vlm2vec.fetching.media_sources import MediaSource, media_source
 from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import PACK
+from vlm2vec.text import counted
 
 
 class ArchivePlan(NamedTuple):
@@ -48,58 +48,96 @@ class Plan(NamedTuple):
         return list(dict.fromkeys(file for part in parts for file in part))
 
 
-class Fetched(NamedTuple):
-    """The outcome for each archive, and why the hub refused others."""
-
-    unpacked: tuple[tuple[ArchivePlan, Unpacked], ...]
-    refused: tuple[str, ...]
+Doing: TypeAlias = Literal["asking the hub for", "fetching", "unpacking"]
 
 
 class Watcher(Protocol):
     """Is told how a download proceeds."""
 
-    def begin(self, what: str, total: int) -> None:
-        """Something begins that takes so many bytes."""
+    def planned(self, plan: Plan, free: int) -> None:
+        """This is to be fetched, to a disk with so many bytes free."""
+        ...
+
+    def begin(self, doing: Doing, what: str, total: int) -> None:
+        """Something begins that takes so many bytes, or so many tables to ask for."""
         ...
 
     def advance(self, count: int) -> None:
-        """So many bytes more; below 0 if some have to come again."""
+        """So many more; below 0 if bytes have to come again."""
+        ...
+
+    def unpacked(self, archive: ArchivePlan, members: Unpacked, folder: Path) -> None:
+        """An archive has been unpacked; one that lacks something stays in the folder."""
+        ...
+
+    def refused(self, reason: str) -> None:
+        """The hub does not give something of a plan."""
         ...
 
 
-def plan_tables(tables: Sequence[TableName], on_progress: Callable[[int, int], None]) -> Plan:
-    """Find the hub's files of annotations.
+def download(
+    look: Callable[[], Sequence[TaskNeeds]], root: Path, watcher: Watcher, *, keep_archives: bool = False
+) -> None:
+    """Fetch what tasks lack and the hub has: first annotations, then those archives that hold missing media.
+
+    After a killed run the next one continues.
 
     Args:
-        tables: the annotations.
-        on_progress: told how many of how many have been looked for.
+        look: says what is missing now; asked again when annotations have come.
+        root: the data root.
+        watcher: is told how it proceeds.
+        keep_archives: leave archives in FOLDER under the root; those that lack something stay there anyway.
 
     Raises:
-        HubError: the hub cannot be reached.
+        HubError: the hub cannot be reached; StorageError: the disk is full, or may not be written.
+        DataError: an archive is damaged or not safe; BusyError: another download is at work here.
     """
-    plans, refused = [], dict[str, None]()
+    needs = look()
+    if any(need.annotations for need in needs):
+        tables = _plan_tables(needs, watcher)
+        watcher.planned(tables, _room(tables, root, keep_archives=keep_archives))
+        _carry_out(tables, root, watcher, keep_archives=keep_archives)
+        needs = look()
+    media = _plan_media(needs, root)
+    watcher.planned(media, _room(media, root, keep_archives=keep_archives))
+    _carry_out(media, root, watcher, keep_archives=keep_archives)
+
+
+def plan_download(
+    needs: Sequence[TaskNeeds], root: Path, watcher: Watcher, *, keep_archives: bool = False
+) -> tuple[Plan, int]:
+    """What `download` would fetch, and how many bytes are free for it.
+
+    Of a task whose annotations are not here yet it is not known which media it lacks: all of its archives are planned.
+
+    Raises:
+        HubError: the hub cannot be reached; StorageError: the disk is too full for it.
+        DataError: the media under the root are packed, and some are missing.
+    """
+    tables = _plan_tables(needs, watcher)
+    media = _plan_media(needs, root, unread=[need.spec for need in needs if need.annotations])
+    plan = media._replace(annotations=tables.annotations, refused=tables.refused + media.refused)
+    return plan, _room(plan, root, keep_archives=keep_archives)
+
+
+def _plan_tables(needs: Sequence[TaskNeeds], watcher: Watcher) -> Plan:
+    """Find the hub's files of missing annotations."""
     # Tasks share tables, as MS COCO's in both directions do.
-    distinct = list(dict.fromkeys(tables))
-    for number, table in enumerate(distinct):
-        on_progress(number, len(distinct))
+    tables = list(dict.fromkeys(table for need in needs for table in need.annotations))
+    if tables:
+        watcher.begin("asking the hub for", f"{counted(len(tables), 'table')} of annotations", len(tables))
+    plans, refused = [], dict[str, None]()
+    for table in tables:
         try:
             plans.append(plan_annotations(table))
         except RefusedError as error:
             refused[str(error)] = None
+        watcher.advance(1)
     return Plan(tuple(plans), refused=tuple(refused))
 
 
-def plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskSpec] = ()) -> Plan:
-    """Find the hub's archives of missing pictures and frames.
-
-    Args:
-        needs: what is missing.
-        root: the data root.
-        unread: tasks whose annotations are not here yet, so that what they need is not known: all of their media.
-
-    Raises:
-        HubError: the hub cannot be reached; DataError: the media under the root are packed, and some are missing.
-    """
+def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskSpec] = ()) -> Plan:
+    """Find the hub's archives of missing pictures and frames; of tasks that are unread, of all their media."""
     wanted: dict[MediaSource, dict[str, None]] = {}
     unknown: dict[tuple[str, str], list[str]] = {}
     missing = [(need.spec, path) for need in needs for path in (*need.pictures, *need.videos)]
@@ -139,7 +177,7 @@ def to_fetch(plan: Plan, root: Path) -> int:
     return _left(plan.files(), root)
 
 
-def check_room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
+def _room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
     """How many bytes are free on the disk of the data root.
 
     Raises:
@@ -158,43 +196,35 @@ def check_room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
     return free
 
 
-def carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) -> Fetched:
-    """Fetch everything in a plan and put it in its place; after a killed run the next one continues.
-
-    Args:
-        plan: what to fetch.
-        root: the data root.
-        watcher: is told how it proceeds.
-        keep_archives: leave archives in FOLDER under the root; those that lack something stay there anyway.
-
-    Raises:
-        HubError: the hub cannot be reached; StorageError: the disk is full, or may not be written.
-        DataError: an archive is damaged or not safe; BusyError: another download is at work here.
-    """
-    unpacked, refused = [], dict[str, None]()
+def _carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) -> None:
+    """Fetch everything in a plan and put it in its place."""
+    if not plan.files():
+        return
     with download_folder(root) as folder:
+        refused = dict[str, None]()
         for table in plan.annotations:
-            watcher.begin(" ".join(filter(None, table.table)), _left(table.files, root))
+            watcher.begin("fetching", " ".join(filter(None, table.table)), _left(table.files, root))
             try:
                 fetch_annotations(table, root, folder, watcher.advance)
             except RefusedError as error:
                 refused[str(error)] = None
         for archive in plan.archives:
             source = archive.source
-            watcher.begin(source.archive, _left(archive.files, root))
+            watcher.begin("fetching", source.archive, _left(archive.files, root))
             try:
                 parts = [fetch(file, folder, watcher.advance) for file in archive.files]
             except RefusedError as error:
                 refused[str(error)] = None
                 continue
-            watcher.begin(f"unpacking {source.archive}", sum(file.size for file in archive.files))
+            watcher.begin("unpacking", source.archive, sum(file.size for file in archive.files))
             members = unpack(parts, root, source.prefix, source.place, archive.wanted, watcher.advance)
-            unpacked.append((archive, members))
+            watcher.unpacked(archive, members, folder)
             # One that lacks something is looked for again by the next run, and should not have to come again.
             if not keep_archives and not members.absent:
                 for part in parts:
                     part.unlink(missing_ok=True)
-    return Fetched(tuple(unpacked), tuple(refused))
+        for reason in refused:
+            watcher.refused(reason)
 
 
 def _archive(source: MediaSource, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
