@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from typer.testing import CliRunner
 
 from support.cli_runs import Result, save_picture, write_files, write_model
 from support.places import DATA
-from vlm2vec.cli import embed as embed_command
 from vlm2vec.cli.app import app
 from vlm2vec.cli.doctor import Finding, examine_packages
+from vlm2vec.cli.embed import Input, embedded, read_inputs
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import InputError
 from vlm2vec.items import Image, Video
+from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.index import Index
 from vlm2vec.search.searching import search_near
@@ -291,15 +293,20 @@ def test_only_the_mark_is_taken_from_the_lines_of_a_pipe(encoding: str, content:
     assert list(without_mark(stream)) == lines
 
 
-def test_embed_answers_in_parts_of_so_many_inputs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
-    monkeypatch.setattr(embed_command, "_INPUTS_AT_ONCE", 2)
-    parts = Result("embed", "-", "--text", "last", "--model", model, stdin="one\n\nthree\n")
-    rows = [json.loads(line) for line in parts.out.splitlines()]
-    assert [row["input"] for row in rows] == ["one", "three", "last"]
-    assert (parts.code, parts.err) == (1, whole.err)
-    expected = [json.loads(line)["vector"] for line in whole.out.splitlines()]
-    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=2e-6)
+def test_embed_answers_in_parts_of_so_many_inputs(model: Path) -> None:
+    embedder, texts, taken = Embedder.load(model), ["one", "", "three", "last"], list[str]()
+
+    def inputs() -> Iterator[Input]:
+        for source in read_inputs([], texts, decoder):
+            taken.append(source.name)
+            yield source
+
+    with Sandbox() as decoder:
+        results = [(*one, len(taken)) for one in embedded(embedder, inputs(), decoder, num_at_once=2)]
+    assert [(source.name, num_taken) for source, _, num_taken in results] == list(zip(texts, (2, 2, 4, 4), strict=True))
+    assert isinstance(results.pop(1)[1], InputError)
+    expected = embedder.encode(["one", "three", "last"])
+    np.testing.assert_allclose([vector for _, vector, _ in results], expected, atol=2e-6)
 
 
 def test_embed_reports_a_vector_that_is_not_finite(model: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from vlm2vec.cli.hints import told
 from vlm2vec.cli.output import fail, note
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.errors import InputError, MediaError, VLM2VecError
+from vlm2vec.files import writing
 from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder, Vectors
 
 
-_INPUTS_AT_ONCE = 1024
-
-
-class _Input(NamedTuple):
+class Input(NamedTuple):
     """One vector's origin: what the user wrote, the page of a PDF, and the item or why there is none."""
 
     name: str
@@ -55,89 +53,97 @@ def embed(
         raise InputError('nothing to embed: give files, --text TEXT, or "-" to read texts from stdin')
     if out is not None:
         _check_parent(out)
-    import numpy as np
-
     from vlm2vec.media.sandbox import Sandbox
     from vlm2vec.model.embedder import Embedder
 
     embedder = Embedder.load(model)
-    vectors = []
+    vectors: list[Vectors] = []
     num_failed = 0
     decoder = Sandbox()
-    inputs = _inputs(files or [], text or [], decoder)
-    # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
-    parts = iter(lambda: list(islice(inputs, _INPUTS_AT_ONCE)), [])
-    results = (pair for part in parts for pair in _in_order(embedder, part, decoder))
-    # The sandbox first: threads wait for it.
-    with closing(results), decoder:
+    # The sandbox is closed first: threads wait for it.
+    with closing(embedded(embedder, read_inputs(files or [], text or [], decoder), decoder)) as results, decoder:
         for source, result in results:
             if isinstance(result, VLM2VecError):
                 # Most name their file themselves.
                 reason = told(result).removeprefix(f"{source.name} ").removeprefix(f"{source.name}: ")
                 fail(f"{source.name or 'an empty text'}: {reason}")
                 num_failed += 1
-                continue
-            if out is None:
-                page = {} if source.page is None else {"page": source.page}
-                numbers = [float(f"{x:.9g}") for x in result]
-                print(json.dumps({"input": source.name, **page, "vector": numbers}), flush=True)
+            elif out is None:
+                _print_vector(source, result)
             else:
                 vectors.append(result)
+    if out is not None and num_failed:
+        note(f"{out} was not written, because its rows would not match the inputs")
+    elif out is not None:
+        _save(out, vectors, embedder.dim)
     if num_failed:
-        if out is not None:
-            note(f"{out} was not written, because its rows would not match the inputs")
         raise typer.Exit(1)
-    if out is not None:
-        array = np.stack(vectors) if vectors else np.empty((0, embedder.dim), np.float32)
-        try:
-            # An open file, because numpy would add ".npy" to any other name.
-            with out.open("wb") as stream:
-                np.save(stream, array)
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error.strerror}; give another path with --out") from error
-        note(f"wrote {array.shape[0]} vectors of {array.shape[1]} numbers to {out}")
+
+
+def _print_vector(source: Input, vector: Vectors) -> None:
+    page = {} if source.page is None else {"page": source.page}
+    numbers = [float(f"{x:.9g}") for x in vector]
+    print(json.dumps({"input": source.name, **page, "vector": numbers}), flush=True)
+
+
+def _save(out: Path, vectors: Sequence[Vectors], dim: int) -> None:
+    import numpy as np
+
+    array = np.stack(vectors) if vectors else np.empty((0, dim), np.float32)
+    # An open file, because numpy would add ".npy" to any other name.
+    with writing(out, "other_path"), out.open("wb") as stream:
+        np.save(stream, array)
+    note(f"wrote {array.shape[0]} vectors of {array.shape[1]} numbers to {out}")
 
 
 def _check_parent(out: Path) -> None:
     parent = out.absolute().parent
-    try:
+    with writing(out, "other_path"):
         is_folder = parent.is_dir()
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}; give another path with --out") from error
     if not is_folder:
         raise InputError(f"cannot write {out}: there is no folder {parent}")
 
 
-def _inputs(files: Iterable[Path], texts: Iterable[str], decoder: Decoder) -> Iterator[_Input]:
+def read_inputs(files: Iterable[Path], texts: Iterable[str], decoder: Decoder) -> Iterator[Input]:
+    """Files, each page of a PDF by itself, then texts; the file "-" is the lines of stdin."""
     for file in files:
         if str(file) == "-":
             for line in without_mark(sys.stdin):
                 words = line.rstrip("\r\n")
-                yield _Input(words, None, Item(text=words))
+                yield Input(words, None, Item(text=words))
         else:
             yield from _inputs_of_file(file, decoder)
     for words in texts:
-        yield _Input(words, None, Item(text=words))
+        yield Input(words, None, Item(text=words))
 
 
-def _inputs_of_file(file: Path, decoder: Decoder) -> Iterator[_Input]:
+def _inputs_of_file(file: Path, decoder: Decoder) -> Iterator[Input]:
     name = str(file)
     try:
         if file.suffix.lower() not in PDF_SUFFIXES:
-            yield _Input(name, None, as_item(file))
+            yield Input(name, None, as_item(file))
             return
         for page in range(1, decoder.page_count(file) + 1):
-            yield _Input(name, page, Item(media=(Image(file, page=page),)))
+            yield Input(name, page, Item(media=(Image(file, page=page),)))
     except (InputError, MediaError) as error:
-        yield _Input(name, None, error)
+        yield Input(name, None, error)
+
+
+def embedded(
+    embedder: Embedder, inputs: Iterator[Input], decoder: Decoder, *, num_at_once: int = 1024
+) -> Generator[tuple[Input, Vectors | VLM2VecError], None, None]:
+    """The inputs in their order, each with its vector or why it has none."""
+    # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
+    while part := list(islice(inputs, num_at_once)):
+        yield from _in_order(embedder, part, decoder)
 
 
 def _in_order(
-    embedder: Embedder, inputs: Iterable[_Input], decoder: Decoder
-) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
+    embedder: Embedder, inputs: Iterable[Input], decoder: Decoder
+) -> Iterator[tuple[Input, Vectors | VLM2VecError]]:
     """Embed as a stream, but hand on in the order given; only what overtook its predecessors waits in memory."""
     numbers: list[int] = []
-    given: dict[int, _Input] = {}
+    given: dict[int, Input] = {}
     done: dict[int, Vectors | VLM2VecError] = {}
 
     def items() -> Iterator[Item]:
