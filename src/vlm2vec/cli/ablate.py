@@ -11,14 +11,12 @@ from vlm2vec.cli.output import note, progress
 
 
 def ablate(
-    config: Annotated[
-        Path, typer.Argument(help="A YAML file as for 'vlm2vec train', with validation.", show_default=False)
-    ],
+    config: Annotated[Path, typer.Argument(help="A YAML file as for 'vlm2vec train', with validation.")],
     sub_batches: Annotated[str, typer.Option(help="Sizes, with commas between; 0 draws every row for itself.")],
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between; each size is run with each.")] = "1",
     out: Annotated[
         Path | None,
-        typer.Option(help="Where runs, table and plot go; by default as the file says.", show_default=False),
+        typer.Option(help="Where runs, table and plot go; by default as the file says."),
     ] = None,
 ) -> None:
     """Train once for each size of the sub-batches and compare held-out recall.

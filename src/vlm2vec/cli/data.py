@@ -29,14 +29,12 @@ _SHOWN = 3
 
 
 def data(
-    action: Annotated[Literal["download", "check"], typer.Argument(help="What to do.", show_default=False)],
-    benchmark: Annotated[str, typer.Argument(help="Name of the benchmark, such as mmeb-v2.", show_default=False)],
+    action: Annotated[Literal["download", "check"], typer.Argument(help="What to do.")],
+    benchmark: Annotated[str, typer.Argument(help="Name of the benchmark, such as mmeb-v2.")],
     tasks: TaskNames = None,
     root: Annotated[
         Path | None,
-        typer.Option(
-            "--data", metavar="ROOT", help="Where annotations and media lie; by default in ./data.", show_default=False
-        ),
+        typer.Option("--data", metavar="ROOT", help="Where annotations and media lie; by default in ./data."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Of download: only say what would be fetched.")] = False,
     keep_archives: Annotated[

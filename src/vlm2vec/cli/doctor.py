@@ -41,9 +41,7 @@ class Finding:
 
 
 def doctor(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Check the index of this folder instead.", show_default=False)
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Check the index of this folder instead.")] = None,
     index_path: IndexPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:

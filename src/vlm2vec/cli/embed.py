@@ -38,9 +38,7 @@ def embed(
         typer.Argument(metavar="[FILE]...", help='Images, videos, PDFs; "-" reads texts from stdin, one a line.'),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be given several times.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE.npy", help="Write one float32 array instead.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Write one float32 array instead.")] = None,
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "bundled",
 ) -> None:
     """Print or save the vectors of files and texts, as `Embedder.encode` makes them: no instruction is added.

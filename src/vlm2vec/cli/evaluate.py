@@ -26,29 +26,19 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Name or folder of the model, or of an adapter.")] = "bundled",
     benchmark: Annotated[str, typer.Option(help="mmeb-mini comes with this package.")] = "mmeb-mini",
     tasks: TaskNames = None,
-    modality: Annotated[str | None, typer.Option(help="Only image, video or visdoc.", show_default=False)] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Where annotations and media lie: docs/benchmark_data.md.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where all goes; by default evaluations/BENCHMARK/MODEL.", show_default=False)
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many queries of each task.", show_default=False)
-    ] = None,
-    base: Annotated[str | None, typer.Option(help="Base model of an adapter.", show_default=False)] = None,
+    modality: Annotated[str | None, typer.Option(help="Only image, video or visdoc.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Where annotations and media lie: docs/benchmark_data.md.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where all goes; by default evaluations/BENCHMARK/MODEL.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many queries of each task.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of an adapter.")] = None,
     prompt_style: Annotated[
-        str | None, typer.Option(help="How items are written down; by default the model's own.", show_default=False)
+        str | None, typer.Option(help="How items are written down; by default the model's own.")
     ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Of a picture or frame; by default the model's own.", show_default=False)
-    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Of a picture or frame; by default the model's own.")] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the numbers it computes with.")
     ] = "auto",
-    dim: Annotated[
-        int | None, typer.Option(min=1, help="Only the vectors' first so many dimensions.", show_default=False)
-    ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Only the vectors' first so many dimensions.")] = None,
     precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the vectors' numbers.")] = "float32",
     late_interaction: Annotated[
         bool, typer.Option("--late-interaction", help="Rank by a vector for every token; of a model with a token head.")
@@ -66,7 +56,7 @@ def evaluate(
     continues where it was, and a second one embeds nothing. Under torchrun the processes share the work.
 
     Prints the averages and every dataset; writes OUT/scores.json for 'vlm2vec report', and OUT/report.html. A task that
-    fails is named at the end, the others go on, and the command exits with 1.
+    fails is named at the end, the others are measured, and the command exits with 1.
     """
     chosen = get_tasks(benchmark, names=task_names(tasks), modality=modality)
     smaller = dim is not None or precision != "float32"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def mine(
-    pairs: Annotated[Path, typer.Argument(metavar="PAIRS.jsonl", help="Training pairs.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="MINED.jsonl", help="Where the rows go.", show_default=False)],
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS.jsonl", help="Training pairs.")],
+    out: Annotated[Path, typer.Option(metavar="MINED.jsonl", help="Where the rows go.")],
     model: Annotated[str, typer.Option(help="Name or folder of the model that searches.")] = "bundled",
     negatives: Annotated[int, typer.Option(min=1, help="How many to find for each row.")] = 4,
     margin: Annotated[

@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
-IndexPath = Annotated[
-    Path | None, typer.Option("--index", help="Where the index lies; by default FOLDER/.vlm2vec.", show_default=False)
-]
+IndexPath = Annotated[Path | None, typer.Option("--index", help="Where the index lies; by default FOLDER/.vlm2vec.")]
 IndexModel = Annotated[
     str | None,
-    typer.Option(
-        "--model", help="Name or folder of a model; by default the index's own, then bundled.", show_default=False
-    ),
+    typer.Option("--model", help="Name or folder of a model; by default the index's own, then bundled."),
 ]
 
 TaskNames = Annotated[
     str | None,
-    typer.Option("--tasks", metavar="NAME,NAME", help="Only these tasks; by default all.", show_default=False),
+    typer.Option("--tasks", metavar="NAME,NAME", help="Only these tasks; by default all."),
 ]
 AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let rows name files outside of the data root.")]
 

@@ -13,7 +13,7 @@ from vlm2vec.cli.output import note, write_file
 def report(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR_OR_FILE...", help="Score files, or folders of them.", show_default=False),
+        typer.Argument(metavar="DIR_OR_FILE...", help="Score files, or folders of them."),
     ],
     against: Annotated[
         str | None,

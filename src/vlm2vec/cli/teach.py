@@ -11,9 +11,9 @@ from vlm2vec.cli.output import fail, note, progress
 
 
 def teach(
-    config: Annotated[Path, typer.Argument(help="Configuration of the run to be taught.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Name or folder of the teacher.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where its vectors go.", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="Configuration of the run to be taught.")],
+    model: Annotated[str, typer.Option(help="Name or folder of the teacher.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where its vectors go.")],
 ) -> None:
     """Embed all that the sources of a configuration hold with a larger model, for `teachers` of that configuration.
 

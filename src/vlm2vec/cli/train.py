@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file; docs/training.md lists its fields.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option(help="Where the model goes; by default as the file says.", show_default=False)
-    ] = None,
+    config: Annotated[Path, typer.Argument(help="A YAML file; docs/training.md lists its fields.")],
+    out: Annotated[Path | None, typer.Option(help="Where the model goes; by default as the file says.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only print what would be read from each source.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run that lies in OUT.")] = False,
 ) -> None:
