@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
-from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets
+from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable
 from vlm2vec.data.tables import mirror_places
 from vlm2vec.errors import ConfigError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
@@ -103,12 +103,8 @@ def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: 
 def _download(look: Callable[[], Sequence[TaskNeeds]], root: Path, *, keep_archives: bool) -> None:
     from vlm2vec.fetching.download import download
 
-    try:
-        with ExitStack() as bar:
-            download(look, root, _Shown(root, bar), keep_archives=keep_archives)
-    except KeyboardInterrupt:
-        note(f"stopped; what was fetched is kept in {root}, and the same command continues")
-        raise typer.Exit(130) from None
+    with stoppable(f"what was fetched is kept in {root}"), ExitStack() as bar:
+        download(look, root, _Shown(root, bar), keep_archives=keep_archives)
 
 
 def _print_plan(needs: Sequence[TaskNeeds], root: Path, *, keep_archives: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm2vec.cli.output import note, print_json, progress
+from vlm2vec.cli.output import note, print_json, progress, stoppable
 
 if TYPE_CHECKING:
     from vlm2vec.training.mining import MiningReport
@@ -41,21 +41,17 @@ def mine(
 
     vectors = cache or out.with_name(f"{out.name}.vectors")
     embedder = Embedder.load(model)
-    try:
-        with progress("embedding") as show:
-            report = mine_file(
-                pairs,
-                out,
-                embedder,
-                vectors=vectors,
-                num_negatives=negatives,
-                margin=margin,
-                pool=pool,
-                on_progress=show,
-            )
-    except KeyboardInterrupt:
-        note(f"stopped; the vectors in {vectors} are kept, and the same command continues")
-        raise typer.Exit(130) from None
+    with stoppable(f"the vectors in {vectors} are kept"), progress("embedding") as show:
+        report = mine_file(
+            pairs,
+            out,
+            embedder,
+            vectors=vectors,
+            num_negatives=negatives,
+            margin=margin,
+            pool=pool,
+            on_progress=show,
+        )
     if as_json:
         print_json(asdict(report) | {"out": str(out)})
         return

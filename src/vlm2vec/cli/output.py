@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typer import Exit
+
 from vlm2vec.files import writing
 
 if TYPE_CHECKING:
@@ -29,6 +31,20 @@ def note(message: str) -> None:
 def fail(message: str) -> None:
     """Report an error in one line."""
     print(f"error: {_printable(message)}", file=sys.stderr)
+
+
+@contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """Say what Ctrl-C leaves of the work inside, and exit with 130.
+
+    Args:
+        kept: as in "the vectors in DIR are kept".
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"stopped; {kept}, and the same command continues")
+        raise Exit(130) from None
 
 
 def write_file(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vlm2vec.cli.output import fail, note, progress
+from vlm2vec.cli.output import fail, note, progress, stoppable
 
 
 def teach(
@@ -28,12 +28,8 @@ def teach(
     from vlm2vec.training.teaching import teach as run
 
     teacher = Embedder.load(model)
-    try:
-        with progress("embedding") as show:
-            report = run(settings, teacher, out, show)
-    except KeyboardInterrupt:
-        note(f"stopped; the vectors in {out} are kept, and the same command continues")
-        raise typer.Exit(130) from None
+    with stoppable(f"the vectors in {out} are kept"), progress("embedding") as show:
+        report = run(settings, teacher, out, show)
     known = f"{report.missing:,} had no vector yet and {report.embedded:,} have now"
     note(f"{report.items:,} different items, of which {known}")
     for message in report.bad[:10]:
