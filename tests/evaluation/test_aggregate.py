@@ -14,8 +14,9 @@ from support.places import DATA
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.aggregate import groups, means, modalities
 from vlm2vec.evaluation.published import VERSIONS, read_published
-from vlm2vec.evaluation.report import Entry, as_markdown, build_report
+from vlm2vec.evaluation.report import Entry, build_report
 from vlm2vec.evaluation.scores import as_document, as_scores, problems, read_scores, write_scores
+from vlm2vec.evaluation.tables import as_markdown
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.vectors.metrics import METRICS
 

@@ -23,9 +23,10 @@ from vlm2vec.cli.data import data as data_command
 from vlm2vec.cli.evaluate import evaluate as evaluate_command
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.evaluation.embedding import FrameDropper
-from vlm2vec.evaluation.report import Entry, build_report, notes
+from vlm2vec.evaluation.report import Entry, build_report
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.evaluation.scores import read_scores
+from vlm2vec.evaluation.tables import notes
 from vlm2vec.fetching.needs import task_needs
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.video import damaged_frames

@@ -137,11 +137,12 @@ def _print_results(found: Evaluation, num_tasks: int, out: Path) -> None:
 def _print_report(found: Evaluation, out: Path) -> None:
     from vlm2vec.evaluation.examples import EXAMPLES, read_examples
     from vlm2vec.evaluation.page import report_page
-    from vlm2vec.evaluation.report import as_text, datasets_text, run_report
+    from vlm2vec.evaluation.report import run_report
     from vlm2vec.evaluation.scores import SCORES
+    from vlm2vec.evaluation.tables import as_text
 
     report = run_report(found.scores, out)
-    print(f"{as_text(report)}\n\n{datasets_text(report)}")
+    print(as_text(report, with_datasets=True))
     note(f"wrote {out / SCORES}")
     write_file(out / _PAGE, report_page(report, read_examples(out / EXAMPLES)))
 

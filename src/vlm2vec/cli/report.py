@@ -34,22 +34,20 @@ def report(
     The page's plots show the first model beside the others, and it holds the best and worst queries of the first
     evaluation among the folders that has kept some.
     """
-    from vlm2vec.evaluation import report as reports
     from vlm2vec.evaluation.page import report_page
+    from vlm2vec.evaluation.report import build_report, first_examples, published_entries, read_entries
     from vlm2vec.evaluation.scores import as_json
+    from vlm2vec.evaluation.tables import as_markdown, as_text
 
-    given = reports.read_entries(paths)
-    whole = reports.build_report([*given, *(reports.published_entries(against) if against else [])])
-    print(reports.as_text(whole))
-    if whole.benchmark in reports.SHOWN_METRICS:
-        # The means above are of the main metric only.
-        print(f"\n{reports.datasets_text(whole)}")
+    given = read_entries(paths)
+    whole = build_report([*given, *(published_entries(against) if against else [])])
+    print(as_text(whole))
     if against == "published":
         note("published: v2.1, with ViDoSeek-doc and MMLongBench-doc, which it lacks, from v2.0.1")
     if markdown is not None:
-        write_file(markdown, reports.as_markdown(whole))
+        write_file(markdown, as_markdown(whole))
     if submission is not None:
         write_file(submission, as_json([entry.scores for entry in given]))
     if html is not None:
-        place, examples = reports.first_examples(given)
+        place, examples = first_examples(given)
         write_file(html, report_page(whole, examples, examples_of=place))

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from vlm2vec.evaluation.aggregate import modalities
 from vlm2vec.evaluation.examples import Example
-from vlm2vec.evaluation.report import (
-    ModelRow,
-    Report,
+from vlm2vec.evaluation.report import ModelRow, Report
+from vlm2vec.evaluation.tables import (
     ScoreTable,
     dataset_table,
     mean_text,

@@ -1,26 +1,21 @@
-"""How do models compare on a benchmark? One table, for a terminal, in Markdown or for submission."""
+"""Which models does a report compare, on which datasets, and by which scores?"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError, DataError, Hint, InputError
-from vlm2vec.evaluation.aggregate import OVERALL, Mean, comparable, dataset_score, groups, means, modalities
+from vlm2vec.evaluation.aggregate import Mean, comparable, dataset_score, means
 from vlm2vec.evaluation.examples import EXAMPLES, Example, read_examples
 from vlm2vec.evaluation.published import VERSIONS, read_published
 from vlm2vec.evaluation.run_folder import RUN
-from vlm2vec.evaluation.scores import SCORES, ModelScores, dropped_frames, read_score_list
+from vlm2vec.evaluation.scores import SCORES, ModelScores, read_score_list
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root
-from vlm2vec.text import aligned, markdown, printable
-
-SHOWN_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({"retrieval": ("hit@1", "hit@5", "hit@10")})
-"""What is shown of each dataset of a benchmark, the main metric first; of others that one alone."""
+from vlm2vec.text import printable
 
 _PUBLISHED = "published"
 
@@ -67,20 +62,6 @@ class Report:
     tasks: tuple[TaskSpec, ...]
     controls: tuple[TaskSpec, ...]
     rows: tuple[ModelRow, ...]
-
-
-class Cell(NamedTuple):
-    """A text of a table, and the score that it says, if it says one."""
-
-    text: str
-    score: float | None = None
-
-
-class ScoreTable(NamedTuple):
-    """Rows below heads; the first cell of a row is its name."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
 
 
 def read_entries(paths: Iterable[Path]) -> list[Entry]:
@@ -170,163 +151,6 @@ def build_report(entries: Sequence[Entry]) -> Report:
     return Report(benchmarks[0], tasks, controls, tuple(shown))
 
 
-def means_shown(report: Report) -> list[tuple[str, int]]:
-    """Names of the means in the order of a table, with the decimals that are published of each."""
-    coarse = [OVERALL, *modalities(report.tasks)]
-    return [(name, 2) for name in coarse] + [(name, 1) for name in groups(report.tasks)]
-
-
-def mean_text(mean: Mean, decimals: int) -> str:
-    """A mean for a table: with a star if datasets are missing from it, a dash if it has no score."""
-    return score_text(mean.score, decimals) + ("*" if mean.missing and mean.score is not None else "")
-
-
-def score_text(score: float | None, decimals: int) -> str:
-    """A score for a table; a dash for none."""
-    # First to four decimals, as the published averages are: so 72.85 is rounded as that number and not by the error of
-    # the sum that gave it.
-    return "-" if score is None else f"{round(score, 4):.{decimals}f}"
-
-
-def summary_table(report: Report) -> ScoreTable:
-    """Every model with the number of its datasets and all means."""
-    named = means_shown(report)
-    rows = [
-        [Cell(row.label), Cell(str(row.means[OVERALL].found))]
-        + [Cell(mean_text(row.means[name], decimals), row.means[name].score) for name, decimals in named]
-        for row in report.rows
-    ]
-    return ScoreTable(["model", "n", *(name for name, _ in named)], rows)
-
-
-def dataset_table(report: Report) -> ScoreTable:
-    """Every dataset that counts, with its group, its main metric, and what is shown of each model."""
-    metrics = _metrics(report)
-    heads = [row.label if metric is None else f"{row.label} {metric}" for row in report.rows for metric in metrics]
-    rows = [[Cell(task.name), Cell(task.group), Cell(task.metric), *_scores(report, task)] for task in report.tasks]
-    return ScoreTable(["dataset", "group", "metric", *heads], rows)
-
-
-def notes(report: Report) -> list[str]:
-    """What a reader must know beside the numbers: which datasets are missing from whose means, which do not count."""
-    lacking: dict[str, list[str]] = {}
-    unlisted: dict[str, list[str]] = {}
-    few = [row.label for row in report.rows if any(mean.found and mean.score is None for mean in row.means.values())]
-    for row in report.rows:
-        if row.means[OVERALL].missing:
-            lacking.setdefault(_missing(report, row), []).append(row.label)
-        if row.unlisted:
-            unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
-    return [
-        *(f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()),
-        *(
-            [f"- where more than half of the datasets of {report.rows[0].label} are missing: {_who(report, few)}"]
-            if few
-            else []
-        ),
-        *(
-            f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
-            for names, labels in unlisted.items()
-        ),
-        *(
-            f"only the first {row.scores.limit} queries of each dataset, and of candidates that come with queries only "
-            f"theirs, so not to be compared with whole datasets: {row.label}"
-            for row in report.rows
-            if row.scores.limit is not None
-        ),
-        *_other_queries(report),
-        *(
-            f"{row.label}: damaged frames were left out of videos, as published: "
-            + ", ".join(f"{count:,} of {name}" for name, count in dropped.items())
-            for row in report.rows
-            if (dropped := dropped_frames(row.scores))
-        ),
-        *(f"{row.label}: {printable(row.scores.note)}" for row in report.rows if row.scores.note),
-        *(
-            _control(report, task)
-            for task in report.controls
-            if any(row.by_dataset[task.name] is not None for row in report.rows)
-        ),
-    ]
-
-
-def _other_queries(report: Report) -> Iterator[str]:
-    """Datasets of which models were asked different numbers of queries; a limit is told of beside."""
-    for task in (*report.tasks, *report.controls):
-        asked: dict[int, list[str]] = {}
-        for row in report.rows:
-            found = row.scores.datasets.get(task.modality, {}).get(task.name)
-            if found is not None and row.scores.limit is None:
-                asked.setdefault(found.num_queries, []).append(row.label)
-        if len(asked) > 1:
-            each = "; ".join(f"{count:,} to {_who(report, labels)}" for count, labels in sorted(asked.items()))
-            yield f"{task.name} was not asked alike, so scores are of different queries: {each}"
-
-
-def as_text(report: Report) -> str:
-    """Two tables for a terminal, of overall and modalities and of groups, and the notes."""
-    table = summary_table(report)
-    # Name, number of datasets, overall, modalities; then groups.
-    split = 3 + len(modalities(report.tasks))
-    rows = [[cell.text for cell in row] for row in table.rows]
-    coarse = [[name, f"{found}/{len(report.tasks)}", *means[: split - 2]] for name, found, *means in rows]
-    fine = [[row[0], *row[split:]] for row in rows]
-    # "VD-OOD" above two lines, so that twelve columns of five figures fit beside a name.
-    parted = (name.split("-", 1) if "-" in name else ("", name) for name in table.heads[split:])
-    first, second = zip(*parted, strict=True)
-    parts = [
-        aligned([[report.benchmark, "datasets", *table.heads[2:split]], *coarse]),
-        aligned([["", *first], ["groups", *second], *fine]),
-        "\n".join(notes(report)),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def datasets_text(report: Report) -> str:
-    """A table for a terminal of every dataset that the first model has a score for, controls last."""
-    rows = [
-        [task.name, "control" if task.control else task.group, *(cell.text for cell in _scores(report, task))]
-        for task in (*report.tasks, *report.controls)
-        if report.rows[0].by_dataset[task.name] is not None
-    ]
-    metrics, labels = _metrics(report), [row.label for row in report.rows]
-    if metrics == (None,):
-        return aligned([["dataset", "group", *labels], *rows])
-    # A model's name once, above its metrics.
-    names = [label if place == 0 else "" for label in labels for place in range(len(metrics))]
-    return aligned([["", "", *names], ["dataset", "group", *(str(one) for _ in labels for one in metrics)], *rows])
-
-
-def as_markdown(report: Report) -> str:
-    """The same as one Markdown table, then every dataset."""
-    remarks = "\n".join(f"- {_escaped(note)}" for note in notes(report))
-    parts = [
-        f"# {report.benchmark}",
-        f"Scores times 100. Overall is the mean over all {len(report.tasks)} datasets.",
-        _markdown(summary_table(report)),
-        remarks,
-        "## Datasets",
-        _markdown(dataset_table(report)),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _metrics(report: Report) -> tuple[str | None, ...]:
-    """What is shown of each dataset; None stands for its main metric."""
-    return SHOWN_METRICS.get(report.benchmark, (None,))
-
-
-def _scores(report: Report, task: TaskSpec) -> list[Cell]:
-    """What is shown of a dataset, one model after another."""
-    scores = [dataset_score(row.scores, task, metric) for row in report.rows for metric in _metrics(report)]
-    return [Cell(score_text(score, 1), score) for score in scores]
-
-
-def _markdown(table: ScoreTable) -> str:
-    rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
-    return markdown([[_escaped(head) for head in table.heads], *rows])
-
-
 def _limited_to(entry: Entry, scores: ModelScores) -> Entry:
     """An entry with only those datasets that other scores have too."""
     datasets = {
@@ -361,39 +185,3 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
             seen[label] += 1
             labels[place] = f"{label} {seen[label]}"
     return [printable(label) for label in labels]
-
-
-def _control(report: Report, task: TaskSpec) -> str:
-    scores = ", ".join(
-        f"{row.label} {score_text(row.by_dataset[task.name], 1)}"
-        for row in report.rows
-        if row.by_dataset[task.name] is not None
-    )
-    return f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
-
-
-def _missing(report: Report, row: ModelRow) -> str:
-    """Missing datasets by name, or by modality or group where all of one are missing."""
-    missing = set(row.means[OVERALL].missing)
-    words = []
-    for modality in modalities(report.tasks):
-        of_modality = [task for task in report.tasks if task.modality == modality]
-        for name, members in [(modality, of_modality)] + [
-            (group, [task for task in of_modality if task.group == group]) for group in groups(of_modality)
-        ]:
-            if missing.issuperset(task.name for task in members):
-                words.append(f"all {len(members)} of {name}")
-                missing -= {task.name for task in members}
-        words += [task.name for task in of_modality if task.name in missing]
-    return ", ".join(words)
-
-
-def _who(report: Report, labels: Sequence[str]) -> str:
-    if len(labels) == len(report.rows) > 1:
-        return "every model"
-    return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} models, such as {labels[0]}"
-
-
-def _escaped(text: str) -> str:
-    # Else a note's star would open a list within the list.
-    return text.replace("|", "\\|").replace("*", "\\*")
