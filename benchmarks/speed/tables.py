@@ -36,9 +36,10 @@ def renewed(page_name: str, page: str) -> str:
     """The page with every table made anew from its results."""
     for name, (results, make) in PAGES[page_name].items():
         document = json.loads((RESULTS / f"{results}.json").read_text("utf-8"))
-        # Of scores alone the machine is of no interest.
-        where = f", {_machine(document['machine'])}" if "machine" in document else ""
-        table = f"{make(document)}\n\n`{document['command']}`{where}."
+        # Scores alone do not depend on the machine.
+        told = [f"`{document['command']}`"] if "command" in document else []
+        told += [_machine(document["machine"])] if "machine" in document else []
+        table = f"{make(document)}\n\n{', '.join(told)}."
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
         page, count = re.subn(pattern, lambda _, text=f"{begin}\n{table}\n{end}": text, page, flags=re.DOTALL)
@@ -330,23 +331,6 @@ def _ablation(by: str, name: str, shown: Sequence[str], document: dict[str, Any]
     )
 
 
-def _targets(document: dict[str, Any]) -> str:
-    return _table(
-        ["to be reached", "asked", "reached", ""],
-        [[row["what"], row["asked"], row["reached"], "yes" if row["met"] else "no"] for row in document["rows"]],
-    )
-
-
-def _stages(document: dict[str, Any]) -> str:
-    return _table(
-        ["scores", "", *(f"stage {stage}" for stage in document["commits"])],
-        [
-            [row["scores"], f"`{row['what']}`", *(f"{score:.1f}" for score in row["of"].values())]
-            for row in document["rows"]
-        ],
-    )
-
-
 def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
@@ -372,10 +356,8 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "ablation.md": {
         "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch", (*MODALITIES, SMALL, OTHERS))),
         "mixes": ("ablation", partial(_ablation, "mix", "trained on", MODALITIES)),
-        "stages": ("stages", _stages),
     },
     "../src/vlm2vec/bundled/README.md": {
-        "targets": ("targets", _targets),
         "mini": ("bundled", _mini),
         "heldout": ("bundled_heldout", _heldout),
         "yardsticks": ("bundled_yardsticks", _yardsticks),

@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 
 from holdouts import BENCHMARK_INSTRUCTIONS, is_held_wording
-from instruction_patterns import OPENINGS, PATTERNS, SLOTS
-from instruction_words import DOCUMENTS, QUERIES
 from rows import INSTRUCTIONS, Row
+from wordings import read_words
+
+QUERIES, DOCUMENTS = (read_words("instructions")[name] for name in ("queries", "documents"))
+SLOTS, OPENINGS, PATTERNS = (read_words("patterns")[name] for name in ("slots", "openings", "patterns"))
 
 NO_INSTRUCTION = 0.1
 """Share of the rows that go without one, where what is asked can be told without."""

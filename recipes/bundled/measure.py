@@ -19,14 +19,16 @@ from typing import Protocol
 
 import numpy as np
 from captions import OPPOSITES
-from clip_words import MOTION_LABELS
 from holdouts import is_held_wording
 from numpy.typing import NDArray
+from wordings import read_words
 
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.items import Item, Video
 from vlm2vec.model.embedder import Embedder, Vectors
 from vlm2vec.model.prompts import Target
+
+MOTION_LABELS = read_words("clips")["motion_labels"]
 
 WORK = Path(__file__).parent / "work"
 ROWS = 200

@@ -48,7 +48,7 @@ def parts_of(row: Row) -> list[Part]:
 
 
 class Corpus:
-    """Rows by file; `write` puts them on disk beside a text of all words for the tokenizer."""
+    """Rows by file; `write` puts them on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,17 +60,11 @@ class Corpus:
         self.files.setdefault(f"{name}_heldout" if held else name, []).extend(kept)
 
     def write(self) -> dict[str, int]:
-        """Write every file, corpus_text.txt and counts.json; return rows by file."""
-        texts = []
+        """Write every file and counts.json; return rows by file."""
         for name, rows in sorted(self.files.items()):
             with (self.folder / f"{name}.jsonl").open("w", encoding="utf-8") as out:
                 for entry in rows:
                     out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            if not name.endswith("_heldout"):
-                texts += [part["text"] for entry in rows for part in parts_of(entry)[:2] if "text" in part]
-        # Often enough that every word of an instruction becomes one token.
-        texts += [words for words in INSTRUCTIONS.values() for _ in range(2000)]
-        (self.folder / "corpus_text.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
         counts = {name: len(rows) for name, rows in sorted(self.files.items())}
         (self.folder / "counts.json").write_text(json.dumps(counts, indent=1) + "\n")
         return counts

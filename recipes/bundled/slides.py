@@ -9,29 +9,12 @@ from dataclasses import dataclass
 
 from lettering import broken, font
 from PIL import Image, ImageDraw
+from wordings import read_words
 
 SIZE = (224, 168)
 
-_TOPICS = (
-    "rainfall", "temperature", "sales", "traffic", "energy", "water", "population", "income", "tourism", "health",
-    "education", "transport", "housing", "farming", "trade", "music", "sport", "weather", "climate", "electricity",
-    "gas", "coffee", "tea", "bread", "milk", "fruit", "fish", "steel", "paper", "cars", "bikes", "trains", "buses",
-    "planes", "ships", "schools", "hospitals", "museums", "parks", "rivers", "forests", "oceans", "cities",
-    "villages", "islands", "bridges", "roads", "prices", "wages", "taxes", "exports", "imports", "savings",
-    "visitors", "customers", "students", "teachers", "doctors", "farmers", "workers", "patients", "voters", "readers",
-    "members", "books", "films", "games", "phones", "computers", "networks", "software", "data", "storage", "memory",
-    "batteries", "solar", "wind", "power", "heating", "cooling", "lighting", "recycling", "waste", "air", "noise",
-    "dust", "snow", "ice", "storms", "floods", "drought", "fires",
-)  # fmt: skip
-_PLACES = (
-    "europe", "africa", "asia", "america", "the north", "the south", "the east", "the west", "the city",
-    "the village", "the mountains", "the desert", "the valley", "the harbour", "the office", "the factory",
-    "the school", "the market", "the garden", "the kitchen", "the forest", "space",
-)  # fmt: skip
-_PERIODS = ("by month", "by year", "by week", "by region", "per day", "per person", "in spring", "in summer",
-            "in autumn", "in winter", "since 1990", "in 2019", "in 2024", "this year", "last year")  # fmt: skip
-_KINDS = ("report", "overview", "plan", "results", "forecast", "survey", "budget", "summary", "trends", "history",
-          "basics", "strategy", "costs", "review", "numbers", "schedule")  # fmt: skip
+_WORDS = read_words("slides")
+_TOPICS, _PLACES, _PERIODS, _KINDS = (_WORDS[name] for name in ("topics", "places", "periods", "kinds"))
 _GROUND_INK = (
     ((255, 255, 255), (20, 20, 30)), ((255, 255, 255), (25, 60, 140)), ((250, 246, 235), (90, 40, 20)),
     ((24, 34, 60), (245, 245, 250)), ((30, 30, 30), (250, 220, 90)), ((228, 240, 252), (15, 50, 90)),

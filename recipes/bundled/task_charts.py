@@ -11,7 +11,6 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from chart_words import PAGE_QUESTIONS, QUESTIONS, TYPES
 from corpus import dice
 from instructions import instruction
 from lettering import font
@@ -19,10 +18,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from rows import Row, image, row, text
-from scene_words import COUNTS
 from task_cast import wording
 from task_files import asked, save_picture
 from task_tables import CATEGORIES, TOPICS, Series, some_series
+from wordings import read_words
+
+_WORDS = read_words("charts")
+QUESTIONS, PAGE_QUESTIONS, TYPES = _WORDS["questions"], _WORDS["page_questions"], _WORDS["types"]
+COUNTS = read_words("scenes")["counts"]
 
 _COLOURS = ("#2f6fb5", "#d1632a", "#2c8c55", "#7a3f98", "#b93138", "#1d7f86", "#c39a1c", "#555555", "#e07b9c",
             "#8a5a2b",

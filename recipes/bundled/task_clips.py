@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cache
 
 from captions import OPPOSITES, with_article
-from clip_words import JOINED, MOTION_LABELS, QUESTIONS, REPLACED, REVERSE, WAYS
 from clips import NUM_FRAMES, SIZE, draw_frame, motion_frames
 from corpus import dice
 from instructions import instruction
@@ -18,6 +17,11 @@ from render import background
 from rows import Row, row, text, video
 from task_cast import Thing, look_of, pick, square_sprite, wording
 from task_files import CORPUS, asked_of_video, relative, save_clip, save_frames
+from wordings import read_words
+
+_WORDS = read_words("clips")
+MOTION_LABELS, QUESTIONS, WAYS = _WORDS["motion_labels"], _WORDS["questions"], _WORDS["ways"]
+REVERSE, JOINED, REPLACED = _WORDS["reverse"], _WORDS["joined"], _WORDS["replaced"]
 
 ROUND = {
     "balloon", "basketball", "baseball", "bowling", "cookie", "coin", "volleyball", "doughnut", "lemon", "melon",

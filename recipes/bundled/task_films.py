@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from captions import sentence
-from clip_words import MOTION_LABELS
 from corpus import dice
 from instructions import instruction
 from rows import Row, row, video
 from task_cast import plain_name, wording
 from task_clips import corpus_clips
 from task_files import asked_of_video, join_clips
+from wordings import read_words
+
+MOTION_LABELS = read_words("clips")["motion_labels"]
 
 SHOT_PHRASES = (
     "the {name}: {motion}",

@@ -12,11 +12,15 @@ from holdouts import HELD_SHARE, bucket
 from instructions import instruction
 from lettering import broken
 from manuals import read_titles, render_page
-from page_words import FACT_QUESTIONS, HEADINGS, SECTIONS, SUBJECTS
 from PIL import Image, ImageChops, ImageDraw
 from rows import Row, image, row, text
 from task_cast import wording
 from task_files import FOLDER, save_picture
+from wordings import read_words
+
+_WORDS = read_words("pages")
+SUBJECTS, HEADINGS = _WORDS["subjects"], _WORDS["headings"]
+FACT_QUESTIONS, SECTIONS = _WORDS["fact_questions"], _WORDS["sections"]
 
 PAGE_WIDTH_PX = 500
 

@@ -11,13 +11,12 @@ from corpus import dice
 from holdouts import HELD_SHARE, bucket
 from instructions import instruction
 from lettering import broken, font
-from page_words import HEADINGS, SUBJECTS
 from PIL import Image, ImageDraw
 from rows import Row, image, row, text
 from slides import draw_slide, draw_title, plan_slide
 from task_cast import look_of, square_sprite, things
 from task_files import save_picture
-from task_pages import sections, town_name
+from task_pages import HEADINGS, SUBJECTS, sections, town_name
 from wordnet import read_nouns
 
 SIZES = ((112, 28), (112, 56), (224, 28), (168, 56), (224, 56), (224, 84))

@@ -12,9 +12,24 @@ from instructions import instruction
 from PIL import Image, ImageDraw
 from render import COLOURS, background
 from rows import Row, image, row, text
-from scene_words import COUNT_ALL, COUNTS, DISCS, QUESTIONS, RELATIONS, SIDES, SINGLE, SPOTS, TWINS
 from task_cast import Thing, absent, look_of, pick, tight_sprite, wording
 from task_files import asked, save_picture
+from wordings import read_words
+
+_WORDS = read_words("scenes")
+DISCS, COUNTS, QUESTIONS, COUNT_ALL = (_WORDS[name] for name in ("discs", "counts", "questions", "count_all"))
+RELATIONS, SINGLE, TWINS = (_WORDS[name] for name in ("relations", "single", "twins"))
+
+SIDES = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+"""Side -> step to the neighbour on it, in columns and rows."""
+
+SPOTS = {
+    "top left": (False, False),
+    "top right": (True, False),
+    "bottom left": (False, True),
+    "bottom right": (True, True),
+}
+"""Corner -> whether it is in the last column, and in the last row."""
 
 Box = tuple[int, int, int, int]
 Cell = tuple[int, int]

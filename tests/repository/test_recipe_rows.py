@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import random
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pyarrow.parquet
 import pytest
 
 from support.places import ROOT
 from vlm2vec.model.vision import smart_resize
 from vlm2vec.tasks.registry import get_tasks, packaged_root
-from vlm2vec.vectors.store import VectorStore
 
 RECIPE = ROOT / "recipes" / "bundled"
 
@@ -38,56 +35,6 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(RECIPE))
     return importlib.import_module("options")
-
-
-@pytest.fixture
-def spelling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("spelling")
-
-
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("parts")
-
-
-def test_a_checkpoint_comes_back_from_its_parts_and_a_damaged_part_is_named(
-    parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = tmp_path / "checkpoint-7"
-    checkpoint.mkdir()
-    weights = np.random.default_rng(0).bytes(40_000)
-    (checkpoint / "model.safetensors").write_bytes(weights)
-    monkeypatch.setitem(parts.PART_BYTES, "split", 15_000)
-    parts.split(checkpoint, tmp_path / "parts")
-    written = sorted((tmp_path / "parts").glob("part-*"))
-    assert max(part.stat().st_size for part in written) == 15_000
-    second, kept = written[1], written[1].read_bytes()
-    second.write_bytes(kept[:-1])
-    with pytest.raises(SystemExit, match=r"missing or damaged .*: part-001; bring"):
-        parts.join(tmp_path / "parts", tmp_path / "there")
-    assert not (tmp_path / "there").exists()
-    second.write_bytes(kept)
-    parts.join(tmp_path / "parts", tmp_path / "there")
-    assert (tmp_path / "there" / "checkpoint-7" / "model.safetensors").read_bytes() == weights
-
-
-def test_teachers_vectors_travel_in_half_precision_each_once(parts: ModuleType, tmp_path: Path) -> None:
-    vectors = np.array([[0.5, -2], [3, 0.1], [0.5, -2]], np.float32)
-    keys = [bytes([number]) * 16 for number in range(3)]
-    VectorStore.open(tmp_path / "teachers" / "words", 2).put(keys, vectors)
-    data = parts._halved(tmp_path / "teachers" / "words")
-    with np.load(io.BytesIO(data)) as arrays:
-        assert arrays["vectors"].dtype == np.float16
-        assert len(arrays["vectors"]) == 2
-    (tmp_path / "packed" / "teachers").mkdir(parents=True)
-    (tmp_path / "packed" / "teachers" / "words.npz").write_bytes(data)
-    parts.split(tmp_path / "packed" / "teachers", tmp_path / "parts")
-    parts.join(tmp_path / "parts", tmp_path / "there")
-    found, rows = VectorStore.open(tmp_path / "there" / "teachers" / "words", 2).get(keys)
-    assert found.all()
-    np.testing.assert_array_equal(rows, vectors.astype(np.float16).astype(np.float32))
 
 
 def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one(instructions: ModuleType) -> None:
@@ -171,18 +118,6 @@ def test_clips_of_corpus_and_benchmark_are_seen_at_one_size_and_slides_as_they_a
     smallest, largest, of_frames = (settings[f"{name}_pixels"] for name in ("min", "max", "max_frame"))
     assert [smart_resize(112, 160, smallest, of_frames), smart_resize(80, 112, smallest, of_frames)] == [(84, 112)] * 2
     assert smart_resize(168, 224, smallest, largest) == (168, 224)
-
-
-def test_spelling_knows_letters_and_their_neighbours_and_no_order_of_words(spelling: ModuleType) -> None:
-    texts = ["Red fox", "fox, red!", "red ox", "der fox", "the moon"]
-    vectors = spelling.spelled(texts)
-    assert vectors.shape == (5, spelling.DIM)
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    to_fox = dict(zip(texts, units @ units[0], strict=True))
-    # Fewer letters and runs of letters in common, in this order.
-    assert to_fox["fox, red!"] > to_fox["der fox"] > to_fox["the moon"]
-    assert to_fox["fox, red!"] > to_fox["red ox"] > to_fox["the moon"]
 
 
 def test_an_answer_in_words_carries_no_instruction(instructions: ModuleType) -> None:
