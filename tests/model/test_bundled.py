@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from support.places import ROOT
 from vlm2vec import Embedder, Image, Index, Item
+from vlm2vec.model.checkpoint import find_checkpoint
 from vlm2vec.search.searching import search
 
 BUNDLED = ROOT / "src" / "vlm2vec" / "bundled"
@@ -37,6 +38,10 @@ def test_it_is_small_half_precision_and_complete() -> None:
     with safe_open(BUNDLED / "model.safetensors", "np") as weights:
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118 - no mapping
     assert json.loads((BUNDLED / "vlm2vec.json").read_text("utf-8"))["prompt_style"] == "qwen2-vl"
+
+
+def test_tiny_is_its_other_name() -> None:
+    assert find_checkpoint("tiny") == find_checkpoint("bundled") == BUNDLED
 
 
 def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(bundled: Embedder, index: Index) -> None:

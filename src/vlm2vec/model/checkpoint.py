@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
+BUNDLED_NAMES = (BUNDLED, "tiny")
+"""Names of the model in this package: the default, and what it is."""
+
 BUNDLED_FOLDER = Path(__file__).parents[1] / BUNDLED
 
 
@@ -126,12 +129,12 @@ def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """Folder of a checkpoint: "bundled", a folder, or a hub name found in the hub's cache or fetched from the hub.
+    """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name found in the hub's cache or fetched from the hub.
 
     Raises:
         ModelError: there is no such folder, and the hub has no such model or cannot be reached.
     """
-    if name == BUNDLED:
+    if name in BUNDLED_NAMES:
         if not (BUNDLED_FOLDER / "config.json").is_file():
             raise ModelError(f"the bundled model is missing from {BUNDLED_FOLDER}; install vlm2vec again")
         return BUNDLED_FOLDER

@@ -108,7 +108,7 @@ def open_index(
         IndexFolderError: no such folder, or an index that is damaged or was made by another model.
         ModelError: the model cannot be loaded.
     """
-    from vlm2vec.model.checkpoint import BUNDLED
+    from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_NAMES
 
     if folder is None and not (path is not None and Index.exists(path)):
         folder = Path()
@@ -118,7 +118,7 @@ def open_index(
     existing = _open_existing(folder, path, place, rebuild)
     name = model or (existing.model if existing else BUNDLED)
     # The index outlives the current directory, against which a model's folder may have been given.
-    resolved = str(Path(name).resolve()) if name != BUNDLED and Path(name).is_dir() else name
+    resolved = str(Path(name).resolve()) if name not in BUNDLED_NAMES and Path(name).is_dir() else name
     # An index that was made on a GPU is searched with the same numbers on a CPU.
     embedder = _load(resolved, None if existing is None or rebuild else existing.dtype)
     if existing is not None and not rebuild:
