@@ -34,8 +34,7 @@ from vlm2vec.model.packing import pack, plan_packs  # noqa: E402
 from vlm2vec.model.processor import Prepared  # noqa: E402
 from vlm2vec.model.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
 from vlm2vec.model.vision import MAX_PIXELS, MIN_PIXELS, image_patches, video_patches  # noqa: E402
-from vlm2vec.training.encoder import Encoder  # noqa: E402
-from vlm2vec.training.gradcache import cached_step  # noqa: E402
+from vlm2vec.training.gradcache import StepEncoder, cached_step  # noqa: E402
 from vlm2vec.training.losses import info_nce  # noqa: E402
 
 IMAGE, VIDEO = 151_655, 151_656
@@ -199,7 +198,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
                 for side in (texts, pictures)
             )
             orders = [_order(side, 8192, device) for side in (texts, pictures)]
-            encode = Encoder(backbone, device, "bfloat16")
+            encode = StepEncoder(backbone, device, "bfloat16")
 
             def loss(q: tuple[Tensor, ...], d: tuple[Tensor, ...]) -> Tensor:
                 q_BD, d_BD = (_unit(x[0][order]) for x, order in zip((q, d), orders, strict=True))

@@ -25,7 +25,7 @@ from vlm2vec.search.index import Index
 from vlm2vec.sources.yaml_files import read_yaml
 from vlm2vec.training.checkpoint import check_same_run
 from vlm2vec.training.config import TrainConfig, read_config
-from vlm2vec.training.report import read_log
+from vlm2vec.training.log import read_log
 
 DEEP = 100_000
 
@@ -104,7 +104,7 @@ READERS: dict[
         "train_config.json",
         CONFIG.model_dump(mode="json", exclude_unset=True),
         lambda f: check_same_run(f.parent, CONFIG),
-        ConfigError,
+        (ConfigError, DataError),
     ),
     "splits": ("dataset_dict.json", {"splits": ["train"]}, lambda f: open_table(f.parent), DataError),
     "rows": ("rows.jsonl", {"query": {"text": "a"}, "positive": {"image": "a.png"}}, _rows, DataError),

@@ -121,8 +121,7 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
 
     from vlm2vec.model.packing import pack, plan_packs
     from vlm2vec.model.pooling import normalize
-    from vlm2vec.training.encoder import Encoder
-    from vlm2vec.training.gradcache import cached_step
+    from vlm2vec.training.gradcache import StepEncoder, cached_step
     from vlm2vec.training.losses import info_nce
 
     plans = [plan_packs([one.length for one in side], TOKEN_BUDGET) for side in (queries, documents)]
@@ -138,7 +137,7 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
         return info_nce(q_BD @ d_BD.T, temperature=TEMPERATURE)
 
     def step() -> None:
-        encode = Encoder(backbone, torch.device("cpu"), "bfloat16")
+        encode = StepEncoder(backbone, torch.device("cpu"), "bfloat16")
         cached_step(encode, packs[0], packs[1], loss, token_budget=TOKEN_BUDGET)
 
     return step

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from support.train_files import COLOURS, ON_A_CIRCLE, logged, write_circle, write_config, write_data
 from vlm2vec import Embedder
 from vlm2vec.cli.app import app
-from vlm2vec.errors import ConfigError, InputError
+from vlm2vec.errors import ConfigError, DataError, InputError
 from vlm2vec.items import Image, Item
 from vlm2vec.training.config import Teacher, read_config
 from vlm2vec.training.distillation import Distillation, TeacherVectors, write_teacher
@@ -146,11 +146,11 @@ def test_vectors_are_found_by_content_whatever_the_instruction(tmp_path: Path) -
 
 
 def test_a_folder_without_vectors_or_with_two_kinds_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"teachers: .*said should hold vectors of one dimension, and holds none"):
+    with pytest.raises(DataError, match=r"teachers: .*said should hold vectors of one dimension, and holds none"):
         TeacherVectors(tmp_path / "said")
     for dim in (2, 3):
         VectorStore.open(tmp_path / "said", dim).put([uninstructed_key(Item("dog"))], np.ones((1, dim), np.float32))
-    with pytest.raises(ConfigError, match="holds of 2 and 3 dimensions"):
+    with pytest.raises(DataError, match="holds of 2 and 3 dimensions"):
         TeacherVectors(tmp_path / "said")
 
 
@@ -160,7 +160,7 @@ def test_a_teacher_is_not_written_beside_another(tmp_path: Path) -> None:
         write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 3), np.float32))
     write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 2), np.float32))
     (tmp_path / "said" / "teacher.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"said holds what 'vlm2vec teach' cached \(teacher.json says of whom\)"):
+    with pytest.raises(ConfigError, match=r"said holds the vectors that teacher\.json names, of 'vlm2vec teach'"):
         write_teacher(tmp_path / "said", [Item("bird")], np.ones((1, 2), np.float32))
     assert len(TeacherVectors(tmp_path / "said").store) == 2
 
@@ -230,7 +230,7 @@ def test_a_source_without_one_readable_row_ends_it_whatever_the_others_hold(tmp_
     sources = {"image": {"path": "image.jsonl"}, "lost": {"path": "lost.jsonl"}}
     config = read_config(write_config(tmp_path, data=sources))
     teacher = Embedder.load(tmp_path / "teacher")
-    with pytest.raises(ConfigError, match=r"source 'lost': none of its \d+ rows can be read; the last: .*_gone.png"):
+    with pytest.raises(DataError, match=r"source 'lost': none of its \d+ rows can be read; the last: .*_gone.png"):
         teach(config, teacher, tmp_path / "said")
     # What was embedded before is kept, and a source that says nothing new is none that cannot be read.
     (tmp_path / "blue.png").unlink()
@@ -259,7 +259,9 @@ def test_a_folder_of_one_teacher_is_not_another_teachers(tmp_path: Path) -> None
         teach(config, Embedder.load(tmp_path / "other"), tmp_path / "said")
     for dim in (Embedder.load(tmp_path / "other").dim, 3):
         write_teacher(tmp_path / f"own{dim}", [Item("dog")], np.ones((1, dim), np.float32))
-        with pytest.raises(ConfigError, match=r"own\d+ holds vectors of which nothing says whose they are"):
+        with pytest.raises(
+            DataError, match=r"own\d+ holds vectors, and nothing says whose they are; give another folder"
+        ):
             teach(config, Embedder.load(tmp_path / "other"), tmp_path / f"own{dim}")
 
 
@@ -270,7 +272,7 @@ def test_a_folder_that_no_more_says_whose_it_is_is_refused(tmp_path: Path) -> No
     teach(config, teacher, tmp_path / "said")
     for text in ("", "{}", "[]"):
         (tmp_path / "said" / "teacher.json").write_text(text)
-        with pytest.raises(ConfigError, match=r"teacher.json does not say whose vectors lie in .*give another folder"):
+        with pytest.raises(DataError, match=r"teacher.json does not say whose vectors lie in .*give another folder"):
             teach(config, teacher, tmp_path / "said")
 
 
@@ -278,7 +280,7 @@ def test_a_teacher_that_knows_nothing_of_the_data_ends_the_run(tmp_path: Path) -
     write_data(tmp_path)
     write_teacher(tmp_path / "said", [Item("something else")], np.ones((1, 3), np.float32))
     config = read_config(write_config(tmp_path, teachers={"far": {"vectors": "said"}}, steps=2))
-    with pytest.raises(ConfigError, match=r"teachers that know none of the items of 2 steps: far \(.*said\)"):
+    with pytest.raises(DataError, match=r"teachers that know none of the items of 2 steps: far \(.*said\)"):
         train(config)
 
 

@@ -13,8 +13,7 @@ from vlm2vec.model.packing import PackedBatch, pack, plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.qwen_vl import QwenVLBackbone
 from vlm2vec.training.config import Adapter
-from vlm2vec.training.encoder import Encoder
-from vlm2vec.training.gradcache import cached_step
+from vlm2vec.training.gradcache import StepEncoder, cached_step
 from vlm2vec.training.losses import info_nce
 from vlm2vec.training.trainee import attach_adapter
 
@@ -54,7 +53,7 @@ def _gradients(
     queries, documents = _sides(backbone, 100)
     torch.manual_seed(7)
     step = cached_step(
-        Encoder(backbone, CPU, "float32"),
+        StepEncoder(backbone, CPU, "float32"),
         queries,
         documents,
         lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.1),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from support.golden_cases import GOLDEN, MODEL
 from vlm2vec.cli.app import app
 from vlm2vec.data.records import Pair, read_pairs
-from vlm2vec.errors import ConfigError, MediaError, VLM2VecError
+from vlm2vec.errors import ConfigError, DataError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder, Vectors
@@ -135,7 +135,7 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, settings: dict[str, f
 
 
 def test_one_positive_alone_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot mine negatives among 1 different positives"):
+    with pytest.raises(DataError, match="cannot mine negatives among 1 different positives"):
         _mine(_pairs("0.1", "0.1"), tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_a_file_with_a_byte_order_mark_is_mined_as_one_without(tmp_path: Path) -
 def test_a_file_that_has_changed_since_it_was_read_is_not_written(tmp_path: Path) -> None:
     path, out = tmp_path / "pairs.jsonl", tmp_path / "mined.jsonl"
     path.write_text('{"query": "a", "positive": "b"}\n')
-    with pytest.raises(ConfigError, match="has 1 rows now and had 2: it was changed"):
+    with pytest.raises(DataError, match="has 1 rows now and had 2: it was changed"):
         write_mined(path, out, [np.array([0]), np.array([0])])
     assert not out.exists()
 

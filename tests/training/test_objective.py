@@ -10,7 +10,7 @@ import torch
 from vlm2vec.data.collate import PairBatch
 from vlm2vec.model.packing import PackedBatch
 from vlm2vec.training.config import Loss
-from vlm2vec.training.objective import Objective, Outcome, Side
+from vlm2vec.training.objective import Objective, Side, StepOutcome
 
 EYE = torch.eye(3)
 
@@ -26,7 +26,7 @@ def _outcome(
     sources: tuple[int, ...] = (0, 0, 0),
     temperatures: tuple[float | None, ...] = (None,),
     tokens: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> Outcome:
+) -> StepOutcome:
     batch: PairBatch[PackedBatch] = PairBatch(
         queries=(),
         documents=(),
@@ -40,7 +40,7 @@ def _outcome(
         replaced=(),
     )
     sides = [Side(x, None if tokens is None else tokens[i], (1,) * len(x)) for i, x in enumerate((q, d))]
-    outcome: Outcome = Objective(config, temperatures)(*sides, batch)
+    outcome: StepOutcome = Objective(config, temperatures)(*sides, batch)
     return outcome
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from support.train_files import cut_off, logged, write_circle, write_config, write_data
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import BusyError, ConfigError, DataError, StorageError
 from vlm2vec.training.checkpoint import alone, checkpoints, writing_to
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
@@ -102,10 +102,10 @@ def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch:
 
 def test_a_second_run_in_the_folder_is_kept_out(folder: Path) -> None:
     config = read_config(write_config(folder, steps=2))
-    with alone(config.out, first=True), pytest.raises(ConfigError, match=r"another run is training in .*out; wait for"):
+    with alone(config.out, first=True), pytest.raises(BusyError, match=r"another run is training in .*out; wait for"):
         train(config)
     train(config)
-    with pytest.raises(ConfigError, match="holds a finished run; give another --out"):
+    with pytest.raises(ConfigError, match="holds a finished run; give another folder as out="):
         train(config)
 
 
@@ -113,18 +113,20 @@ def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
     config = read_config(write_config(folder, steps=4, save_every=2))
     train(config)
     before = (config.out / "model.safetensors").stat().st_mtime_ns
-    with pytest.raises(ConfigError, match="holds a finished run, so there is nothing to go on from"):
+    with pytest.raises(ConfigError, match="holds a finished run, so there is nothing to continue"):
         train(config, resume=True)
     assert (config.out / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_folder_that_cannot_be_written_is_told_with_the_way_on(folder: Path) -> None:
     (folder / "out").touch()
-    with pytest.raises(ConfigError, match="out is no folder, so no run can lie there; give another --out"):
+    with pytest.raises(ConfigError, match="out is no folder, so no run can lie there; give another folder as out="):
         train(read_config(write_config(folder)))
     (folder / "run" / "checkpoint-3").mkdir(parents=True)
-    full = r"cannot write to .*run: No space left on device; free .*, then go on from checkpoint-3 with --resume"
-    with pytest.raises(ConfigError, match=full), writing_to(folder / "run"), Path("/dev/full").open("w") as file:
+    full = (
+        r"cannot write to .*run: no space left on device; free .*; the run is kept up to checkpoint-3; continue it with"
+    )
+    with pytest.raises(StorageError, match=full), writing_to(folder / "run"), Path("/dev/full").open("w") as file:
         file.write("x")
 
 
@@ -170,14 +172,11 @@ def test_a_source_with_other_rows_than_the_run_had_is_refused(folder: Path) -> N
     cut_off(folder / "out")
     rows = (folder / "video.jsonl").read_text().splitlines(keepends=True)
     (folder / "video.jsonl").write_text("".join(rows[:-1]))
-    with pytest.raises(ConfigError, match=r"video had 8 rows, has 7. Put the sources back as they were, or start ano"):
+    with pytest.raises(DataError, match=r"video had 8 rows, has 7. Put the sources back as they were, or start ano"):
         train(read_config(path), resume=True)
 
 
-def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vlm2vec.training.loop._TAUGHT_WITHIN", 3)
+def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(folder: Path) -> None:
     changes: dict[str, object] = {
         # The teacher knows colours, and none of the second stage's texts.
         "data": {
@@ -192,8 +191,8 @@ def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(
     rows = [{"query": f"a thing {n}", "positive": f"another {n}"} for n in range(8)]
     (folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = write_config(folder, **changes)
-    train(read_config(path))
+    train(read_config(path), taught_within=3)
     cut_off(folder / "out")
     before = logged(folder / "out", "loss")
-    train(read_config(path), resume=True)
+    train(read_config(path), resume=True, taught_within=3)
     assert logged(folder / "out", "loss") == before

@@ -150,7 +150,7 @@ def test_neighbouring_bad_rows_count_once_each(folder: Path) -> None:
 
 def test_validation_needs_pairs_that_differ_and_counts_what_is_no_number_as_not_found(folder: Path) -> None:
     (folder / "one.jsonl").write_text('{"query": "a", "positive": "b"}\n')
-    with pytest.raises(ConfigError, match=r"one.jsonl holds 1 pair\(s\) of different labels and documents; 2 are"):
+    with pytest.raises(DataError, match=r"one.jsonl holds 1 pair\(s\) of different labels and documents; 2 are"):
         _run(write_config(folder, validation={"path": "one.jsonl", "every": 1}))
     config = read_config(write_config(folder, validation={"path": "image.jsonl", "every": 1, "pool": 8}))
     trainee = build_trainee(config)
@@ -177,7 +177,7 @@ def test_validation_reads_no_more_rows_than_fill_its_pool(folder: Path) -> None:
 def test_too_many_bad_rows_stop_the_run_and_are_listed(folder: Path) -> None:
     (folder / "blue.png").write_bytes(b"no picture")
     message = r"2 of 16 rows could not be read.*max_bad_rows=0.001(.|\n)*image.jsonl:3: .*blue.png"
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(DataError, match=message):
         _run(write_config(folder, data={"image": {"path": "image.jsonl"}}, max_bad_rows=0.001))
 
 
@@ -260,14 +260,14 @@ def test_a_key_that_stands_twice_is_an_error(folder: Path) -> None:
 
 def test_a_run_does_not_write_over_another(folder: Path) -> None:
     _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="out already holds a finished run; give another --out"):
+    with pytest.raises(ConfigError, match="out already holds a finished run; give another folder as out="):
         _run(write_config(folder, steps=1))
-    with pytest.raises(ConfigError, match="out holds a finished run, so there is nothing to go on"):
+    with pytest.raises(ConfigError, match="out holds a finished run, so there is nothing to continue"):
         _run(write_config(folder, steps=1), resume=True)
     with pytest.raises(
-        ConfigError, match="fresh holds no checkpoint, so there is nothing to go on from; leave out --resume to start"
+        ConfigError, match="fresh holds no checkpoint, so there is nothing to continue; leave out resume=True"
     ):
         _run(write_config(folder, out="fresh"), resume=True)
     _run(write_config(folder, out="stopped", steps=2, save_every=1))
-    with pytest.raises(ConfigError, match="stopped already holds a run; pass --resume to go on with it, or another"):
+    with pytest.raises(ConfigError, match="stopped already holds a run; continue it with resume=True; give another"):
         _run(write_config(folder, out="stopped", steps=2, save_every=1))

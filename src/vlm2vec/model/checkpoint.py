@@ -129,7 +129,7 @@ def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name found in the hub's cache or fetched from the hub.
+    """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name in the hub's cache or fetched.
 
     Raises:
         ModelError: there is no such folder, and the hub has no such model or cannot be reached.

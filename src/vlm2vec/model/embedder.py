@@ -78,7 +78,7 @@ class Embedder:
         """Load a checkpoint.
 
         Args:
-            name: "bundled" or "tiny" (the small model of this package), a folder, or a hub name; a whole model or an adapter.
+            name: "bundled" or "tiny", a folder, or a hub name; a whole model or an adapter.
             base: base model of an adapter, if not the one it names itself.
             adapter: adapter to put on the whole model `name`; the same as `load(adapter, base=name)`.
             prompt_style: how items are written down; else the checkpoint's `vlm2vec.json`, else by its known name.

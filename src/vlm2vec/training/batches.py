@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vlm2vec.data.collate import PairBatch, PairSteps, Rows
 from vlm2vec.data.mixture import Schedule
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import VLM2VecError
 from vlm2vec.model.packing import PackedBatch, pack, plan_packs
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.training.config import TrainConfig
@@ -35,7 +35,7 @@ def batches_from(
     """The batches of this process from a step to the last.
 
     Raises:
-        ConfigError: of a source no row can be read.
+        VLM2VecError: no row of a source can be read.
     """
     processors = source_processors(config, processor)
     dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
@@ -45,7 +45,7 @@ def batches_from(
         partial(prepare_source_document, processors),
         partial(plan_packs, token_budget=config.token_budget or 2**62),
         pack,
-        # Files are read for their content only where somebody asks for it.
+        # Files are read for their content only where the loss compares contents.
         key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,
         teachers=teachers,
         rank=rank,
@@ -53,7 +53,7 @@ def batches_from(
     )
     if config.loader_workers:
         _allow_open_files()
-    loader: DataLoader[PairBatch[PackedBatch] | ConfigError] = DataLoader(
+    loader: DataLoader[PairBatch[PackedBatch] | VLM2VecError] = DataLoader(
         dataset,
         sampler=range(first_step, config.steps),
         batch_size=None,
@@ -63,7 +63,7 @@ def batches_from(
         worker_init_fn=_one_thread,
     )
     for batch in loader:
-        if isinstance(batch, ConfigError):
+        if isinstance(batch, VLM2VecError):
             raise batch
         yield batch
 
@@ -76,7 +76,8 @@ def _one_thread(worker: int) -> None:
 def _allow_open_files() -> None:
     """Let this process hold as many files open as the system allows: each tensor from a worker is one until it is used.
 
-    Four batches of some hundred packs pass the usual 1,024, and a worker that cannot send is waited for without end.
+    Four batches of some hundred packs pass the usual 1,024, and the loader would wait without end for a worker that
+    cannot send.
     """
     if sys.platform != "win32":
         import resource

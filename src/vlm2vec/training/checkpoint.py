@@ -1,4 +1,4 @@
-"""What a run leaves behind: a model that loads, and all that is needed to go on as if it had never stopped."""
+"""How does a run keep a model that loads, and all that it needs to continue as if it had never stopped?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,33 +22,36 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, DataError, StorageError
+from vlm2vec.files import locked, reason, writing
 from vlm2vec.model.checkpoint import write_settings
 from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
+from vlm2vec.processes import own_rank
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee
 
-STATE = "training_state"
-CONFIG = "train_config.json"
+T = TypeVar("T")
+
+_STATE = "training_state"
+_CONFIG = "train_config.json"
 CARD = "README.md"
 _LOCK = "run.lock"
 _FREE = {
     "out",
     "processes",
+    "parallel",
     "loader_workers",
     "token_budget",
+    "trackers",
     "save_every",
     "keep",
     "max_bad_rows",
-    "trackers",
-    "parallel",
 }
-"""Fields that may differ when a run goes on: none changes which rows come. Another number of processes only draws
+"""Fields that may differ when a run continues: none changes which rows come. Another number of processes only draws
 other dropout."""
 
 
-@dataclass(slots=True)
-class Progress:
+class RunState(BaseModel):
     """What the loop changes besides weights and moments.
 
     Args:
@@ -62,81 +63,66 @@ class Progress:
         sizes: rows of each source, on which the order of rows depends.
     """
 
-    step: int = 0
-    rows: int = 0
-    bad_rows: list[str] = field(default_factory=list)
+    step: NonNegativeInt = 0
+    rows: NonNegativeInt = 0
+    bad_rows: list[str] = []
     best: tuple[str, float] | None = None
-    heard: list[str] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
+    heard: list[str] = []
+    sizes: dict[str, int] = {}
 
 
 def check_out(out: Path, *, resume: bool) -> None:
-    """Refuse to start a run where another one lies.
+    """Refuse to start a run where another one lies, and to continue one that is finished or missing.
 
     Raises:
-        ConfigError: it does, or there is none to go on with.
+        ConfigError: it is so.
     """
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is no folder, so no run can lie there; give another --out")
-    whole, finished = checkpoints(out), (out / CONFIG).is_file()
-    if resume and (is_finished(out) or not whole):
-        state = "a finished run" if is_finished(out) else "no checkpoint"
-        raise ConfigError(
-            f"{out} holds {state}, so there is nothing to go on from; leave out --resume"
-            + (" and give another --out" if finished else " to start")
-        )
+        raise ConfigError(f"{out} is no folder, so no run can lie there", "other_out")
+    whole, finished = checkpoints(out), (out / _CONFIG).is_file()
+    if resume and is_finished(out):
+        raise ConfigError(f"{out} holds a finished run, so there is nothing to continue", "other_out")
+    if resume and not whole:
+        raise ConfigError(f"{out} holds no checkpoint, so there is nothing to continue", "no_resume")
     if not resume and whole:
-        raise ConfigError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
+        raise ConfigError(f"{out} already holds a run", "resume", "other_out")
     if not resume and finished:
-        raise ConfigError(f"{out} already holds a finished run; give another --out")
+        raise ConfigError(f"{out} already holds a finished run", "other_out")
 
 
 def is_finished(out: Path) -> bool:
     """Whether a run has come to its end: it writes its model, then its card."""
-    return (out / CONFIG).is_file() and (out / CARD).is_file()
+    return (out / _CONFIG).is_file() and (out / CARD).is_file()
 
 
-@contextmanager
-def alone(out: Path, first: bool) -> Iterator[None]:
+def alone(out: Path, first: bool) -> AbstractContextManager[None]:
     """Keep other runs out of a folder, which is made; only the first process of a run holds it.
 
     Raises:
-        ConfigError: another run works there, or the folder cannot be made or written.
+        BusyError: another run works there. StorageError: the folder cannot be made or written.
     """
     if not first:
-        yield
-        return
-    lock = FileLock(out / _LOCK, timeout=0)
-    try:
-        with writing_to(out):
-            out.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another run is training in {out}; wait for it, stop it, or give another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        return nullcontext()
+    with writing(out, "other_out"):
+        out.mkdir(parents=True, exist_ok=True)
+    return locked(out / _LOCK, f"another run is training in {out}", "other_out")
 
 
 @contextmanager
 def writing_to(out: Path) -> Iterator[None]:
-    """Say of what cannot be written into a run's folder how to go on.
+    """Say of what cannot be written into a run's folder how to continue.
 
     Raises:
-        ConfigError: the disk is full, or the folder may not be written.
+        StorageError: the disk is full, or the folder may not be written.
     """
     try:
         yield
-    except Timeout:
-        raise
     except (OSError, SafetensorError) as error:
-        whole = checkpoints(out)
-        then = f"go on from {whole[-1].name} with --resume" if whole else "start again"
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot write to {out}: {reason}; free some space or mend its rights, then {then}"
-        ) from error
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        told = f"cannot write to {out}: {why}; free some space or mend its rights"
+        if not (whole := checkpoints(out)):
+            raise StorageError(f"{told}, then start again") from error
+        raise StorageError(f"{told}; the run is kept up to {whole[-1].name}", "resume") from error
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -146,23 +132,22 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def save_checkpoint(
-    out: Path, trainee: Trainee, objective: nn.Module, optimizer: Optimizer, progress: Progress, config: TrainConfig
+    trainee: Trainee, objective: nn.Module, optimizer: Optimizer, state: RunState, config: TrainConfig
 ) -> Path:
     """Write `checkpoint-N` whole or not at all. All processes call it; the first one writes."""
-    target = out / f"checkpoint-{progress.step}"
+    out = config.out
+    target = out / f"checkpoint-{state.step}"
     tensors = dict(_state_tensors(trainee.backbone, objective, optimizer))
     weights = full_weights(trainee)
-    if not _is_first():
-        return target
-    if target.is_dir():
-        # Of the same step of the same run.
+    # One that is there is of the same step of the same run.
+    if own_rank() > 0 or target.is_dir():
         return target
     partial = target.with_name(target.name + ".partial")
     with writing_to(out):
         shutil.rmtree(partial, ignore_errors=True)
         write_model(partial, trainee, weights, config)
-        save_file(tensors, partial / f"{STATE}.safetensors")
-        (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", "utf-8")
+        save_file(tensors, partial / f"{_STATE}.safetensors")
+        (partial / f"{_STATE}.json").write_text(json.dumps(state.model_dump(), indent=1) + "\n", "utf-8")
         _open_to_others(partial)
         for path in (*partial.iterdir(), partial):
             _flush(path)
@@ -173,46 +158,39 @@ def save_checkpoint(
 
 def _open_to_others(folder: Path) -> None:
     """Give weights the mode of a folder's other files, which follows the umask; safetensors ignores it."""
-    mode = stat.S_IMODE((folder / CONFIG).stat().st_mode)
+    mode = stat.S_IMODE((folder / _CONFIG).stat().st_mode)
     for path in folder.glob("*.safetensors"):
         path.chmod(mode)
 
 
 def resume_checkpoint(
-    out: Path,
-    trainee: Trainee,
-    objective: nn.Module,
-    optimizer: Optimizer,
-    config: TrainConfig,
-    sizes: Mapping[str, int],
-) -> Progress:
-    """Put weights, moments and progress back to the latest checkpoint of a run.
+    trainee: Trainee, objective: nn.Module, optimizer: Optimizer, config: TrainConfig, sizes: Mapping[str, int]
+) -> RunState:
+    """Put weights, moments and state back to the latest checkpoint of a run.
 
     Args:
         sizes: rows of each source.
 
     Raises:
-        ConfigError: the run had another configuration, in a field that changes what is learned, or sources of other
-            sizes; each is named.
+        ConfigError: the run had another configuration, in a field that changes the result; each is named.
+        DataError: sources have other sizes than in the run, or the checkpoint is damaged.
     """
-    folder = checkpoints(out)[-1]
+    folder = checkpoints(config.out)[-1]
     check_same_run(folder, config)
-    values = _load_object(folder / f"{STATE}.json")
-    try:
-        # What a state of an older version does not know is as it is now.
-        progress = _PROGRESS.validate_python({"sizes": dict(sizes)} | values)
-    except ValidationError as error:
-        raise _damaged(folder / f"{STATE}.json", str(error.errors()[0]["msg"])) from None
-    _check_sizes(progress.sizes, sizes, folder)
-    path = folder / f"{STATE}.safetensors"
-    tensors = _load_tensors(path)
-    wanted = {f"parameter.{name}" for name, _ in _trained(trainee.backbone, objective)}
-    if lacking := sorted(wanted - tensors.keys()):
+    place = folder / f"{_STATE}.json"
+    # A state of an older version lacks the sizes.
+    state = _load(place, lambda path: RunState.model_validate({"sizes": dict(sizes)} | _object(path)))
+    _check_sizes(state.sizes, sizes, folder)
+    path = folder / f"{_STATE}.safetensors"
+    tensors: dict[str, Tensor] = _load(path, load_file)
+    kinds = ("parameter", "exp_avg", "exp_avg_sq", "step") if state.step else ("parameter",)
+    wanted = [f"{kind}.{name}" for name, _ in _trained(trainee.backbone, objective) for kind in kinds]
+    if lacking := [name for name in wanted if name not in tensors]:
         raise _damaged(path, f"it lacks {lacking[0]}")
     with torch.no_grad():
         for name, parameter in _trained(trainee.backbone, objective):
             _assign(parameter, tensors[f"parameter.{name}"])
-            if progress.step == 0:
+            if state.step == 0:
                 continue
             moments: dict[str, Tensor] = {}
             for kind in ("exp_avg", "exp_avg_sq"):
@@ -221,66 +199,55 @@ def resume_checkpoint(
             # On the CPU, where AdamW looks at it in every step.
             moments["step"] = tensors[f"step.{name}"]
             optimizer.state[parameter] = moments
-    return progress
+    return state
 
 
-_PROGRESS = TypeAdapter(Progress)
+def _object(path: Path) -> dict[str, Any]:
+    return TypeAdapter(dict[str, Any]).validate_python(load_json(path))
 
 
-def _load_object(path: Path) -> dict[str, Any]:
-    """A JSON file of a checkpoint. Raises ConfigError if it is damaged."""
+def _load(path: Path, read: Callable[[Path], T]) -> T:
+    """A file of a checkpoint. Raises DataError if it is damaged."""
     try:
-        values = load_json(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(values, dict):
-        raise _damaged(path, f"it holds a {type(values).__name__}, not an object")
-    return values
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint. Raises ConfigError if the file is damaged."""
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
+        return read(path)
+    except ValidationError as error:
+        raise _damaged(path, str(error.errors()[0]["msg"])) from None
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, str(error)) from None
-    return tensors
 
 
-def _damaged(path: Path, reason: str) -> ConfigError:
-    return ConfigError(
-        f"the checkpoint file {path} cannot be read: {reason}; delete {path.parent.name}, and --resume continues from "
-        "the checkpoint before it"
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(
+        f"the checkpoint file {path} cannot be read: {why}; delete {path.parent.name} to fall back to the checkpoint "
+        "before it",
+        "resume",
     )
 
 
 def check_same_run(folder: Path, config: TrainConfig) -> None:
-    """Refuse to go on with, or to count as done, what another configuration has made.
+    """Refuse to continue, or to count as done, the work of another configuration.
 
     Raises:
-        ConfigError: it differs in a field that changes what is learned; each is named.
+        ConfigError: it differs in a field that changes the result; each is named.
+        DataError: the file that holds it is damaged.
     """
-    before = _load_object(folder / CONFIG)
-    # What another version wrote may lack fields, which held as they hold where nothing is said, or have others, which
-    # are named as they are, and so is a text that no JSON in UTF-8 holds.
+    before = _load(folder / _CONFIG, _object)
+    # Another version may lack fields, whose defaults held then, or have others, which are compared as they are written,
+    # as is a text that no JSON in UTF-8 holds.
     with suppress(ValidationError, PydanticSerializationError):
         before = json.loads(TrainConfig.model_validate(before).model_dump_json())
     now = json.loads(config.model_dump_json())
-    changed = [
-        change
-        for key in sorted(now.keys() | before.keys())
-        if key not in _FREE
-        for change in _changes(key, before, now)
-    ]
-    if changed:
+    keys = sorted((now.keys() | before.keys()) - _FREE)
+    if changed := [change for key in keys for change in _changes(key, before, now)]:
         raise ConfigError(
             f"{folder} comes from another configuration, so it is another run: {'; '.join(changed)}. "
-            "Put that back, or start another run with another --out"
+            "Put that back, or start another run",
+            "other_out",
         )
 
 
 def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """What differs under a key, by its path of keys."""
+    """The differences under a key, each by its path of keys."""
     was, is_now = before.get(key), now.get(key)
     if isinstance(was, dict) and isinstance(is_now, dict):
         for inner in sorted(was.keys() | is_now.keys()):
@@ -292,7 +259,7 @@ def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: 
 def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path) -> None:
     changed = [f"{name} had {size:,} rows, has {now[name]:,}" for name, size in before.items() if now[name] != size]
     if changed:
-        raise ConfigError(
+        raise DataError(
             f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as they "
             f"were, or start another run whose 'init' is {folder}"
         )
@@ -306,15 +273,14 @@ def tidy(out: Path, keep: int, best: str | None) -> None:
 
 
 def full_weights(trainee: Trainee) -> dict[str, Tensor]:
-    """What `write_model` stores, on the CPU, from all processes that hold a part of it."""
-    source: nn.Module = trainee.backbone.model
+    """The tensors that `write_model` stores, on the CPU, from all processes that hold a part of them."""
     if trainee.attached is not None:
         from peft import get_peft_model_state_dict
 
-        # Else peft asks the hub whether the base's vocabulary has grown.
+        # Otherwise peft asks the hub whether the base's vocabulary has grown.
         weights = get_peft_model_state_dict(trainee.attached, save_embedding_layers=False)
     else:
-        weights = source.state_dict()
+        weights = trainee.backbone.model.state_dict()
     if trainee.backbone.token_head is not None:
         weights = weights | {TOKEN_HEAD: trainee.backbone.token_head.weight.detach()}
     return {name: _full(tensor) for name, tensor in weights.items()}
@@ -343,7 +309,7 @@ def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], conf
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
     write_settings(folder, trainee.settings)
-    (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
+    (folder / _CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
     _open_to_others(folder)
 
 
@@ -371,11 +337,6 @@ def _assign(target: Tensor, value: Tensor) -> None:
     if isinstance(target, DTensor):
         value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
     target.copy_(value)
-
-
-def _is_first() -> bool:
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def _flush(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import BUNDLED
+from vlm2vec.model.checkpoint import BUNDLED_NAMES
 from vlm2vec.model.prompts import STYLES
 from vlm2vec.sources.config import read_sources
 from vlm2vec.sources.forms import SourceConfig
@@ -54,8 +54,8 @@ class Adapter(_Strict):
 class Inputs(_Strict):
     """How items are written down and pooled and how large pictures may be; saved with the model.
 
-    What is not given is as in the checkpoint that training goes on from; for a new model, style `qwen2-vl` and else as
-    VLM2Vec-V2 was published.
+    A field that is left out is as in the checkpoint that training starts from; a new model has style `qwen2-vl` and
+    otherwise VLM2Vec-V2's published values.
     """
 
     prompt_style: str | None = None
@@ -80,8 +80,8 @@ class Loss(_Strict):
         symmetric: average with the direction from documents to queries.
         center: subtract the mean of the batch from the vectors before they are scaled to length one.
         mask_same_content, mask_same_label: documents of the same content as the query's positive, or positives of rows
-            with the same label, are no negatives.
-        mask_margin: nor are documents that score above the positive by more than this.
+            with the same label, do not count as negatives.
+        mask_margin: nor do documents that score above the positive by more than this.
         matryoshka: numbers of leading dimensions that are trained to work alone; name the full one too.
         token_dim: train token vectors of so many dimensions as well, for late interaction; `token_weight` times their
             loss is added.
@@ -100,7 +100,7 @@ class Loss(_Strict):
 
 
 class Teacher(_Strict):
-    """A larger model whose vectors are cached, and what it counts beside the contrastive loss.
+    """A larger model whose vectors are cached, and its weight beside the contrastive loss.
 
     Args:
         vectors: folder of them, by content (`vlm2vec.training.distillation.write_teacher`). Items that it does not
@@ -117,7 +117,7 @@ class Teacher(_Strict):
 
 
 class Validation(_Strict):
-    """Held-out pairs, ranked every so many steps: a query against `pool` documents. `allow_outside` as of a source."""
+    """Held-out pairs, ranked every so many steps against `pool` documents. `allow_outside` as for a source."""
 
     path: Path
     every: PositiveInt
@@ -160,10 +160,19 @@ class TrainConfig(_Strict):
     processes: PositiveInt | None = None
     loader_workers: Annotated[int, Field(ge=0)] = 1
 
+    @property
+    def start(self) -> str | Scratch:
+        """Where training starts: name or folder of a checkpoint, or the shape of a new model."""
+        match self.init, self.scratch:
+            case (str(init), None):
+                return init
+            case (None, Scratch() as scratch):
+                return scratch
+        raise ValueError("give either 'init' (a checkpoint to start from) or 'scratch' (the shape of a new model)")
+
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
-        if (self.init is None) == (self.scratch is None):
-            raise ValueError("give either 'init' (a checkpoint to go on from) or 'scratch' (the shape of a new model)")
+        _ = self.start
         if self.adapter is not None and self.scratch is not None:
             raise ValueError("an adapter on random weights learns little; leave out 'adapter' or give 'init'")
         if self.adapter is not None and self.freeze:
@@ -212,12 +221,12 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def _init(init: str | None, folder: Path) -> str | None:
-    """A folder as an absolute path, else a name: "bundled", or for the hub."""
-    if init is None or init == BUNDLED:
+    """A folder as an absolute path; otherwise a name: "bundled", or one of the hub."""
+    if init is None or init in BUNDLED_NAMES:
         return init
     place = folder / Path(init).expanduser()
-    # Where "runs" lies beside the configuration, "runs/first" is no name for the hub, though the run be missing; nor is
-    # what lies in the current directory, to which nothing in a configuration is relative.
+    # Where "runs" lies beside the configuration, "runs/first" is no name of the hub, even if the run is missing; nor is
+    # a folder of the current directory, to which no path in a configuration is relative.
     looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or Path(init).is_dir()
     is_path = place.is_dir() or looks_like_a_path or ("/" in init and place.parent.is_dir())
     return str(place) if is_path else init

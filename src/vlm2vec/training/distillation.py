@@ -1,4 +1,4 @@
-"""What a larger model says of the same items, as a second target: its cached vectors, and the loss beside them."""
+"""How does a larger model teach? Its cached vectors of the same items, and the loss beside the contrastive one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlm2vec.errors import ConfigError, InputError
+from vlm2vec.errors import ConfigError, DataError, InputError
 from vlm2vec.items import Item
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Teacher
@@ -32,14 +32,14 @@ class TeacherVectors:
         folder: of a `VectorStore` whose keys are `uninstructed_key`.
 
     Raises:
-        ConfigError: it holds no vectors, or vectors of several dimensions.
+        DataError: it holds no vectors, or vectors of several dimensions.
     """
 
     def __init__(self, folder: Path) -> None:
         dims = VectorStore.dims(folder)
         if len(dims) != 1:
             found = f"of {' and '.join(map(str, dims))} dimensions" if dims else "none ('vlm2vec teach' makes them)"
-            raise ConfigError(f"teachers: {folder} should hold vectors of one dimension, and holds {found}")
+            raise DataError(f"teachers: {folder} should hold vectors of one dimension, and holds {found}")
         self.store = VectorStore.open(folder, dims[0])
 
     @property
@@ -47,39 +47,41 @@ class TeacherVectors:
         return self.store.dim
 
     def of(self, keys: Sequence[bytes]) -> Tensor:
-        """Rows of length one, float32 [N, dim]; zeros where the teacher was not asked."""
+        """Rows of length one, float32 [N, dim]; zeros where the teacher has no vector."""
         return normalize(torch.from_numpy(self.store.get(keys)[1]))
 
 
 def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> None:
-    """Keep what a teacher says of some items where `teachers` of a training configuration finds it.
+    """Keep a teacher's vectors of some items where `teachers` of a training configuration finds them.
 
     Args:
-        folder: made if it is missing; what an earlier call put there is kept. Of one teacher alone: nothing here says
-            whose the vectors are.
+        folder: made if it is missing; vectors of earlier calls are kept. It must hold one teacher alone: nothing in it
+            says whose the vectors are.
         items: of equal content as the items of the training rows, whatever their instructions.
         vectors: float32 [N, dim].
 
     Raises:
-        InputError: there is not a vector for each item, or one is not finite.
+        InputError: an item lacks a vector, or one is not finite.
         MediaError: a medium is missing or cannot be read.
-        ConfigError: the folder cannot be written, or holds vectors of another dimension or what `vlm2vec teach` made.
+        ConfigError: the folder holds vectors of another dimension, or those that `vlm2vec teach` made.
+        StorageError: it cannot be written.
     """
     if (folder / TEACHER).exists():
-        raise ConfigError(f"{folder} holds what 'vlm2vec teach' cached ({TEACHER} says of whom); give another folder")
+        raise ConfigError(f"{folder} holds the vectors that {TEACHER} names, of 'vlm2vec teach'", "other_out")
     if others := [dim for dim in VectorStore.dims(folder) if dim != vectors.shape[-1]]:
         raise ConfigError(
             f"{folder} holds vectors of {' and '.join(map(str, others))} dimensions, and these have "
-            f"{vectors.shape[-1]}; give another folder"
+            f"{vectors.shape[-1]}",
+            "other_out",
         )
     if bad := np.flatnonzero(~np.isfinite(vectors).all(-1)).tolist():
-        # Kept, it could not be mended: what is there keeps its vector.
+        # A vector that is kept is never replaced.
         raise InputError(f"vectors of {len(bad)} items are not finite, first that of item {bad[0]}; nothing is written")
     VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 
 class Distillation(nn.Module):
-    """How far our vectors of a batch are from what a teacher says of the same items.
+    """How far are our vectors of a batch from those of a teacher?
 
     Args:
         teacher: its weights and temperature.
@@ -97,13 +99,13 @@ class Distillation(nn.Module):
 
         The distance is one minus the cosine between the map of our vector and the teacher's, as a mean over the items.
         The divergence is that of the softmax over our similarities to all items of other content from the softmax over
-        the teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the very
-        space in which will be searched (with `loss.center`, that space less each side's mean, as the other losses see
-        it).
+        the teacher's (relational distillation, as in arXiv 2203.05180): no map stands between, so it moves the
+        very space of a search (with `loss.center`, that space less each side's mean, as in the other losses).
 
         Args:
-            x_ND: our vectors, not normalised; dims: leading dimensions that shall show these similarities alone.
-            taught_NE: the teacher's, rows of length one; items of which it says nothing are zeros, and do not count.
+            x_ND: our vectors, not normalised.
+            dims: numbers of leading dimensions, each of which is to show these similarities by itself.
+            taught_NE: the teacher's, rows of length one; zeros for items that it does not know, which do not count.
             same_N: int64, equal for items of equal content: nothing is to be learned from how alike these are.
         """
         known = taught_NE.any(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -144,8 +143,7 @@ def shard(backbone: QwenVLBackbone, world: int) -> Callable[[bool], None]:
         raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
         raise ConfigError(f"parallel=fsdp needs torch 2.13 or newer, this is {torch.__version__}; use ddp")
-    fully_shard(backbone, reshard_after_forward=False)
-    module = cast(FSDPModule, backbone)
+    module = fully_shard(backbone, reshard_after_forward=False)
     # A process may have a step of texts alone, which do not reach the vision tower.
     module.set_reduce_scatter_unused_params(True)
     # Every process has the loss of the whole batch, so gradients add up.

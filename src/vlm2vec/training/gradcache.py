@@ -4,44 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from vlm2vec.model.packing import PackedBatch
+from vlm2vec.model.qwen_vl import QwenVLBackbone
 
-class Chunk(Protocol):
+
+class _Chunk(Protocol):
     """Part of a batch that is encoded at once."""
 
     @property
     def num_tokens(self) -> int: ...
 
 
-C = TypeVar("C", bound=Chunk)
-Encoded = tuple[Tensor, ...]
-"""What the model makes of a chunk: one or more tensors whose first dimensions are laid end to end over the chunks."""
+C = TypeVar("C", bound=_Chunk)
+_Parts: TypeAlias = tuple[Tensor, ...]
+"""The output for a chunk: one or more tensors, whose first dimensions are laid end to end over the chunks."""
 
 
-class Step(NamedTuple):
-    """Value of the loss, and what was encoded, without graph."""
+class _CachedStep(NamedTuple):
+    """Value of the loss, and all that was encoded, without graph."""
 
     loss: Tensor
-    queries: Encoded
-    documents: Encoded
+    queries: _Parts
+    documents: _Parts
 
 
 def cached_step(
-    encode: Callable[[C], Encoded],
+    encode: Callable[[C], _Parts],
     queries: Sequence[C],
     documents: Sequence[C],
-    loss: Callable[[Encoded, Encoded], Tensor],
+    loss: Callable[[_Parts, _Parts], Tensor],
     *,
     token_budget: int | None = None,
     before_last: Callable[[], None] = lambda: None,
-) -> Step:
+) -> _CachedStep:
     """Encode all chunks, and add the gradient of the loss to the parameters that took part.
 
-    Chunks are encoded without graph, the loss gives a gradient for what came out, and with it every chunk is encoded
+    Chunks are encoded without graph, the loss gives a gradient for their vectors, and with it every chunk is encoded
     and taken back once more, under the same random numbers. Equals the plain gradient; memory holds the graph of
     `token_budget` tokens, or of one chunk that is larger, and all that was encoded. As many chunks as fit into the
     budget keep their first graph and are encoded only once.
@@ -51,7 +54,7 @@ def cached_step(
         queries, documents: at least one chunk each.
         loss: from all queries and all documents, in the order of their chunks.
         token_budget: None: everything is encoded once, with graph.
-        before_last: called before the last backward pass of the step, for whoever synchronises gradients in it.
+        before_last: called before the last backward pass of the step, in which gradients may be synchronised.
     """
     chunks = [*queries, *documents]
     kept = _kept_from(chunks, token_budget)
@@ -82,7 +85,7 @@ def cached_step(
         ]
         if reached:
             torch.autograd.backward([part for part, _ in reached], [gradient for _, gradient in reached])
-    return Step(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
+    return _CachedStep(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
 
 
 def _kept_from(chunks: Sequence[C], token_budget: int | None) -> int:
@@ -97,7 +100,7 @@ def _kept_from(chunks: Sequence[C], token_budget: int | None) -> int:
     return 0
 
 
-def _joined(parts: Sequence[Encoded]) -> Encoded:
+def _joined(parts: Sequence[_Parts]) -> _Parts:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
@@ -111,10 +114,33 @@ class _RandomState(NamedTuple):
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
-        """Random numbers go on from this state inside, and as if nothing had happened afterwards."""
+        """Random numbers continue from this state inside, and as if nothing had happened afterwards."""
         devices = [] if self.cuda is None else [torch.cuda.current_device()]
         with torch.random.fork_rng(devices=devices):
             torch.set_rng_state(self.cpu)
             if self.cuda is not None:
                 torch.cuda.set_rng_state(self.cuda)
             yield
+
+
+class StepEncoder:
+    """Encodes packs, with a graph, for one step. The features of a frozen vision tower are kept for the second time."""
+
+    def __init__(self, backbone: QwenVLBackbone, device: torch.device, precision: str) -> None:
+        self.backbone = backbone
+        self.device = device
+        self.bfloat16 = precision == "bfloat16"
+        self.frozen_vision = not any(p.requires_grad for p in backbone.model.visual.parameters())
+        self.features: dict[int, Tensor] = {}
+
+    def __call__(self, chunk: PackedBatch) -> tuple[Tensor, ...]:
+        batch = chunk.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            features = None
+            if self.frozen_vision and batch.grids:
+                if id(chunk) not in self.features:
+                    with torch.no_grad():
+                        self.features[id(chunk)] = self.backbone.visual_features(batch.patches, batch.grids)
+                features = self.features[id(chunk)]
+            encoded = self.backbone(batch, features)
+        return tuple(part.float() for part in encoded if part is not None)

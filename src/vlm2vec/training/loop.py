@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.data.mixture import Schedule
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.model.packing import PackedBatch
-from vlm2vec.model.qwen_vl import QwenVLBackbone
 from vlm2vec.training.batches import batches_from
 from vlm2vec.training.checkpoint import (
-    Progress,
+    RunState,
     alone,
     check_out,
     full_weights,
@@ -40,20 +38,16 @@ from vlm2vec.training.distributed import (
     sum_gradients,
     total,
 )
-from vlm2vec.training.encoder import Encoder
-from vlm2vec.training.gradcache import cached_step
-from vlm2vec.training.objective import Objective, Outcome, Side
+from vlm2vec.training.gradcache import StepEncoder, cached_step
+from vlm2vec.training.log import RunLog, check_trackers, write_card
+from vlm2vec.training.objective import Objective, Side, StepOutcome
 from vlm2vec.training.plan import build_schedule, open_rows
-from vlm2vec.training.report import RunLog, check_trackers, write_card
 from vlm2vec.training.seeds import step_seed
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
 
 _FEW_ROWS = 1000
 """Rows below which the share of bad ones says nothing yet."""
-
-_TAUGHT_WITHIN = 100
-"""Steps of the last stage after which a teacher that knew no item is taken to be a mistake."""
 
 
 class StepReport(NamedTuple):
@@ -64,7 +58,7 @@ class StepReport(NamedTuple):
         loss: value of the objective.
         source_losses: mean loss of each source's queries in this batch, query to document.
         teacher_losses: what each teacher adds to the loss.
-        teacher_known: of how many items each teacher says something, as a share.
+        teacher_known: share of the items that each teacher knows.
         accuracy: share of queries whose own positive scored best in the batch.
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
@@ -90,8 +84,9 @@ class Announcement(NamedTuple):
 
     Args:
         trained: see `trained_counts`.
-        first_step: 0, or where a resumed run goes on.
-        unread: sources of which no row comes in the whole run, as where their share comes to less than a sub-batch.
+        first_step: 0, or where a resumed run continues.
+        unread: sources of which no row comes in the whole run, for example because their share comes to less than a
+            sub-batch.
     """
 
     trained: dict[str, int]
@@ -103,6 +98,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
+    taught_within: int = 100,
     on_start: Callable[[Announcement], None] = lambda announcement: None,
     on_step: Callable[[StepReport], None] = lambda report: None,
 ) -> None:
@@ -110,133 +106,43 @@ def train(
 
     Under torchrun or accelerate every process calls it; the callbacks are called in the first one only.
 
+    Args:
+        resume: continue from the last checkpoint in `config.out`.
+        taught_within: steps of the last stage after which a teacher that knew no item so far counts as a mistake.
+
     Raises:
-        ConfigError: data or configuration do not fit, too many rows cannot be read, the number of processes is not the
-            one asked for, a tracker is not installed, another run works in the folder or it cannot be written, or the
-            loss or its gradient is no number (then the weights before that step are saved as a checkpoint).
+        ConfigError: the configuration does not fit the data, the machine, the number of processes or what lies in
+            `config.out`, or the loss or its gradient is no number (then the weights before that step are saved as a
+            checkpoint).
+        DataError: too many rows cannot be read, a teacher knows nothing, or a checkpoint is damaged.
+        ModelError: the checkpoint that training starts from cannot be loaded.
+        BusyError: another run works in `config.out`.
+        StorageError: it cannot be written.
+        MissingError: a tracker is not installed.
     """
     check_trackers(config.trackers)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
     )
-    first, world = accelerator.is_main_process, accelerator.num_processes
-    check_world(config.processes, world, config.batch_size)
+    first = accelerator.is_main_process
+    check_world(config.processes, accelerator.num_processes, config.batch_size)
     check_out(config.out, resume=resume)
     with alone(config.out, first):
-        _run(config, accelerator, resume, on_start, on_step)
-
-
-def _run(
-    config: TrainConfig,
-    accelerator: Accelerator,
-    resume: bool,
-    on_start: Callable[[Announcement], None],
-    on_step: Callable[[StepReport], None],
-) -> None:
-    first, world, device = accelerator.is_main_process, accelerator.num_processes, accelerator.device
-    rows = open_rows(config)
-    schedule = build_schedule(config, rows)
-
-    teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
-
-    torch.manual_seed(config.seed)
-    trainee = build_trainee(config)
-    backbone = trainee.backbone.to(device).train()
-    objective = _objective(config, schedule, teachers, backbone.dim).to(device)
-    same_everywhere(backbone.parameters())
-    synchronised = shard(backbone, world) if config.parallel == "fsdp" else None
-    trained = [p for p in (*backbone.parameters(), *objective.parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameter_groups(backbone, objective, config.weight_decay), lr=config.learning_rate)
-    progress = Progress(sizes={name: len(source) for name, source in rows.items()})
-    if resume:
-        progress = resume_checkpoint(config.out, trainee, objective, optimizer, config, progress.sizes)
-    validator = Validator(config.validation, trainee) if config.validation else None
-    if first:
-        unread = tuple(name for name, number in schedule.counts().items() if not number)
-        on_start(Announcement(trained_counts(backbone), progress.step, unread))
-
-    # Later stages may have sources of their own.
-    taught_by = min(max((0, *config.stage_starts)) + _TAUGHT_WITHIN, config.steps)
-    with RunLog(config, accelerator, progress.step) as log:
-        batches = batches_from(
-            progress.step,
-            config,
-            schedule,
-            rows,
-            backbone.processor,
-            teachers,
-            rank=accelerator.process_index,
-            world=world,
-        )
-        if validator and progress.step == 0:
-            # What the model could do before is what training is measured against.
-            _validate(validator, log, 0, device, config)
-        started_s = time.perf_counter()
-        for step, batch in zip(range(progress.step, config.steps), batches, strict=True):
-            # Random numbers depend on the place in the run alone, so that a resumed run draws the same ones.
-            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
-            replaced = gathered_messages(batch.replaced, device)
-            log.bad_rows(step, replaced)
-            rate = learning_rate(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-
-            optimizer.zero_grad(set_to_none=True)
-            outcome, sides = _forward_backward(backbone, objective, batch, config, synchronised, device)
-            if synchronised is None:
-                sum_gradients(backbone.parameters())
-            # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.
-            same_everywhere(parameter.grad for parameter in objective.parameters())
-            grad_norm = clip_gradients(trained, config.max_grad_norm)
-            if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
-                folder = save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
-                raise ConfigError(_not_a_number(step, outcome, grad_norm, sides, batch, folder.name))
-            count_bad_rows(progress, replaced, config)
-            optimizer.step()
-            progress.step = step + 1
-            heard = {name for name, share in zip(config.teachers, outcome.known, strict=True) if share}
-            progress.heard = sorted(heard.union(progress.heard))
-            if progress.step == taught_by and (unheard := config.teachers.keys() - progress.heard):
-                raise ConfigError(_unheard(sorted(unheard), taught_by, config))
-
-            tokens = total(sum(pack.num_tokens for pack in (*batch.queries, *batch.documents)), device)
-            report = StepReport(
-                step=step,
-                loss=outcome.loss.item(),
-                source_losses=_by_source(outcome, schedule),
-                teacher_losses=dict(zip(config.teachers, outcome.teachers, strict=True)),
-                teacher_known=dict(zip(config.teachers, outcome.known, strict=True)),
-                accuracy=float(outcome.hits.float().mean()),
-                temperature=objective.temperature(),
-                learning_rate=rate,
-                grad_norm=grad_norm,
-                tokens_per_s=tokens / (time.perf_counter() - started_s),
-                bad_rows=len(progress.bad_rows),
-            )
-            if first:
-                on_step(report)
-            log.step(report)
-            is_last = progress.step == config.steps
-            due = config.save_every is not None and progress.step % config.save_every == 0
-            if validator and (progress.step % validator.every == 0 or is_last):
-                scores = _validate(validator, log, progress.step, device, config)
-                if progress.best is None or scores["recall@1"] > progress.best[1]:
-                    progress.best = (f"checkpoint-{progress.step}", scores["recall@1"])
-                    due = due or config.save_every is not None
-            if due and not is_last:
-                save_checkpoint(config.out, trainee, objective, optimizer, progress, config)
-                if first:
-                    tidy(config.out, config.keep, progress.best and progress.best[0])
-            # Neither validation nor a checkpoint is the next step's.
-            started_s = time.perf_counter()
-
-        # Before the log is closed: a tracker or a plot that fails must not cost the model.
-        weights = full_weights(trainee)
+        run = _Run(config, accelerator, resume=resume, taught_within=taught_within)
         if first:
-            with writing_to(config.out):
-                write_model(config.out, trainee, weights, config)
-                write_card(config, trainee, schedule, rows)
-        accelerator.wait_for_everyone()
+            on_start(run.announcement())
+        with RunLog(config, accelerator, run.state.step) as log:
+            if run.state.step == 0:
+                # Training is measured against what the model can do before it.
+                run.validate(log)
+            for batch in run.batches():
+                report = run.step(batch, log)
+                if first:
+                    on_step(report)
+                log.step(report)
+                run.keep(log)
+            # Before the log is closed: a tracker or a plot that fails must not cost the model.
+            run.finish()
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -247,15 +153,194 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (1 - done if config.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
-def _unheard(names: Sequence[str], steps: int, config: TrainConfig) -> str:
-    listed = "; ".join(f"{name} ({config.teachers[name].vectors})" for name in names)
-    return (
-        f"teachers that know none of the items of {steps} steps: {listed}. Vectors are found by the content of texts "
-        "and files: make them for these sources ('vlm2vec teach' does), or start anew without this teacher"
-    )
+class _Run:
+    """All that one process of a run holds."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, *, resume: bool, taught_within: int) -> None:
+        self.config, self.accelerator = config, accelerator
+        self.rows = open_rows(config)
+        self.schedule = build_schedule(config, self.rows)
+        self.teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
+        # Later stages may have sources of their own.
+        self.taught_by = min(max((0, *config.stage_starts)) + taught_within, config.steps)
+
+        torch.manual_seed(config.seed)
+        self.trainee = build_trainee(config)
+        self.backbone = self.trainee.backbone.to(accelerator.device).train()
+        self.objective = self._objective().to(accelerator.device)
+        same_everywhere(self.backbone.parameters())
+        fsdp = config.parallel == "fsdp"
+        self.synchronise = shard(self.backbone, accelerator.num_processes) if fsdp else None
+        self.trained = [p for p in (*self.backbone.parameters(), *self.objective.parameters()) if p.requires_grad]
+        groups = _parameter_groups(self.backbone, self.objective, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        self.state = RunState(sizes={name: len(source) for name, source in self.rows.items()})
+        if resume:
+            self.state = resume_checkpoint(self.trainee, self.objective, self.optimizer, config, self.state.sizes)
+        self.validator = Validator(config.validation, self.trainee) if config.validation else None
+        self.started_s = time.perf_counter()
+
+    def _objective(self) -> Objective:
+        said = zip(self.config.teachers.values(), self.teachers, strict=True)
+        return Objective(
+            self.config.loss,
+            [self.config.data[name].temperature for name in self.schedule.sources],
+            [Distillation(teacher, self.trainee.backbone.dim, known.dim) for teacher, known in said],
+        )
+
+    def announcement(self) -> Announcement:
+        unread = tuple(name for name, number in self.schedule.counts().items() if not number)
+        return Announcement(trained_counts(self.backbone), self.state.step, unread)
+
+    def batches(self) -> Iterator[PairBatch[PackedBatch]]:
+        self.started_s = time.perf_counter()
+        return batches_from(
+            self.state.step,
+            self.config,
+            self.schedule,
+            self.rows,
+            self.backbone.processor,
+            self.teachers,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+
+    def step(self, batch: PairBatch[PackedBatch], log: RunLog) -> StepReport:
+        """Move the weights by one batch."""
+        config, step, device = self.config, self.state.step, self.accelerator.device
+        torch.manual_seed(step_seed(config.seed, step, self.accelerator.process_index))
+        replaced = gathered_messages(batch.replaced, device)
+        log.bad_rows(step, replaced)
+        rate = learning_rate(step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+        self.optimizer.zero_grad(set_to_none=True)
+        outcome, sides = self._forward_backward(batch)
+        if self.synchronise is None:
+            sum_gradients(self.backbone.parameters())
+        # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.
+        same_everywhere(parameter.grad for parameter in self.objective.parameters())
+        grad_norm = clip_gradients(self.trained, config.max_grad_norm)
+        if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
+            told = f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}"
+            raise ConfigError(f"{told}; {_not_numbers(sides, batch)}. {_way_out(self._save())}", "resume")
+        self._count_rows(replaced)
+        self.optimizer.step()
+        self.state.step = step + 1
+        self._check_teachers(outcome)
+
+        tokens = total(sum(pack.num_tokens for pack in (*batch.queries, *batch.documents)), device)
+        return StepReport(
+            step=step,
+            loss=outcome.loss.item(),
+            source_losses=self._by_source(outcome),
+            teacher_losses=dict(zip(config.teachers, outcome.teachers, strict=True)),
+            teacher_known=dict(zip(config.teachers, outcome.known, strict=True)),
+            accuracy=float(outcome.hits.float().mean()),
+            temperature=self.objective.temperature(),
+            learning_rate=rate,
+            grad_norm=grad_norm,
+            tokens_per_s=tokens / (time.perf_counter() - self.started_s),
+            bad_rows=len(self.state.bad_rows),
+        )
+
+    def _forward_backward(self, batch: PairBatch[PackedBatch]) -> tuple[StepOutcome, tuple[Tensor, Tensor]]:
+        """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
+        synchronise = self.synchronise or (lambda last: None)
+        outcomes: list[StepOutcome] = []
+
+        def loss(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
+            sides = (
+                _in_row_order(queries, batch.queries, batch.query_order),
+                _in_row_order(documents, batch.documents, batch.document_order),
+            )
+            outcomes.append(self.objective(*sides, batch))
+            return outcomes[0].loss
+
+        synchronise(False)
+        done = cached_step(
+            StepEncoder(self.backbone, self.accelerator.device, self.config.precision),
+            batch.queries,
+            batch.documents,
+            loss,
+            token_budget=self.config.token_budget,
+            before_last=lambda: synchronise(True),
+        )
+        return outcomes[0], (done.queries[0], done.documents[0])
+
+    def _count_rows(self, replaced: Sequence[str]) -> None:
+        """Add up what the loaders of all processes replaced, told by a message each."""
+        state, allowed = self.state, self.config.max_bad_rows
+        state.rows += self.config.batch_size
+        state.bad_rows += replaced
+        if len(state.bad_rows) > allowed * max(state.rows, _FEW_ROWS):
+            listed = "\n".join(f"  {message}" for message in state.bad_rows[-20:])
+            raise DataError(
+                f"{len(state.bad_rows)} of {state.rows} rows could not be read, more than max_bad_rows={allowed} "
+                f"allows. The latest:\n{listed}"
+            )
+
+    def _check_teachers(self, outcome: StepOutcome) -> None:
+        teachers, state = self.config.teachers, self.state
+        heard = {name for name, share in zip(teachers, outcome.known, strict=True) if share}
+        state.heard = sorted(heard.union(state.heard))
+        if state.step == self.taught_by and (unheard := sorted(teachers.keys() - state.heard)):
+            listed = "; ".join(f"{name} ({teachers[name].vectors})" for name in unheard)
+            raise DataError(
+                f"teachers that know none of the items of {state.step} steps: {listed}. Vectors are found by the "
+                "content of texts and files: make them for these sources ('vlm2vec teach' does), or start anew without "
+                "this teacher"
+            )
+
+    def _by_source(self, outcome: StepOutcome) -> dict[str, float]:
+        return {
+            self.schedule.sources[source]: float(outcome.per_row[outcome.sources == source].mean())
+            for source in outcome.sources.unique().tolist()
+        }
+
+    def keep(self, log: RunLog) -> None:
+        """Validate and save a checkpoint, each where it is due."""
+        config, state = self.config, self.state
+        is_last = state.step == config.steps
+        due = config.save_every is not None and state.step % config.save_every == 0
+        if self.validator and (state.step % self.validator.every == 0 or is_last):
+            recall = self.validate(log)["recall@1"]
+            if state.best is None or recall > state.best[1]:
+                state.best = (f"checkpoint-{state.step}", recall)
+                due = config.save_every is not None
+        if due and not is_last:
+            self._save()
+            if self.accelerator.is_main_process:
+                tidy(config.out, config.keep, state.best and state.best[0])
+        # Neither validation nor a checkpoint is the next step's.
+        self.started_s = time.perf_counter()
+
+    def validate(self, log: RunLog) -> dict[str, float]:
+        """Rank the held-out pairs, if there are any."""
+        if self.validator is None:
+            return {}
+        scores = self.validator.measure(self.accelerator.device, self.config.precision)
+        if isinstance(self.backbone, FSDPModule):
+            # The optimiser knows, and a checkpoint stores, only the parts of this process.
+            self.backbone.reshard()
+        log.validation(self.state.step, scores)
+        return scores
+
+    def _save(self) -> str:
+        return save_checkpoint(self.trainee, self.objective, self.optimizer, self.state, self.config).name
+
+    def finish(self) -> None:
+        """Write the model and its card."""
+        weights = full_weights(self.trainee)
+        if self.accelerator.is_main_process:
+            with writing_to(self.config.out):
+                write_model(self.config.out, self.trainee, weights, self.config)
+                write_card(self.config, self.trainee, self.schedule, self.rows)
+        self.accelerator.wait_for_everyone()
 
 
-def parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """The model's matrices with weight decay; its norms, biases and embeddings, and all of the objective, without."""
     decayed: list[nn.Parameter] = []
     plain = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -263,63 +348,6 @@ def parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: fl
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embed_tokens" not in name else plain).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def count_bad_rows(progress: Progress, replaced: Sequence[str], config: TrainConfig) -> None:
-    """Add up what the loaders of all processes replaced, told by a message each.
-
-    Raises:
-        ConfigError: it is more than the share that the configuration allows; the message lists the rows.
-    """
-    progress.rows += config.batch_size
-    progress.bad_rows += replaced
-    if len(progress.bad_rows) > config.max_bad_rows * max(progress.rows, _FEW_ROWS):
-        listed = "\n".join(f"  {message}" for message in progress.bad_rows[-20:])
-        raise ConfigError(
-            f"{len(progress.bad_rows)} of {progress.rows} rows could not be read, more than max_bad_rows="
-            f"{config.max_bad_rows} allows. The latest:\n{listed}"
-        )
-
-
-def _objective(config: TrainConfig, schedule: Schedule, teachers: Sequence[TeacherVectors], dim: int) -> Objective:
-    return Objective(
-        config.loss,
-        [config.data[name].temperature for name in schedule.sources],
-        [Distillation(said, dim, known.dim) for said, known in zip(config.teachers.values(), teachers, strict=True)],
-    )
-
-
-def _forward_backward(
-    backbone: QwenVLBackbone,
-    objective: Objective,
-    batch: PairBatch[PackedBatch],
-    config: TrainConfig,
-    synchronised: Callable[[bool], None] | None,
-    device: torch.device,
-) -> tuple[Outcome, tuple[Tensor, Tensor]]:
-    """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
-    outcomes: list[Outcome] = []
-    encode = Encoder(backbone, device, config.precision)
-
-    def loss(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
-        sides = (
-            _in_row_order(queries, batch.queries, batch.query_order),
-            _in_row_order(documents, batch.documents, batch.document_order),
-        )
-        outcomes.append(objective(*sides, batch))
-        return outcomes[0].loss
-
-    if synchronised is not None:
-        synchronised(False)
-    step = cached_step(
-        encode,
-        batch.queries,
-        batch.documents,
-        loss,
-        token_budget=config.token_budget,
-        before_last=lambda: synchronised(True) if synchronised is not None else None,
-    )
-    return outcomes[0], (step.queries[0], step.documents[0])
 
 
 def _in_row_order(parts: tuple[Tensor, ...], packs: tuple[PackedBatch, ...], order: Tensor) -> Side:
@@ -333,32 +361,8 @@ def _in_row_order(parts: tuple[Tensor, ...], packs: tuple[PackedBatch, ...], ord
     return Side(pooled, tokens, tuple(lengths[i] for i in order.tolist()))
 
 
-def _validate(
-    validator: Validator, log: RunLog, step: int, device: torch.device, config: TrainConfig
-) -> dict[str, float]:
-    scores = validator.measure(device, config.precision)
-    if isinstance(validator.backbone, FSDPModule):
-        # Only the parts of this process are what the optimiser knows and a checkpoint stores.
-        validator.backbone.reshard()
-    log.validation(step, scores)
-    return scores
-
-
-def _by_source(outcome: Outcome, schedule: Schedule) -> dict[str, float]:
-    return {
-        schedule.sources[source]: float(outcome.per_row[outcome.sources == source].mean())
-        for source in outcome.sources.unique().tolist()
-    }
-
-
-def _not_a_number(
-    step: int,
-    outcome: Outcome,
-    grad_norm: float,
-    sides: tuple[Tensor, Tensor],
-    batch: PairBatch[PackedBatch],
-    checkpoint: str,
-) -> str:
+def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch]) -> str:
+    """Which vectors of a step are no numbers."""
     rows = len(batch.origins)
     bad_queries, bad_documents = (
         (~torch.isfinite(side).all(1)).cpu()[order]
@@ -368,11 +372,12 @@ def _not_a_number(
     named = [origin for origin, is_bad in zip(batch.origins, bad_rows.tolist(), strict=True) if is_bad]
     others = int(bad_documents[rows:].sum())
     if named or others:
-        whose = f"vectors of {len(named)} row(s) and {others} hard negative(s) are no numbers: {', '.join(named[:10])}"
-    else:
-        whose = f"all vectors of this process are numbers; its rows were {', '.join(batch.origins[:10])}"
+        return f"vectors of {len(named)} row(s) and {others} hard negative(s) are no numbers: {', '.join(named[:10])}"
+    return f"all vectors of this process are numbers; its rows were {', '.join(batch.origins[:10])}"
+
+
+def _way_out(checkpoint: str) -> str:
     return (
-        f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}; {whose}. The weights "
-        f"before this step are in {checkpoint}: mend these rows and --resume, or start another run with a lower "
-        "learning_rate or a higher loss.temperature, whose 'init' may be that checkpoint"
+        f"The weights before this step are in {checkpoint}: start another run from it with a lower learning_rate or a "
+        "higher loss.temperature, or mend these rows"
     )

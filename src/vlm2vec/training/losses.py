@@ -19,7 +19,7 @@ def info_nce(
     Args:
         scores_BN: similarities; document i of the first B is the positive of query i, the others are hard negatives.
         temperature: divides the similarities; a tensor [B] has one for each row.
-        mask_BN: True where document j is no fair negative of query i; the diagonal is never masked.
+        mask_BN: True where document j must not count as a negative for query i; the diagonal is never masked.
         symmetric: average with the same over the queries for each positive (as CLIP, arXiv 2103.00020).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which documents of a training file look like an answer to a query and are none? Hard negatives, found by a model."""
+"""Which documents of a training file look like an answer to a query without being one? Hard negatives, by a model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.data.tables import JsonLines
-from vlm2vec.errors import ConfigError, VLM2VecError
-from vlm2vec.files import atomic_writer
+from vlm2vec.errors import ConfigError, DataError, VLM2VecError
+from vlm2vec.files import atomic_writer, writing
 from vlm2vec.model.backbone import Ask
 from vlm2vec.vectors.job import EmbedJob, Encoder, Work, raise_failure
 from vlm2vec.vectors.keys import content_key, item_key, number
@@ -24,8 +24,8 @@ from vlm2vec.vectors.ranking import top_k
 from vlm2vec.vectors.store import Vectors, VectorStore
 
 Numbers: TypeAlias = NDArray[np.int64]
-Progress: TypeAlias = Callable[[int, int], None]
-Group = TypeVar("Group", str, bytes)
+_OnProgress: TypeAlias = Callable[[int, int], None]
+_Group = TypeVar("_Group", str, bytes)
 
 # Queries ranked together; each holds `pool` numbers and scores.
 _ROWS_AT_ONCE = 1024
@@ -58,7 +58,7 @@ class MiningReport:
     negative_similarity: float | None
 
 
-class Selection(NamedTuple):
+class _Selection(NamedTuple):
     """bool [R, K] each: which ranked candidates become negatives, and which the margin has dropped."""
 
     chosen: NDArray[np.bool_]
@@ -74,7 +74,7 @@ def mine_file(
     num_negatives: int = 4,
     margin: float = 0.05,
     pool: int = 100,
-    on_progress: Progress | None = None,
+    on_progress: _OnProgress | None = None,
 ) -> MiningReport:
     """Write a JSONL file of pairs once more, with the hard negatives that `mine` finds among its positives.
 
@@ -85,7 +85,7 @@ def mine_file(
         num_negatives, margin, pool, on_progress: see `mine`.
 
     Raises:
-        ConfigError: as `mine`, `read_pairs` and `check_output`.
+        VLM2VecError: as `mine`, `read_pairs` and `check_output`. StorageError: the output cannot be written.
     """
     check_output(path, out)
     pairs = read_pairs(path)
@@ -105,14 +105,14 @@ def mine(
     num_negatives: int = 4,
     margin: float = 0.05,
     pool: int = 100,
-    on_progress: Progress | None = None,
+    on_progress: _OnProgress | None = None,
 ) -> tuple[MiningReport, list[Numbers]]:
     """Find for each row the positives of other rows that score best against its query without being an answer to it.
 
-    Candidates are the different positives of all rows by content. Left out is what certainly answers the query: the
-    positives of all rows with the same label or the same query. Of the rest the first `pool` ranks are looked at, less
-    the negatives that the row has already, and less what may well be an answer: candidates that score above the row's
-    own positive minus `margin`. The best `num_negatives` that remain are taken; if fewer remain, these.
+    Candidates are the different positives of all rows by content. The positives of all rows with the same label or the
+    same query are left out: they certainly answer the query. Of the rest the first `pool` ranks are looked at, less the
+    negatives that the row has already, and less candidates that score above the row's own positive minus `margin`,
+    which may well be answers. The best `num_negatives` that remain are taken; if fewer remain, these.
 
     Args:
         embedder: whose vectors are compared, by cosine.
@@ -123,7 +123,8 @@ def mine(
         The report, and for each row the rows (int64) whose positives are its negatives, best first.
 
     Raises:
-        ConfigError: fewer than two different positives, a setting out of range, or the store cannot be used.
+        ConfigError: a setting is out of range, or the store cannot be used.
+        DataError: there are fewer than two different positives.
         InputError, MediaError: an item cannot be embedded; the message begins with file and line.
     """
     if num_negatives < 1 or pool < 1 or not math.isfinite(margin):
@@ -135,7 +136,7 @@ def mine(
     queries, positives, present = _contents(pairs)
     of_row, first_row = number(positives)
     if len(first_row) < 2:
-        raise ConfigError(
+        raise DataError(
             f"cannot mine negatives among {len(first_row)} different positives: "
             "a query's negatives are positives of other rows, so there must be at least two"
         )
@@ -178,7 +179,7 @@ def mine(
 
 def select_negatives(
     ranked_RK: Numbers, scores_RK: Vectors, positive_R: Vectors, *, num_negatives: int, margin: float
-) -> Selection:
+) -> _Selection:
     """Choose the first `num_negatives` ranked candidates of each row that do not score above `positive_R - margin`.
 
     Args:
@@ -189,7 +190,7 @@ def select_negatives(
     there = ranked_RK >= 0
     too_close = there & (scores_RK > positive_R.astype(np.float64)[:, None] - margin)
     left = there & ~too_close
-    return Selection(left & (left.cumsum(axis=1) <= num_negatives), too_close)
+    return _Selection(left & (left.cumsum(axis=1) <= num_negatives), too_close)
 
 
 def check_output(path: Path, out: Path) -> None:
@@ -207,29 +208,26 @@ def check_output(path: Path, out: Path) -> None:
 
 
 def write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
-    """Write the rows of `path` with negatives added behind those that they have, else as they are.
+    """Write the rows of `path`, with negatives added behind those that they have.
 
     Args:
         negatives: for each row the rows whose positives are its negatives.
 
     Raises:
-        ConfigError: the output cannot be written, or the input is another than it was when it was read.
+        StorageError: the output cannot be written. DataError: the input has changed since it was read.
     """
     rows = JsonLines.open(path)
     if len(rows) != len(negatives):
-        raise ConfigError(f"{path} has {len(rows)} rows now and had {len(negatives)}: it was changed; mine it again")
+        raise DataError(f"{path} has {len(rows)} rows now and had {len(negatives)}: it was changed; mine it again")
     prefix = _way(path, out)
-    try:
-        with atomic_writer(out) as stream:
-            for number, sources in enumerate(negatives):
-                row: dict[str, Any] = rows[number]
-                if len(sources):
-                    row["negatives"] = (row.get("negatives") or []) + [rows[i]["positive"] for i in sources.tolist()]
-                text = json.dumps(_moved(row, prefix), ensure_ascii=False)
-                # What UTF-8 cannot hold, halves of a surrogate pair, comes out as JSON's own escape.
-                stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror}; give another path") from error
+    with writing(out), atomic_writer(out) as stream:
+        for number, sources in enumerate(negatives):
+            row: dict[str, Any] = rows[number]
+            if len(sources):
+                row["negatives"] = (row.get("negatives") or []) + [rows[i]["positive"] for i in sources.tolist()]
+            text = json.dumps(_moved(row, prefix), ensure_ascii=False)
+            # Halves of a surrogate pair, which UTF-8 cannot hold, come out as JSON's own escape.
+            stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 class _Contents(NamedTuple):
@@ -272,8 +270,8 @@ class _Answers:
         return of_label if len(of_query) == 1 else np.union1d(of_label, of_query)
 
 
-def _members(groups: Sequence[Group | None], candidate_of: Numbers) -> dict[Group, Numbers]:
-    members: dict[Group, set[int]] = {}
+def _members(groups: Sequence[_Group | None], candidate_of: Numbers) -> dict[_Group, Numbers]:
+    members: dict[_Group, set[int]] = {}
     for group, candidate in zip(groups, candidate_of.tolist(), strict=True):
         if group is not None:
             members.setdefault(group, set()).add(candidate)
@@ -281,7 +279,7 @@ def _members(groups: Sequence[Group | None], candidate_of: Numbers) -> dict[Grou
 
 
 def _encode_all(
-    pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: Progress | None
+    pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
 ) -> tuple[Vectors, Vectors]:
     """Queries and positives, [R, D] each, of length one."""
     asked = [(pair.query, Ask("query", pair.target), pair.origin) for pair in pairs]

@@ -21,8 +21,8 @@ from vlm2vec.training.distributed import gathered
 from vlm2vec.training.losses import above_positive, info_nce, matryoshka
 
 
-class Facts(NamedTuple):
-    """What the loss knows of the rows of all processes besides their vectors.
+class _Facts(NamedTuple):
+    """The rows of all processes besides their vectors.
 
     Args:
         labels, rows, sources: int64 [B].
@@ -35,8 +35,8 @@ class Facts(NamedTuple):
     contents: Tensor
 
 
-class Outcome(NamedTuple):
-    """Of one step, over all processes.
+class StepOutcome(NamedTuple):
+    """The loss of one step and what it says, over all processes.
 
     Args:
         loss: scalar with graph into this process's vectors.
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
         hits: bool [B], whether the query's own positive scored best.
         sources: int64 [B].
         teachers: what each teacher adds to the loss, in their order.
-        known: of how many of the items each of them says something, as a share.
+        known: share of the items that each of them knows.
     """
 
     loss: Tensor
@@ -70,7 +70,7 @@ class Side(NamedTuple):
 
 
 class Objective(nn.Module):
-    """InfoNCE with all that the configuration asks for.
+    """InfoNCE as the configuration asks for it.
 
     Args:
         config: the `loss` section.
@@ -88,19 +88,19 @@ class Objective(nn.Module):
         self.teachers = nn.ModuleList(teachers)
         own = [value if value is not None else config.temperature for value in temperatures]
         self.register_buffer("temperatures", torch.tensor(own, dtype=torch.float32), persistent=False)
-        # What is learned is one factor for all temperatures, in logarithm as in CLIP.
+        # One factor for all temperatures is learned, in logarithm as in CLIP.
         self.log_factor = nn.Parameter(torch.zeros(()), requires_grad=config.learn_temperature)
 
     def temperature(self) -> float:
         """The temperature of sources that have none of their own, as it stands."""
         return self.config.temperature * math.exp(self.log_factor.item())
 
-    def forward(self, queries: Side, documents: Side, batch: PairBatch[PackedBatch]) -> Outcome:
+    def forward(self, queries: Side, documents: Side, batch: PairBatch[PackedBatch]) -> StepOutcome:
         """The loss over the rows of all processes, with a graph into the vectors of this one."""
         q_BD, d_ND = torch.cat(gathered(queries.pooled)), _all_documents(documents.pooled, len(batch.labels))
         device = q_BD.device
         asked, given = (numbers.to(device) for numbers in batch.contents)
-        facts = Facts(
+        facts = _Facts(
             torch.cat(gathered(batch.labels.to(device))),
             torch.cat(gathered(batch.rows.to(device))),
             torch.cat(gathered(batch.sources.to(device))),
@@ -118,44 +118,45 @@ class Objective(nn.Module):
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
         total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
-        if self.config.token_dim is not None:
-            scores_BN = maxsim(
-                *_all_tokens(queries, len(queries.lengths)), *_all_tokens(documents, len(queries.lengths))
+        if self.config.token_dim is not None and queries.tokens is not None and documents.tokens is not None:
+            rows = len(queries.lengths)
+            asked_for = _all_tokens(queries.tokens, queries.lengths, rows)
+            total = total + self.config.token_weight * loss(
+                maxsim(*asked_for, *_all_tokens(documents.tokens, documents.lengths, rows))
             )
-            total = total + self.config.token_weight * loss(scores_BN)
         total = total + sum(taught)
         with torch.no_grad():
             scores_BN = normalize(q_BD) @ normalize(d_ND).T
             target = torch.arange(len(scores_BN), device=device)
             fair_BN = scores_BN.masked_fill(self._unfair(scores_BN, facts), float("-inf"))
             per_row = F.cross_entropy(fair_BN / temperature_B[:, None], target, reduction="none")
-            # Whoever beats the positive by a margin does beat it, whether or not it is held against the model.
+            # A document that beats the positive by a margin does beat it, also where it does not count as a negative.
             hits = scores_BN.masked_fill(self._answers(facts), float("-inf")).argmax(1) == target
         known = tuple(float(one.any(1).float().mean()) for one in said)
-        return Outcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught), known)
+        return StepOutcome(total, per_row, hits, facts.sources, tuple(value.item() for value in taught), known)
 
     def _taught(self, batch: PairBatch[PackedBatch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """What each teacher says of the queries of this process, and of the documents of all."""
+        """Each teacher's vectors of the queries of this process, and of the documents of all."""
         for asked, given in batch.taught:
             yield asked.to(device), _all_documents(given.to(device), len(batch.labels))
 
-    def _loss(self, scores_BN: Tensor, facts: Facts, temperature_B: Tensor) -> Tensor:
+    def _loss(self, scores_BN: Tensor, facts: _Facts, temperature_B: Tensor) -> Tensor:
         mask_BN = self._unfair(scores_BN, facts)
         return info_nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
 
-    def _unfair(self, scores_BN: Tensor, facts: Facts) -> Tensor:
-        """bool [B, N]: document j is not the positive of query i and no fair negative of it."""
+    def _unfair(self, scores_BN: Tensor, facts: _Facts) -> Tensor:
+        """bool [B, N]: True where document j must not count as a negative for query i, by content or by its score."""
         mask_BN = self._answers(facts)
         if self.config.mask_margin is not None:
             mask_BN |= above_positive(scores_BN, self.config.mask_margin)
         return mask_BN
 
-    def _answers(self, facts: Facts) -> Tensor:
-        """bool [B, N]: document j is not the positive of query i, but answers it for what is known of the two rows."""
+    def _answers(self, facts: _Facts) -> Tensor:
+        """bool [B, N]: True where document j must not count as a negative for query i, whatever its score."""
         num_queries = len(facts.rows)
         mask_BN = facts.contents[:num_queries, None] == facts.contents
         if not self.config.mask_same_content:
-            # What one row has as a hard negative may be the positive of another: mined ones all are, of some row.
+            # The hard negative of one row may be the positive of another: mined ones all are, of some row.
             mask_BN[:, :num_queries] = False
         # A row of a small source may stand in a batch twice, and one that replaces another may.
         mask_BN[:, :num_queries] |= facts.rows[:, None] == facts.rows
@@ -169,10 +170,9 @@ def _all_documents(x: Tensor, num_positives: int) -> Tensor:
     return torch.cat([*gathered(x[:num_positives]), *gathered(x[num_positives:])])
 
 
-def _all_tokens(side: Side, num_positives: int) -> tuple[Tensor, list[int]]:
+def _all_tokens(tokens_TE: Tensor, lengths: Sequence[int], num_positives: int) -> tuple[Tensor, list[int]]:
     """Token vectors of all processes, and the lengths they belong to, in the order of `_all_documents`."""
-    assert side.tokens is not None
-    lengths = torch.tensor(side.lengths, device=side.tokens.device)
-    boundary = sum(side.lengths[:num_positives])
-    tokens = [*gathered(side.tokens[:boundary]), *gathered(side.tokens[boundary:])]
-    return torch.cat(tokens), _all_documents(lengths, num_positives).tolist()
+    boundary = sum(lengths[:num_positives])
+    tokens = [*gathered(tokens_TE[:boundary]), *gathered(tokens_TE[boundary:])]
+    of_each = torch.tensor(lengths, device=tokens_TE.device)
+    return torch.cat(tokens), _all_documents(of_each, num_positives).tolist()

@@ -1,4 +1,4 @@
-"""What will a run read? Share, epochs and tokens of each source, before any model is loaded."""
+"""Which rows will a run read? Share, epochs and tokens of each source, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SAMPLE = 24
 """Rows of a source whose tokens are counted to estimate the others'."""
 
 
-class PlanRow(NamedTuple):
-    """What a run takes from a source.
+class _PlanRow(NamedTuple):
+    """The part of a source that a run reads.
 
     Args:
         name: of the source.
@@ -54,7 +54,7 @@ def open_rows(config: TrainConfig) -> dict[str, Rows]:
 
 
 def build_schedule(config: TrainConfig, rows: dict[str, Rows]) -> Schedule:
-    """Which rows come when."""
+    """The rows of every step."""
     mixture = Mixture(
         sizes={name: len(source) for name, source in rows.items()},
         weights={name: source.weight for name, source in config.data.items()},
@@ -67,8 +67,8 @@ def build_schedule(config: TrainConfig, rows: dict[str, Rows]) -> Schedule:
     return mixture.schedule(config.steps)
 
 
-def plan_run(config: TrainConfig) -> list[PlanRow]:
-    """What the run takes from each source, by name."""
+def plan_run(config: TrainConfig) -> list[_PlanRow]:
+    """The part of each source that the run reads, in the order of the configuration."""
     rows = open_rows(config)
     counts = build_schedule(config, rows).counts()
     processors = source_processors(config, build_training_processor(config))
@@ -78,7 +78,7 @@ def plan_run(config: TrainConfig) -> list[PlanRow]:
         size = len(rows[name])
         per_pair = _tokens_per_pair(rows[name], processors[name])
         tokens = None if per_pair is None else round(per_pair * count)
-        plan.append(PlanRow(name, size, count / total, count, count / size, tokens))
+        plan.append(_PlanRow(name, size, count / total, count, count / size, tokens))
     return plan
 
 

@@ -1,17 +1,18 @@
-"""What would a larger model say of the training rows? Its vectors, cached for `teachers` of a configuration."""
+"""How do the vectors of a larger model become a cache for `teachers` of a configuration?"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from pydantic import BaseModel
+
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.records import Pair
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError, VLM2VecError
-from vlm2vec.files import atomic_writer
+from vlm2vec.errors import ConfigError, DataError, VLM2VecError
+from vlm2vec.files import write_atomically, writing
 from vlm2vec.model.backbone import Ask
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TEACHER
@@ -60,8 +61,9 @@ def teach(
         on_progress: called with rows read and rows in all.
 
     Raises:
-        ConfigError: a source cannot be opened, no row of it can be read, or `out` cannot be written or is another
-            teacher's.
+        ConfigError: a source cannot be opened, or `out` is another teacher's.
+        DataError: no row of a source can be read, or nothing says whose vectors lie in `out`.
+        StorageError: `out` cannot be written.
     """
     store = _claim(out, teacher)
     questions = _Questions(open_rows(config), on_progress)
@@ -73,27 +75,34 @@ def teach(
     return TeachingReport(questions.num_items, missing, report.embedded, (*questions.unread, *failed))
 
 
+class _Owner(BaseModel):
+    """`teacher.json`: whose vectors lie in a folder."""
+
+    name: str
+    fingerprint: str
+
+
 def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
     """The store, which says whose it is from now on."""
     store = VectorStore.open(out, teacher.dim)
-    place, ours = out / TEACHER, {"name": teacher.name, "fingerprint": teacher.fingerprint}
-    try:
-        if place.exists():
-            theirs = load_json(place)
-            if theirs["fingerprint"] != teacher.fingerprint:
-                raise ConfigError(
-                    f"{out} holds vectors of {theirs['name']} as it was then (fingerprint {theirs['fingerprint']}), "
-                    f"not of this {teacher.name} ({teacher.fingerprint}); give another folder"
-                )
-        elif VectorStore.dims(out):
-            raise ConfigError(f"{out} holds vectors of which nothing says whose they are; give another folder")
-        else:
-            with atomic_writer(place) as stream:
-                stream.write(f"{json.dumps(ours)}\n".encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write {place}: {error.strerror}; give another folder") from error
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{place} does not say whose vectors lie in {out}; give another folder") from None
+    place = out / TEACHER
+    if place.exists():
+        try:
+            theirs = _Owner.model_validate(load_json(place))
+        except (OSError, ValueError):
+            raise DataError(f"{place} does not say whose vectors lie in {out}", "other_out") from None
+        if theirs.fingerprint != teacher.fingerprint:
+            raise ConfigError(
+                f"{out} holds vectors of {theirs.name} as it was then (fingerprint {theirs.fingerprint}), not of this "
+                f"{teacher.name} ({teacher.fingerprint})",
+                "other_out",
+            )
+        return store
+    if VectorStore.dims(out):
+        raise DataError(f"{out} holds vectors, and nothing says whose they are", "other_out")
+    ours = _Owner(name=teacher.name, fingerprint=teacher.fingerprint)
+    with writing(place, "other_out"):
+        write_atomically(place, f"{ours.model_dump_json()}\n")
     return store
 
 
@@ -128,7 +137,7 @@ class _Questions:
                 self._on_progress(done, total)
             if len(self.unread) - num_unread == len(rows):
                 last = self.unread[-1] if rows else "it has none"
-                raise ConfigError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {last}")
+                raise DataError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {last}")
 
     def _of_row(self, rows: Rows, number: int) -> list[Work]:
         """What is asked about a row; nothing if an item of it cannot be read."""

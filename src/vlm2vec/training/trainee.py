@@ -40,7 +40,7 @@ def build_trainee(config: TrainConfig) -> Trainee:
 
     Raises:
         ConfigError: the tokenizer of a new model is missing, the adapter has no target, or `matryoshka` is too large.
-        ModelError: the checkpoint to go on from cannot be loaded.
+        ModelError: the checkpoint to start from cannot be loaded.
     """
     backbone, settings = _initial_backbone(config)
     too_large = [dim for dim in config.loss.matryoshka if dim > backbone.dim]
@@ -99,21 +99,27 @@ def trained_counts(module: nn.Module) -> dict[str, int]:
 
 
 def build_training_processor(config: TrainConfig) -> QwenVLProcessor:
-    """What prepares the inputs of a run, without its weights.
+    """The processor that prepares the inputs of a run, without its weights.
 
     Raises:
         ConfigError: the tokenizer of a new model is missing.
-        ModelError: the checkpoint to go on from is missing or of an unknown kind.
+        ModelError: the checkpoint to start from is missing or of an unknown kind.
     """
-    inputs = Settings(**config.inputs.model_dump())
-    if config.init is None:
-        assert config.scratch is not None
-        if not (config.scratch.tokenizer / "tokenizer.json").is_file():
-            raise ConfigError(f"scratch.tokenizer: {config.scratch.tokenizer} holds no tokenizer.json")
-        settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
-        return build_processor(Folders(config.scratch.tokenizer, None, ()), settings)
-    folders = find_folders(config.init, None, None, None)
-    return build_processor(folders, settle_settings(folders, inputs))
+    start = config.start
+    if isinstance(start, Scratch):
+        if not (start.tokenizer / "tokenizer.json").is_file():
+            raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
+        return build_processor(Folders(start.tokenizer, None, ()), _new_settings(config))
+    folders = find_folders(start, None, None, None)
+    return build_processor(folders, settle_settings(folders, _asked_settings(config)))
+
+
+def _asked_settings(config: TrainConfig) -> Settings:
+    return Settings(**config.inputs.model_dump())
+
+
+def _new_settings(config: TrainConfig) -> Settings:
+    return _asked_settings(config).over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
 
 
 def _part(model: Qwen2VLModel, name: str) -> nn.Module:
@@ -122,25 +128,21 @@ def _part(model: Qwen2VLModel, name: str) -> nn.Module:
 
 
 def _initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
-    inputs = Settings(**config.inputs.model_dump())
-    token_dim = config.loss.token_dim
-    if config.init is not None:
-        folders = find_folders(config.init, None, None, None)
+    start, token_dim = config.start, config.loss.token_dim
+    if isinstance(start, Scratch):
+        settings = _new_settings(config)
+        backbone = _random_backbone(start, build_training_processor(config), known_pooling(settings.pooling))
+    else:
+        folders = find_folders(start, None, None, None)
         if config.adapter is not None and folders.adapter is not None:
-            raise ConfigError(f"init: {config.init} is an adapter; put a new one on its base, or leave out 'adapter'")
-        backbone, settings = load_backbone(folders, inputs, device=torch.device("cpu"), dtype=torch.float32)
-        head = backbone.token_head
-        if token_dim is not None and head is None:
-            backbone.add_token_head(token_dim)
-        elif token_dim is not None and head is not None and head.out_features != token_dim:
-            raise ConfigError(f"loss.token_dim is {token_dim}, but the head of {config.init} gives {head.out_features}")
-        return backbone, settings
-    assert config.scratch is not None
-    processor = build_training_processor(config)
-    settings = inputs.over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
-    backbone = _random_backbone(config.scratch, processor, known_pooling(settings.pooling))
+            raise ConfigError(f"init: {start} is an adapter; put a new one on its base, or leave out 'adapter'")
+        asked = _asked_settings(config)
+        backbone, settings = load_backbone(folders, asked, device=torch.device("cpu"), dtype=torch.float32)
     if token_dim is not None:
-        backbone.add_token_head(token_dim)
+        if backbone.token_head is None:
+            backbone.add_token_head(token_dim)
+        elif (dim := backbone.token_head.out_features) != token_dim:
+            raise ConfigError(f"loss.token_dim is {token_dim}, but the head of {start} gives {dim}")
     return backbone, settings
 
 
@@ -188,7 +190,7 @@ def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Poolin
 
 
 def _balance(model: Qwen2VLModel) -> None:
-    """Let what a token is weigh more at the start than what random layers make of it.
+    """Let a token's embedding weigh more at the start than the output of random layers.
 
     With transformers' initial values a token's embedding is a tenth of one layer's output, so that all vectors start
     out nearly alike and the loss stays at that of guessing for a long time. Layer outputs are scaled as in GPT-2.

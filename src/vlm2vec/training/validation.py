@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
-from vlm2vec.errors import ConfigError, VLM2VecError
+from vlm2vec.errors import DataError, VLM2VecError
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.processor import Prepared
+from vlm2vec.processes import own_rank, world_size
 from vlm2vec.sources.forms import OwnSource
 from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import Validation
@@ -31,7 +32,7 @@ class Validator:
         trainee: the model that is measured.
 
     Raises:
-        ConfigError: the file or a row cannot be read, or it has fewer such pairs than processes, or than two.
+        DataError: a row cannot be read, or there are fewer such pairs than processes, or than two.
     """
 
     def __init__(self, config: Validation, trainee: Trainee) -> None:
@@ -49,7 +50,7 @@ class Validator:
                 document, query = prepare_document(processor, pair.positive), prepare_query(processor, pair)
                 keys: set[object] = {uninstructed_key(pair.positive), pair.label or pair.origin}
             except VLM2VecError as error:
-                raise ConfigError(f"validation: {pair.origin}: {error}") from error
+                raise DataError(f"validation: {pair.origin}: {error}") from error
             if keys & seen:
                 continue
             seen |= keys
@@ -57,11 +58,10 @@ class Validator:
             self.documents.append(document)
             if len(self.documents) == config.pool:
                 break
-        world = distributed.get_world_size() if distributed.is_initialized() else 1
-        if len(self.documents) < max(2, world):
-            raise ConfigError(
+        if len(self.documents) < (needed := max(2, world_size())):
+            raise DataError(
                 f"validation: {config.path} holds {len(self.documents)} pair(s) of different labels and documents; "
-                f"{max(2, world)} are needed"
+                f"{needed} are needed"
             )
 
     def measure(self, device: torch.device, precision: str) -> dict[str, float]:
@@ -70,7 +70,7 @@ class Validator:
         queries, documents = (self._encoded(side, device, precision) for side in (self.queries, self.documents))
         self.backbone.train()
         scores = queries @ documents.T
-        # A tie counts against the right document, and so does what is no number.
+        # A tie counts against the right document, and so does a score that is no number.
         ranks = (~(scores < scores.diagonal()[:, None])).sum(1)
         return {f"recall@{k}": float((ranks <= k).double().mean()) for k in (1, 5, 10)} | {
             "pool": float(len(documents))
@@ -78,9 +78,7 @@ class Validator:
 
     def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
         """Vectors of all, each process encoding its share."""
-        world = distributed.get_world_size() if distributed.is_initialized() else 1
-        rank = distributed.get_rank() if world > 1 else 0
-        own = list(range(rank, len(prepared), world))
+        own = list(range(own_rank(), len(prepared), world_size()))
         members = plan_packs([prepared[i].length for i in own], _TOKEN_BUDGET)
         order = [own[i] for pack in members for i in pack]
         rows = []

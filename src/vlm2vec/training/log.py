@@ -1,9 +1,10 @@
-"""What a run tells afterwards: a line a step, curves, and a model card."""
+"""How does a run tell what happened in it? A line a step, curves, and a model card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from vlm2vec.data.collate import Rows
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.documents import parse_json
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import MissingError
+from vlm2vec.files import write_atomically
 from vlm2vec.sources.forms import SourceConfig
+from vlm2vec.text import markdown
 from vlm2vec.training.checkpoint import CARD, writing_to
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee, trained_counts
@@ -22,21 +25,21 @@ from vlm2vec.training.trainee import Trainee, trained_counts
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-LOG = "log.jsonl"
 VALIDATION = "validation.jsonl"
-BAD_ROWS = "bad_rows.jsonl"
-CURVES = "curves.png"
+_LOG = "log.jsonl"
+_BAD_ROWS = "bad_rows.jsonl"
+_CURVES = "curves.png"
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Refuse a tracker that is not installed.
 
     Raises:
-        ConfigError: the message says how to get it.
+        MissingError: the message says how to get it.
     """
     for name in names:
         if find_spec(name) is None:
-            raise ConfigError(f"trackers: {name} is not installed; 'pip install {name}', or leave it out")
+            raise MissingError(f"trackers: {name} is not installed; 'pip install {name}', or leave it out")
 
 
 class RunLog:
@@ -52,12 +55,10 @@ class RunLog:
         if self.active:
             # Before the first step a run is validated anew.
             validated = first_step or -1
-            for name, limit in ((LOG, first_step - 1), (VALIDATION, validated), (BAD_ROWS, first_step - 1)):
+            for name, limit in ((_LOG, first_step - 1), (VALIDATION, validated), (_BAD_ROWS, first_step - 1)):
                 kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
-                partial = config.out / f"{name}.partial"
                 with writing_to(config.out):
-                    partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-                    partial.replace(config.out / name)
+                    write_atomically(config.out / name, "".join(json.dumps(row) + "\n" for row in kept))
         if config.trackers:
             accelerator.init_trackers(config.out.name)
 
@@ -70,11 +71,11 @@ class RunLog:
             tracker.finish()
         if self.active:
             with writing_to(self.config.out):
-                draw_curves(self.config.out)
+                _draw_curves(self.config.out)
 
     def step(self, report: NamedTuple) -> None:
         """Log what a step did."""
-        self._append(LOG, report._asdict())
+        self._append(_LOG, report._asdict())
 
     def validation(self, step: int, scores: Mapping[str, float]) -> None:
         """Log scores after so many steps."""
@@ -84,7 +85,7 @@ class RunLog:
         """Log rows that could not be read and were replaced, into `bad_rows.jsonl`."""
         if self.active:
             for message in messages:
-                self._add_line(BAD_ROWS, {"step": step, "row": message})
+                self._add_line(_BAD_ROWS, {"step": step, "row": message})
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.active:
@@ -98,23 +99,19 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log; a last line that was cut off while it was written is left out."""
-    if not path.is_file():
-        return []
+    """Rows of a log, each with a step; a last line that was cut off while it was written is left out."""
     rows = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        with suppress(ValueError):
             row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows
 
 
-def draw_curves(out: Path) -> None:
+def _draw_curves(out: Path) -> None:
     """Draw loss, in-batch accuracy, learning rate and held-out recall over the steps into `curves.png`."""
-    steps = read_log(out / LOG)
+    steps = read_log(out / _LOG)
     if not steps:
         return
     from matplotlib.figure import Figure
@@ -139,48 +136,44 @@ def draw_curves(out: Path) -> None:
         recall.plot([row["step"] for row in held], [row[name] for row in held], marker=".", label=name)
     recall.set(title="held-out pairs", xlabel="step", ylim=(0, 1))
     recall.legend(fontsize=7)
-    figure.savefig(out / CURVES, dpi=110)
+    figure.savefig(out / _CURVES, dpi=110)
 
 
 def write_card(config: TrainConfig, trainee: Trainee, schedule: Schedule, rows: Mapping[str, Rows]) -> None:
     """Write the model card, `README.md`: what the model is, how to load it, what it was trained on."""
     counts = schedule.counts()
     total = sum(counts.values())
-    held = read_log(config.out / VALIDATION)
     trained = sum(trained_counts(trainee.backbone).values())
-    lines = [
-        f"# {config.out.name}",
-        "",
-        f"Trained with vlm2vec {version('vlm2vec')} from {config.init or 'random weights'}: {config.steps} steps of "
-        f"{config.batch_size} pairs, {trained:,} trained parameters"
-        + (f" ({'DoRA' if config.adapter.dora else 'LoRA'} of rank {config.adapter.rank})." if config.adapter else "."),
-        "",
-        "```python",
-        "from vlm2vec import Embedder",
-        "",
-        f'embedder = Embedder.load("{config.out}")',
-        "```",
-        "",
-        "`train_config.json` holds the whole configuration, `log.jsonl` every step.",
-        "",
-        f"![curves]({CURVES})",
-        "",
-        "| source | from | rows | share | drawn | epochs |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {_origin(config.data[name])} | {len(rows[name]):,} | {counts[name] / total:.1%} | "
-            f"{counts[name]:,} | {counts[name] / len(rows[name]):.2f} |"
-            for name in schedule.sources
-        ),
-    ]
-    if held:
+    adapter = f" ({'DoRA' if config.adapter.dora else 'LoRA'} of rank {config.adapter.rank})" if config.adapter else ""
+    table = [("source", "from", "rows", "share", "drawn", "epochs")]
+    for name in schedule.sources:
+        size, count = len(rows[name]), counts[name]
+        cells = (f"{size:,}", f"{count / total:.1%}", f"{count:,}", f"{count / size:.2f}")
+        table.append((name, _origin(config.data[name]), *cells))
+    text = f"""# {config.out.name}
+
+Trained with vlm2vec {version("vlm2vec")} from {config.init or "random weights"}: {config.steps} steps of \
+{config.batch_size} pairs, {trained:,} trained parameters{adapter}.
+
+```python
+from vlm2vec import Embedder
+
+embedder = Embedder.load("{config.out}")
+```
+
+`train_config.json` holds the whole configuration, `log.jsonl` every step.
+
+![curves]({_CURVES})
+
+{markdown(table)}
+"""
+    if config.validation and (held := read_log(config.out / VALIDATION)):
         last = held[-1]
-        lines += [
-            "",
-            f"Held-out pairs ({config.validation.path.name if config.validation else ''}), pool of "
-            f"{last['pool']:.0f}: recall at 1 {last['recall@1']:.3f}, at 10 {last['recall@10']:.3f}.",
-        ]
-    (config.out / CARD).write_text("\n".join(lines) + "\n", "utf-8")
+        text += (
+            f"\nHeld-out pairs ({config.validation.path.name}), pool of {last['pool']:.0f}: recall at 1 "
+            f"{last['recall@1']:.3f}, at 10 {last['recall@10']:.3f}.\n"
+        )
+    (config.out / CARD).write_text(text, "utf-8")
 
 
 def _origin(source: SourceConfig) -> str:
