@@ -18,6 +18,7 @@ import PIL.Image
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Item, Source
 from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
+from vlm2vec.media.pixels import from_pixels
 from vlm2vec.media.source import check_file, decoding, describe, open_source
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _drawing_on(allocate: Callable[[int], mmap] | None) -> dict[str, Callable[..
 
 def as_picture(size: tuple[int, int], stride: int, pixels: memoryview) -> PIL.Image.Image:
     """The parts of a `Drawing` as an RGB picture with memory of its own."""
-    return PIL.Image.frombytes("RGB", size, pixels, "raw", "BGR", stride, 1)
+    return from_pixels("RGB", size, pixels, "BGR", stride)
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.media.container import check_frame_px
 from vlm2vec.media.limits import Limits
+from vlm2vec.media.pixels import from_pixels
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -122,10 +123,19 @@ def as_shown(frame: VideoFrame, look: Look, limits: Limits, name: str) -> PIL.Im
     check_frame_px(frame.width, frame.height, limits, name)
     turn = frame_turn(frame)
     check_frame_px(*look.size(frame.width, frame.height, turn), limits, name)
-    picture: PIL.Image.Image = _tone_mapped(frame, look) if look.transfer else frame.to_image()
+    picture = _tone_mapped(frame, look) if look.transfer else _as_stored(frame)
     if look.aspect != 1:
         picture = picture.resize(look.size(frame.width, frame.height, None), PIL.Image.Resampling.BICUBIC)
     return picture.transpose(turn) if turn is not None else picture
+
+
+def _as_stored(frame: VideoFrame) -> PIL.Image.Image:
+    # As `VideoFrame.to_image`, which copies the pixels three times on the way.
+    plane = frame.reformat(format="rgb24").planes[0]
+    orientation = -1 if plane.line_size < 0 else 1
+    return from_pixels(
+        "RGB", (plane.width, plane.height), memoryview(plane), "RGB", abs(plane.line_size), orientation
+    )
 
 
 def _tone_mapped(frame: VideoFrame, look: Look) -> PIL.Image.Image:

@@ -87,6 +87,7 @@ class Sandbox:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS, kinds: dict[Decoded, bool] = SANDBOXED) -> None:
         self._limits = limits
+        self._told_limits = asdict(limits)
         # The parts of a system that this is built on are not in Windows.
         self._kinds = dict.fromkeys(kinds, False) if sys.platform == "win32" else kinds
         self._lock = threading.Lock()
@@ -167,7 +168,7 @@ class Sandbox:
             "work": work,
             "medium": as_message(medium, blobs),
             "num_frames": num_frames,
-            "limits": asdict(self._limits),
+            "limits": self._told_limits,
             "folder": None if _is_absolute(medium) else os.getcwd(),
             "blobs": [len(blob) for blob in blobs],
         }

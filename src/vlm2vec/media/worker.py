@@ -27,6 +27,7 @@ from vlm2vec.media.frames import Frames, load_frames
 from vlm2vec.media.image import resolve
 from vlm2vec.media.limits import Limits
 from vlm2vec.media.memory import decoded_bytes
+from vlm2vec.media.pixels import from_pixels
 from vlm2vec.media.sampling import VideoInfo
 from vlm2vec.media.video import probe
 
@@ -135,7 +136,7 @@ def as_pictures(reply: Message, segment: Segment) -> tuple[PIL.Image.Image, ...]
                 if "stride" in told:
                     picture = as_picture(size, told["stride"], pixels)
                 else:
-                    picture = PIL.Image.frombytes(mode, size, pixels, "raw", "RGBX" if mode == "RGB" else mode)
+                    picture = from_pixels(mode, size, pixels, "RGBX" if mode == "RGB" else mode)
             if told["palette"] is not None:
                 picture.putpalette(told["palette"], told["palette_mode"])
             if (transparency := told["transparency"]) is not None:
