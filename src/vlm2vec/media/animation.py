@@ -23,7 +23,7 @@ def is_animation(source: Path | bytes, limits: Limits) -> bool:
     Raises:
         MediaError: the file is missing, empty or may not be read. LimitError: it has more than `video_bytes`.
     """
-    with open_source(source, kind="a video", max_bytes=limits.video_bytes) as stream:
+    with open_source(source, "a video", limits) as stream:
         head = stream.read(16)
     return (
         head.startswith((b"GIF8", b"\x89PNG\r\n\x1a\n"))

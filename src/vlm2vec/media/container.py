@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.media.limits import Limits
@@ -38,9 +38,9 @@ def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputConta
     with ExitStack() as stack:
         file: object
         if isinstance(source, bytes):
-            file = stack.enter_context(_open_bytes(source, limits))
+            file = stack.enter_context(open_source(source, "a video", limits))
         else:
-            check_file(source, kind="a video", max_bytes=limits.video_bytes)
+            check_file(source, "a video", limits)
             file = f"file:{source}"  # The prefix keeps FFmpeg from reading a name like "concat:a" as a protocol.
         stack.enter_context(decoding(name, "a video"))
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -70,10 +70,6 @@ def _preference(stream: VideoStream) -> tuple[bool, bool, int]:
     codec = stream.codec_context
     size_px = 0 if codec is None else codec.width * codec.height
     return size_px > 0, bool(stream.disposition & Disposition.default), size_px
-
-
-def _open_bytes(source: bytes, limits: Limits) -> AbstractContextManager[BinaryIO]:
-    return open_source(source, kind="a video", max_bytes=limits.video_bytes)
 
 
 def check_frame_px(width: int, height: int, limits: Limits, name: str) -> None:

@@ -171,10 +171,10 @@ def _open_document(source: Source, limits: Limits, *, anew: bool = False) -> Ite
         raise MediaError(f"{name} has no pages; pass the path or the bytes of a PDF")
     key: object
     if isinstance(source, bytes):
-        with open_source(source, kind="a PDF", max_bytes=limits.pdf_bytes):
+        with open_source(source, "a PDF", limits):
             key = source
     else:
-        status = check_file(source, kind="a PDF", max_bytes=limits.pdf_bytes)
+        status = check_file(source, "a PDF", limits)
         key = (source.absolute(), status.st_size, status.st_mtime_ns)
     with _lock:
         if anew or _last.key != key or _last.document is None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import PIL.Image
 
@@ -140,7 +140,7 @@ def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -
             _check_px(source.size, max_px, name)
             yield source
         return
-    opened = open_source(source, kind="an image", max_bytes=limits.image_bytes)
+    opened = open_source(source, "an image", limits)
     with opened as stream, _quiet_pillow(), _pillow(name):
         picture = _identify(stream, name)
         _check_px(picture.size, max_px, name)
@@ -224,5 +224,5 @@ def _quiet_pillow() -> Iterator[None]:
     finally:
         with _quiet_lock:
             _quiet_depth -= 1
-            if _quiet_depth == 0 and _QUIET in warnings.filters:
-                cast(list[object], warnings.filters).remove(_QUIET)
+            if _quiet_depth == 0 and isinstance(warnings.filters, list) and _QUIET in warnings.filters:
+                warnings.filters.remove(_QUIET)

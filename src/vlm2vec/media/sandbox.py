@@ -49,6 +49,7 @@ Folders and tuples of frames count as pictures."""
 # To import what decodes; much less on a machine that is not busy.
 _START_S = 120.0
 _LOOK_EVERY_S = 1.0
+_CLOSED = "the sandbox is closed"
 
 
 # To give pixels back to the system and to take them again costs more than to copy them.
@@ -224,8 +225,7 @@ class Sandbox:
                 self._busy.add(worker)
                 return worker
         worker.end()
-        self._check_open()
-        raise AssertionError
+        raise RuntimeError(_CLOSED)
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
@@ -243,7 +243,7 @@ class Sandbox:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise RuntimeError("the sandbox is closed")
+            raise RuntimeError(_CLOSED)
 
 
 class _EndedError(Exception):
@@ -265,22 +265,23 @@ class _Worker:
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; from vlm2vec.media.worker import serve; serve({other.fileno()})"
         )
-        with other:
+        reading, writing = os.pipe()
+        with other, open(reading, "rb") as told, open(writing, "wb") as tells:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=tells,
                 pass_fds=[other.fileno()],
                 env=os.environ | _ALLOCATION,
                 # Ctrl-C is for this process, which ends its workers.
                 start_new_session=True,
             )
-        self._ending = threading.Lock()
-        self._segment: Segment | None = None
-        self._peak_bytes = 0
-        assert self._process.stderr is not None
-        with self._process.stderr as told:
+            other.close()
+            tells.close()
+            self._ending = threading.Lock()
+            self._segment: Segment | None = None
+            self._peak_bytes = 0
             try:
                 answer = self._answer(_START_S)
             except BaseException:
@@ -288,9 +289,8 @@ class _Worker:
                 raise
             if answer is None:
                 self.end()
-                raise RuntimeError(
-                    f"no process that decodes could be started:\n{told.read().decode('utf-8', 'replace')}"
-                )
+                said = told.read().decode("utf-8", "replace")
+                raise RuntimeError(f"no process that decodes could be started:\n{said}")
         self._first_peak_bytes = self._peak_bytes = answer[0]["peak_bytes"]
         self._segment = Segment(answer[1][0])
 

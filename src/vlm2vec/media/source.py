@@ -8,11 +8,15 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
 import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
+from vlm2vec.media.limits import Limits
+
+Form: TypeAlias = Literal["an image", "a video", "a PDF"]
+"""What a file should be, in the words of a message."""
 
 
 def describe(source: object) -> str:
@@ -28,7 +32,7 @@ def describe(source: object) -> str:
 
 @contextmanager
 def decoding(name: str, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `MediaError` that names the file and the reason.
+    """Turn any exception of a decoder into a `MediaError` that names the file and the reason.
 
     Wrap calls into a decoder in it and nothing else: damaged files make Pillow, FFmpeg and PDFium raise nearly every
     type of exception, so all of them count as the file's fault.
@@ -53,13 +57,8 @@ def is_damage(error: MediaError) -> bool:
     return not isinstance(error, LimitError) and not (isinstance(cause, OSError) and cause.errno is not None)
 
 
-def check_file(path: Path, *, kind: str, max_bytes: int) -> os.stat_result:
-    """Refuse what no decoder should be handed: nothing there, a folder, a pipe or device, no bytes, too many bytes.
-
-    Args:
-        path: the file.
-        kind: what it should be, with its article ("a video").
-        max_bytes: its largest allowed size.
+def check_file(path: Path, kind: Form, limits: Limits) -> os.stat_result:
+    """Refuse a file that no decoder should be handed: missing, a folder, a pipe or device, without bytes, or too large.
 
     Raises:
         MediaError: any of these; LimitError for the size.
@@ -71,7 +70,7 @@ def check_file(path: Path, *, kind: str, max_bytes: int) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for a writer forever.
         raise MediaError(f"{path} cannot be read as {kind}: it is not a regular file")
-    _check_size(status.st_size, str(path), kind, max_bytes)
+    _check_size(status.st_size, str(path), kind, limits)
     return status
 
 
@@ -82,24 +81,25 @@ def is_folder(path: Path, *, kind: str) -> bool:
 
 
 @contextmanager
-def open_source(source: Path | bytes, *, kind: str, max_bytes: int) -> Iterator[BinaryIO]:
+def open_source(source: Path | bytes, kind: Form, limits: Limits) -> Iterator[BinaryIO]:
     """Open a checked source as a binary stream.
 
     Raises:
         MediaError: as `check_file`, or the file may not be read.
     """
     if isinstance(source, bytes):
-        _check_size(len(source), describe(source), kind, max_bytes)
+        _check_size(len(source), describe(source), kind, limits)
         yield io.BytesIO(source)
         return
-    check_file(source, kind=kind, max_bytes=max_bytes)
+    check_file(source, kind, limits)
     with decoding(str(source), kind):
         stream = source.open("rb")
     with stream:
         yield stream
 
 
-def _check_size(size: int, name: str, kind: str, max_bytes: int) -> None:
+def _check_size(size: int, name: str, kind: Form, limits: Limits) -> None:
+    max_bytes = {"an image": limits.image_bytes, "a video": limits.video_bytes, "a PDF": limits.pdf_bytes}[kind]
     if size == 0:
         raise MediaError(f"{name} cannot be read as {kind}: it is empty")
     if size > max_bytes:

@@ -122,7 +122,7 @@ def frames_from_start(container: InputContainer, stream: VideoStream) -> Iterato
 
 
 def _state(path: Path, limits: Limits) -> tuple[int, int, int, int]:
-    status = check_file(path, kind="a video", max_bytes=limits.video_bytes)
+    status = check_file(path, "a video", limits)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -79,7 +79,7 @@ def as_message(medium: Image | Video, blobs: list[bytes]) -> Message:
     return {"video": references if several else references[0], "span_s": medium.span_s, "as_stored": medium.as_stored}
 
 
-def as_medium(message: Message, blobs: list[bytes]) -> Image | Video:
+def _as_medium(message: Message, blobs: list[bytes]) -> Image | Video:
     """The medium of which `as_message` made this."""
 
     def source(reference: str | int) -> Source:
@@ -209,7 +209,9 @@ def _answer(request: Message, blobs: list[bytes], segment: Segment) -> Message:
         if request["folder"] is not None:
             os.chdir(request["folder"])
         _limit_memory(limits)
-        medium = as_medium(request["medium"], blobs)
+        medium = _as_medium(request["medium"], blobs)
+        if request["work"] == "pages" and isinstance(medium, Image):
+            return {"value": page_count(medium.source, limits)}
         if request["work"] != "frames":
             return {"value": _WORK[request["work"]](medium, request["num_frames"], limits)}
         if isinstance(medium, Image) and medium.page is not None:
@@ -286,11 +288,6 @@ def _resolved(medium: Image | Video, num_frames: int, limits: Limits) -> bool:
     return isinstance(resolve(medium), Video)
 
 
-def _pages(medium: Image | Video, num_frames: int, limits: Limits) -> int:
-    assert not isinstance(medium.source, tuple)
-    return page_count(medium.source, limits)
-
-
 def _probed(medium: Image | Video, num_frames: int, limits: Limits) -> VideoInfo:
     return probe(medium.source, limits)
 
@@ -301,7 +298,6 @@ def _weight(medium: Image | Video, num_frames: int, limits: Limits) -> int:
 
 _WORK: dict[str, Callable[[Image | Video, int, Limits], object]] = {
     "resolve": _resolved,
-    "pages": _pages,
     "probe": _probed,
     "weigh": _weight,
 }

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -19,7 +18,7 @@ from vlm2vec.files import content_hash
 from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.animation import is_animation
-from vlm2vec.media.source import check_file, decoding, is_folder, open_source
+from vlm2vec.media.source import Form, check_file, decoding, is_folder, open_source
 from vlm2vec.model.backbone import Ask
 
 KEY_BYTES = 16
@@ -117,7 +116,7 @@ def _of_image(image: Image) -> list[object]:
     if isinstance(source, PIL.Image.Image):
         # Turned, composed or taken as a video just as the model will see it.
         return ["pictures", _of_pictures(resolve(image))]
-    content = _of_bytes(source, "image" if image.page is None else "PDF")
+    content = _of_bytes(source, "an image" if image.page is None else "a PDF")
     # Only these are looked into for an animation, so the same bytes may count as a video or as a picture.
     animated = not image.as_stored and (isinstance(source, bytes) or source.suffix.lower() in ANIMATED_SUFFIXES)
     way: object = not image.as_stored
@@ -135,19 +134,19 @@ def _of_video(video: Video) -> list[object]:
     span_s = video.span_s and [float(edge_s) for edge_s in video.span_s]
     if isinstance(source, Path) and is_folder(source, kind="a video"):
         return ["folder", span_s, _of_folder(source), *([] if video.as_stored else [_SHOWN])]
-    content = _of_bytes(source, "video")
+    content = _of_bytes(source, "a video")
     return ["video", span_s, content, *([] if video.as_stored and is_animation(source, DEFAULT_LIMITS) else [_SHOWN])]
 
 
 def _of_frame(frame: Source, as_stored: bool) -> object:
     if isinstance(frame, PIL.Image.Image):
         return _of_pictures(Image(frame, as_stored=as_stored))
-    content = _of_bytes(frame, "image")
+    content = _of_bytes(frame, "an image")
     return content if as_stored else [_SHOWN, content]
 
 
 def _is_jpeg(source: Path | bytes) -> bool:
-    with open_source(source, kind="an image", max_bytes=DEFAULT_LIMITS.image_bytes) as stream:
+    with open_source(source, "an image", DEFAULT_LIMITS) as stream:
         return stream.read(3) == b"\xff\xd8\xff"
 
 
@@ -156,7 +155,7 @@ def _of_folder(folder: Path) -> list[tuple[str, str]]:
     with decoding(str(folder), "a folder of frames"):
         names = sorted(name for name in os.listdir(folder) if Path(name).suffix.lower() in FRAME_SUFFIXES)
     return [
-        (name, _of_bytes(folder / name, "image"))
+        (name, _of_bytes(folder / name, "an image"))
         for name in names
         if not name.startswith(".") and not (folder / name).is_dir()
     ]
@@ -173,15 +172,12 @@ def _of_pictures(medium: Image | Video) -> list[object]:
     ]
 
 
-def _of_bytes(source: Path | bytes, kind: Literal["image", "video", "PDF"]) -> str:
+def _of_bytes(source: Path | bytes, kind: Form) -> str:
     if isinstance(source, bytes):
         return content_hash(source)
-    status = check_file(source, kind=_ARTICLE[kind], max_bytes=getattr(DEFAULT_LIMITS, f"{kind.lower()}_bytes"))
-    with decoding(str(source), _ARTICLE[kind]):
+    status = check_file(source, kind, DEFAULT_LIMITS)
+    with decoding(str(source), kind):
         return _of_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
-
-
-_ARTICLE = {"image": "an image", "video": "a video", "PDF": "a PDF"}
 
 
 @lru_cache(maxsize=_REMEMBERED)
