@@ -26,10 +26,6 @@ STILL_TO_MOVE = {
     "search/index.py",
     "search/info.py",
     "search/lock.py",
-    "training/checkpoint.py",
-    "training/distillation.py",
-    "training/distributed.py",
-    "training/loop.py",
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "cli")
 

@@ -146,11 +146,14 @@ def test_vectors_are_found_by_content_whatever_the_instruction(tmp_path: Path) -
 
 
 def test_a_folder_without_vectors_or_with_two_kinds_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"teachers: .*said should hold vectors of one dimension, and holds none"):
+    with pytest.raises(
+        DataError,
+        match=r"teachers: .*said should hold vectors, and holds none; vlm2vec.training.teaching.teach makes them",
+    ):
         TeacherVectors(tmp_path / "said")
     for dim in (2, 3):
         VectorStore.open(tmp_path / "said", dim).put([uninstructed_key(Item("dog"))], np.ones((1, dim), np.float32))
-    with pytest.raises(DataError, match="holds of 2 and 3 dimensions"):
+    with pytest.raises(DataError, match=r"one dimension, and holds \[2, 3\]"):
         TeacherVectors(tmp_path / "said")
 
 
@@ -160,7 +163,9 @@ def test_a_teacher_is_not_written_beside_another(tmp_path: Path) -> None:
         write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 3), np.float32))
     write_teacher(tmp_path / "said", [Item("cat")], np.ones((1, 2), np.float32))
     (tmp_path / "said" / "teacher.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"said holds the vectors that teacher\.json names, of 'vlm2vec teach'"):
+    with pytest.raises(
+        ConfigError, match=r"said holds the vectors of the model that teacher\.json names; give another folder"
+    ):
         write_teacher(tmp_path / "said", [Item("bird")], np.ones((1, 2), np.float32))
     assert len(TeacherVectors(tmp_path / "said").store) == 2
 

@@ -37,9 +37,10 @@ class TeacherVectors:
 
     def __init__(self, folder: Path) -> None:
         dims = VectorStore.dims(folder)
-        if len(dims) != 1:
-            found = f"of {' and '.join(map(str, dims))} dimensions" if dims else "none ('vlm2vec teach' makes them)"
-            raise DataError(f"teachers: {folder} should hold vectors of one dimension, and holds {found}")
+        if not dims:
+            raise DataError(f"teachers: {folder} should hold vectors, and holds none", "teach")
+        if len(dims) > 1:
+            raise DataError(f"teachers: {folder} should hold vectors of one dimension, and holds {dims}")
         self.store = VectorStore.open(folder, dims[0])
 
     @property
@@ -63,11 +64,11 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: np.ndarray) -> N
     Raises:
         InputError: an item lacks a vector, or one is not finite.
         MediaError: a medium is missing or cannot be read.
-        ConfigError: the folder holds vectors of another dimension, or those that `vlm2vec teach` made.
+        ConfigError: the folder holds vectors of another dimension, or those of `teach`.
         StorageError: it cannot be written.
     """
     if (folder / TEACHER).exists():
-        raise ConfigError(f"{folder} holds the vectors that {TEACHER} names, of 'vlm2vec teach'", "other_out")
+        raise ConfigError(f"{folder} holds the vectors of the model that {TEACHER} names", "other_out")
     if others := [dim for dim in VectorStore.dims(folder) if dim != vectors.shape[-1]]:
         raise ConfigError(
             f"{folder} holds vectors of {' and '.join(map(str, others))} dimensions, and these have "

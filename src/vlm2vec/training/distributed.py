@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import ConfigError, Hint
 from vlm2vec.model.qwen_vl import QwenVLBackbone
 
 
@@ -22,9 +22,7 @@ def check_world(asked: int | None, world: int, batch_size: int) -> None:
         raise ConfigError(f"batch_size={batch_size} cannot be shared by {world} processes; use a multiple of {world}")
     if asked is not None and world != asked:
         raise ConfigError(
-            f"{world} process(es) take part, but processes={asked} was asked for; start with "
-            f"'vlm2vec train' or 'torchrun --nproc-per-node {asked} -m vlm2vec train' "
-            "('accelerate launch' starts one process on a machine without GPU), or change 'processes'"
+            f"{world} process(es) take part, but processes={asked} was asked for", Hint("processes", str(asked))
         )
 
 

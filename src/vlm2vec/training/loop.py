@@ -289,8 +289,8 @@ class _Run:
             listed = "; ".join(f"{name} ({teachers[name].vectors})" for name in unheard)
             raise DataError(
                 f"teachers that know none of the items of {state.step} steps: {listed}. Vectors are found by the "
-                "content of texts and files: make them for these sources ('vlm2vec teach' does), or start anew without "
-                "this teacher"
+                "content of texts and files: start anew without this teacher, or with vectors for these sources",
+                "teach",
             )
 
     def _by_source(self, outcome: StepOutcome) -> dict[str, float]:
