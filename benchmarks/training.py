@@ -8,14 +8,11 @@ Memory is the peak of a process of its own for each measurement, above that of t
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "speed"))
 
+from machine import describe
 from size import sized, write_results
 
 BATCHES = sized((32, 64, 128, 256), (2, 4))
@@ -39,12 +37,7 @@ def main() -> None:
     """Measure everything and write it down."""
     results: dict[str, Any] = {
         "command": "python benchmarks/training.py",
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "torch": version("torch"),
-        },
+        "machine": describe(),
         "schedule": measure_schedules(),
         "gradient_cache": measure_memory(),
         "frozen_vision": measure_frozen_vision(),
@@ -203,13 +196,6 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from support.places import ROOT
+from support.scripts import script
 
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "speed"))
-    spec = importlib.util.spec_from_file_location("bounds_run", ROOT / "benchmarks" / "bounds" / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(monkeypatch, "benchmarks/bounds/run.py")
 
 
 @pytest.fixture

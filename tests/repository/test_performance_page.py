@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from types import ModuleType
 
@@ -10,18 +9,17 @@ import PIL.Image
 import pytest
 
 from support.places import ROOT
+from support.scripts import script
 
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # Scripts of benchmarks import one another by their bare names.
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "speed"))
-    return importlib.import_module("tables")
+    return script(monkeypatch, "benchmarks/speed/tables.py")
 
 
 @pytest.fixture
-def plots(tables: ModuleType) -> ModuleType:
-    return importlib.import_module("plots")
+def plots(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script(monkeypatch, "benchmarks/speed/plots.py")
 
 
 @pytest.mark.parametrize("name", ["performance.md", "training.md", "ablation.md", "../src/vlm2vec/bundled/README.md"])

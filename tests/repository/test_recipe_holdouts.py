@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 
 import pytest
 
-from support.places import ROOT
-
-RECIPE = ROOT / "recipes" / "bundled"
+from support.scripts import script
 
 
 @pytest.fixture
 def holdouts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # Scripts of a recipe import one another by their bare names.
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("holdouts")
+    return script(monkeypatch, "recipes/bundled/holdouts.py")
 
 
 def test_the_line_lies_where_it_lay_when_the_model_was_trained(holdouts: ModuleType) -> None:

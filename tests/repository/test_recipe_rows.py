@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import random
 from pathlib import Path
@@ -11,30 +10,25 @@ from types import ModuleType
 import pyarrow.parquet
 import pytest
 
-from support.places import ROOT
+from support.scripts import script
+from vlm2vec.model.checkpoint import BUNDLED_FOLDER
 from vlm2vec.model.vision import smart_resize
 from vlm2vec.tasks.registry import get_tasks, packaged_root
-
-RECIPE = ROOT / "recipes" / "bundled"
 
 
 @pytest.fixture
 def instructions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # Scripts of a recipe import one another by their bare names.
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("instructions")
+    return script(monkeypatch, "recipes/bundled/instructions.py")
 
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("rows")
+    return script(monkeypatch, "recipes/bundled/rows.py")
 
 
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("options")
+    return script(monkeypatch, "recipes/bundled/options.py")
 
 
 def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one(instructions: ModuleType) -> None:
@@ -87,7 +81,7 @@ def _instructions_of_mini() -> set[str]:
     assert root is not None
     found: set[str] = set()
     for spec in get_tasks("mmeb-mini"):
-        found |= {spec.instruction or "", getattr(spec.options, "target_instruction", "")}
+        found |= {spec.instruction or "", getattr(spec.parser, "target_instruction", "")}
         for path in (root / "annotations" / f"mmeb-mini__{spec.name}").rglob("*.parquet"):
             rows = pyarrow.parquet.read_table(path).to_pylist()
             found |= {row.get(column) or "" for row in rows for column in ("qry_inst", "tgt_inst")}
@@ -114,7 +108,7 @@ def test_a_question_offers_its_answers_in_any_order_or_none(options: ModuleType)
 
 
 def test_clips_of_corpus_and_benchmark_are_seen_at_one_size_and_slides_as_they_are() -> None:
-    settings = json.loads((RECIPE.parents[1] / "src" / "vlm2vec" / "bundled" / "vlm2vec.json").read_text("utf-8"))
+    settings = json.loads((BUNDLED_FOLDER / "vlm2vec.json").read_text("utf-8"))
     smallest, largest, of_frames = (settings[f"{name}_pixels"] for name in ("min", "max", "max_frame"))
     assert [smart_resize(112, 160, smallest, of_frames), smart_resize(80, 112, smallest, of_frames)] == [(84, 112)] * 2
     assert smart_resize(168, 224, smallest, largest) == (168, 224)

@@ -83,7 +83,7 @@ def test_matryoshka_is_the_mean_over_the_leading_dimensions() -> None:
     torch.manual_seed(1)
     q, d = torch.randn(4, 8), torch.randn(6, 8)
     parts = [info_nce(normalize(q[:, :n]) @ normalize(d[:, :n]).T, temperature=0.1) for n in (2, 8)]
-    loss = matryoshka(lambda q, d: info_nce(q @ d.T, temperature=0.1), q, d, (2, 8))
+    loss = matryoshka(lambda q, d: info_nce(q @ d.T, temperature=0.1), (2, 8), q, d)
     torch.testing.assert_close(loss, torch.stack(parts).mean())
 
 

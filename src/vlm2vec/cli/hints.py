@@ -22,8 +22,8 @@ ON_COMMAND_LINE: Mapping[Action, str] = {
     "allow_outside": "allow other places with --allow-outside",
     "list_tasks": "'vlm2vec tasks --benchmark {about}' lists all",
     "teach": "'vlm2vec teach' makes them",
-    "processes": "start with 'vlm2vec train' or 'torchrun --nproc-per-node {about} -m vlm2vec train' ('accelerate launch' "
-    "starts one process on a machine without GPU), or change 'processes'",
+    "processes": "start with 'vlm2vec train' or 'torchrun --nproc-per-node {about} -m vlm2vec train' ('accelerate "
+    "launch' starts one process on a machine without GPU), or change 'processes'",
     "doctor": "'vlm2vec doctor' lists what this machine has",
     "extra": "install it: pip install 'vlm2vec[{about}]'",
 }

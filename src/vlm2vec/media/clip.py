@@ -52,7 +52,7 @@ def read_clip(
             try:
                 return _read_by_seeking(container, stream, timeline, positions, limits, name)
             except (_PacketsMisleadError, av_error()):
-                pass  # What can be read is found out below, from the start.
+                pass  # Below, from the start, the readable part is found.
     decoded = decoded_frames(source, limits)
     if not decoded.damaged:
         positions = pick_frames(decoded_clock(timeline, decoded), span_s, num_frames, name=name)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
-"""What FFmpeg may take a file for. Playlists and session descriptions are left out: a text file named .mp4 could make
-it open other files and network addresses."""
+"""The formats that FFmpeg may take a file for. Playlists and session descriptions are left out: a text file named .mp4
+could make it open other files and network addresses."""
 
 
 @contextmanager
 def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file and the video stream that a player shows: the default one, of several the largest.
 
-    What FFmpeg raises inside the block becomes a `MediaError`; PyAV keeps what it logs from the terminal.
+    An error of FFmpeg inside the block becomes a `MediaError`; PyAV keeps FFmpeg's log from the terminal.
 
     Raises:
         MediaError: not a video, no picture in it, or coded in an unknown way.

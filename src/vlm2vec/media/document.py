@@ -1,4 +1,4 @@
-"""What do the pages of a PDF look like?"""
+"""How is a page of a PDF drawn?"""
 
 from __future__ import annotations
 

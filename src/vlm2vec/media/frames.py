@@ -1,4 +1,4 @@
-"""What does the model see of one medium?"""
+"""Which pictures does the model see of one medium?"""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def animation_frames(picture: PIL.Image.Image) -> range:
 def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -> Iterator[PIL.Image.Image]:
     """Open a picture with its header read and checked, its pixels not yet decoded.
 
-    What Pillow raises inside the block becomes a `MediaError`, and what it warns of stays quiet.
+    An error of Pillow inside the block becomes a `MediaError`, and its warnings stay quiet.
 
     Args:
         source: a path, the bytes of a file, or a PIL image, which is yielded itself.
@@ -207,7 +207,7 @@ def _pillow(name: str) -> Iterator[None]:
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-"""What `warnings.filterwarnings` makes of it."""
+"""The entry that `warnings.filterwarnings` makes of it."""
 
 
 @contextmanager

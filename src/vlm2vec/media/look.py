@@ -63,7 +63,7 @@ _ROWS = 256  # A frame is tone-mapped in strips, which keeps its floating-point 
 
 @dataclass(frozen=True, slots=True)
 class VideoLook:
-    """What a video stream says about showing its frames, beside the turn that every frame carries.
+    """How the frames of a video stream are shown, beside the turn that every frame carries.
 
     `aspect` is the width of a pixel over its height, 1 where it is as good as square or not possible. `transfer` is
     set for HDR only; `luma`, `is_full_range` and `is_wide` (primaries other than BT.709) matter for HDR only.

@@ -14,7 +14,7 @@ from vlm2vec.errors import InputError, MediaError
 
 
 class VideoInfo(NamedTuple):
-    """What is known of a video without decoding it.
+    """Facts that are known of a video without decoding it.
 
     A folder or a tuple of frames has no clock: its `duration_s` is 0. `duration_s` is where a player's clock stands at
     the end. Width and height are those of the picture as it is shown, in pixels. `gaps_s` are the stretches (start,

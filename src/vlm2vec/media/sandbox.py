@@ -357,7 +357,7 @@ class _Worker:
         self.end(patience_s=_LOOK_EVERY_S)
         code = self._process.returncode
         grown = self._peak_bytes > before and self._peak_bytes - self._first_peak_bytes
-        # What does not fit may be twice as much as there is.
+        # The request that does not fit may be for twice as much memory as there is.
         if grown > self._limits.decode_bytes / 4:
             return _EndedError(_too_large(self._limits), LimitError)
         if code >= 0:

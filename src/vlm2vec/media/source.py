@@ -16,7 +16,7 @@ from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.media.limits import Limits
 
 Form: TypeAlias = Literal["an image", "a video", "a PDF"]
-"""What a file should be, in the words of a message."""
+"""The medium that a file should be, in the words of a message."""
 
 
 def describe(source: object) -> str:

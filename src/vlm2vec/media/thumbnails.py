@@ -1,4 +1,4 @@
-"""What does a medium look like, small?"""
+"""How does a medium look when it is small?"""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _decoded_in_file(path: Path, _state: tuple[int, int, int, int], limits: Limi
 
 
 class _Stamp(NamedTuple):
-    """What one packet says about its frame, times in ticks of the stream."""
+    """A frame as its packet announces it, times in ticks of the stream."""
 
     pts: int | None
     dts: int | None

@@ -1,4 +1,4 @@
-"""What does a process that only decodes do? It answers requests for `media.sandbox` until its parent is gone."""
+"""How does a worker process decode? It answers requests of `media.sandbox` until its parent is gone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def serve(number: int) -> None:
     connection = socket.socket(fileno=number)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # What has been imported stays, and need not be looked through when garbage is collected.
+    # Imported modules stay, and need not be looked through when garbage is collected.
     gc.freeze()
     baseline = _data_bytes()
     segment = Segment(_shared_memory())
@@ -106,7 +106,7 @@ class Segment:
         self._mapped: mmap.mmap | None = None
 
     def memory(self, size: int) -> mmap.mmap:
-        """All of it, at least so many bytes. What the other process has given back is taken anew."""
+        """All of it, at least so many bytes; memory that the other process has given back is taken anew."""
         length = os.fstat(self.number).st_size
         if length < size:
             os.ftruncate(self.number, length := size)

@@ -17,7 +17,7 @@ from vlm2vec.model.packing import PackedBatch, pack, plan_packs
 from vlm2vec.model.processor import Prepared, QwenVLProcessor
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TeacherVectors
-from vlm2vec.training.plan import prepare_source_document, prepare_source_query, source_processors
+from vlm2vec.training.plan import RowInputs
 from vlm2vec.vectors.keys import uninstructed_key, written_key
 
 
@@ -37,12 +37,12 @@ def batches_from(
     Raises:
         VLM2VecError: no row of a source can be read.
     """
-    processors = source_processors(config, processor)
+    inputs = RowInputs(config, processor)
     dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
         schedule,
         rows,
-        partial(prepare_source_query, processors),
-        partial(prepare_source_document, processors),
+        inputs.query,
+        inputs.document,
         partial(plan_packs, token_budget=config.token_budget or 2**62),
         pack,
         # Files are read for their content only where the loss compares contents.

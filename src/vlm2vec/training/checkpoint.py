@@ -52,7 +52,7 @@ other dropout."""
 
 
 class RunState(BaseModel):
-    """What the loop changes besides weights and moments.
+    """Values that the loop changes besides weights and moments.
 
     Args:
         step: steps done.

@@ -1,11 +1,21 @@
-"""What a training run is: the fields of `vlm2vec train CONFIG.yaml`, checked before anything is loaded."""
+"""Which fields has a training run? They are checked before anything is loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import BUNDLED_NAMES
@@ -15,6 +25,26 @@ from vlm2vec.sources.forms import SourceConfig
 from vlm2vec.sources.yaml_files import read_yaml
 
 
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    return path if info.context is None else Path(info.context, path)
+
+
+def _beside_or_named(init: str, info: ValidationInfo) -> str:
+    """A folder as an absolute path; otherwise a name: "bundled", or one of the hub."""
+    if init in BUNDLED_NAMES or info.context is None:
+        return init
+    place = Path(info.context, Path(init).expanduser())
+    # Where "runs" lies beside the configuration, "runs/first" is no name of the hub, even if the run is missing; nor is
+    # a folder of the current directory, to which no path in a configuration is relative.
+    looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or Path(init).is_dir()
+    is_path = place.is_dir() or looks_like_a_path or ("/" in init and place.parent.is_dir())
+    return str(place) if is_path else init
+
+
+_Place = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path, relative to the configuration file that is being read."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,7 +52,7 @@ class _Strict(BaseModel):
 class Scratch(_Strict):
     """Shape of a Qwen2-VL model with random weights."""
 
-    tokenizer: Path
+    tokenizer: _Place
     hidden_size: PositiveInt = 256
     num_layers: PositiveInt = 6
     num_heads: PositiveInt = 4
@@ -110,7 +140,7 @@ class Teacher(_Strict):
         temperature: of the softmax over both.
     """
 
-    vectors: Path
+    vectors: _Place
     regression: Annotated[float, Field(ge=0)] = 1.0
     similarity: Annotated[float, Field(ge=0)] = 1.0
     temperature: PositiveFloat = 0.05
@@ -119,7 +149,7 @@ class Teacher(_Strict):
 class Validation(_Strict):
     """Held-out pairs, ranked every so many steps against `pool` documents. `allow_outside` as for a source."""
 
-    path: Path
+    path: _Place
     every: PositiveInt
     pool: PositiveInt = 500
     allow_outside: bool = False
@@ -128,13 +158,13 @@ class Validation(_Strict):
 class TrainConfig(_Strict):
     """A whole run. Paths are relative to the configuration file."""
 
-    out: Path
-    init: str | None = None
+    out: Annotated[_Place, AfterValidator(lambda path: path.resolve())]
+    init: Annotated[str, AfterValidator(_beside_or_named)] | None = None
     scratch: Scratch | None = None
     adapter: Adapter | None = None
     freeze: tuple[Literal["visual", "language_model", "embed_tokens"], ...] = ()
     inputs: Inputs = Inputs()
-    data_root: Path | None = None
+    data_root: _Place | None = None
     data: Annotated[dict[str, SourceConfig], Field(min_length=1)]
     stage_starts: tuple[PositiveInt, ...] = ()
     steps: PositiveInt
@@ -200,33 +230,7 @@ def read_config(path: Path) -> TrainConfig:
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
     try:
-        config = TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(values, context=folder)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
-    scratch, validation = config.scratch, config.validation
-    return config.model_copy(
-        update={
-            "out": (folder / config.out).resolve(),
-            "init": _init(config.init, folder),
-            "scratch": scratch and scratch.model_copy(update={"tokenizer": folder / scratch.tokenizer}),
-            "data_root": root,
-            "teachers": {
-                name: teacher.model_copy(update={"vectors": folder / teacher.vectors})
-                for name, teacher in config.teachers.items()
-            },
-            "validation": validation and validation.model_copy(update={"path": folder / validation.path}),
-        }
-    )
-
-
-def _init(init: str | None, folder: Path) -> str | None:
-    """A folder as an absolute path; otherwise a name: "bundled", or one of the hub."""
-    if init is None or init in BUNDLED_NAMES:
-        return init
-    place = folder / Path(init).expanduser()
-    # Where "runs" lies beside the configuration, "runs/first" is no name of the hub, even if the run is missing; nor is
-    # a folder of the current directory, to which no path in a configuration is relative.
-    looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or Path(init).is_dir()
-    is_path = place.is_dir() or looks_like_a_path or ("/" in init and place.parent.is_dir())
-    return str(place) if is_path else init

@@ -14,7 +14,7 @@ from vlm2vec.errors import ConfigError, DataError, InputError
 from vlm2vec.items import Item
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Teacher
-from vlm2vec.training.losses import over_dims
+from vlm2vec.training.losses import matryoshka
 from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
@@ -119,8 +119,8 @@ class Distillation(nn.Module):
             return self.teacher.regression * distance
         same_NN = same_N[:, None] == same_N
         target_NN = self._others(taught_NE, same_NN)
-        divergence = over_dims(
-            lambda x: F.kl_div(self._others(x, same_NN), target_NN, reduction="batchmean", log_target=True), x_ND, dims
+        divergence = matryoshka(
+            lambda x: F.kl_div(self._others(x, same_NN), target_NN, reduction="batchmean", log_target=True), dims, x_ND
         )
         return self.teacher.regression * distance + self.teacher.similarity * divergence
 

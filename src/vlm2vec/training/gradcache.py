@@ -77,15 +77,20 @@ def cached_step(
         if number < kept:
             with states[number].replayed():
                 encoded = encode(chunks[number])
-        # A pack of texts reaches nothing that is trained when only the vision tower is; the loss may not use all parts.
-        reached = [
-            (part, leaf.grad)
-            for part, leaf in zip(encoded, leaves[number], strict=True)
-            if part.requires_grad and leaf.grad is not None
-        ]
-        if reached:
-            torch.autograd.backward([part for part, _ in reached], [gradient for _, gradient in reached])
+        _take_back(encoded, leaves[number])
     return _CachedStep(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
+
+
+def _take_back(encoded: _Parts, leaves: _Parts) -> None:
+    """Add the gradient of the parameters of a chunk, from that of its detached copies."""
+    # A pack of texts reaches nothing that is trained when only the vision tower is; the loss may not use all parts.
+    reached = [
+        (part, leaf.grad)
+        for part, leaf in zip(encoded, leaves, strict=True)
+        if part.requires_grad and leaf.grad is not None
+    ]
+    if reached:
+        torch.autograd.backward([part for part, _ in reached], [gradient for _, gradient in reached])
 
 
 def _kept_from(chunks: Sequence[C], token_budget: int | None) -> int:

@@ -51,7 +51,7 @@ _FEW_ROWS = 1000
 
 
 class StepReport(NamedTuple):
-    """What one step did, over all processes.
+    """One step, over all processes.
 
     Args:
         step: counted from 0.
@@ -80,7 +80,7 @@ class StepReport(NamedTuple):
 
 
 class Announcement(NamedTuple):
-    """What is known before the first step.
+    """Facts that are known before the first step.
 
     Args:
         trained: see `trained_counts`.

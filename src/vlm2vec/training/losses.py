@@ -40,21 +40,15 @@ def info_nce(
     return (loss + F.cross_entropy((back_BB / per_row).masked_fill(unfair_BB, float("-inf")), target)) / 2
 
 
-def matryoshka(loss: Callable[[Tensor, Tensor], Tensor], q_BD: Tensor, d_ND: Tensor, dims: Sequence[int]) -> Tensor:
-    """Mean of a loss over the first dimensions of the vectors, each time scaled to length one (arXiv 2205.13147).
+def matryoshka(loss: Callable[..., Tensor], dims: Sequence[int], *vectors: Tensor) -> Tensor:
+    """Mean of a loss over the first dimensions of vectors, each time scaled to length one (arXiv 2205.13147).
 
     Args:
-        loss: takes rows of length one.
-        q_BD, d_ND: need not be of length one.
-        dims: numbers of leading dimensions, the full one included if it is to count.
+        loss: of as many tensors as there are `vectors`, with rows of length one.
+        dims: numbers of leading dimensions; name the full number too if it is to count.
+        vectors: [N, D] each; need not be of length one.
     """
-    parts = [loss(normalize(q_BD[:, :dim]), normalize(d_ND[:, :dim])) for dim in dims]
-    return torch.stack(parts).mean()
-
-
-def over_dims(loss: Callable[[Tensor], Tensor], x_ND: Tensor, dims: Sequence[int]) -> Tensor:
-    """The same for a loss of vectors of one kind."""
-    return torch.stack([loss(normalize(x_ND[:, :dim])) for dim in dims]).mean()
+    return torch.stack([loss(*(normalize(x_ND[:, :dim]) for x_ND in vectors)) for dim in dims]).mean()
 
 
 def above_positive(scores_BN: Tensor, margin: float) -> Tensor:

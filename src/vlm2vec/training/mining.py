@@ -33,7 +33,7 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class MiningReport:
-    """What was found. Similarities are cosines.
+    """The result of mining. Similarities are cosines.
 
     Args:
         rows: of the file.
@@ -133,48 +133,66 @@ def mine(
             "the first two must be at least 1, the margin a number (0.05 is usual)"
         )
     pairs = list(pairs)
-    queries, positives, present = _contents(pairs)
-    of_row, first_row = number(positives)
-    if len(first_row) < 2:
-        raise DataError(
-            f"cannot mine negatives among {len(first_row)} different positives: "
-            "a query's negatives are positives of other rows, so there must be at least two"
-        )
-    answers = _Answers([pair.label for pair in pairs], queries, of_row)
-    queries_RD, positives_RD = _encode_all(pairs, embedder, store, on_progress)
-    candidates_CD = positives_RD[first_row]
-    positive_R = np.einsum("rd,rd->r", queries_RD, positives_RD, dtype=np.float64).astype(np.float32)
-    number_of = {positives[row]: candidate for candidate, row in enumerate(first_row)}
-
-    negatives: list[Numbers] = []
-    negative_scores: list[Vectors] = []
-    dropped_by_label = dropped_by_margin = 0
-    for start in range(0, len(pairs), _ROWS_AT_ONCE):
-        rows = range(start, min(start + _ROWS_AT_ONCE, len(pairs)))
-        exclude = [answers.of(row) for row in rows]
-        dropped_by_label += sum(len(of_query) - 1 for of_query in exclude)
-        ranked_RK, scores_RK = top_k(queries_RD[rows], candidates_CD, pool, exclude=exclude)
-        for ranked, row in zip(ranked_RK, rows, strict=True):
-            has_already = [number_of[key] for key in present[row] if key in number_of]
-            ranked[np.isin(ranked, has_already)] = -1
-        chosen_RK, too_close_RK = select_negatives(
-            ranked_RK, scores_RK, positive_R[rows], num_negatives=num_negatives, margin=margin
-        )
-        dropped_by_margin += int(too_close_RK.sum())
-        negative_scores.append(scores_RK[chosen_RK])
-        negatives += [first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
-    found = np.concatenate(negative_scores)
+    search = _Search(pairs, embedder, store, on_progress)
+    blocks = [
+        search.block(range(start, min(start + _ROWS_AT_ONCE, len(pairs))), num_negatives, margin, pool)
+        for start in range(0, len(pairs), _ROWS_AT_ONCE)
+    ]
+    negatives = [sources for block in blocks for sources in block.negatives]
+    scores = np.concatenate([block.scores for block in blocks])
     report = MiningReport(
         rows=len(pairs),
-        candidates=len(first_row),
-        negatives=len(found),
+        candidates=len(search.first_row),
+        negatives=len(scores),
         short_rows=sum(len(sources) < num_negatives for sources in negatives),
-        dropped_by_label=dropped_by_label,
-        dropped_by_margin=dropped_by_margin,
-        positive_similarity=float(positive_R.mean(dtype=np.float64)),
-        negative_similarity=float(found.mean(dtype=np.float64)) if len(found) else None,
+        dropped_by_label=sum(block.dropped_by_label for block in blocks),
+        dropped_by_margin=sum(block.dropped_by_margin for block in blocks),
+        positive_similarity=float(search.positive_R.mean(dtype=np.float64)),
+        negative_similarity=float(scores.mean(dtype=np.float64)) if len(scores) else None,
     )
     return report, negatives
+
+
+class _Block(NamedTuple):
+    """The negatives of some rows: for each row the rows they are positives of, and the scores of all."""
+
+    negatives: list[Numbers]
+    scores: Vectors
+    dropped_by_label: int
+    dropped_by_margin: int
+
+
+class _Search:
+    """The queries of all rows, and the candidates among which they search."""
+
+    def __init__(
+        self, pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
+    ) -> None:
+        queries, positives, present = _contents(pairs)
+        of_row, self.first_row = number(positives)
+        if len(self.first_row) < 2:
+            raise DataError(
+                f"cannot mine negatives among {len(self.first_row)} different positives: "
+                "a query's negatives are positives of other rows, so there must be at least two"
+            )
+        self._answers = _Answers([pair.label for pair in pairs], queries, of_row)
+        number_of = {positives[row]: candidate for candidate, row in enumerate(self.first_row)}
+        self._present = [[number_of[key] for key in keys if key in number_of] for keys in present]
+        self._queries_RD, positives_RD = _encode_all(pairs, embedder, store, on_progress)
+        self._candidates_CD = positives_RD[self.first_row]
+        self.positive_R = np.einsum("rd,rd->r", self._queries_RD, positives_RD, dtype=np.float64).astype(np.float32)
+
+    def block(self, rows: range, num_negatives: int, margin: float, pool: int) -> _Block:
+        exclude = [self._answers.of(row) for row in rows]
+        ranked_RK, scores_RK = top_k(self._queries_RD[rows], self._candidates_CD, pool, exclude=exclude)
+        for ranked, row in zip(ranked_RK, rows, strict=True):
+            ranked[np.isin(ranked, self._present[row])] = -1
+        chosen_RK, too_close_RK = select_negatives(
+            ranked_RK, scores_RK, self.positive_R[rows], num_negatives=num_negatives, margin=margin
+        )
+        negatives = [self.first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
+        by_label = sum(len(of_query) - 1 for of_query in exclude)
+        return _Block(negatives, scores_RK[chosen_RK], by_label, int(too_close_RK.sum()))
 
 
 def select_negatives(

@@ -117,7 +117,7 @@ class Objective(nn.Module):
         taught = [teacher(x_ND, one, same_N, dims) for teacher, one in zip(self.teachers, said, strict=True)]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
         loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
-        total = matryoshka(lambda q, d: loss(q @ d.T), q_BD, d_ND, dims)
+        total = matryoshka(lambda q, d: loss(q @ d.T), dims, q_BD, d_ND)
         if self.config.token_dim is not None and queries.tokens is not None and documents.tokens is not None:
             rows = len(queries.lengths)
             asked_for = _all_tokens(queries.tokens, queries.lengths, rows)

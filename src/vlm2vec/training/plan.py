@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -71,61 +71,48 @@ def plan_run(config: TrainConfig) -> list[_PlanRow]:
     """The part of each source that the run reads, in the order of the configuration."""
     rows = open_rows(config)
     counts = build_schedule(config, rows).counts()
-    processors = source_processors(config, build_training_processor(config))
+    inputs = RowInputs(config, build_training_processor(config))
     total = sum(counts.values())
     plan = []
     for name, count in counts.items():
         size = len(rows[name])
-        per_pair = _tokens_per_pair(rows[name], processors[name])
+        per_pair = _tokens_per_pair(name, rows[name], inputs)
         tokens = None if per_pair is None else round(per_pair * count)
         plan.append(_PlanRow(name, size, count / total, count, count / size, tokens))
     return plan
 
 
-def source_processors(config: TrainConfig, processor: QwenVLProcessor) -> dict[str, QwenVLProcessor]:
-    """The run's processor with each source's own limit of pixels.
+class RowInputs:
+    """The model inputs of a run's rows, each source within its own limit of pixels.
 
     Raises:
         ConfigError: a limit is below one token or below `min_pixels`; the message names the source.
     """
-    processors = {}
-    for name, source in config.data.items():
-        limit = min(source.max_pixels or processor.max_pixels, processor.max_pixels)
-        try:
-            processors[name] = replace(processor, max_pixels=limit)
-        except InputError as error:
-            raise ConfigError(f"source {name!r}: {error}") from None
-    return processors
+
+    def __init__(self, config: TrainConfig, processor: QwenVLProcessor) -> None:
+        self._processors: dict[str, QwenVLProcessor] = {}
+        for name, source in config.data.items():
+            limit = min(source.max_pixels or processor.max_pixels, processor.max_pixels)
+            try:
+                self._processors[name] = replace(processor, max_pixels=limit)
+            except InputError as error:
+                raise ConfigError(f"source {name!r}: {error}") from None
+
+    def query(self, source: str, pair: Pair) -> Prepared:
+        """The input of the query of a source's pair."""
+        return self._processors[source].prepare(pair.query, Ask("query", pair.target))
+
+    def document(self, source: str, document: Item) -> Prepared:
+        """The input of a positive or a hard negative of a source."""
+        return self._processors[source].prepare(document, Ask("document"))
 
 
-def prepare_source_query(processors: Mapping[str, QwenVLProcessor], source: str, pair: Pair) -> Prepared:
-    """The model input of the query of a source's pair."""
-    return prepare_query(processors[source], pair)
-
-
-def prepare_source_document(processors: Mapping[str, QwenVLProcessor], source: str, document: Item) -> Prepared:
-    """The model input of a positive or a hard negative of a source."""
-    return prepare_document(processors[source], document)
-
-
-def prepare_query(processor: QwenVLProcessor, pair: Pair) -> Prepared:
-    """The model input of a pair's query."""
-    return processor.prepare(pair.query, Ask("query", pair.target))
-
-
-def prepare_document(processor: QwenVLProcessor, document: Item) -> Prepared:
-    """The model input of a positive or a hard negative."""
-    return processor.prepare(document, Ask("document"))
-
-
-def _tokens_per_pair(rows: Rows, processor: QwenVLProcessor) -> float | None:
+def _tokens_per_pair(name: str, rows: Rows, inputs: RowInputs) -> float | None:
     lengths = []
     for number in range(min(_SAMPLE, len(rows))):
-        try:
+        # The run counts and replaces rows that cannot be read; a plan only estimates.
+        with suppress(VLM2VecError):
             pair = rows[number * len(rows) // min(_SAMPLE, len(rows))]
-            documents = [prepare_document(processor, item) for item in (pair.positive, *pair.negatives)]
-            lengths.append(prepare_query(processor, pair).length + sum(one.length for one in documents))
-        except VLM2VecError:
-            # The run counts and replaces such rows; a plan only estimates.
-            continue
+            documents = [inputs.document(name, item) for item in (pair.positive, *pair.negatives)]
+            lengths.append(inputs.query(name, pair).length + sum(one.length for one in documents))
     return sum(lengths) / len(lengths) if lengths else None

@@ -52,8 +52,8 @@ def teach(
 ) -> TeachingReport:
     """Embed all that the sources of a run hold, each content once, and keep the vectors by content.
 
-    A query is put to the teacher as a query, with the row's instruction, all else as a document; what is both is put as
-    it first comes. What has a vector in `out` keeps it, so a stopped run continues and a repeated one embeds nothing.
+    The teacher is asked for a query with the row's instruction, for everything else as a document, and for an item that
+    is both as it comes first. Vectors in `out` are kept: a stopped run continues, and a repeated one embeds nothing.
 
     Args:
         teacher: an `Embedder`, or what embeds like one.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlm2vec.errors import DataError, VLM2VecError
+from vlm2vec.model.backbone import Ask
 from vlm2vec.model.packing import plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.processor import Prepared
@@ -17,7 +18,6 @@ from vlm2vec.sources.forms import OwnSource
 from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
-from vlm2vec.training.plan import prepare_document, prepare_query
 from vlm2vec.training.trainee import Trainee
 from vlm2vec.vectors.keys import uninstructed_key
 
@@ -47,7 +47,8 @@ class Validator:
         for row in random.Random(0).sample(range(len(rows)), len(rows)):
             pair = rows[row]
             try:
-                document, query = prepare_document(processor, pair.positive), prepare_query(processor, pair)
+                query = processor.prepare(pair.query, Ask("query", pair.target))
+                document = processor.prepare(pair.positive, Ask("document"))
                 keys: set[object] = {uninstructed_key(pair.positive), pair.label or pair.origin}
             except VLM2VecError as error:
                 raise DataError(f"validation: {pair.origin}: {error}") from error
