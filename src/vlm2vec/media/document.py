@@ -64,7 +64,7 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
     Args:
         source: path or bytes of the PDF.
         page: its number, counted from 1.
-        limits: what is refused as too large; how many pages there are beside it does not matter.
+        limits: larger files are refused, whatever their number of pages.
 
     Raises:
         MediaError: no such page, or the PDF is missing, empty, damaged or encrypted.

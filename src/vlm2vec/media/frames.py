@@ -28,7 +28,7 @@ def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFA
     Args:
         medium: the image, page or video.
         num_frames: how many frames to pick from a video file or folder.
-        limits: what is refused as too large.
+        limits: larger media are refused.
 
     Raises:
         MediaError: the medium cannot be read. LimitError: it is too large.

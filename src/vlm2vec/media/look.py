@@ -62,7 +62,7 @@ _ROWS = 256  # A frame is tone-mapped in strips, which keeps its floating-point 
 
 
 @dataclass(frozen=True, slots=True)
-class VideoLook:
+class _VideoLook:
     """How the frames of a video stream are shown, beside the turn that every frame carries.
 
     `aspect` is the width of a pixel over its height, 1 where it is as good as square or not possible. `transfer` is
@@ -81,13 +81,13 @@ class VideoLook:
         return (height, width) if turn in _SWAPS else (width, height)
 
 
-def stream_look(stream: VideoStream) -> VideoLook:
+def stream_look(stream: VideoStream) -> _VideoLook:
     """Read off the header of a stream how its frames are shown."""
     codec = stream.codec_context
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if _SQUARE[0] < aspect < _SQUARE[1] or not _POSSIBLE[0] <= aspect <= _POSSIBLE[1]:
         aspect = Fraction(1)
-    return VideoLook(
+    return _VideoLook(
         aspect,
         _TRANSFERS.get(codec.color_trc),
         _LUMA.get(codec.colorspace, _LUMA_2020),
@@ -113,7 +113,7 @@ def is_mirror(turn: PIL.Image.Transpose | None) -> bool:
     return turn in _MIRRORS
 
 
-def as_shown(frame: VideoFrame, look: VideoLook, limits: Limits, name: str) -> PIL.Image.Image:
+def as_shown(frame: VideoFrame, look: _VideoLook, limits: Limits, name: str) -> PIL.Image.Image:
     """The picture of a frame in RGB as a player shows it.
 
     Raises:
@@ -136,7 +136,7 @@ def _as_stored(frame: VideoFrame) -> PIL.Image.Image:
     return from_pixels("RGB", (plane.width, plane.height), memoryview(plane), "RGB", abs(plane.line_size), orientation)
 
 
-def _tone_mapped(frame: VideoFrame, look: VideoLook) -> PIL.Image.Image:
+def _tone_mapped(frame: VideoFrame, look: _VideoLook) -> PIL.Image.Image:
     """A PQ or HLG frame in sRGB: light up to `KNEE` of paper white is kept, brighter light runs into white."""
     is_rgb = frame.format.is_rgb
     stored = frame.to_ndarray(format="rgb48le" if is_rgb else "yuv444p16le")
@@ -148,7 +148,7 @@ def _tone_mapped(frame: VideoFrame, look: VideoLook) -> PIL.Image.Image:
     return PIL.Image.fromarray(mapped)
 
 
-def _rgb_signal(codes: _Floats, look: VideoLook) -> _Floats:
+def _rgb_signal(codes: _Floats, look: _VideoLook) -> _Floats:
     """16-bit Y'CbCr codes [H, W, 3] to the R'G'B' signal, 0 to 1 (ITU-R BT.2100, table 9: quantisation)."""
     red, blue = look.luma
     if look.is_full_range:
@@ -161,7 +161,7 @@ def _rgb_signal(codes: _Floats, look: VideoLook) -> _Floats:
     return np.stack([r, g, b], axis=-1)
 
 
-def _light(signal: _Floats, look: VideoLook) -> _Floats:
+def _light(signal: _Floats, look: _VideoLook) -> _Floats:
     """R'G'B' signal to light on a display, linear with the primaries of BT.709, 1 for paper white."""
     nits = _pq_nits(signal) if look.transfer == "pq" else _hlg_nits(signal)
     light = nits / np.float32(WHITE_NITS)

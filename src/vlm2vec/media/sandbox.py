@@ -46,7 +46,7 @@ SANDBOXED: dict[Decoded, bool] = {
 
 Folders and tuples of frames count as pictures."""
 
-# To import what decodes; much less on a machine that is not busy.
+# To import the decoders; much less on a machine that is not busy.
 _START_S = 120.0
 _LOOK_EVERY_S = 1.0
 _CLOSED = "the sandbox is closed"
@@ -212,7 +212,7 @@ class Sandbox:
         with self._lock:
             self._check_open()
             if self._idle:
-                # One that has the file open already, or else the one that was used last.
+                # One that has the file open already, otherwise the one that was used last.
                 at = next((i for i, worker in enumerate(self._idle) if worker.source == source), -1)
                 worker = self._idle.pop(at)
                 worker.source = source

@@ -27,7 +27,7 @@ def thumbnail(medium: Image | Video, max_px: int, decoder: Decoder = media) -> P
     except MediaError:
         return None
     picture = frames[len(frames) // 2]
-    # White also behind what a benchmark reads without its alpha channel: RGB alone would show hidden colours.
+    # White also where a benchmark drops the alpha channel: RGB alone would show hidden colours.
     picture = on_white(picture).convert("RGB")
     share = min(1.0, max_px / max(picture.size))
     # However thin, something is left to see.

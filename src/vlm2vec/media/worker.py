@@ -56,7 +56,7 @@ def serve(number: int) -> None:
     baseline = _data_bytes()
     segment = Segment(_shared_memory())
     send(connection, {"peak_bytes": peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}, segment.number)
-    # Only a failure before this point is one of the installation; what decoders print helps nobody.
+    # Only a failure before this point is one of the installation; the output of decoders helps nobody.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     while (received := receive(connection)) is not None:
         request = received[0]

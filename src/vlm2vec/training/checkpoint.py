@@ -110,7 +110,7 @@ def alone(out: Path, first: bool) -> AbstractContextManager[None]:
 
 @contextmanager
 def writing_to(out: Path) -> Iterator[None]:
-    """Say of what cannot be written into a run's folder how to continue.
+    """Turn a failed write into a run's folder into an error that says how to continue.
 
     Raises:
         StorageError: the disk is full, or the folder may not be written.
@@ -340,7 +340,7 @@ def _assign(target: Tensor, value: Tensor) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Let what was written reach the disk, so that a name that appears names whole files."""
+    """Let a file's content reach the disk before its new name does."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

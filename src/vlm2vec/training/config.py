@@ -81,7 +81,7 @@ class Adapter(_Strict):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "down_proj")
 
 
-class Inputs(_Strict):
+class _Inputs(_Strict):
     """How items are written down and pooled and how large pictures may be; saved with the model.
 
     A field that is left out is as in the checkpoint that training starts from; a new model has style `qwen2-vl` and
@@ -96,7 +96,7 @@ class Inputs(_Strict):
     num_frames: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _style_exists(self) -> Inputs:
+    def _style_exists(self) -> _Inputs:
         if self.prompt_style is not None and self.prompt_style not in STYLES:
             raise ValueError(f"prompt_style {self.prompt_style!r} is unknown; use one of {', '.join(sorted(STYLES))}")
         return self
@@ -163,7 +163,7 @@ class TrainConfig(_Strict):
     scratch: Scratch | None = None
     adapter: Adapter | None = None
     freeze: tuple[Literal["visual", "language_model", "embed_tokens"], ...] = ()
-    inputs: Inputs = Inputs()
+    inputs: _Inputs = _Inputs()
     data_root: _Place | None = None
     data: Annotated[dict[str, SourceConfig], Field(min_length=1)]
     stage_starts: tuple[PositiveInt, ...] = ()

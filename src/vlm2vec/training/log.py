@@ -1,4 +1,4 @@
-"""How does a run tell what happened in it? A line a step, curves, and a model card."""
+"""How does a run tell its story? A line a step, curves, and a model card."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RunLog:
                 _draw_curves(self.config.out)
 
     def step(self, report: NamedTuple) -> None:
-        """Log what a step did."""
+        """Log a step."""
         self._append(_LOG, report._asdict())
 
     def validation(self, step: int, scores: Mapping[str, float]) -> None:

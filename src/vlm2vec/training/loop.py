@@ -57,12 +57,12 @@ class StepReport(NamedTuple):
         step: counted from 0.
         loss: value of the objective.
         source_losses: mean loss of each source's queries in this batch, query to document.
-        teacher_losses: what each teacher adds to the loss.
+        teacher_losses: the part of each teacher in the loss.
         teacher_known: share of the items that each teacher knows.
         accuracy: share of queries whose own positive scored best in the batch.
         temperature: as it stands.
         learning_rate, grad_norm: of this step; the norm before clipping.
-        tokens_per_s: of what the model computed.
+        tokens_per_s: that the model computed.
         bad_rows: rows replaced so far because they could not be read.
     """
 
@@ -133,7 +133,7 @@ def train(
             on_start(run.announcement())
         with RunLog(config, accelerator, run.state.step) as log:
             if run.state.step == 0:
-                # Training is measured against what the model can do before it.
+                # The scores after training are compared with those before it.
                 run.validate(log)
             for batch in run.batches():
                 report = run.step(batch, log)
@@ -270,7 +270,7 @@ class _Run:
         return outcomes[0], (done.queries[0], done.documents[0])
 
     def _count_rows(self, replaced: Sequence[str]) -> None:
-        """Add up what the loaders of all processes replaced, told by a message each."""
+        """Add up the rows that the loaders of all processes replaced, told by a message each."""
         state, allowed = self.state, self.config.max_bad_rows
         state.rows += self.config.batch_size
         state.bad_rows += replaced

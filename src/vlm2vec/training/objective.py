@@ -1,4 +1,4 @@
-"""The loss of a step over the batches of all processes: what is scored, masked, and with which temperature."""
+"""How is the loss of a step computed over the batches of all processes: scores, masks and temperature?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StepOutcome(NamedTuple):
         per_row: loss of each query in the direction query to document, [B], without graph.
         hits: bool [B], whether the query's own positive scored best.
         sources: int64 [B].
-        teachers: what each teacher adds to the loss, in their order.
+        teachers: the part of each teacher in the loss, in their order.
         known: share of the items that each of them knows.
     """
 

@@ -22,14 +22,14 @@ from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
 
-class NamedTeacher(Encoder, Protocol):
+class _NamedTeacher(Encoder, Protocol):
     """A teacher; `Embedder` is one."""
 
     @property
     def name(self) -> str: ...
 
 
-class TeachingReport(NamedTuple):
+class _TeachingReport(NamedTuple):
     """What became of the items.
 
     Args:
@@ -46,17 +46,17 @@ class TeachingReport(NamedTuple):
 
 def teach(
     config: TrainConfig,
-    teacher: NamedTeacher,
+    teacher: _NamedTeacher,
     out: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> TeachingReport:
+) -> _TeachingReport:
     """Embed all that the sources of a run hold, each content once, and keep the vectors by content.
 
     The teacher is asked for a query with the row's instruction, for everything else as a document, and for an item that
     is both as it comes first. Vectors in `out` are kept: a stopped run continues, and a repeated one embeds nothing.
 
     Args:
-        teacher: an `Embedder`, or what embeds like one.
+        teacher: an `Embedder`, or an object that embeds like one.
         out: folder for `teachers.<name>.vectors`, of this teacher alone.
         on_progress: called with rows read and rows in all.
 
@@ -72,7 +72,7 @@ def teach(
         questions, on_failure=lambda work, error: failed.append(str(error.of(work.origin)))
     )
     missing = report.embedded + len(failed)
-    return TeachingReport(questions.num_items, missing, report.embedded, (*questions.unread, *failed))
+    return _TeachingReport(questions.num_items, missing, report.embedded, (*questions.unread, *failed))
 
 
 class _Owner(BaseModel):
@@ -82,7 +82,7 @@ class _Owner(BaseModel):
     fingerprint: str
 
 
-def _claim(out: Path, teacher: NamedTeacher) -> VectorStore:
+def _claim(out: Path, teacher: _NamedTeacher) -> VectorStore:
     """The store, which says whose it is from now on."""
     store = VectorStore.open(out, teacher.dim)
     place = out / TEACHER

@@ -27,7 +27,7 @@ class Trainee(NamedTuple):
     Args:
         backbone: in float32; parameters that are not trained have `requires_grad` off.
         settings: of the checkpoint it becomes.
-        attached: the adapter with its base, if that is what is trained.
+        attached: the adapter with its base, if an adapter is trained.
     """
 
     backbone: QwenVLBackbone
