@@ -10,22 +10,43 @@ import torch
 from safetensors.torch import load_file
 
 from support.train_files import write_config, write_data
-from vlm2vec.errors import ConfigError, ModelError
+from vlm2vec.errors import ConfigError, InputError, ModelError
 from vlm2vec.items import Item
-from vlm2vec.model import late_interaction
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.model.late_interaction import maxsim, maxsim_with_graph
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
 
-def test_maxsim_is_the_mean_over_query_tokens_of_the_best_document_token() -> None:
-    q = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    d = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.8, 0.6]])
+def test_maxsim_is_the_sum_over_query_tokens_of_the_best_document_token() -> None:
+    q = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32)
+    d = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.8, 0.6]], np.float32)
     # Queries of 2 and 1 tokens, documents of 2 and 3.
-    scores = maxsim(q, [2, 1], d, [2, 3])
-    torch.testing.assert_close(scores, torch.tensor([[(1 + 1) / 2, (0.8 + 0.6) / 2], [0.8, 0.48 + 0.48]]))
+    expected = np.array([[1 + 1, 0.8 + 0.6], [0.8, 0.48 + 0.48]], np.float32)
+    np.testing.assert_allclose(maxsim([q[:2], q[2:]], [d[:2], d[2:]]), expected, rtol=1e-6)
+    scores = maxsim_with_graph(torch.from_numpy(q), [2, 1], torch.from_numpy(d), [2, 3])
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cells", [2**26, 13, 1])
+def test_arrays_and_tensors_in_parts_of_any_size_have_the_same_scores(cells: int) -> None:
+    generator = np.random.default_rng(3)
+    queries, documents = (
+        [generator.standard_normal((length, 4)).astype(np.float32) for length in lengths]
+        for lengths in ([3, 1, 4, 2], [5, 2, 6])
+    )
+    sides = [(torch.from_numpy(np.concatenate(side)), [*map(len, side)]) for side in (queries, documents)]
+    scores = maxsim(queries, documents, cells=cells)
+    np.testing.assert_allclose(scores, maxsim(queries, documents), rtol=1e-6)
+    np.testing.assert_allclose(scores, maxsim_with_graph(*sides[0], *sides[1], cells=cells).numpy(), rtol=1e-5)
+
+
+def test_an_item_without_tokens_has_no_score() -> None:
+    some, none = np.ones((2, 3), np.float32), np.empty((0, 3), np.float32)
+    for sides in (([none], [some]), ([some], [some, none])):
+        with pytest.raises(InputError, match="items without tokens have no late similarity"):
+            maxsim(*sides)
 
 
 def test_nothing_against_nothing_is_an_empty_matrix(own: Embedder) -> None:
@@ -37,16 +58,15 @@ def test_nothing_against_nothing_is_an_empty_matrix(own: Embedder) -> None:
     ]
 
 
-def test_maxsim_in_small_parts_has_the_same_scores_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maxsim_in_small_parts_has_the_same_scores_and_gradients() -> None:
     torch.manual_seed(2)
     q_lengths, d_lengths = [3, 1, 4, 2], [5, 2, 6]
     results = []
     for cells in (2**26, 13):
-        monkeypatch.setattr(late_interaction, "_CELLS", cells)
         generator = torch.Generator().manual_seed(3)
         q = torch.randn(10, 4, generator=generator, requires_grad=True)
         d = torch.randn(13, 4, generator=generator, requires_grad=True)
-        scores = maxsim(q, q_lengths, d, d_lengths)
+        scores = maxsim_with_graph(q, q_lengths, d, d_lengths, cells=cells)
         scores.square().sum().backward()
         results.append((scores.detach(), q.grad, d.grad))
     for one, other in zip(*results, strict=True):
@@ -66,7 +86,7 @@ def test_a_trained_token_head_is_saved_and_gives_a_vector_for_every_token(tmp_pa
     np.testing.assert_allclose(np.linalg.norm(queries[0], axis=1), 1, atol=1e-5)
     scores = embedder.late_similarity(queries, pictures)
     assert scores.shape == (4, 4)
-    expected = np.mean(np.max(queries[1] @ pictures[2].T, axis=1))
+    expected = np.sum(np.max(queries[1] @ pictures[2].T, axis=1))
     assert scores[1, 2] == pytest.approx(expected, abs=1e-5)
     assert (scores.argmax(1) == np.arange(4)).sum() >= 2
     # The single vectors are there as well.

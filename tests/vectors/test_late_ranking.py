@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from support.places import SRC
 from vlm2vec.errors import DataError, InputError
-from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.model.late_interaction import maxsim_with_graph
 from vlm2vec.vectors import late, ranking
 from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.ranking import rank
@@ -203,7 +203,7 @@ def test_items_of_one_token_are_ranked_as_single_vectors() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_scores_are_those_of_maxsim_times_the_tokens_of_the_query() -> None:
+def test_scores_are_those_that_training_takes_the_mean_of() -> None:
     generator = np.random.default_rng(4)
 
     def unit(*lengths: int) -> list[Tokens]:
@@ -212,13 +212,10 @@ def test_scores_are_those_of_maxsim_times_the_tokens_of_the_query() -> None:
 
     queries, candidates = unit(3, 1, 7), unit(5, 2, 9, 1, 4)
     order, scores = rank_late(queries, candidates, 5, query_ids=_names(3, "q"), candidate_ids=_names(5))
-    lengths = [[len(one) for one in side] for side in (queries, candidates)]
-    means = maxsim(
-        torch.from_numpy(np.concatenate(queries)), lengths[0], torch.from_numpy(np.concatenate(candidates)), lengths[1]
-    ).numpy()
-    np.testing.assert_array_equal(order, np.argsort(-means, axis=1))
-    sums = means * np.array(lengths[0])[:, None]
-    np.testing.assert_allclose(scores, np.take_along_axis(sums, order, axis=1), atol=1e-6)
+    sides = [(torch.from_numpy(np.concatenate(side)), [len(one) for one in side]) for side in (queries, candidates)]
+    expected = maxsim_with_graph(*sides[0], *sides[1]).numpy()
+    np.testing.assert_array_equal(order, np.argsort(-expected, axis=1))
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, order, axis=1), atol=1e-6)
 
 
 @st.composite

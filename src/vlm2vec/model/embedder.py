@@ -289,12 +289,8 @@ class Embedder:
         return found
 
     def late_similarity(self, queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
-        """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `late_interaction.maxsim`."""
-        if not len(queries) or not len(documents):
-            return np.empty((len(queries), len(documents)), np.float32)
-        (q_TD, q), (d_TD, d) = ((np.concatenate(list(side)), list(map(len, side))) for side in (queries, documents))
-        with torch.inference_mode():
-            return cast(Vectors, maxsim(torch.from_numpy(q_TD), q, torch.from_numpy(d_TD), d).numpy())
+        """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `late_interaction`."""
+        return maxsim(queries, documents)
 
     def _check_token_head(self) -> Linear:
         if self.backbone.token_head is None:

@@ -1,46 +1,91 @@
-"""How alike are two items with a vector for every token? MaxSim, for models with a token head."""
+"""How alike are two items with a vector for every token? MaxSim: the one definition, for arrays and for tensors.
+
+The score of a document for a query is the sum over the query's tokens of the largest inner product with a token of the
+document (ColBERT, arXiv 2004.12832).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm2vec.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 _CELLS = 2**26
-"""Similarities of token pairs that are held at once."""
 
 
-def maxsim(q_TD: Tensor, q_lengths: Sequence[int], d_TD: Tensor, d_lengths: Sequence[int]) -> Tensor:
-    """Late-interaction scores [B, N]: mean over a query's tokens of the best similarity among a document's tokens.
+def maxsim(
+    queries: Sequence[NDArray[Number]], documents: Sequence[NDArray[Number]], *, cells: int = _CELLS
+) -> NDArray[np.float32]:
+    """The scores [B, N] of documents for queries, each given as its token vectors [tokens, D].
 
-    ColBERT (arXiv 2004.12832) sums over the query's tokens; the mean has the same order for a query and keeps the
-    temperature's meaning for queries of any length.
+    They are summed in the numbers that are given, and rounded to float32.
 
     Args:
-        q_TD, d_TD: token vectors of length one, sequences laid end to end.
-        q_lengths, d_lengths: tokens of each of the B queries and N documents, none 0.
+        cells: similarities that are held at once.
+
+    Raises:
+        InputError: one has no tokens.
     """
-    owner_T = torch.repeat_interleave(torch.arange(len(d_lengths), device=d_TD.device), _tensor(d_lengths, d_TD.device))
-    parts = _in_parts(q_lengths, _CELLS // max(1, len(d_TD)))
+    if not all(map(len, (*queries, *documents))):
+        raise InputError("items without tokens have no late similarity: give at least one token vector for each")
+    scores_BN = np.zeros((len(queries), len(documents)), dtype=np.float32)
+    if not scores_BN.size:
+        return scores_BN
+    d_TD, starts = np.concatenate(documents), _starts(documents)
+    row = 0
+    for part in _in_parts([len(one) for one in queries], cells // len(d_TD)):
+        some = queries[row : row + len(part)]
+        best_TN = np.maximum.reduceat(np.concatenate(some) @ d_TD.T, starts, axis=1)
+        scores_BN[row : row + len(part)] = np.add.reduceat(best_TN, _starts(some), axis=0)
+        row += len(part)
+    return scores_BN
+
+
+def maxsim_with_graph(
+    q_TD: Tensor, q_lengths: Sequence[int], d_TD: Tensor, d_lengths: Sequence[int], *, cells: int = _CELLS
+) -> Tensor:
+    """The same scores [B, N] of tensors, with a graph.
+
+    Args:
+        q_TD, d_TD: token vectors, sequences laid end to end.
+        q_lengths, d_lengths: tokens of each of the B queries and N documents, none 0.
+        cells: similarities that are held at once.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def owners(lengths: Sequence[int]) -> Tensor:
+        """The number of its sequence for each token."""
+        numbers = torch.arange(len(lengths), device=d_TD.device)
+        return torch.repeat_interleave(numbers, torch.tensor(lengths, dtype=torch.int64, device=d_TD.device))
+
+    def part(some_TD: Tensor, lengths: list[int]) -> Tensor:
+        similarity = some_TD @ d_TD.T
+        best = similarity.new_full((len(some_TD), len(d_lengths)), float("-inf"))
+        best = best.scatter_reduce(1, owner_T.expand(len(some_TD), -1), similarity, "amax")
+        return best.new_zeros(len(lengths), len(d_lengths)).index_add(0, owners(lengths), best)
+
+    owner_T = owners(d_lengths)
+    parts = _in_parts(q_lengths, cells // max(1, len(d_TD)))
     tokens = q_TD.split([sum(lengths) for lengths in parts])
-    return torch.cat(
-        [
-            # The similarities of all token pairs are made again on the way back instead of being kept.
-            checkpoint(_maxsim_part, part, lengths, d_TD, owner_T, len(d_lengths), use_reentrant=False)
-            for part, lengths in zip(tokens, parts, strict=True)
-        ]
-    )
+    # The similarities of all token pairs are made again on the way back instead of being kept.
+    scores = [checkpoint(part, some, of, use_reentrant=False) for some, of in zip(tokens, parts, strict=True)]
+    return torch.cat(scores)
 
 
-def _maxsim_part(q_TD: Tensor, lengths: list[int], d_TD: Tensor, owner_T: Tensor, num_documents: int) -> Tensor:
-    similarity = q_TD @ d_TD.T
-    best = similarity.new_full((len(q_TD), num_documents), float("-inf"))
-    best = best.scatter_reduce(1, owner_T.expand(len(q_TD), -1), similarity, "amax")
-    sizes = _tensor(lengths, q_TD.device)
-    query = torch.repeat_interleave(torch.arange(len(lengths), device=q_TD.device), sizes)
-    return best.new_zeros(len(lengths), num_documents).index_add(0, query, best) / sizes[:, None]
+def _starts(items: Sequence[NDArray[Number]]) -> NDArray[np.int64]:
+    """Where the tokens of each item begin when they are laid end to end."""
+    lengths = np.array([0, *map(len, items[:-1])], dtype=np.int64)
+    return np.cumsum(lengths)
 
 
 def _in_parts(lengths: Sequence[int], limit: int) -> list[list[int]]:
@@ -51,7 +96,3 @@ def _in_parts(lengths: Sequence[int], limit: int) -> list[list[int]]:
             parts.append([])
         parts[-1].append(length)
     return parts
-
-
-def _tensor(values: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.int64, device=device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.model.late_interaction import maxsim_with_graph
 from vlm2vec.model.packing import PackedBatch
 from vlm2vec.model.pooling import normalize
 from vlm2vec.training.config import Loss
@@ -120,10 +120,11 @@ class Objective(nn.Module):
         total = matryoshka(lambda q, d: loss(q @ d.T), dims, q_BD, d_ND)
         if self.config.token_dim is not None and queries.tokens is not None and documents.tokens is not None:
             rows = len(queries.lengths)
-            asked_for = _all_tokens(queries.tokens, queries.lengths, rows)
-            total = total + self.config.token_weight * loss(
-                maxsim(*asked_for, *_all_tokens(documents.tokens, documents.lengths, rows))
-            )
+            q_TD, q_lengths = _all_tokens(queries.tokens, queries.lengths, rows)
+            scores_BN = maxsim_with_graph(q_TD, q_lengths, *_all_tokens(documents.tokens, documents.lengths, rows))
+            # The mean keeps the meaning of the temperature for queries of any length.
+            mean_BN = scores_BN / torch.tensor(q_lengths, device=device)[:, None]
+            total = total + self.config.token_weight * loss(mean_BN)
         total = total + sum(taught)
         with torch.no_grad():
             scores_BN = normalize(q_BD) @ normalize(d_ND).T

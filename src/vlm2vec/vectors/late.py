@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
+from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.vectors.ranking import Places, Score, rank_by
 from vlm2vec.vectors.store import StoredTokens, Vectors
 
@@ -26,10 +27,9 @@ def rank_late(
     pools: Sequence[NDArray[np.int64]] | None = None,
     empty: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `k` best candidates of each query by late interaction (ColBERT, arXiv 2004.12832); the rest is as in `rank`.
+    """The `k` best candidates of each query by late interaction; the rest is as in `rank`.
 
-    The score is the sum over the query's tokens of the largest inner product with a token of the candidate, summed in
-    float64 and rounded to float32. `model.late_interaction.maxsim` takes the mean, which has the same order.
+    The score is that of `maxsim`, summed in float64 and rounded to float32.
 
     Args:
         queries, candidates: for each item its token vectors, float32 [tokens, D]. Candidates are read in chunks.
@@ -92,18 +92,15 @@ class _Tokens:
 
 
 def _late(queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None) -> Score:
-    query_tokens = queries.take(rows)
+    query_tokens = _wide(queries.take(rows))
 
     def score(places: Places) -> NDArray[np.float32]:
         chosen = np.arange(len(candidates.lengths))[places]
         scores_QC = np.zeros((len(rows), len(chosen)), dtype=np.float32)
         filled = np.arange(len(chosen)) if empty is None else np.flatnonzero(~empty[chosen])
         for part in _parts(candidates.lengths[chosen[filled]], _TOKENS_AT_ONCE):
-            tokens_TD, starts = _laid(candidates.take(chosen[filled[part]]))
-            for block in _parts(queries.lengths[rows], _PAIRS_AT_ONCE // len(tokens_TD)):
-                queries_TD, query_starts = _laid(query_tokens[block])
-                best_TC = np.maximum.reduceat(queries_TD @ tokens_TD.T, starts, axis=1)
-                scores_QC[block, filled[part]] = np.add.reduceat(best_TC, query_starts, axis=0).astype(np.float32)
+            of_part = _wide(candidates.take(chosen[filled[part]]))
+            scores_QC[:, filled[part]] = maxsim(query_tokens, of_part, cells=_PAIRS_AT_ONCE)
         return scores_QC
 
     return score
@@ -120,11 +117,10 @@ def _parts(lengths: NDArray[np.int64], limit: int) -> Iterator[slice]:
         start = stop
 
 
-def _laid(items: Sequence[Vectors]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Tokens end to end, and where those of each item begin."""
-    tokens_TD = np.concatenate(items, dtype=np.float64)
-    if not np.isfinite(tokens_TD).all():
+def _wide(items: Sequence[Vectors]) -> list[NDArray[np.float64]]:
+    """Token vectors in float64, checked."""
+    wide = [one.astype(np.float64) for one in items]
+    if not all(np.isfinite(one).all() for one in wide):
         # The largest of several products would hide one that is -inf.
         raise InputError("vectors cannot be ranked: a token's is not finite; look for nan or inf among them")
-    ends = np.cumsum([len(one) for one in items])
-    return tokens_TD, np.concatenate([[0], ends[:-1]])
+    return wide
