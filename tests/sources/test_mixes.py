@@ -12,13 +12,13 @@ from support.source_files import video_row, write_frames
 from support.train_files import write_rows
 from vlm2vec.errors import ConfigError
 from vlm2vec.items import Video
-from vlm2vec.sources.config import packaged_mixes, read_sources
+from vlm2vec.sources.config import read_sources
 from vlm2vec.sources.forms import LlavahoundCaptionSource, MmebSource, VidoreSource, VisragSource
 from vlm2vec.sources.opening import open_source
 
 
 def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
-    mixes = {name: read_sources(name, tmp_path, Path()) for name in packaged_mixes()}
+    mixes = {name: read_sources(name, tmp_path, Path()) for name in _PUBLISHED_FILES}
     weights = {name: [source.weight for source in mix.values()] for name, mix in mixes.items()}
     assert {name: (len(each), sum(each)) for name, each in weights.items()} == {  # type: ignore[arg-type]
         "vlm2vec-v2": (25, 52),

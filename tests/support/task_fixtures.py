@@ -18,8 +18,7 @@ import pyarrow.parquet
 from vlm2vec.tasks.captions import CaptionParser
 from vlm2vec.tasks.data import TaskParser, TaskSpec
 from vlm2vec.tasks.document import PageParser
-from vlm2vec.tasks.image import ImageParser
-from vlm2vec.tasks.instructed import InstructedParser
+from vlm2vec.tasks.image import ImageParser, InstructedParser
 from vlm2vec.tasks.m_beir import MBeirParser
 from vlm2vec.tasks.video import ChoiceParser, ClipParser, LabelParser, ListedClipParser, RetrievalParser
 

@@ -214,6 +214,7 @@ def _match(path: str, wanted: Collection[str]) -> str | None:
 
 
 def _write(source: IO[bytes], target: Path) -> None:
+    # Not `atomic_writer`, which waits for the disk: an archive may hold a million files.
     draft = target.with_name(f".{target.name}.part")
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)

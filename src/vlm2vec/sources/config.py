@@ -49,11 +49,6 @@ _OTHER_KEYS = {"config_name": "the configuration of a data set for the parser 'd
 """Keys of parsers that VLM2Vec has and this package has not, and what they mean."""
 
 
-def packaged_mixes() -> Mapping[str, Mapping[str, float]]:
-    """Weights by source of each mix that this package knows by name."""
-    return _packaged().mixes
-
-
 def read_sources(data: str | Fields, root: Path | None, folder: Path) -> dict[str, SourceConfig]:
     """Check the field `data` of a configuration and make its paths absolute.
 
@@ -130,7 +125,7 @@ def _filled(data: Fields) -> dict[str, object]:
 
 def _entries_of(data: str, folder: Path) -> dict[str, object]:
     """Entries of a packaged mix or of a file in VLM2Vec's own form."""
-    mixes, path = packaged_mixes(), folder / data
+    mixes, path = _packaged().mixes, folder / data
     if data in mixes:
         return _filled({name: {"weight": weight} for name, weight in mixes[data].items()})
     if not path.is_file():

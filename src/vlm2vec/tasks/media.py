@@ -47,7 +47,7 @@ class TaskMedia(Protocol):
         ...
 
 
-class MediaFolder:
+class _MediaFolder:
     """Media as files under a data root."""
 
     def __init__(self, root: Path) -> None:
@@ -111,7 +111,7 @@ class MediaPack:
 def open_media(root: Path) -> TaskMedia:
     """The media under a data root."""
     pack = root / PACK
-    return MediaPack(pack) if pack.is_file() else MediaFolder(root)
+    return MediaPack(pack) if pack.is_file() else _MediaFolder(root)
 
 
 def _read_pack(path: Path) -> Mapping[str, bytes]:

@@ -15,8 +15,7 @@ from vlm2vec.errors import ConfigError, Hint
 from vlm2vec.tasks.captions import CaptionParser
 from vlm2vec.tasks.data import TaskData, TaskParser, TaskSpec
 from vlm2vec.tasks.document import PageParser
-from vlm2vec.tasks.image import ImageParser
-from vlm2vec.tasks.instructed import InstructedParser
+from vlm2vec.tasks.image import ImageParser, InstructedParser
 from vlm2vec.tasks.m_beir import MBeirParser
 from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
