@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-import vlm2vec.tasks.reading
 from support.task_fixtures import write_fixture, write_rows
 from vlm2vec.cli.data import data
 from vlm2vec.data.tables import Table, TableName, mirror_places, open_mirrored
 from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.registry import get_tasks, packaged_root
+from vlm2vec.tasks.media import open_media
+from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
 SPECS = [spec for benchmark in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval") for spec in get_tasks(benchmark)]
 
@@ -45,20 +44,17 @@ def _run(*arguments: object) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.benchmark}-{spec.name}")
-def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(
-    spec: TaskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = []
-    really = vlm2vec.tasks.reading.open_mirrored
+def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(spec: TaskSpec, tmp_path: Path) -> None:
+    write_fixture(spec, tmp_path / "full")
+    assert task_needs(spec, tmp_path / "full").complete
+    opened: list[TableName] = []
 
-    def recording(root: Path, name: TableName, *hints: Any, **options: Any) -> Table:
+    def fetch(name: TableName) -> Table:
         opened.append(name)
-        return really(root, name, *hints, **options)
+        return open_mirrored(tmp_path / "full", name)
 
-    monkeypatch.setattr(vlm2vec.tasks.reading, "open_mirrored", recording)
-    write_fixture(spec, tmp_path)
-    needs = task_needs(spec, tmp_path)
-    assert needs.complete, needs
+    # A mirror without annotations: each of them is asked for.
+    parse_task(spec, tmp_path, media=open_media(tmp_path / "full"), fetch=fetch)
     assert sorted(opened) == sorted(spec.tables())
 
 

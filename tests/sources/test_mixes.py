@@ -247,3 +247,32 @@ def test_a_packaged_source_takes_what_is_changed(tmp_path: Path) -> None:
     sources = read_sources({"NIGHTS": {"weight": [1, 0], "max_rows": 5, "temperature": 0.1}}, tmp_path, Path())
     nights = sources["NIGHTS"]
     assert (nights.weight, nights.max_rows, nights.temperature, nights.config) == ((1, 0), 5, 0.1, "NIGHTS")
+
+
+_AT_REST: dict[str, object] = {
+    **dict.fromkeys(("path", "dataset", "config", "split", "annotation_file", "parser", "max_rows", "temperature")),
+    **dict.fromkeys(("image_dir", "frame_dir", "num_frames", "mode", "max_pixels")),
+    **dict.fromkeys(("download", "query_to_page", "placeholder_first", "allow_outside"), False),
+    "weight": 1.0,
+}
+"""Every field that a run saved when all sources were of one class."""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"path": "a.jsonl"},
+        {"path": "a.jsonl", "image_dir": "pics"},
+        {"path": "a.jsonl", "parser": "pairs"},
+        {"dataset": "a/b", "parser": "mmeb", "image_dir": "pics"},
+        {"dataset": "a/b", "parser": "visrag", "placeholder_first": True},
+        {"annotation_file": "a.jsonl", "parser": "llavahound_qa", "frame_dir": "frames"},
+    ],
+    ids=str,
+)
+def test_a_source_that_a_run_saved_with_all_fields_is_the_same_source(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    saved, own = (read_sources({"s": values}, tmp_path, tmp_path)["s"] for values in (_AT_REST | fields, fields))
+    assert saved == own
+    assert type(saved).model_validate_json(saved.model_dump_json()) == saved
