@@ -256,7 +256,7 @@ def test_a_benchmark_row_that_leaves_the_data_root_is_named_with_its_column(
     assert f"leads to {os.path.realpath(tmp_path)}/away/0.png, outside of {root}" in str(told.value)
     assert told.value.hints == (Hint("allow_outside"),)
     needs = task_needs(task, root)
-    assert (needs.problem, needs.pictures) == (str(told.value), ())
+    assert (str(needs.problem), needs.pictures) == (str(told.value), ())
     found = evaluate(Counting(published), [task], root=root, out=tmp_path / "out")
     assert [(name, str(error)) for name, error in found.failures.items()] == [("GQA", str(told.value))]
     allowed = evaluate(Counting(published), [task], root=root, out=tmp_path / "out", allow_outside=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import pickle
@@ -15,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm2vec.data.records import read_pairs
-from vlm2vec.data.tables import JsonLines, Table, TableName, open_mirrored, open_table
-from vlm2vec.errors import ConfigError, DataError, Hint
+from vlm2vec.data.tables import JsonLines, Table, TableName, load_arrow, open_mirrored, open_table
+from vlm2vec.errors import ConfigError, DataError, Hint, StorageError
 from vlm2vec.items import Item
 
 ROWS = [{"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)]
@@ -189,6 +190,14 @@ def test_a_shard_that_cannot_be_read_is_named_with_the_reason(
     """A number stands for a shard that is cut off there, or zeroed from there on for 22 bytes."""
     with pytest.raises(DataError, match=re.escape(message)):
         open_table(_shards(tmp_path, shards))
+
+
+def test_a_disk_without_room_for_the_copy_is_no_fault_of_the_data() -> None:
+    def load() -> datasets.Dataset:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"^rows cannot be read: OSError: \[Errno 28\] No space left on device$"):
+        load_arrow("rows", load)
 
 
 def test_a_file_of_no_rows_says_so(tmp_path: Path) -> None:

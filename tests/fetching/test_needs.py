@@ -143,6 +143,19 @@ def test_a_malformed_row_is_a_problem_and_not_an_error(tmp_path: Path) -> None:
 # The command
 
 
+def test_the_command_words_advice_by_flags(tmp_path: Path) -> None:
+    spec = _spec("GQA")
+    write_fixture(spec, tmp_path / "data")
+    (table,) = spec.tables()
+    place = next(one for one in mirror_places(tmp_path / "data", table) if one.exists())
+    rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
+    write_rows(spec, tmp_path / "data", [row | {"qry_img_path": "../../x.png"} for row in rows])
+    for options in ((), ("--json",)):
+        code, out, _ = _check("mmeb-v2", "--tasks", "GQA", "--data", tmp_path / "data", *options)
+        assert code == 1
+        assert "put the file there; allow other places with --allow-outside" in out
+
+
 def test_the_command_prints_a_table_and_exits_with_1_where_data_are_missing(tmp_path: Path) -> None:
     for name in ("RefCOCO", "HMDB51"):
         write_fixture(_spec(name), tmp_path)

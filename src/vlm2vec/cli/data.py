@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable
 from vlm2vec.data.tables import mirror_places
@@ -219,7 +220,7 @@ def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
     for name, reason in need.damaged.items():
         yield f"damaged: {name}: {reason}"
     if need.problem:
-        yield need.problem
+        yield told(need.problem)
 
 
 def _first(paths: Sequence[str]) -> str:
@@ -239,7 +240,7 @@ def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
         "missing_pictures": list(need.pictures),
         "missing_videos": list(need.videos),
         **({"damaged": dict(need.damaged)} if deep else {}),
-        "problem": need.problem,
+        "problem": told(need.problem) if need.problem else None,
         "warnings": [
             {"problem": one.problem, "column": one.column, "row": one.row, "count": one.count} for one in need.warnings
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from array import array
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from vlm2vec.documents import load_json, parse_json
-from vlm2vec.errors import Action, ConfigError, DataError, Hint
+from vlm2vec.errors import Action, ConfigError, DataError, Hint, StorageError
 from vlm2vec.extras import require
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str |
         why: looks for a better reason than the library's own if it fails.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read; StorageError: there is no room for its copy as Arrow.
     """
     from datasets.exceptions import DatasetsError
 
@@ -265,7 +266,8 @@ def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str |
         # A full disk says so itself.
         by_system = isinstance(cause, OSError) and cause.errno is not None
         reason = (None if by_system else why()) or _said(cause)
-        raise DataError(f"{origin} cannot be read: {reason}") from None
+        failed = StorageError if isinstance(cause, OSError) and cause.errno == errno.ENOSPC else DataError
+        raise failed(f"{origin} cannot be read: {reason}") from None
 
 
 def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:

@@ -47,7 +47,7 @@ class TaskNeeds:
     annotations: tuple[TableName, ...] = ()
     pictures: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
-    problem: str | None = None
+    problem: VLM2VecError | None = None
     warnings: tuple[DataWarning, ...] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,15 +81,16 @@ def task_needs(
         return TaskNeeds(spec, annotations=tuple(lacking))
     recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)
     data: TaskData | None = None
-    problem, pictures = None, recorder.pictures
+    problem: VLM2VecError | None = None
+    pictures = recorder.pictures
     try:
         data = parse_task(spec, root, media=recorder, allow_outside=allow_outside)
     except MediaError as error:
         # The recorder stands in for everything else, so this says that a task may lack pictures, but not all of them.
         pictures = recorder.pictures | recorder.optional
-        problem = None if pictures else str(error)
+        problem = None if pictures else error
     except VLM2VecError as error:
-        problem = str(error)
+        problem = error
     return TaskNeeds(
         spec,
         queries=None if data is None else len(data.query_ids),
@@ -133,7 +134,7 @@ def _problem(waiting: _Waiting) -> str | None:
         load_frames(read(), num_frames=1)
     except VLM2VecError as error:
         # A page names itself.
-        return str(error).removeprefix(f"{name}: ")
+        return error.message.removeprefix(f"{name}: ")
     return None
 
 
