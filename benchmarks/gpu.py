@@ -34,7 +34,8 @@ from vlm2vec.model.packing import pack, plan_packs  # noqa: E402
 from vlm2vec.model.processor import Prepared  # noqa: E402
 from vlm2vec.model.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
 from vlm2vec.model.vision import MAX_PIXELS, MIN_PIXELS, image_patches, video_patches  # noqa: E402
-from vlm2vec.training.gradcache import StepEncoder, cached_step  # noqa: E402
+from vlm2vec.training.encoder import StepEncoder  # noqa: E402
+from vlm2vec.training.gradcache import cached_step  # noqa: E402
 from vlm2vec.training.losses import info_nce  # noqa: E402
 
 IMAGE, VIDEO = 151_655, 151_656

@@ -159,7 +159,8 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     from vlm2vec.model.loading import find_folders, load_backbone
     from vlm2vec.model.packing import pack, plan_packs
     from vlm2vec.model.pooling import normalize
-    from vlm2vec.training.gradcache import StepEncoder, cached_step
+    from vlm2vec.training.encoder import StepEncoder
+    from vlm2vec.training.gradcache import cached_step
     from vlm2vec.training.losses import info_nce
 
     torch.manual_seed(0)

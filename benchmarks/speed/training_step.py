@@ -121,7 +121,8 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
 
     from vlm2vec.model.packing import pack, plan_packs
     from vlm2vec.model.pooling import normalize
-    from vlm2vec.training.gradcache import StepEncoder, cached_step
+    from vlm2vec.training.encoder import StepEncoder
+    from vlm2vec.training.gradcache import cached_step
     from vlm2vec.training.losses import info_nce
 
     plans = [plan_packs([one.length for one in side], TOKEN_BUDGET) for side in (queries, documents)]

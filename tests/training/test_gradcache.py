@@ -13,7 +13,8 @@ from vlm2vec.model.packing import PackedBatch, pack, plan_packs
 from vlm2vec.model.pooling import normalize
 from vlm2vec.model.qwen_vl import QwenVLBackbone
 from vlm2vec.training.config import Adapter
-from vlm2vec.training.gradcache import StepEncoder, cached_step
+from vlm2vec.training.encoder import StepEncoder
+from vlm2vec.training.gradcache import cached_step
 from vlm2vec.training.losses import info_nce
 from vlm2vec.training.trainee import attach_adapter
 

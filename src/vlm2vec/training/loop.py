@@ -38,7 +38,8 @@ from vlm2vec.training.distributed import (
     sum_gradients,
     total,
 )
-from vlm2vec.training.gradcache import StepEncoder, cached_step
+from vlm2vec.training.encoder import StepEncoder
+from vlm2vec.training.gradcache import cached_step
 from vlm2vec.training.log import RunLog, check_trackers, write_card
 from vlm2vec.training.objective import Objective, Side, StepOutcome
 from vlm2vec.training.plan import build_schedule, open_rows
