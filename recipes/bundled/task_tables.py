@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from holdouts import bucket
+from wordings import read_words
 
 HELD_TABLES = 33
 """Percent of the tables of vega-datasets that are never trained."""
@@ -127,44 +128,7 @@ def _means(pairs: Iterable[tuple[str, float]], order: Iterable[str] = ()) -> dic
 
 # -- invented ------------------------------------------------------------------------------------------------------
 
-TOPICS = {
-    # What is measured -> its unit.
-    "Rainfall": "mm", "Snow depth": "cm", "Visitors": "people", "Ticket sales": "tickets", "Coffee sales": "cups",
-    "Tea exports": "tonnes", "Milk output": "litres", "Egg harvest": "dozens", "Bike rentals": "rides",
-    "Bus riders": "people", "Rail delays": "minutes", "Power use": "kWh", "Water use": "litres", "Gas prices": "euros",
-    "Bread prices": "cents", "House prices": "thousands", "Rents": "euros", "Births": "children",
-    "New pupils": "pupils",
-    "Library loans": "books", "Museum guests": "guests", "Hotel nights": "nights", "Car sales": "cars",
-    "Shoe sales": "pairs", "Phone calls": "calls", "Parcels": "parcels", "Letters": "letters", "Waste": "tonnes",
-    "Paper use": "sheets", "Steel output": "tonnes", "Fish catch": "tonnes", "Apple harvest": "tonnes",
-    "Wine output": "barrels", "Honey yield": "jars", "Sick days": "days", "Noise level": "dB", "Air quality": "points",
-    "Sunshine": "hours", "Wind speed": "km/h", "Storm days": "days", "Forest area": "km2", "New trees": "trees",
-    "Concert guests": "guests", "Film budgets": "millions", "Game downloads": "thousands", "Web traffic": "visits",
-    "Data volume": "GB", "Repairs": "orders", "Accidents": "cases", "Exam marks": "points", "Goals scored": "goals",
-    "Members": "people", "Donations": "dollars", "Taxes": "millions", "Savings": "dollars", "Wages": "dollars",
-}  # fmt: skip
-
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    "month": MONTHS,
-    "day": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-    "town": ("Ardal", "Bexton", "Corvey", "Dunmere", "Elstow", "Farnby", "Gresham", "Holt", "Ilsen", "Jorvik", "Kelso",
-             "Lunden", "Minden", "Norby", "Ostra", "Pella", "Rask", "Selby", "Torne", "Ulm", "Varde", "Wick"),
-    "fruit": ("Apples", "Pears", "Plums", "Figs", "Dates", "Limes", "Kiwis", "Grapes", "Melons", "Lemons"),
-    "country": ("Norway", "Spain", "Italy", "Kenya", "Peru", "Chile", "India", "Japan", "Egypt", "Ghana", "Cuba",
-        "Nepal"),
-    "shop": ("Shop A", "Shop B", "Shop C", "Shop D", "Shop E", "Shop F", "Shop G", "Shop H"),
-    "team": ("Reds", "Blues", "Greens", "Lions", "Bears", "Hawks", "Wolves", "Stars"),
-    "class": ("1A", "1B", "2A", "2B", "3A", "3B", "4A", "4B"),
-    "person": ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ida", "Jan", "Kim", "Leo", "Mia", "Noah",
-        "Ola"),
-    "letter": tuple("ABCDEFGHKLMNPRSTUVWXYZ"),
-    "colour": ("red", "blue", "green", "pink", "brown", "grey", "black", "white"),
-    "quarter": ("Q1", "Q2", "Q3", "Q4"),
-    "drink": ("Tea", "Coffee", "Milk", "Juice", "Water", "Cocoa", "Soda"),
-    "season": ("Spring", "Summer", "Autumn", "Winter"),
-    "room": ("Hall", "Attic", "Office", "Garage", "Studio", "Cellar", "Kitchen"),
-}  # fmt: skip
-"""Kind of category -> what it may be."""
+TOPICS, CATEGORIES = (read_words("tables")[name] for name in ("topics", "categories"))
 
 
 def invented_series(rng: random.Random, number: int) -> Series:
