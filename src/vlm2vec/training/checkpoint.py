@@ -257,7 +257,11 @@ def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: 
 
 
 def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path) -> None:
-    changed = [f"{name} had {size:,} rows, has {now[name]:,}" for name, size in before.items() if now[name] != size]
+    changed = [
+        f"{name} had {size:,} rows, has {now.get(name, 0):,}"
+        for name, size in before.items()
+        if now.get(name, 0) != size
+    ]
     if changed:
         raise DataError(
             f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as they "
