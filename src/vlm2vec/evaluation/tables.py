@@ -108,49 +108,48 @@ def score_text(score: float | None, decimals: int) -> str:
 
 def notes(report: Report) -> list[str]:
     """What a reader must know beside the numbers: which datasets are missing from whose means, which do not count."""
-    lacking: dict[str, list[str]] = {}
-    unlisted: dict[str, list[str]] = {}
-    few = [row.label for row in report.rows if any(mean.found and mean.score is None for mean in row.means.values())]
-    for row in report.rows:
-        if row.means[OVERALL].missing:
-            lacking.setdefault(_missing(report, row), []).append(row.label)
-        if row.unlisted:
-            unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
     return [
-        *(f"* without {names}: {_who(report, labels)}" for names, labels in lacking.items()),
-        *(
-            [f"- where more than half of the datasets of {report.rows[0].label} are missing: {_who(report, few)}"]
-            if few
-            else []
-        ),
-        *(
-            f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
-            for names, labels in unlisted.items()
-        ),
-        *(
-            f"only the first {row.scores.limit} queries of each dataset, and of candidates that come with queries only "
-            f"theirs, so not to be compared with whole datasets: {row.label}"
-            for row in report.rows
-            if row.scores.limit is not None
-        ),
-        *_other_queries(report),
-        *(
-            f"{row.label}: damaged frames were left out of videos, as published: "
-            + ", ".join(f"{count:,} of {name}" for name, count in dropped.items())
-            for row in report.rows
-            if (dropped := dropped_frames(row.scores))
-        ),
-        *(f"{row.label}: {printable(row.scores.note)}" for row in report.rows if row.scores.note),
-        *(
-            _control(report, task)
-            for task in report.controls
-            if any(row.by_dataset[task.name] is not None for row in report.rows)
-        ),
+        *_missing_notes(report),
+        *_unlisted_notes(report),
+        *_limit_notes(report),
+        *_query_notes(report),
+        *_run_notes(report),
+        *_control_notes(report),
     ]
 
 
-def _other_queries(report: Report) -> Iterator[str]:
-    """Datasets of which models were asked different numbers of queries; a limit is told of beside."""
+def _missing_notes(report: Report) -> Iterator[str]:
+    lacking: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.means[OVERALL].missing:
+            lacking.setdefault(_missing(report, row), []).append(row.label)
+    for names, labels in lacking.items():
+        yield f"* without {names}: {_who(report, labels)}"
+    few = [row.label for row in report.rows if any(mean.found and mean.score is None for mean in row.means.values())]
+    if few:
+        yield f"- where more than half of the datasets of {report.rows[0].label} are missing: {_who(report, few)}"
+
+
+def _unlisted_notes(report: Report) -> Iterator[str]:
+    unlisted: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.unlisted:
+            unlisted.setdefault(", ".join(row.unlisted), []).append(row.label)
+    for names, labels in unlisted.items():
+        yield f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
+
+
+def _limit_notes(report: Report) -> Iterator[str]:
+    for row in report.rows:
+        if row.scores.limit is not None:
+            yield (
+                f"only the first {row.scores.limit} queries of each dataset, and of candidates that come with queries "
+                f"only theirs, so not to be compared with whole datasets: {row.label}"
+            )
+
+
+def _query_notes(report: Report) -> Iterator[str]:
+    """Datasets of which models were asked different numbers of queries; a limit has a note of its own."""
     for task in (*report.tasks, *report.controls):
         asked: dict[int, list[str]] = {}
         for row in report.rows:
@@ -176,6 +175,25 @@ def _datasets_text(report: Report) -> str:
     return aligned([["", "", *names], ["dataset", "group", *(str(one) for _ in labels for one in metrics)], *rows])
 
 
+def _run_notes(report: Report) -> Iterator[str]:
+    """What was left out of the runs, and what their score files say of them."""
+    for row in report.rows:
+        if dropped := dropped_frames(row.scores):
+            counts = ", ".join(f"{count:,} of {name}" for name, count in dropped.items())
+            yield f"{row.label}: damaged frames were left out of videos, as published: {counts}"
+    for row in report.rows:
+        if row.scores.note:
+            yield f"{row.label}: {printable(row.scores.note)}"
+
+
+def _control_notes(report: Report) -> Iterator[str]:
+    for task in report.controls:
+        found = [(row.label, score) for row in report.rows if (score := row.by_dataset[task.name]) is not None]
+        if found:
+            scores = ", ".join(f"{label} {score_text(score, 1)}" for label, score in found)
+            yield f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
+
+
 def _metrics(report: Report) -> tuple[str | None, ...]:
     """What is shown of each dataset; None stands for its main metric."""
     return _METRICS.get(report.benchmark, (None,))
@@ -190,15 +208,6 @@ def _scores(report: Report, task: TaskSpec) -> list[Cell]:
 def _markdown(table: ScoreTable) -> str:
     rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
     return markdown([[_escaped(head) for head in table.heads], *rows])
-
-
-def _control(report: Report, task: TaskSpec) -> str:
-    scores = ", ".join(
-        f"{row.label} {score_text(row.by_dataset[task.name], 1)}"
-        for row in report.rows
-        if row.by_dataset[task.name] is not None
-    )
-    return f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
 
 
 def _missing(report: Report, row: ModelRow) -> str:
