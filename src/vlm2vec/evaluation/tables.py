@@ -161,20 +161,6 @@ def _query_notes(report: Report) -> Iterator[str]:
             yield f"{task.name} was not asked alike, so scores are of different queries: {each}"
 
 
-def _datasets_text(report: Report) -> str:
-    rows = [
-        [task.name, "control" if task.control else task.group, *(cell.text for cell in _scores(report, task))]
-        for task in (*report.tasks, *report.controls)
-        if report.rows[0].by_dataset[task.name] is not None
-    ]
-    metrics, labels = _metrics(report), [row.label for row in report.rows]
-    if metrics == (None,):
-        return aligned([["dataset", "group", *labels], *rows])
-    # A model's name once, above its metrics.
-    names = [label if place == 0 else "" for label in labels for place in range(len(metrics))]
-    return aligned([["", "", *names], ["dataset", "group", *(str(one) for _ in labels for one in metrics)], *rows])
-
-
 def _run_notes(report: Report) -> Iterator[str]:
     """What was left out of the runs, and what their score files say of them."""
     for row in report.rows:
@@ -192,22 +178,6 @@ def _control_notes(report: Report) -> Iterator[str]:
         if found:
             scores = ", ".join(f"{label} {score_text(score, 1)}" for label, score in found)
             yield f"control {task.name}, which counts for no mean ({task.metric}): {scores}"
-
-
-def _metrics(report: Report) -> tuple[str | None, ...]:
-    """What is shown of each dataset; None stands for its main metric."""
-    return _METRICS.get(report.benchmark, (None,))
-
-
-def _scores(report: Report, task: TaskSpec) -> list[Cell]:
-    """What is shown of a dataset, one model after another."""
-    scores = [dataset_score(row.scores, task, metric) for row in report.rows for metric in _metrics(report)]
-    return [Cell(score_text(score, 1), score) for score in scores]
-
-
-def _markdown(table: ScoreTable) -> str:
-    rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
-    return markdown([[_escaped(head) for head in table.heads], *rows])
 
 
 def _missing(report: Report, row: ModelRow) -> str:
@@ -230,6 +200,36 @@ def _who(report: Report, labels: Sequence[str]) -> str:
     if len(labels) == len(report.rows) > 1:
         return "every model"
     return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} models, such as {labels[0]}"
+
+
+def _datasets_text(report: Report) -> str:
+    rows = [
+        [task.name, "control" if task.control else task.group, *(cell.text for cell in _scores(report, task))]
+        for task in (*report.tasks, *report.controls)
+        if report.rows[0].by_dataset[task.name] is not None
+    ]
+    metrics, labels = _metrics(report), [row.label for row in report.rows]
+    if metrics == (None,):
+        return aligned([["dataset", "group", *labels], *rows])
+    # A model's name once, above its metrics.
+    names = [label if place == 0 else "" for label in labels for place in range(len(metrics))]
+    return aligned([["", "", *names], ["dataset", "group", *(str(one) for _ in labels for one in metrics)], *rows])
+
+
+def _metrics(report: Report) -> tuple[str | None, ...]:
+    """What is shown of each dataset; None stands for its main metric."""
+    return _METRICS.get(report.benchmark, (None,))
+
+
+def _scores(report: Report, task: TaskSpec) -> list[Cell]:
+    """What is shown of a dataset, one model after another."""
+    scores = [dataset_score(row.scores, task, metric) for row in report.rows for metric in _metrics(report)]
+    return [Cell(score_text(score, 1), score) for score in scores]
+
+
+def _markdown(table: ScoreTable) -> str:
+    rows = [[_escaped(name.text), *(cell.text for cell in cells)] for name, *cells in table.rows]
+    return markdown([[_escaped(head) for head in table.heads], *rows])
 
 
 def _escaped(text: str) -> str:
