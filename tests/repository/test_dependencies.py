@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.places import ROOT, SRC
+from support.train_files import write_config
 from vlm2vec.errors import MissingError
 from vlm2vec.extras import require
 
@@ -27,9 +28,6 @@ EXTRAS = {
 FILES = sorted(PACKAGE.rglob("*.py"))
 STILL_TO_MOVE = {
     "search/table.py",
-    "training/ablation.py",
-    "training/loop.py",
-    "training/report.py",
 }
 
 
@@ -154,3 +152,10 @@ def test_an_evaluation_without_its_extra_ends_in_one_line_that_names_it() -> Non
     done = _without_extras("evaluate", "--limit", "1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: datasets is not installed; install it: pip install 'vlm2vec[evaluate]'\n"
+
+
+def test_training_without_its_extra_ends_before_anything_is_loaded(tmp_path: Path) -> None:
+    done = _without_extras("train", str(write_config(tmp_path)))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: datasets is not installed; install it: pip install 'vlm2vec[train]'\n"
+    assert not (tmp_path / "out").exists()

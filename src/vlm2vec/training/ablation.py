@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
+from vlm2vec.extras import require
 from vlm2vec.processes import own_rank
 from vlm2vec.text import markdown
 from vlm2vec.training.checkpoint import check_same_run, checkpoints, is_finished
@@ -35,6 +36,7 @@ def ablate_sub_batch(
         ConfigError: the configuration has no `validation`, a sub-batch does not divide the batch, or a finished run
             is of another configuration.
     """
+    require("train", "matplotlib")
     if config.validation is None:
         raise ConfigError("an ablation compares held-out recall; add 'validation' to the configuration")
     for sub_batch in sub_batches:

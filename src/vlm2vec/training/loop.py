@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from vlm2vec.data.collate import PairBatch
 from vlm2vec.errors import ConfigError, DataError
+from vlm2vec.extras import require
 from vlm2vec.model.packing import PackedBatch
 from vlm2vec.training.batches import batches_from
 from vlm2vec.training.checkpoint import (
@@ -46,6 +46,9 @@ from vlm2vec.training.plan import build_schedule, open_rows
 from vlm2vec.training.seeds import step_seed
 from vlm2vec.training.trainee import build_trainee, trained_counts
 from vlm2vec.training.validation import Validator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _FEW_ROWS = 1000
 """Rows below which the share of bad ones says nothing yet."""
@@ -119,9 +122,13 @@ def train(
         ModelError: the checkpoint that training starts from cannot be loaded.
         BusyError: another run works in `config.out`.
         StorageError: it cannot be written.
-        MissingError: a tracker is not installed.
+        MissingError: a package of the extra `train`, or a tracker, is not installed.
     """
+    # Now, not when the curves are drawn at the end.
+    require("train", "accelerate", "datasets", "matplotlib", "pyarrow")
     check_trackers(config.trackers)
+    from accelerate import Accelerator
+
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
     )
