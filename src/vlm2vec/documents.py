@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from vlm2vec.text import shortened
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 def load_json(path: Path) -> Any:
@@ -30,6 +36,24 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("its brackets lie too deep in one another") from None
+
+
+def problems(error: ValidationError) -> list[str]:
+    """The faults of a document that pydantic refuses, each with its place and the value found there."""
+    return [_problem(one) for one in error.errors(include_url=False)]
+
+
+def _problem(fault: ErrorDetails) -> str:
+    place, said = ".".join(map(str, fault["loc"])) or "it", fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{place} is missing"
+    if fault["type"] in ("model_type", "dict_type"):
+        return f"{place} is not an object"
+    if fault["type"] == "value_error":
+        return f"{place}: {said}" if fault["loc"] else said
+    value = fault["input"]
+    shown = json.dumps(value) if value is None or isinstance(value, (bool, int, float)) else shortened(value)
+    return f"{place} is {shown}: {said[:1].lower()}{said[1:]}"
 
 
 def _int(digits: str) -> int:

@@ -20,7 +20,7 @@ from support.places import SUPPORT
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import TaskProgress, TaskScore, evaluate
-from vlm2vec.evaluation.scores import as_document, problems, read_scores
+from vlm2vec.evaluation.scores import as_document, as_scores, read_scores
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks, parse_task
 from vlm2vec.vectors.keys import content_key
@@ -48,7 +48,7 @@ def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_t
     first = evaluate(model, tasks, root=root, out=tmp_path, on_score=told.append, on_progress=seen.append)
     assert first.failures == {}
     assert [score.task.name for score in told] == [task.name for task in tasks]
-    assert problems(as_document(first.scores)) == []
+    assert as_scores(as_document(first.scores), "scores") == first.scores
     assert {name for datasets in first.scores.datasets.values() for name in datasets} == {task.name for task in tasks}
     # What occurs in several tasks, or as query and candidate, is embedded once.
     everything = [parse_task(task, root) for task in tasks]

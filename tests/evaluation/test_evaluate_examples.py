@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from support.media_files import picture
 from support.pages import Page, opened
 from vlm2vec.cli.app import app
-from vlm2vec.errors import ConfigError
+from vlm2vec.errors import DataError, StorageError
 from vlm2vec.evaluation.examples import Example, Shown, read_examples, task_file, write_examples
 from vlm2vec.evaluation.page import report_page
 from vlm2vec.evaluation.report import Entry, Report, build_report
@@ -23,14 +23,18 @@ from vlm2vec.evaluation.scores import DatasetScores, ModelScores, write_scores
 from vlm2vec.vectors.metrics import METRICS
 
 
+def _show(text: str, picture: str | None = None) -> Shown:
+    return Shown(text=text, picture=picture)
+
+
 def _example(dataset: str = "GQA", rank: int | None = 1, **changed: Any) -> Example:
     made: dict[str, Any] = {
         "dataset": dataset,
         "query_id": "q",
-        "query": Shown("what is it", None),
-        "right": Shown("a cat", None),
+        "query": _show("what is it", None),
+        "right": _show("a cat", None),
         "rank": rank,
-        "top": Shown("a cat" if rank == 1 else "a dog", None),
+        "top": _show("a cat" if rank == 1 else "a dog", None),
         "margin": 0.25 if rank == 1 else -0.25,
     }
     return Example(**(made | changed))
@@ -56,7 +60,7 @@ def _report() -> Report:
 
 def test_examples_are_read_as_they_were_written(tmp_path: Path) -> None:
     examples = [
-        _example("a/b: ü", query_id="\udcff/1", query=Shown("ü \udcff", _jpeg()), margin=1 / 3),
+        _example("a/b: ü", query_id="\udcff/1", query=_show("ü \udcff", _jpeg()), margin=1 / 3),
         _example("a/b: ü", rank=None, right=None),
     ]
     folder = tmp_path / "deep" / "examples"
@@ -105,26 +109,27 @@ def _damaged(**changed: object) -> str:
     ("text", "problem"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("[]", "[] is not an object"),
-        ('{"dataset": "GQA"}', "'examples' is missing"),
+        ("[]", "it is not an object"),
+        ('{"dataset": "GQA"}', "examples is missing"),
         ('{"dataset": "MSVD", "examples": []}', "those of 'MSVD' lie in another file"),
-        ('{"dataset": "GQA", "examples": [3]}', "3 is not an object"),
-        (_damaged(rank=0), "'rank' is 0, not a whole number from 1"),
-        (_damaged(rank=True), "'rank' is true, not of type int"),
-        (_damaged(margin="0"), "'margin' is \"0\", not of type float"),
-        (_damaged(margin=float("inf")), "'margin' is inf, not a number"),
-        (_damaged(top=None), "'top' is null, not of type dict"),
-        (_damaged(query={"text": "a"}), "'picture' is missing"),
+        ('{"dataset": "GQA", "examples": [3]}', "examples.0 is not an object"),
+        (_damaged(rank=0), "examples.0.rank is 0: input should be greater than 0"),
+        (_damaged(rank=True), "examples.0.rank is true: input should be a valid integer"),
+        (_damaged(margin="0"), "examples.0.margin is '0': input should be a valid number"),
+        (_damaged(margin=float("inf")), "examples.0.margin is Infinity: input should be a finite number"),
+        (_damaged(top=None), "examples.0.top is not an object"),
+        (_damaged(query={"text": "a"}), "examples.0.query.picture is missing"),
         (
             _damaged(query={"text": "a", "picture": "https://example.org/a.png"}),
-            "'picture' is not the data URI of a JPEG",
+            "examples.0.query.picture is 'https://example.org/a.png': string should match pattern '^data:image/jpeg;"
+            "base64,[A-Za-z0-9+/]+={0,2}$'",
         ),
     ],
 )
 def test_damaged_examples_are_an_error_that_names_the_file(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "GQA.json"
     file.write_text(text, "utf-8")
-    with pytest.raises(ConfigError, match=re.escape(f"{file} does not hold examples: {problem}; delete it, and the")):
+    with pytest.raises(DataError, match=re.escape(f"{file} does not hold examples: {problem}; delete it, and the")):
         read_examples(tmp_path)
 
 
@@ -136,7 +141,7 @@ def test_what_other_systems_leave_beside_a_file_is_no_examples(tmp_path: Path) -
 
 def test_examples_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=re.escape(f"cannot write {tmp_path / 'file' / 'GQA.json'}: File exists")):
+    with pytest.raises(StorageError, match=re.escape(f"cannot write {tmp_path / 'file' / 'GQA.json'}: file exists")):
         write_examples(tmp_path / "file", "GQA", [_example()])
 
 
@@ -160,10 +165,10 @@ def test_the_page_says_whose_examples_these_are_and_needs_none() -> None:
 
 def test_a_card_shows_query_right_answer_and_what_came_first_instead() -> None:
     examples = [
-        _example(query=Shown("q", _jpeg())),
+        _example(query=_show("q", _jpeg())),
         _example(rank=3, query_id="q7"),
         _example(rank=None),
-        _example(rank=None, right=None, top=Shown("", None)),
+        _example(rank=None, right=None, top=_show("", None)),
     ]
     page = report_page(_report(), {"GQA": examples})
     cards = page.split('<div class="examples">')[1].split('<div class="example')[1:]
@@ -186,7 +191,7 @@ def test_a_card_shows_query_right_answer_and_what_came_first_instead() -> None:
 
 
 def test_a_page_with_examples_is_whole_and_loads_nothing() -> None:
-    hostile = Shown('<script>alert(1)</script> "\udcff', _jpeg())
+    hostile = _show('<script>alert(1)</script> "\udcff', _jpeg())
     page = report_page(_report(), {"GQA": [_example(rank=2, query=hostile, top=hostile, query_id="<b>\udcff")]})
     page.encode("utf-8")
     parsed = Page(page)
@@ -225,8 +230,8 @@ onload = () => {
 def test_a_browser_shows_examples_without_overflow_and_readable(
     tmp_path: Path, width: int, scheme: str, setting: int
 ) -> None:
-    long = Shown("W" * 200, _jpeg(128, 96))
-    words = Shown("many words " * 18, _jpeg(30, 128))
+    long = _show("W" * 200, _jpeg(128, 96))
+    words = _show("many words " * 18, _jpeg(30, 128))
     examples = [
         _example(rank=4, query=long, right=words, top=long, query_id="path/" * 60),
         _example(query=words, top=long),
@@ -257,11 +262,11 @@ def test_the_report_shows_the_examples_of_the_first_evaluation_that_has_some(tmp
     for model in ("one", "two", "three"):
         write_scores(tmp_path / model / "scores.json", _scores(model))
     for model in ("two", "three"):
-        write_examples(tmp_path / model / "examples", "GQA", [_example(query=Shown(f"query of {model}", None))])
+        write_examples(tmp_path / model / "examples", "GQA", [_example(query=_show(f"query of {model}", None))])
     # A folder of score files is no evaluation, whatever lies beside them.
     write_scores(tmp_path / "many" / "a.json", _scores("a"))
     write_scores(tmp_path / "many" / "b.json", _scores("b"))
-    write_examples(tmp_path / "many" / "examples", "GQA", [_example(query=Shown("query of many", None))])
+    write_examples(tmp_path / "many" / "examples", "GQA", [_example(query=_show("query of many", None))])
     page = tmp_path / "page.html"
     for two in (tmp_path / "two", tmp_path / "two" / "scores.json"):
         assert _run(tmp_path / "many", tmp_path / "one", two, tmp_path / "three", "--html", page)[0] == 0

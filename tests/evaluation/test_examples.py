@@ -21,6 +21,10 @@ from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.tasks.data import TaskData
 
 
+def _show(text: str, picture: str | None = None) -> Shown:
+    return Shown(text=text, picture=picture)
+
+
 class Read(Sequence[Item]):
     """Candidates that remember which were asked for."""
 
@@ -76,8 +80,12 @@ def test_the_best_and_the_worst_are_taken_by_metric_then_margin_then_id() -> Non
         ("q0", 2, -2.0),
         ("q5", 2, -2.0),
     ]
-    assert found[0] == Example("task", "q1", Shown("b", None), Shown("zero", None), 1, Shown("zero", None), 2.0)
-    assert found[3] == Example("task", "q5", Shown("f", None), Shown("zero", None), 2, Shown("one", None), -2.0)
+    assert found[0] == Example(
+        dataset="task", query_id="q1", query=_show("b"), right=_show("zero"), rank=1, top=_show("zero"), margin=2.0
+    )
+    assert found[3] == Example(
+        dataset="task", query_id="q5", query=_show("f"), right=_show("zero"), rank=2, top=_show("one"), margin=-2.0
+    )
 
 
 def test_few_queries_are_all_taken_once() -> None:
@@ -175,7 +183,7 @@ def test_a_thumbnail_is_the_first_medium_at_most_128_pixels_wide(tmp_path: Path)
 def test_a_medium_that_cannot_be_read_any_more_leaves_the_text(tmp_path: Path) -> None:
     gone = Item("words", (Image(tmp_path / "gone.png"),))
     (one,) = _pick(_task([gone], [gone], [{"c0": 1}]), [[0]], [[1]], [1])
-    assert (one.query, one.right, one.top) == (Shown("words", None),) * 3
+    assert (one.query, one.right, one.top) == (_show("words", None),) * 3
 
 
 def test_a_page_that_cannot_be_read_from_its_table_leaves_nothing() -> None:
@@ -186,4 +194,4 @@ def test_a_page_that_cannot_be_read_from_its_table_leaves_nothing() -> None:
     task = _task(["a"], ["zero"], [{"c0": 1}])
     data = TaskData(**{name: getattr(task, name) for name in task.__slots__} | {"candidates": Damaged([])})
     (one,) = _pick(data, [[0]], [[1]], [1])
-    assert (one.right, one.top) == (Shown("", None),) * 2
+    assert (one.right, one.top) == (_show("", None),) * 2

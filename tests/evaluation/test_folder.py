@@ -146,6 +146,12 @@ def test_the_same_model_by_another_name_goes_on(published: Embedder, root: Path,
     assert again.num_encoded == 0
 
 
+def test_a_model_and_a_root_may_have_names_that_are_no_text(tmp_path: Path) -> None:
+    odd = SETTINGS.model_copy(update={"model": "m\udcff", "root": "/data\udcff"})
+    RunFolder.claim(tmp_path, odd)
+    assert RunFolder.claim(tmp_path, RunSettings(**odd.model_dump())).settings == odd
+
+
 def test_what_is_wrong_with_all_tasks_costs_no_score_and_claims_no_folder(
     published: Embedder, root: Path, tmp_path: Path
 ) -> None:

@@ -6,17 +6,18 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
-from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError, MediaError
-from vlm2vec.files import atomic_writer
+from vlm2vec.documents import load_json, problems
+from vlm2vec.errors import DataError, MediaError
+from vlm2vec.evaluation.scores import Text
+from vlm2vec.files import reason, write_atomically, writing
 from vlm2vec.items import MEDIA_MARKER, Item
 from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.tasks.data import TaskData
@@ -28,46 +29,58 @@ EXAMPLES = "examples"
 _THUMBNAIL_PX = 128
 _LETTERS = 200
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-_PICTURE = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/]+={0,2}")
-
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(BaseModel, frozen=True, strict=True):
     """An item, small.
 
     Args:
         text: its text without the instruction, in one line of at most 200 letters.
-        picture: a thumbnail of its first medium as a data URI; None if it has none or it cannot be read.
+        picture: a thumbnail of its first medium as the data URI of a JPEG, so that a page with it loads nothing; None
+            if it has no medium or one that cannot be read.
     """
 
-    text: str
-    picture: str | None
+    text: Text
+    picture: Annotated[str, Field(pattern="^data:image/jpeg;base64,[A-Za-z0-9+/]+={0,2}$")] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A query, what was right and what came first.
+class Example(BaseModel, frozen=True, strict=True):
+    """A query, its right candidate, and the candidate that came first.
 
     Args:
         dataset: name of the task.
         query_id: of the query.
         query: the query.
-        right: the first right candidate of the ranking, else that of the highest grade; None if none is a candidate.
+        right: the first right candidate of the ranking; if none is ranked, that of the highest grade; None if none is a
+            candidate.
         rank: of the first right candidate, from 1; None if none is among those ranked.
-        top: what came first.
+        top: the candidate that came first.
         margin: score of the best right candidate less that of the best wrong one. One of the two that is not among
             those ranked counts as the last ranked one.
     """
 
-    dataset: str
-    query_id: str
+    dataset: Text
+    query_id: Text
     query: Shown
     right: Shown | None
-    rank: int | None
+    rank: PositiveInt | None
     top: Shown
-    margin: float
+    margin: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _ExampleFile(BaseModel, strict=True):
+    """The examples of one dataset; in the file its name stands once."""
+
+    dataset: Text
+    examples: list[Example]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, document: object) -> object:
+        if not isinstance(document, dict) or not isinstance(listed := document.get("examples"), list):
+            return document
+        name = {"dataset": document.get("dataset")}
+        return document | {"examples": [one | name if isinstance(one, dict) else one for one in listed]}
 
 
 def pick_examples(
@@ -118,42 +131,39 @@ def write_examples(folder: Path, dataset: str, examples: Sequence[Example]) -> N
     """Write the examples of one dataset in place of earlier ones; the folder is made if need be.
 
     Raises:
-        ConfigError: the file cannot be written.
+        StorageError: the file cannot be written.
     """
-    listed = [{name: value for name, value in asdict(one).items() if name != "dataset"} for one in examples]
+    document = {"dataset": dataset, "examples": [one.model_dump(exclude={"dataset"}) for one in examples]}
     path = task_file(folder, dataset, ".json")
-    try:
+    with writing(path, "other_out"):
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(path) as stream:
-            stream.write(json.dumps({"dataset": dataset, "examples": listed}, indent=1).encode("ascii") + b"\n")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; free some space or give another folder") from error
+        write_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def read_examples(folder: Path) -> dict[str, list[Example]]:
     """The examples in a folder by dataset; none if there is no such folder.
 
     Raises:
-        ConfigError: a file cannot be read or holds something else; the message names it.
+        DataError: a file cannot be read or holds something else; the message names it.
     """
     found: dict[str, list[Example]] = {}
     for path in sorted(folder.glob("*.json")):
         if path.name.startswith("."):
-            # No task's, but what file systems of other makes leave beside a file.
+            # File systems of other makes leave such beside a file.
             continue
         try:
-            document = load_json(path)
-            dataset = _field(document, "dataset", str)
-            if path != task_file(folder, dataset, ".json"):
-                raise ValueError(f"those of {dataset!r} lie in another file")
-            found[dataset] = [_as_example(dataset, one) for one in _field(document, "examples", list)]
+            file = _ExampleFile.model_validate(load_json(path))
+            if path != task_file(folder, file.dataset, ".json"):
+                raise ValueError(f"those of {file.dataset!r} lie in another file")
+            found[file.dataset] = file.examples
         except FileNotFoundError:
             # Another run has dropped it meanwhile.
             continue
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(
-                f"{path} does not hold examples: {reason}; delete it, and the next evaluation of the task writes it"
+            why = problems(error)[0] if isinstance(error, ValidationError) else error
+            raise DataError(
+                f"{path} does not hold examples: {reason(error) if isinstance(error, OSError) else why}; delete it, "
+                "and the next evaluation of the task writes it"
             ) from error
     return found
 
@@ -195,54 +205,13 @@ def _candidate(data: TaskData, place: int) -> Shown:
         return _shown(data.candidates[place])
     except MediaError:
         # A page that is read from its table when it is asked for; it has no text.
-        return Shown("", None)
+        return Shown(text="", picture=None)
 
 
 def _shown(item: Item) -> Shown:
     text = " ".join(item.text.replace(MEDIA_MARKER, " ").split())
     picture = thumbnail(item.media[0], _THUMBNAIL_PX) if item.media else None
     return Shown(
-        text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…", None if picture is None else data_uri(picture)
+        text=text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…",
+        picture=None if picture is None else data_uri(picture),
     )
-
-
-def _as_example(dataset: str, value: object) -> Example:
-    rank, right = _optional(value, "rank", int), _optional(value, "right", dict)
-    if rank is not None and rank < 1:
-        raise ValueError(f"'rank' is {rank}, not a whole number from 1")
-    margin = _field(value, "margin", float)
-    if not math.isfinite(margin):
-        raise ValueError(f"'margin' is {margin}, not a number")
-    return Example(
-        dataset=dataset,
-        query_id=_field(value, "query_id", str),
-        query=_as_shown(_field(value, "query", dict)),
-        right=None if right is None else _as_shown(right),
-        rank=rank,
-        top=_as_shown(_field(value, "top", dict)),
-        margin=margin,
-    )
-
-
-def _as_shown(value: object) -> Shown:
-    picture = _optional(value, "picture", str)
-    # Else a page that loads nothing could be made to load something.
-    if picture is not None and not _PICTURE.fullmatch(picture):
-        raise ValueError("'picture' is not the data URI of a JPEG")
-    return Shown(_field(value, "text", str), picture)
-
-
-def _optional(value: object, name: str, kind: type[T]) -> T | None:
-    return None if isinstance(value, dict) and value.get(name, "") is None else _field(value, name, kind)
-
-
-def _field(value: object, name: str, kind: type[T]) -> T:
-    if not isinstance(value, dict):
-        raise ValueError(f"{json.dumps(value)[:60]} is not an object")
-    if name not in value:
-        raise ValueError(f"{name!r} is missing")
-    found = value[name]
-    # A bool is an int for Python.
-    if not isinstance(found, kind) or isinstance(found, bool):
-        raise ValueError(f"{name!r} is {json.dumps(found)[:60]}, not of type {kind.__name__}")
-    return found

@@ -14,7 +14,15 @@ from pydantic import BaseModel
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.evaluation.examples import EXAMPLES, pick_examples, task_file, write_examples
-from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, read_scores, write_scores
+from vlm2vec.evaluation.scores import (
+    MODALITIES,
+    SCORES,
+    DatasetScores,
+    ModelScores,
+    Text,
+    read_scores,
+    write_scores,
+)
 from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.files import locked, remove_drafts, write_atomically, writing
 from vlm2vec.tasks.data import TaskData, TaskSpec
@@ -41,10 +49,10 @@ class RunSettings(BaseModel, frozen=True):
     """
 
     benchmark: str
-    model: str
+    model: Text
     fingerprint: str
     limit: int | None
-    root: str | None
+    root: Text | None
     late_interaction: bool
 
 

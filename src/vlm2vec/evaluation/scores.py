@@ -1,33 +1,37 @@
-"""What is in a score file, and is it whole? In the form of the files that the MMEB-V2 publication's scripts write."""
+"""Which scores does a score file hold, and is it whole? Its form is that of the MMEB-V2 publication's scripts."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Self, TypeAlias, get_args
 
-from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError
-from vlm2vec.files import atomic_writer
+from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, PositiveInt, ValidationError, model_validator
+
+from vlm2vec.documents import load_json, problems
+from vlm2vec.errors import DataError
+from vlm2vec.files import reason, write_atomically, writing
+from vlm2vec.tasks.data import Modality
 from vlm2vec.vectors.metrics import METRICS
 
-MODALITIES = ("image", "video", "visdoc")
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SCORES = "scores.json"
-"""What an evaluation calls its score file."""
+"""The name of an evaluation's score file."""
 
-_COUNTS = ("num_pred", "num_data")
 _NO_SCORES = ("FILE_N/A", "DIR_N/A", "JSON_ERROR", "READ_ERROR")
 """Published scripts write one of these for a dataset of which they find no scores."""
+
+Text: TypeAlias = InstanceOf[str]
+"""Of any letters: the name of a folder may hold half a surrogate pair, which pydantic refuses in a str."""
 
 _FIXED = "-page-fixed"
 _RENAMED: Mapping[str, str] = MappingProxyType(
     {f"{name}{_FIXED}": f"{name}-page" for name in ("ViDoSeek", "MMLongBench")}
 )
-"""What the newest published script calls two datasets since their labels were mended, and their names in the list."""
+"""Names of two datasets in the newest published script, since their labels were mended, and in the list."""
 
 _BEFORE = " (labels before the fix)"
 # The benchmark whose files do not name it.
@@ -62,7 +66,7 @@ class ModelScores:
         datasets: scores by modality and dataset.
         benchmark: name of the table of tasks that the datasets are from.
         limit: only so many queries of each dataset were asked; None: all.
-        note: what a reader of the scores must know, in one line; None: nothing.
+        note: one line for a reader of the scores.
     """
 
     model: str
@@ -77,7 +81,7 @@ def read_scores(path: Path) -> ModelScores:
     """Read and check a score file of one model.
 
     Raises:
-        ConfigError: there is no such file, it is no JSON, or something is missing or out of range; the message names
+        DataError: there is no such file, it is no JSON, or something is missing or out of range; the message names
             file, dataset and metric.
     """
     return as_scores(_read_document(path), str(path))
@@ -87,7 +91,7 @@ def read_score_list(path: Path) -> list[ModelScores]:
     """Read and check a score file of one model, or of several as `as_json` writes it.
 
     Raises:
-        ConfigError: as `read_scores`.
+        DataError: as `read_scores`.
     """
     document = _read_document(path)
     if not isinstance(document, list):
@@ -99,23 +103,20 @@ def _read_document(path: Path) -> object:
     try:
         return load_json(path)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; give a score file or a folder of them") from error
+        raise DataError(f"cannot read {path}: {reason(error)}; give a score file or a folder of them") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is no score file: not JSON in UTF-8 ({error})") from error
+        raise DataError(f"{path} is no score file: not JSON in UTF-8 ({error})") from error
 
 
 def write_scores(path: Path, scores: ModelScores) -> None:
     """Write one model's scores for submission; the folder is made if need be.
 
     Raises:
-        ConfigError: the file cannot be written.
+        StorageError: the file cannot be written.
     """
-    try:
+    with writing(path, "other_path"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(path) as stream:
-            stream.write(as_json([scores]).encode("ascii"))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; give another path") from error
+        write_atomically(path, as_json([scores]))
 
 
 def as_scores(document: object, origin: str) -> ModelScores:
@@ -126,36 +127,34 @@ def as_scores(document: object, origin: str) -> ModelScores:
     list are of the older labels, and get a name that no list has.
 
     Raises:
-        ConfigError: something is missing or out of range.
+        DataError: something is missing or out of range.
     """
-    found = problems(document)
-    if found:
-        more = f"; and {len(found) - _PROBLEMS_SHOWN} more problems" if len(found) > _PROBLEMS_SHOWN else ""
-        raise ConfigError(f"{origin} is no score file: {'; '.join(found[:_PROBLEMS_SHOWN])}{more}")
-    assert isinstance(document, dict)
-    metadata = document["metadata"]
-    benchmark, dropped = metadata.get("benchmark", _OWN), metadata.get("dropped_frames", {})
+    try:
+        found = _Document.model_validate(document)
+    except ValidationError as error:
+        first, num_more = problems(error)[:_PROBLEMS_SHOWN], error.error_count() - _PROBLEMS_SHOWN
+        more = f"; and {num_more} more problems" if num_more > 0 else ""
+        raise DataError(f"{origin} is no score file: {'; '.join(first).replace('.shares.', '.')}{more}") from None
+    metadata = found.metadata
+    datasets: dict[str, dict[str, DatasetScores]] = {}
+    for modality, of_modality in found.metrics.items():
+        values = {name: one for name, one in of_modality.items() if one is not None}
+        datasets[modality] = {
+            name: DatasetScores(one.shares, one.num_data, metadata.dropped_frames.get(name, 0))
+            for name, one in (_listed(values) if metadata.benchmark == _OWN else values).items()
+        }
     return ModelScores(
-        model=metadata["model_name"],
-        generated=metadata["report_generated_date"],
-        datasets={
-            modality: {
-                name: DatasetScores(
-                    {key: float(values[key]) for key in METRICS}, values["num_data"], dropped.get(name, 0)
-                )
-                for name, values in (_listed(datasets) if benchmark == _OWN else datasets).items()
-                if values not in _NO_SCORES
-            }
-            for modality, datasets in document["metrics"].items()
-        },
-        benchmark=benchmark,
-        limit=metadata.get("limit"),
-        note=metadata.get("note"),
+        metadata.model_name,
+        metadata.report_generated_date,
+        datasets,
+        metadata.benchmark,
+        metadata.limit,
+        metadata.note,
     )
 
 
 def as_json(models: Sequence[ModelScores]) -> str:
-    """The text of a score file; of several models, a list of what would stand in their files."""
+    """The text of a score file; of several models, a list of their documents."""
     documents = [as_document(scores) for scores in models]
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=4) + "\n"
 
@@ -197,87 +196,58 @@ def dropped_frames(scores: ModelScores) -> dict[str, int]:
     }
 
 
-def problems(document: object) -> list[str]:
-    """Everything that keeps a JSON document from being a score file, each with the place in it; none if it is one."""
-    if not isinstance(document, dict):
-        return ["it is not an object with 'metadata' and 'metrics'"]
-    found = []
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict):
-        found.append("metadata is missing or not an object")
-    else:
-        found += [
-            f"metadata.{key} is missing or empty"
-            for key in ("model_name", "report_generated_date")
-            if not isinstance(metadata.get(key), str) or not metadata[key]
-        ]
-        if not isinstance(metadata.get("benchmark", _OWN), str):
-            found.append("metadata.benchmark is not a name")
-        if not isinstance(metadata.get("note", ""), str):
-            found.append("metadata.note is not a text")
-        limit = metadata.get("limit")
-        if limit is not None and not _is_count(limit):
-            found.append(f"metadata.limit is {json.dumps(limit)}, not a whole number above 0")
-        dropped = metadata.get("dropped_frames", {})
-        if not isinstance(dropped, dict) or not all(_is_count(count) for count in dropped.values()):
-            found.append(f"metadata.dropped_frames is {json.dumps(dropped)}, not whole numbers above 0 by dataset")
-    metrics = document.get("metrics")
-    if not isinstance(metrics, dict):
-        return [*found, "metrics is missing or not an object"]
-    for modality, datasets in metrics.items():
-        where = f"metrics.{modality}"
-        if modality not in MODALITIES:
-            found.append(f"{where}: no such modality; there are {', '.join(MODALITIES)}")
-        elif not isinstance(datasets, dict):
-            found.append(f"{where} is not an object")
-        else:
-            for name, values in datasets.items():
-                if values not in _NO_SCORES:
-                    found += _dataset_problems(f"{where}.{name}", values)
-    if not any(values not in _NO_SCORES for datasets in metrics.values() for values in _values(datasets)):
-        found.append("metrics holds no dataset" + (" with scores" if any(metrics.values()) else ""))
-    return found
+class _Metadata(BaseModel, strict=True):
+    model_name: Annotated[Text, Field(min_length=1)]
+    report_generated_date: Annotated[str, Field(min_length=1)]
+    benchmark: str = _OWN
+    limit: PositiveInt | None = None
+    note: Text | None = None
+    dropped_frames: dict[str, PositiveInt] = {}
 
 
-def _dataset_problems(where: str, values: object) -> list[str]:
-    if not isinstance(values, dict):
-        return [f"{where} is not an object"]
-    missing = [key for key in (*METRICS, *_COUNTS) if key not in values]
-    found = [f"{where}: {', '.join(missing)} missing"] if missing else []
-    found += [
-        f"{where}: {key} is {json.dumps(values[key])}, not a number from 0 to 1"
-        for key in METRICS
-        if key in values and not _is_share(values[key])
-    ]
-    counts = [values[key] for key in _COUNTS if key in values]
-    if not all(_is_count(count) for count in counts):
-        found.append(f"{where}: num_pred and num_data are {json.dumps(counts)}, not whole numbers above 0")
-    elif len(set(counts)) == 2:
-        found.append(f"{where}: num_pred is {counts[0]} but num_data is {counts[1]}; queries have no prediction")
-    return found
+class _Values(BaseModel, strict=True):
+    """A dataset's metrics, as `shares`, and counts. Others may write more beside them."""
+
+    shares: dict[str, Annotated[float, Field(ge=0, le=1 + _ROUNDING, allow_inf_nan=False)]]
+    num_pred: PositiveInt
+    num_data: PositiveInt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parted(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        if missing := [key for key in METRICS if key not in values]:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return values | {"shares": {key: values[key] for key in METRICS}}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.num_pred != self.num_data:
+            raise ValueError(f"num_pred is {self.num_pred} but num_data is {self.num_data}; queries have no prediction")
+        return self
 
 
-def _listed(datasets: Mapping[str, object]) -> dict[str, Any]:
+def _unless_marked(values: object) -> object:
+    """None in place of a mark that there are no scores."""
+    if values is None:
+        raise ValueError("null is not an object")
+    return None if values in _NO_SCORES else values
+
+
+class _Document(BaseModel, strict=True):
+    metadata: _Metadata
+    metrics: dict[Modality, dict[str, Annotated[_Values | None, BeforeValidator(_unless_marked)]]]
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(one for datasets in self.metrics.values() for one in datasets.values()):
+            raise ValueError("metrics holds no dataset with scores")
+        return self
+
+
+def _listed(datasets: Mapping[str, _Values]) -> dict[str, _Values]:
     """Datasets under the names of the benchmark's list."""
-    fixed = {name: known for name, known in _RENAMED.items() if datasets.get(name) not in (None, *_NO_SCORES)}
-    older = {known for known in fixed.values() if datasets.get(known) not in (None, *_NO_SCORES)}
-    return {
-        fixed.get(name, f"{name}{_BEFORE}" if name in older else name): values
-        for name, values in datasets.items()
-        # A dataset that is not there must not stand in the place of its mended form.
-        if name in older or name not in fixed.values()
-    }
-
-
-def _values(datasets: object) -> list[object]:
-    return list(datasets.values()) if isinstance(datasets, dict) else [datasets]
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_share(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and 0 <= value <= 1 + _ROUNDING
+    fixed = {name: known for name, known in _RENAMED.items() if name in datasets}
+    older = set(fixed.values()) & datasets.keys()
+    return {fixed.get(name, f"{name}{_BEFORE}" if name in older else name): one for name, one in datasets.items()}
