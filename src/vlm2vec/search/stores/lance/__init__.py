@@ -35,7 +35,7 @@ from vlm2vec.search.store import (
 from vlm2vec.search.stores.explaining import explained
 from vlm2vec.search.stores.lance import columns
 from vlm2vec.search.stores.lance.info import read_info, write_info
-from vlm2vec.search.stores.lance.seal import FAILURES, Report, check, read_sealed, seal, write_sealed
+from vlm2vec.search.stores.lance.seal import FAILURES, SealReport, check, read_sealed, seal, write_sealed
 from vlm2vec.search.stores.place import TABLE, hold
 
 NEEDED = ("scale", "lancedb", "pyarrow")
@@ -333,7 +333,7 @@ class LanceStore:
     def _column_names(self) -> list[str]:
         return list(self._table.schema.names)
 
-    def _check(self, *, wholly: bool = False) -> Report | None:
+    def _check(self, *, wholly: bool = False) -> SealReport | None:
         """Compare the files of the table with their checksums, if it has any.
 
         Raises:
@@ -368,7 +368,7 @@ class LanceStore:
         self._table.create_index("vector", config=config, name=_INDEX, replace=True)
 
 
-def _check_version(table: Any, report: Report | None) -> None:
+def _check_version(table: Any, report: SealReport | None) -> None:
     version = int(table.version)
     if report is not None and version < report.version:
         raise ValueError(f"its newest version is {version}, and {report.version} was written")

@@ -54,7 +54,7 @@ class _Sums(NamedTuple):
     written_ns: int
 
 
-class Report(NamedTuple):
+class SealReport(NamedTuple):
     """What a check has found.
 
     Args:
@@ -122,7 +122,7 @@ def seal(folder: Path, version: int, *, settled: bool = True) -> None:
         _write(folder, version, settled, files)
 
 
-def check(folder: Path, *, expected: bool, wholly: bool = False) -> Report | None:
+def check(folder: Path, *, expected: bool, wholly: bool = False) -> SealReport | None:
     """Compare the files of the table in `folder` with their checksums; None if it has none.
 
     A file is read only if its size, times or inode are other than those that `seal` has written down.
@@ -155,7 +155,7 @@ def check(folder: Path, *, expected: bool, wholly: bool = False) -> Report | Non
         sums = again
 
 
-def _compare(folder: Path, sums: _Sums, wholly: bool) -> Report:
+def _compare(folder: Path, sums: _Sums, wholly: bool) -> SealReport:
     there = dict(_tree(folder))
     # Someone has written since and may have cleared away: a writer at work, one that was stopped, or an older version
     # of this package.
@@ -170,7 +170,7 @@ def _compare(folder: Path, sums: _Sums, wholly: bool) -> Report:
         moved |= _look(status) != sum_of_it[1:]
         if (wholly or _looks_new(sum_of_it, status, sums)) and _differs(folder / name, sum_of_it):
             problems.append(_not_as_written(name))
-    return Report(sums.version, problems, len(sums.files), moved)
+    return SealReport(sums.version, problems, len(sums.files), moved)
 
 
 def _read(folder: Path) -> _Sums | None:
