@@ -214,20 +214,20 @@ def test_a_file_where_a_folder_should_be_is_told_and_the_store_is_made_anew(plac
 # index.json
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("format", value) for value in (None, 0, -1, 1.5, "1", [], 99)),
-        *(("model", value) for value in (None, 3, "", "other", [])),
-        *(("fingerprint", value) for value in (None, 3, "", "0" * 32)),
-        *(("dim", value) for value in (None, "16", -1, 0, 15, True, 16.0, 10**30, [16])),
-        *(("dtype", value) for value in (3, "", "float8", [])),
-        *(("folder", value) for value in (None, 3, "\0", "a" * 5000, "/nowhere")),
-        *(("decoding", value) for value in (None, 0, -1, "2", True, [])),
-        *(("store", value) for value in (3, "", "other", [])),
-        *(("checksum", value) for value in (None, "", 3)),
-    ],
-)
+ABSURD: dict[str, list[object]] = {
+    "format": [None, 0, -1, 1.5, "1", [], 99],
+    "model": [None, 3, "", "other", []],
+    "fingerprint": [None, 3, "", "0" * 32],
+    "dim": [None, "16", -1, 0, 15, True, 16.0, 10**30, [16]],
+    "dtype": [3, "", "float8", []],
+    "folder": [None, 3, "\0", "a" * 5000, "/nowhere"],
+    "decoding": [None, 0, -1, "2", True, []],
+    "store": [3, "", "other", []],
+    "checksum": [None, "", 3],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in ABSURD.items() for value in values])
 def test_an_index_json_of_absurd_values_is_told_and_made_anew(place: Path, key: str, value: object) -> None:
     path = place / "index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,7 @@ def test_a_row_that_is_lost_is_missed(place: Path, table: str) -> None:
         database.execute(f"DELETE FROM {table} WHERE id = 3")
         database.commit()
     store = open_store(place)
-    ask = {"files": store.files, "units": lambda: store.nearest(QUERY, 1)}[table]
+    ask: Callable[[], object] = store.files if table == "files" else lambda: store.nearest(QUERY, 1)
     with pytest.raises(IndexFolderError, match=r"some of its 3 (files|vectors) are missing; .* makes it anew$"):
         ask()
     (problem,) = store.verify().problems

@@ -30,9 +30,8 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(SRC), str(SUPPORT
 # Kills
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_killed_writer_leaves_every_file_whole_and_the_next_one_continues(store: Store, seed: int) -> None:
-    _kill_writers(store, [seed])
+def test_a_killed_writer_leaves_every_file_whole_and_the_next_one_continues(store: Store) -> None:
+    _kill_writers(store, [0, 1])
 
 
 @pytest.mark.torture
@@ -67,7 +66,7 @@ def _kill_writers(store: Store, seeds: list[int]) -> None:
 
 def _kill_a_writer(place: Path, first: int, *, after_s: float) -> int:
     """Let another process commit, kill it so long after its third commit, and return the last it has told of."""
-    command = [sys.executable, SUPPORT / "commit_for_ever.py", place, str(first)]
+    command = [sys.executable, str(SUPPORT / "commit_for_ever.py"), str(place), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         told = [int(process.stdout.readline()) for _ in range(3)]
