@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -145,22 +144,9 @@ class LanceStore:
             _check_version(self._table, report)
 
     def files(self) -> dict[str, StoredFile]:
-        wanted = ["path", "content_hash", "num_units"]
+        wanted = [name for name in ("path", "content_hash", "num_units", *columns.LOOK) if name in self._column_names]
         with explained(self._place, "read"):
-            looks = [name for name in columns.LOOK if name in self._column_names]
-            rows = self._table.search().select([*wanted, *looks]).limit(None).to_arrow()
-        # By way of numpy: `to_pylist` makes an object of Arrow's for every value first.
-        names, hashes, num_units = (rows.column(column).to_numpy().tolist() for column in wanted)
-        seen = [
-            rows.column(name).fill_null(UNKNOWN).to_numpy().tolist() if name in looks else [UNKNOWN] * len(names)
-            for name in columns.LOOK
-        ]
-        paths = [columns.unescape(name) for name in names]
-        num_rows = Counter(paths)
-        return {
-            path: StoredFile(Look(*look), content_hash, num, num_rows[path])
-            for path, look, content_hash, num in zip(paths, zip(*seen, strict=True), hashes, num_units, strict=True)
-        }
+            return columns.parse_stored(self._table.search().select(wanted).limit(None).to_arrow())
 
     def failures(self) -> dict[str, Failure]:
         try:
@@ -284,20 +270,8 @@ class LanceStore:
             search = search.bypass_vector_index()
         if clause:
             search = search.where(clause, prefilter=True)
-        names = ["path", "kind", "page", "span_start_s", "span_end_s", "_distance"]
         with explained(self._place, "read"):
-            found = search.select(names).to_arrow().to_pylist()
-        return [
-            # Lance's "dot" distance is 1 - dot product.
-            Hit(
-                columns.unescape(row["path"]),
-                row["kind"],
-                min(1.0, 1.0 - row["_distance"]),
-                row["page"],
-                columns.span_of(row),
-            )
-            for row in found
-        ]
+            return columns.parse_hits(search.select(list(columns.HIT)).to_arrow())
 
     def tidy(self, building: Building) -> None:
         # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.

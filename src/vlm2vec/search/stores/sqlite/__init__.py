@@ -40,9 +40,8 @@ from vlm2vec.search.stores.sqlite.rows import (
     FileRow,
     file_row,
     parse_file,
-    parse_head,
     parse_rows,
-    parse_vectors,
+    parse_units,
     place_of,
     unit_values,
 )
@@ -269,8 +268,7 @@ class SqliteStore:
         new = self._database.execute(f"{SELECT_UNITS} WHERE id >= ? ORDER BY id", (since,))
         while rows := new.fetchmany(_ROWS_AT_ONCE):
             upto = at + len(rows)
-            heads[at:upto] = list(map(parse_head, rows))
-            vectors[at:upto] = parse_vectors(rows)
+            heads[at:upto], vectors[at:upto] = parse_units(rows)
             at = upto
         if at != len(heads) or int(heads["sum"].sum()) != totals.sum_units:
             raise ValueError(f"some of its {len(heads)} vectors are missing")

@@ -199,7 +199,7 @@ class Database:
             raise
 
     def _check_tables(self) -> None:
-        tables = dict(self.execute("SELECT name, sql FROM sqlite_schema").fetchall())
+        tables = dict(self.execute("SELECT name, sql FROM sqlite_master").fetchall())
         if tables and tables.keys().isdisjoint(_TABLES):
             raise IndexFolderError(f"{self._place} is no index: its {DATABASE} is another program's", "other_index")
         version = self._pragma("user_version")

@@ -87,21 +87,21 @@ def unit_values(number: int, file: int, unit: StoredUnit) -> UnitValues:
     return number, file, unit.kind, unit.page, start_s, end_s, vector, checksum
 
 
-def parse_head(values: tuple[Any, ...]) -> tuple[int, int, int, int, float, float, int]:
-    """What `HEAD` says of a row of `SELECT_UNITS`.
+def parse_units(rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
+    """Heads [N] of `HEAD` and vectors [N, dim] of rows of `SELECT_UNITS`.
 
     Raises:
-        ValueError: it is not as it was written.
+        ValueError: one is not as it was written.
     """
+    heads = np.array(list(map(_head, rows)), HEAD)
+    return heads, np.frombuffer(b"".join([row[6] for row in rows]), "<f4").reshape(len(rows), -1)
+
+
+def _head(values: tuple[Any, ...]) -> tuple[int, int, int, int, float, float, int]:
     number, file, kind, page, start_s, end_s, vector, checksum = values
     if _unit_sum(values[:6], vector) != checksum:
         raise ValueError(f"its vector {number} is not as it was written")
     return number, file, KINDS.index(kind), page, start_s, end_s, checksum
-
-
-def parse_vectors(rows: list[tuple[Any, ...]]) -> NDArray[np.float32]:
-    """Vectors [N, dim] of rows of `SELECT_UNITS`."""
-    return np.frombuffer(b"".join([row[6] for row in rows]), "<f4").reshape(len(rows), -1)
 
 
 def place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tuple[float, float] | None]:
@@ -118,10 +118,10 @@ def parse_rows(file: FileRow, rows: list[tuple[Any, ...]]) -> FileRows:
     if len(rows) != file.stored.num_stored:
         raise ValueError(f"some vectors of {file.path} are missing")
     look, content_hash, num_units, _ = file.stored
-    heads, vectors = map(parse_head, rows), parse_vectors(rows)
+    heads, vectors = parse_units(rows)
     units = [
         StoredUnit(KINDS[kind], *place_of(page, start_s, end_s), vector)
-        for (_, _, kind, page, start_s, end_s, _), vector in zip(heads, vectors, strict=True)
+        for (_, _, kind, page, start_s, end_s, _), vector in zip(heads.tolist(), vectors, strict=True)
     ]
     return FileRows(file.path, look, content_hash, num_units, tuple(units))
 
