@@ -17,7 +17,6 @@ from vlm2vec.items import Target
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
-    UNKNOWN,
     Building,
     Failure,
     FileRows,
