@@ -26,16 +26,22 @@ from vlm2vec.search.stores.lance.seal import read_sealed, write_sealed
 REMEDY = r"rebuild=True\) makes it anew$"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that has seen files come, go and change, so that it has files of every kind."""
-    store = create_store(tmp_path / ".vlm2vec", INFO, kind="lance")
+    store = create_store(tmp_path_factory.mktemp("sound") / ".vlm2vec", INFO, kind="lance")
     with store.writing():
         store.commit([], [picture(f"{n}.png") for n in range(4)])
         store.commit(["1.png"], [document("a.pdf", [1, 2])])
         store.mark_outdated(["2.png"])
         store.note_failures({})
     return store.place
+
+
+@pytest.fixture
+def place(sound: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(sound, tmp_path / ".vlm2vec"))
 
 
 def _small(place: Path, exact_up_to: int) -> LanceStore:
@@ -228,12 +234,11 @@ ABSURD: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in ABSURD.items() for value in values])
-def test_an_index_json_of_absurd_values_is_told_and_made_anew(place: Path, key: str, value: object) -> None:
+def test_an_index_json_of_absurd_values_is_told(place: Path, key: str, value: object) -> None:
     path = place / "index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(IndexFolderError, match=REMEDY):
         open_store(place)
-    assert create_store(place, INFO, kind="lance").files() == {}
 
 
 @pytest.mark.parametrize(
