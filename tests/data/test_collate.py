@@ -12,7 +12,7 @@ import pytest
 from vlm2vec.data.collate import PairBatch, PairSteps, Rows
 from vlm2vec.data.mixture import Mixture
 from vlm2vec.data.records import Pair
-from vlm2vec.errors import ConfigError, MediaError
+from vlm2vec.errors import DataError, MediaError, VLM2VecError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.vectors.keys import uninstructed_key, written_key
 
@@ -55,7 +55,7 @@ def _step(rows: Rows, batch_size: int) -> PairBatch[Sequence[Text]]:
         key=uninstructed_key,
     )
     batch = steps[0]
-    if isinstance(batch, ConfigError):
+    if isinstance(batch, VLM2VecError):
         raise batch
     return batch
 
@@ -76,7 +76,7 @@ def test_every_row_of_a_small_source_is_tried() -> None:
     assert {text.words for text in batch.documents[0]} == {"row 89"}
     assert len(batch.replaced) == 89
     assert len(batch.rows.unique()) == 1, "the very same row, which is no negative of itself"
-    with pytest.raises(ConfigError, match=r"source 's': none of 90 rows can be read; the last: .*is broken"):
+    with pytest.raises(DataError, match=r"source 's': none of 90 rows can be read; the last: .*is broken"):
         _step(Numbered(90, bad=range(90)), batch_size=90)
 
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "text": set(),
     "pages": {"text"},
     "cores": set(),
-    "documents": set(),
+    "documents": {"text"},
     "files": {"errors"},
     "processes": {"errors", "cores"},
     "items": {"errors", "text"},

@@ -184,7 +184,7 @@ def test_too_many_bad_rows_stop_the_run_and_are_listed(folder: Path) -> None:
 def test_a_source_without_any_readable_row_stops_the_run(folder: Path) -> None:
     for colour in COLOURS:
         (folder / f"{colour}.png").write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match=r"source 'image': none of 8 rows can be read; the last: .*png"):
+    with pytest.raises(DataError, match=r"source 'image': none of 8 rows can be read; the last: .*png"):
         _run(write_config(folder, loader_workers=1))
 
 

@@ -1,4 +1,4 @@
-"""From the rows of a step to packed batches, in a loader's worker."""
+"""How do the rows of a step become packed batches, in a loader's worker?"""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from torch.utils.data import Dataset
 
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.data.records import Pair
-from vlm2vec.errors import ConfigError, VLM2VecError
+from vlm2vec.errors import DataError, VLM2VecError
 from vlm2vec.items import Item
 
 _TRIES = 100
 """Rows that are tried in place of one that cannot be read."""
 
 
-class Prepared(Protocol):
+class _Measured(Protocol):
+    """A model input, of so many tokens."""
+
     @property
     def length(self) -> int: ...
 
 
-class Taught(Protocol):
-    """What a teacher says of items, by the keys of their content."""
+class _Teacher(Protocol):
+    """The vectors that a teacher has given items, by the keys of their content."""
 
     def of(self, keys: Sequence[bytes], /) -> Tensor: ...
 
@@ -42,12 +44,12 @@ class Rows(Protocol):
     def __getitem__(self, row: int, /) -> Pair: ...
 
 
-Input = TypeVar("Input", bound=Prepared)
-Batch = TypeVar("Batch")
+_Input = TypeVar("_Input", bound=_Measured)
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True, slots=True)
-class PairBatch(Generic[Batch]):
+class PairBatch(Generic[_Batch]):
     """Queries and documents of one process in one step, in packs.
 
     The N documents are the positives of the B queries in their order, then the hard negatives of all rows.
@@ -61,12 +63,12 @@ class PairBatch(Generic[Batch]):
         origins: file and line of each row.
         replaced: a message for each row that was drawn and could not be read, in whose place another stands.
         taught: for each teacher its vectors of the queries, float32 [B, E], and of the documents, [N, E]; zeros where
-            it says nothing.
+            it has none.
         contents: int64 [B] and [N], equal for queries and documents of equal keys.
     """
 
-    queries: tuple[Batch, ...]
-    documents: tuple[Batch, ...]
+    queries: tuple[_Batch, ...]
+    documents: tuple[_Batch, ...]
     query_order: Tensor
     document_order: Tensor
     labels: Tensor
@@ -78,22 +80,23 @@ class PairBatch(Generic[Batch]):
     taught: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
-class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]):
-    """Batches by step number: element n is step n, whoever asks and whatever was read before.
+class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Batch]):
+    """Batches by step number: element n is step n, whichever process asks, and independent of earlier steps.
 
-    A row that cannot be read is replaced by another of its source, which depends on nothing else; not by the next, for
-    bad rows often stand together and would all get the same. When there is none the step is a ConfigError: returned,
-    because an error that a worker process raises reaches the parent only as a printed traceback.
+    A row that cannot be read is replaced by another of its source, which depends on the row alone; not by the next row,
+    because bad rows often stand together and would all get the same. If none can be read the step is the error:
+    returned, because an error that a worker process raises reaches the parent only as a printed traceback.
 
     Args:
-        schedule: says which rows make a step.
+        schedule: which rows make a step.
         rows: of each source.
         prepare_query, prepare_document: from the name of a source and a pair of it, or a document of that, to a model
             input (here, in the worker).
         plan: from the lengths of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
-        key: of what an item holds, whatever its instruction: by it documents are found equal, and teachers' vectors.
-        teachers: whose vectors of the items go with them, by that key.
+        key: of an item's content without its instruction. Documents of equal keys are equal, and have the same vectors
+            of teachers.
+        teachers: their vectors of the items go with them.
         rank, world: which part of the batch this process takes.
     """
 
@@ -101,13 +104,13 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         self,
         schedule: Schedule,
         rows: Mapping[str, Rows],
-        prepare_query: Callable[[str, Pair], Input],
-        prepare_document: Callable[[str, Item], Input],
+        prepare_query: Callable[[str, Pair], _Input],
+        prepare_document: Callable[[str, Item], _Input],
         plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
-        pack: Callable[[Sequence[Input]], Batch],
+        pack: Callable[[Sequence[_Input]], _Batch],
         *,
         key: Callable[[Item], bytes],
-        teachers: Sequence[Taught] = (),
+        teachers: Sequence[_Teacher] = (),
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -122,13 +125,13 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
         self.rank = rank
         self.world = world
 
-    def __getitem__(self, step: int) -> PairBatch[Batch] | ConfigError:
+    def __getitem__(self, step: int) -> PairBatch[_Batch] | VLM2VecError:
         try:
             return self._batch(step)
-        except ConfigError as error:
+        except VLM2VecError as error:
             return error
 
-    def _batch(self, step: int) -> PairBatch[Batch]:
+    def _batch(self, step: int) -> PairBatch[_Batch]:
         sources, rows = self.schedule.rows(step, rank=self.rank, world=self.world)
         replaced: list[str] = []
         ready = [
@@ -154,7 +157,7 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
             contents=(_numbers(asked), _numbers(given)),
         )
 
-    def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[Input]:
+    def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[_Input]:
         """The row, or another of its source that can be read; then a message is added to `replaced`."""
         rows, failures = self.rows[name], list[str]()
         for candidate in chain((row,), _others(row, len(rows))):
@@ -173,26 +176,26 @@ class PairSteps(Dataset["PairBatch[Batch] | ConfigError"], Generic[Input, Batch]
                     [self.key(item) for item in (pair.query, pair.positive, *pair.negatives)],
                 )
             except VLM2VecError as error:
-                failures.append(f"{pair.origin}: {error}")
+                failures.append(str(error.of(pair.origin)))
                 continue
             # The others are told when they are drawn themselves.
             replaced += failures[:1]
             return ready
         listed = "; ".join(failures[-3:])
-        raise ConfigError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {listed}")
+        raise DataError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {listed}")
 
-    def _packed(self, inputs: Sequence[Input]) -> tuple[tuple[Batch, ...], Tensor]:
+    def _packed(self, inputs: Sequence[_Input]) -> tuple[tuple[_Batch, ...], Tensor]:
         members = self.plan([one.length for one in inputs])
         packs = tuple(self.pack([inputs[i] for i in pack]) for pack in members)
         return packs, torch.from_numpy(np.argsort(np.concatenate([np.asarray(pack) for pack in members])))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready(Generic[Input]):
+class _Ready(Generic[_Input]):
     pair: Pair
-    query: Input
-    positive: Input
-    negatives: tuple[Input, ...]
+    query: _Input
+    positive: _Input
+    negatives: tuple[_Input, ...]
     keys: list[bytes]
 
 

@@ -1,4 +1,4 @@
-"""Which row of which source stands at which place of which step: mixing as arithmetic, without state."""
+"""Which row of which source stands at which place of a step? Mixing as arithmetic, without state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vlm2vec.data.orders import EvenOrder, Order, SampledOrder
 from vlm2vec.data.shuffle import mixed, shuffled, words
 from vlm2vec.errors import ConfigError
 
-Draw: TypeAlias = Literal["even", "sampled"]
-Weight: TypeAlias = "float | Sequence[float]"
+_Draw: TypeAlias = Literal["even", "sampled"]
+_Weight: TypeAlias = "float | Sequence[float]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Mixture:
     """
 
     sizes: Mapping[str, int]
-    weights: Mapping[str, Weight]
+    weights: Mapping[str, _Weight]
     batch_size: int
     sub_batch: int
     seed: int
-    draw: Draw = "even"
+    draw: _Draw = "even"
     stage_starts: tuple[int, ...] = ()
 
     def schedule(self, steps: int) -> Schedule:

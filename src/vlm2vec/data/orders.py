@@ -37,7 +37,7 @@ class EvenOrder:
     """After any number of turns every source has had its exact share, less than one turn more or less.
 
     The k-th turn of a source with share p falls into the places floor((k - 1) / p) to ceil(k / p) - 1, counted from 0.
-    Whoever must go first is served first, which always works out (Pfair scheduling: Baruah, Cohen, Plaxton and
+    The source that must go first is served first, which always works out (Pfair scheduling: Baruah, Cohen, Plaxton and
     Varvel, Algorithmica 1996); then neighbours change places at random as often as these bounds allow.
 
     Shares are ratios of whole numbers, so the order can start anew when all have had exactly theirs: a long order is
@@ -152,7 +152,7 @@ def _whole_weights(weights: NDArray[np.float64], turns: int) -> NDArray[np.int64
 
 
 def _earliest_deadline_first(weights: NDArray[np.int64], length: int) -> NDArray[np.int16]:
-    """The first `length` turns: of all sources that may go, whoever must go soonest."""
+    """The first `length` turns: of all sources that may go, the one that must go soonest."""
     total = int(weights.sum())
     shares = [int(weight) for weight in weights]
     waiting: list[list[int]] = [[] for _ in range(length + 1)]
