@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from support.places import SRC
 from vlm2vec.errors import DataError, InputError
 from vlm2vec.model.late_interaction import maxsim_with_graph
-from vlm2vec.vectors import late, ranking
 from vlm2vec.vectors.late import rank_late
-from vlm2vec.vectors.ranking import rank
+from vlm2vec.vectors.ranking import AtOnce, rank
 from vlm2vec.vectors.store import StoredTokens, TokenStore, VectorStore
 
 Tokens = NDArray[np.float32]
@@ -263,20 +262,17 @@ def test_rank_late_is_the_head_of_a_sort_of_plain_scores_for_every_order_and_chu
     order = np.array(table["order"])
     place_of = np.argsort(order)
     moved = None if pools is None else [place_of[pool] for pool in pools]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_CANDIDATES_AT_ONCE", table["chunk"])
-        patch.setattr(ranking, "_SCORES_AT_ONCE", 3 * table["chunk"])
-        patch.setattr(late, "_TOKENS_AT_ONCE", table["chunk"])
-        patch.setattr(late, "_PAIRS_AT_ONCE", 2 * table["chunk"])
-        got, scores = rank_late(
-            queries,
-            [candidates[place] for place in order],
-            table["k"],
-            query_ids=_names(len(queries), "q"),
-            candidate_ids=[f"c{place}" for place in order],
-            pools=moved,
-            empty=empty[order],
-        )
+    chunk = table["chunk"]
+    got, scores = rank_late(
+        queries,
+        [candidates[place] for place in order],
+        table["k"],
+        query_ids=_names(len(queries), "q"),
+        candidate_ids=[f"c{place}" for place in order],
+        pools=moved,
+        empty=empty[order],
+        at_once=AtOnce(scores=3 * chunk, candidates=chunk, tokens=chunk, pairs=2 * chunk),
+    )
     named = np.where(got < 0, -1, order[got])
     assert named.tolist() == expected
     for row, places in enumerate(expected):
@@ -285,7 +281,7 @@ def test_rank_late_is_the_head_of_a_sort_of_plain_scores_for_every_order_and_chu
         ]
 
 
-def test_many_scores_equal_the_plain_ones_in_chunks_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_scores_equal_the_plain_ones_in_chunks_and_whole() -> None:
     generator = np.random.default_rng(5)
 
     def some(count: int) -> list[Tokens]:
@@ -296,10 +292,8 @@ def test_many_scores_equal_the_plain_ones_in_chunks_and_whole(monkeypatch: pytes
     names = {"query_ids": _names(7, "q"), "candidate_ids": _names(300)}
     expected = _plain(queries, candidates)
     whole = rank_late(queries, candidates, 300, **names)
-    monkeypatch.setattr(late, "_TOKENS_AT_ONCE", 50)
-    monkeypatch.setattr(late, "_PAIRS_AT_ONCE", 600)
-    monkeypatch.setattr(ranking, "_CANDIDATES_AT_ONCE", 64)
-    for order, scores in (whole, rank_late(queries, candidates, 300, **names)):
+    at_once = AtOnce(candidates=64, tokens=50, pairs=600)
+    for order, scores in (whole, rank_late(queries, candidates, 300, **names, at_once=at_once)):
         np.testing.assert_array_equal(scores, -np.sort(-expected, axis=1))
         np.testing.assert_array_equal(np.take_along_axis(expected, order, axis=1), scores)
 
@@ -319,7 +313,7 @@ def test_stored_token_vectors_are_ranked_as_if_they_were_in_memory(tmp_path: Pat
         np.testing.assert_array_equal(one, other)
 
 
-def test_candidates_are_asked_for_a_few_tokens_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_asked_for_a_few_tokens_at_a_time(tmp_path: Path) -> None:
     class Watched(StoredTokens):
         def take(self, places: NDArray[np.int64]) -> list[Tokens]:
             tokens = super().take(places)
@@ -329,8 +323,8 @@ def test_candidates_are_asked_for_a_few_tokens_at_a_time(tmp_path: Path, monkeyp
     taken: list[int] = []
     store = TokenStore.open(tmp_path, 2)
     store.put(_keys(*range(40)), [np.ones((1 + number % 3, 2), np.float32) for number in range(40)])
-    monkeypatch.setattr(late, "_TOKENS_AT_ONCE", 8)
-    rank_late([ONE], Watched(store, _keys(*range(40))), 3, query_ids=["q"], candidate_ids=_names(40))
+    watched, names = Watched(store, _keys(*range(40))), _names(40)
+    rank_late([ONE], watched, 3, query_ids=["q"], candidate_ids=names, at_once=AtOnce(tokens=8))
     assert (max(taken), sum(taken)) == (8, sum(1 + number % 3 for number in range(40)))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.vectors import ranking
-from vlm2vec.vectors.ranking import rank, top_k
+from vlm2vec.vectors.ranking import AtOnce, rank, top_k
 
 Matrix = NDArray[np.float32]
 
@@ -51,10 +51,8 @@ def test_top_k_is_the_head_of_a_full_stable_sort(
     table: tuple[Matrix, Matrix, int, list[NDArray[np.int64]], int],
 ) -> None:
     queries, candidates, k, exclude, chunk = table
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_CANDIDATES_AT_ONCE", chunk)
-        patch.setattr(ranking, "_SCORES_AT_ONCE", 3 * chunk)
-        indices, scores = top_k(queries, candidates, k, exclude=exclude)
+    at_once = AtOnce(scores=3 * chunk, candidates=chunk)
+    indices, scores = top_k(queries, candidates, k, exclude=exclude, at_once=at_once)
     expected_indices, expected_scores = _expected(queries @ candidates.T, min(k, len(candidates)), exclude)
     assert (indices.dtype, scores.dtype) == (np.int64, np.float32)
     np.testing.assert_array_equal(indices, expected_indices)
@@ -154,10 +152,10 @@ def test_rank_is_the_head_of_a_sort_by_emptiness_score_and_tie_number(
 ) -> None:
     queries, candidates, pools, empty, k, chunk = table
     query_ids, names = _names(len(queries), "q"), _names(len(candidates))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_CANDIDATES_AT_ONCE", chunk)
-        patch.setattr(ranking, "_SCORES_AT_ONCE", 3 * chunk)
-        got, scores = rank(queries, candidates, k, query_ids=query_ids, candidate_ids=names, pools=pools, empty=empty)
+    at_once = AtOnce(scores=3 * chunk, candidates=chunk)
+    got, scores = rank(
+        queries, candidates, k, query_ids=query_ids, candidate_ids=names, pools=pools, empty=empty, at_once=at_once
+    )
     assert (got.dtype, scores.dtype) == (np.int64, np.float32)
     width = min(k, len(candidates))
     for row, pool in enumerate(pools):

@@ -56,7 +56,7 @@ def comparable(mean: Mean, reference: Mean) -> Mean:
 
     A mean over a few datasets of many says more about which these are than about the model.
     """
-    # Both are over one list, so what the reference has is whatever it does not miss.
+    # Both are over one list, so the reference has all that it does not miss.
     missing_in_both = len(set(mean.missing) & set(reference.missing))
     lacking = len(mean.missing) - missing_in_both
     return replace(mean, score=None) if 2 * lacking > reference.found else mean

@@ -169,7 +169,7 @@ def read_examples(folder: Path) -> dict[str, list[Example]]:
 
 
 def task_file(folder: Path, task_name: str, suffix: str) -> Path:
-    """The file of a task in a folder: named like the task where that is safe, else close to it and by its hash."""
+    """The file of a task in a folder: named like the task where that is safe, otherwise by part of it and its hash."""
     if _SAFE_NAME.fullmatch(task_name):
         return folder / f"{task_name}{suffix}"
     digest = blake2b(task_name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -159,7 +159,7 @@ def data_place(tasks: Sequence[TaskSpec], root: Path | None, *, limit: int | Non
 
 
 class _Run:
-    """What all tasks of a run share."""
+    """The parts that all tasks of a run share."""
 
     def __init__(
         self, folder: RunFolder, embedder: TaskEmbedder, parse: Callable[[TaskSpec], TaskData], strict: bool

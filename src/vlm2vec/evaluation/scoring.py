@@ -107,7 +107,7 @@ def _measured(data: TaskData, ranked: Callable[..., tuple[NDArray[np.int64], NDA
 
 
 def chance(data: TaskData) -> dict[str, float]:
-    """What a random order of each query's candidates would score on average."""
+    """The expected score of a random order of each query's candidates."""
     everything = set(data.candidate_names)
     pools = [everything] * len(data.query_ids) if data.pools is None else [set(pool) for pool in data.pools]
     relevant = [data.relevant[query] for query in data.query_ids]

@@ -27,7 +27,7 @@ _WAITING = 512
 
 
 class Encoder(Protocol):
-    """What is asked of a model; `Embedder` has it."""
+    """A model; `Embedder` is one."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -66,7 +66,7 @@ class Work:
 
 
 class Sink(Protocol):
-    """What keeps vectors: a `VectorStore`, a `TokenStore`, an index. It is used by one thread at a time."""
+    """A place that keeps vectors: a `VectorStore`, a `TokenStore`, an index. It is used by one thread at a time."""
 
     def __contains__(self, key: bytes, /) -> bool:
         """Whether a vector is kept under this key, as it is after `put`. Asked in the thread that takes the work."""
@@ -94,7 +94,7 @@ class Flush:
 
 @dataclass(frozen=True)
 class JobReport:
-    """What became of some work; several processes report the same, of all of them.
+    """The outcome of some work; several processes report the same, of all of them.
 
     Args:
         embedded: vectors made.
@@ -192,7 +192,7 @@ class EmbedJob:
             return groups
 
         groups = agree(grouped, processes)
-        # What the first process finds holds for all: each may have looked at another time.
+        # The first process decides for all: each may have looked at another time.
         found = processes.gather([key in self._sink for key in groups])[0]
         missing = [equal for equal, is_known in zip(groups.values(), found, strict=True) if not is_known]
         total = sum(map(len, groups.values()))
@@ -349,7 +349,7 @@ class _Ledger:
             self._written_at_s = time.monotonic()
 
     def report(self) -> JobReport:
-        """What has become of the work so far."""
+        """The outcome so far."""
         return JobReport(self._num_embedded, self._num_done - self._num_embedded - self._num_failed, self._failed)
 
     def _note(self, work: Sequence[Work], error: VLM2VecError | None = None) -> None:

@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.model.late_interaction import maxsim
-from vlm2vec.vectors.ranking import Places, Score, rank_by
+from vlm2vec.vectors.ranking import AtOnce, Places, Score, rank_by
 from vlm2vec.vectors.store import StoredTokens, Vectors
-
-# Tokens of candidates held at once, and products of token pairs: 32 MiB of float64. One item is never divided.
-_TOKENS_AT_ONCE = 1 << 13
-_PAIRS_AT_ONCE = 1 << 22
 
 
 def rank_late(
@@ -26,6 +22,7 @@ def rank_late(
     candidate_ids: Sequence[str],
     pools: Sequence[NDArray[np.int64]] | None = None,
     empty: NDArray[np.bool_] | None = None,
+    at_once: AtOnce = AtOnce(),
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` best candidates of each query by late interaction; the rest is as in `rank`.
 
@@ -47,13 +44,14 @@ def rank_late(
     of_queries.refuse_none()
     of_candidates.refuse_none(empty)
     return rank_by(
-        lambda rows: _late(of_queries, rows, of_candidates, empty),
+        lambda rows: _late(of_queries, rows, of_candidates, empty, at_once),
         (len(queries), len(candidates)),
         k,
         query_ids=query_ids,
         candidate_ids=candidate_ids,
         pools=pools,
         empty=empty,
+        at_once=at_once,
     )
 
 
@@ -91,16 +89,18 @@ class _Tokens:
             raise InputError(f"{self._kind} {int(bare.argmax())} has no tokens: give at least one, or embed it again")
 
 
-def _late(queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None) -> Score:
+def _late(
+    queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None, at_once: AtOnce
+) -> Score:
     query_tokens = _wide(queries.take(rows))
 
     def score(places: Places) -> NDArray[np.float32]:
         chosen = np.arange(len(candidates.lengths))[places]
         scores_QC = np.zeros((len(rows), len(chosen)), dtype=np.float32)
         filled = np.arange(len(chosen)) if empty is None else np.flatnonzero(~empty[chosen])
-        for part in _parts(candidates.lengths[chosen[filled]], _TOKENS_AT_ONCE):
+        for part in _parts(candidates.lengths[chosen[filled]], at_once.tokens):
             of_part = _wide(candidates.take(chosen[filled[part]]))
-            scores_QC[:, filled[part]] = maxsim(query_tokens, of_part, cells=_PAIRS_AT_ONCE)
+            scores_QC[:, filled[part]] = maxsim(query_tokens, of_part, cells=at_once.pairs)
         return scores_QC
 
     return score

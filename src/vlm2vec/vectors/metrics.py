@@ -1,4 +1,19 @@
-"""How good is a ranking?"""
+"""How good is a ranking?
+
+With G the labels of a query and g(i) the grade of the candidate at rank i, 0 if it is no label:
+
+    hit@k               1 if a label is among the first k
+    precision@k         labels among the first k / k
+    recall@k            labels among the first k / |G|; 1 if there are no labels
+    f1@k                harmonic mean of the two, 0 if both are 0
+    map@k               sum over labels at rank i <= k of precision@i, / min(|G|, k)
+    mrr@k               1 / rank of the first label among the first k, 0 if none is
+    ndcg_linear@k       DCG / DCG of the grades sorted down; DCG = sum over i <= k of gain(i) / log2(i + 1)
+    ndcg_exponential@k  the same with gain 2^g - 1 in place of g
+
+These are the formulas of the published MMEB-V2 evaluation. Grades go by id, which differs from it where the
+grades of one query differ; docs/evaluation.md names the datasets.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +38,7 @@ def query_metrics(
     candidate_ids: Sequence[str],
     relevant: Sequence[Mapping[str, float]],
 ) -> dict[str, Numbers]:
-    """Every metric of every query.
-
-    With G the labels of a query and g(i) the grade of the candidate at rank i, 0 if it is no label:
-
-        hit@k               1 if a label is among the first k
-        precision@k         labels among the first k / k
-        recall@k            labels among the first k / |G|; 1 if there are no labels
-        f1@k                harmonic mean of the two, 0 if both are 0
-        map@k               sum over labels at rank i <= k of precision@i, / min(|G|, k)
-        mrr@k               1 / rank of the first label among the first k, else 0
-        ndcg_linear@k       DCG / DCG of the grades sorted down; DCG = sum over i <= k of gain(i) / log2(i + 1)
-        ndcg_exponential@k  the same with gain 2^g - 1 in place of g
-
-    These are the formulas of the published MMEB-V2 evaluation. Grades go by id, which differs from it where the
-    grades of one query differ; docs/evaluation.md names the datasets.
+    """Every metric of every query, as defined above.
 
     Args:
         ranking_QK: indices into `candidate_ids`, best first, no candidate twice; -1 past the end. At least the first
@@ -77,7 +78,7 @@ def query_metrics(
 
 
 def mean_metrics(per_query: Mapping[str, Numbers]) -> dict[str, float]:
-    """The mean over queries of what `query_metrics` gives.
+    """The mean over queries of the values of `query_metrics`.
 
     Raises:
         InputError: there are no queries.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -11,9 +12,23 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 
-# Scores held at once: 32 MiB of float64, and some four arrays of that size while they are sorted out.
-_SCORES_AT_ONCE = 1 << 22
-_CANDIDATES_AT_ONCE = 1 << 13
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """How much of a ranking lies in memory together.
+
+    Args:
+        scores: 32 MiB of float64, and some four arrays of that size while they are sorted out.
+        candidates: whose vectors are read together.
+        tokens: of candidates, for late interaction; one item is never divided.
+        pairs: products of two tokens, 32 MiB of float64.
+    """
+
+    scores: int = 1 << 22
+    candidates: int = 1 << 13
+    tokens: int = 1 << 13
+    pairs: int = 1 << 22
+
 
 Places: TypeAlias = slice | NDArray[np.int64]
 """Some candidates: a run of them, or their indices."""
@@ -50,6 +65,7 @@ def top_k(
     k: int,
     *,
     exclude: Sequence[NDArray[np.int64]] | None = None,
+    at_once: AtOnce = AtOnce(),
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` candidates with the largest inner product for each query, best first.
 
@@ -72,10 +88,10 @@ def top_k(
     if exclude is not None and len(exclude) != len(queries_QD):
         raise InputError(f"exclude names candidates for {len(exclude)} queries of {len(queries_QD)}")
     ranks = np.full((len(queries_QD), min(k, len(candidates_CD))), _NOT_RANKED, dtype=np.int64)
-    for rows in _blocks(np.arange(len(queries_QD)), k):
+    for rows in _blocks(np.arange(len(queries_QD)), k, at_once):
         excluded = None if exclude is None else [np.sort(exclude[row]) for row in rows]
         score = _products(queries_QD[rows], candidates_CD)
-        ranks[rows] = _best(score, len(rows), len(candidates_CD), ranks.shape[1], excluded=excluded)
+        ranks[rows] = _best(score, len(rows), len(candidates_CD), ranks.shape[1], at_once.candidates, excluded=excluded)
     indices = np.where(ranks == _NOT_RANKED, -1, _LOW - (ranks & _LOW))
     return indices, _scores(ranks)
 
@@ -89,6 +105,7 @@ def rank(
     candidate_ids: Sequence[str],
     pools: Sequence[NDArray[np.int64]] | None = None,
     empty: NDArray[np.bool_] | None = None,
+    at_once: AtOnce = AtOnce(),
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` best candidates of each query for measuring: ties are broken without favour, scores are as in `top_k`.
 
@@ -120,6 +137,7 @@ def rank(
         candidate_ids=candidate_ids,
         pools=pools,
         empty=empty,
+        at_once=at_once,
     )
 
 
@@ -132,6 +150,7 @@ def rank_by(
     candidate_ids: Sequence[str],
     pools: Sequence[NDArray[np.int64]] | None = None,
     empty: NDArray[np.bool_] | None = None,
+    at_once: AtOnce = AtOnce(),
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` best candidates of each query by any score; the rest is as in `rank`.
 
@@ -154,12 +173,13 @@ def rank_by(
     ties = _Ties(np.array([_hash(name) for name in query_ids], dtype=np.uint32), _distinct_hashes(candidate_ids))
     ranks = np.full((num_queries, min(k, num_candidates)), _NOT_RANKED, dtype=np.int64)
     for pool, members in _shared_pools(pools, num_queries, num_candidates):
-        for rows in _blocks(members, k):
+        for rows in _blocks(members, k, at_once):
             best = _best(
                 scores_of(rows),
                 len(rows),
                 num_candidates,
                 ranks.shape[1],
+                at_once.candidates,
                 pool=pool,
                 empty=empty,
                 ties=_Ties(ties.queries[rows], ties.candidates),
@@ -167,7 +187,7 @@ def rank_by(
             ranks[rows, : best.shape[1]] = best
     order = np.argsort(ties.candidates)
     numbers = _unmixed((ranks & _LOW).astype(np.uint32)) ^ ties.queries[:, None]
-    # What is not ranked has no number of a candidate, so its place may lie past the end.
+    # A place that is not ranked has no number of a candidate, so it may lie past the end.
     found = np.searchsorted(ties.candidates, numbers, sorter=order)
     indices = order[np.minimum(found, num_candidates - 1)] if num_candidates else found
     return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
@@ -187,6 +207,7 @@ def _best(
     num_queries: int,
     num_candidates: int,
     k: int,
+    chunk_size: int,
     *,
     excluded: Sequence[NDArray[np.int64]] | None = None,
     pool: NDArray[np.int64] | None = None,
@@ -196,8 +217,8 @@ def _best(
     """Packed ranks, best first; the lower 32 bits are a tie number, or without `ties` stand for the index."""
     best: NDArray[np.int64] = np.empty((num_queries, 0), dtype=np.int64)
     num_ranked = num_candidates if pool is None else len(pool)
-    for start in range(0, num_ranked, _CANDIDATES_AT_ONCE):
-        chunk = slice(start, min(start + _CANDIDATES_AT_ONCE, num_ranked))
+    for start in range(0, num_ranked, chunk_size):
+        chunk = slice(start, min(start + chunk_size, num_ranked))
         chosen = chunk if pool is None else pool[chunk]
         with np.errstate(over="ignore", invalid="ignore"):
             scores = score(chosen)
@@ -221,10 +242,10 @@ def _best(
     return np.sort(best, axis=1)[:, ::-1]
 
 
-def _blocks(rows: NDArray[np.int64], k: int) -> list[NDArray[np.int64]]:
+def _blocks(rows: NDArray[np.int64], k: int, at_once: AtOnce) -> list[NDArray[np.int64]]:
     """Rows of queries in pieces whose scores fit into memory together."""
-    at_once = max(1, _SCORES_AT_ONCE // (k + _CANDIDATES_AT_ONCE))
-    return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+    size = max(1, at_once.scores // (k + at_once.candidates))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _shared_pools(

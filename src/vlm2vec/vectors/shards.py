@@ -69,7 +69,8 @@ def write_shard(
     """Write a shard, whole or not at all.
 
     Args:
-        rows: where they are counted one array [n, dim] for each key, else arrays of a row for each key, end to end.
+        rows: one array [n, dim] for each key where they are counted, otherwise arrays with a row for each key, end to
+            end.
 
     Raises:
         OSError: it cannot be written.
