@@ -182,7 +182,8 @@ def _open(tmp_path: Path, parser: str, path: str, **more: object) -> object:
     rows, fields = _rows(parser, path.format(tmp=tmp_path))
     write_lines(data / "rows.jsonl", rows)
     folders = {name: data for name in ("image_dir", "frame_dir") if name in fields}
-    source = read_sources({"mine": {"path": data / "rows.jsonl", **fields, **folders, **more}}, None, data)["mine"]
+    mine = fields | folders | more | {"path": data / "rows.jsonl"}
+    source = read_sources({"mine": mine}, None, data)["mine"]
     return pickle.loads(pickle.dumps(open_source("mine", source, None)))[0]
 
 

@@ -20,7 +20,9 @@ from vlm2vec.data.tables import JsonLines, Table, TableName, load_arrow, open_mi
 from vlm2vec.errors import ConfigError, DataError, Hint, StorageError
 from vlm2vec.items import Item
 
-ROWS = [{"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)]
+ROWS: list[dict[str, object]] = [
+    {"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)
+]
 
 
 def _parquet(path: Path, rows: list[dict[str, object]]) -> Path:

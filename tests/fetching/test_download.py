@@ -1,4 +1,4 @@
-"""A download from a hub on this machine brings what is needed and nothing else, and goes on after a kill."""
+"""A download from a hub on this machine brings what is needed and nothing else, and continues after a kill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import Mock
@@ -67,7 +67,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-def _published(names: list[str], tmp_path: Path, benchmark: str = "mmeb-v2", **others: bytes) -> list[TaskSpec]:
+def _published(
+    names: list[str], tmp_path: Path, benchmark: str = "mmeb-v2", others: Mapping[str, bytes] | None = None
+) -> list[TaskSpec]:
     specs = get_tasks(benchmark, names=names)
     for spec in specs:
         write_fixture(spec, tmp_path / "full")
@@ -160,7 +162,7 @@ def test_neither_command_loads_torch(run: Run) -> None:
 def test_a_dry_run_says_what_it_would_fetch_and_writes_nothing(hub: Hub, tmp_path: Path) -> None:
     _published(["RefCOCO", "HMDB51"], tmp_path)
     root = tmp_path / "root"
-    write_fixture(*get_tasks(names=["RefCOCO"]), root)
+    write_fixture(get_tasks(names=["RefCOCO"])[0], root)
     (root / "image-tasks" / "RefCOCO" / "blue.png").unlink()
     before = _files(root)
     archives = tmp_path / "hub" / MMEB
@@ -182,8 +184,8 @@ def test_a_dry_run_says_what_it_would_fetch_and_writes_nothing(hub: Hub, tmp_pat
     assert (_files(root), hub.fetched()) == (before, [])
 
 
-def test_a_killed_download_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
-    _published(["RefCOCO"], tmp_path, **{"Other/noise.bin": os.urandom(600_000)})
+def test_a_killed_download_continues_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    _published(["RefCOCO"], tmp_path, others={"Other/noise.bin": os.urandom(600_000)})
     archive, half = "image-tasks/mmeb_v1.tar.gz", 300_000
     arguments = ("download", "mmeb-v2", "--tasks", "RefCOCO", "--data", tmp_path / "root")
     hub.stalling[archive] = half
@@ -254,7 +256,7 @@ def test_offline_the_error_says_so(tmp_path: Path) -> None:
     (spec,) = get_tasks(names=["MSVD"])
     # All tests run so: see conftest.py.
     with pytest.raises(HubError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
-        plan_download([TaskNeeds(spec, annotations=spec.tables())], tmp_path, Mock(spec=Watcher))
+        plan_download([TaskNeeds(spec, annotations=tuple(spec.tables()))], tmp_path, Mock(spec=Watcher))
 
 
 def test_an_archive_that_is_refused_is_named(hub: Hub, tmp_path: Path) -> None:

@@ -72,7 +72,11 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
 def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = {"dataset_parser": "mmeb", "dataset_name": "TIGER-Lab/MMEB-train", "subset_name": "CIRR", "weight": 0.5}
     image |= {"image_dir": "pics", "num_sample_per_subset": 7}
-    video = {"dataset_parser": "llavahound_caption", "dataset_path": "a.jsonl", "video_frame_basedir": "frames"}
+    video: dict[str, object] = {
+        "dataset_parser": "llavahound_caption",
+        "dataset_path": "a.jsonl",
+        "video_frame_basedir": "frames",
+    }
     video |= {"weight": 5, "num_frames": 4, "num_rows": 300_000, "data_mode": "video_retrieval"}
     page = {"dataset_parser": "visrag", "dataset_name": "openbmb/V", "global_dataset_name": "V", "weight": 12}
     (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"CIRR": image, "video": video, "page": page}))
@@ -172,7 +176,7 @@ _VIDEOS = {
     ),
     "video_qa_240k": _video_entry("llavahound_qa", "video_qa_240k", "video_240k_caption_15k", "240_000"),
 }
-_PAGES = {
+_PAGES: dict[str, dict[str, object]] = {
     "colpali_train_set": {"dataset_parser": "vidore", "dataset_name": "vidore/colpali_train_set", "weight": 10},
     "visrag-indomain": {
         "dataset_parser": "visrag",
@@ -184,10 +188,10 @@ _PAGES = {
 _IMAGES = {name: _image_entry(name, *numbers) for name, numbers in _IMAGE_SETS.items()}
 _EVENLY = {name: entry | {"weight": 1} for name, entry in _IMAGES.items()}
 _PUBLISHED_FILES: dict[str, dict[str, dict[str, object]]] = {
-    "vlm2vec-v2": _IMAGES | _PAGES | _VIDEOS,  # type: ignore[dict-item]
+    "vlm2vec-v2": _IMAGES | _PAGES | _VIDEOS,
     "vlm2vec-v2-image": _EVENLY,
     "vlm2vec-v2-video": _VIDEOS,
-    "vlm2vec-v2-visdoc": dict(list(_EVENLY.items())[:3]) | _PAGES,  # type: ignore[dict-item]
+    "vlm2vec-v2-visdoc": dict(list(_EVENLY.items())[:3]) | _PAGES,
 }
 """Every entry of train_{alltasks,image,video,visdoc}.yaml, by the packaged mix that holds the same."""
 

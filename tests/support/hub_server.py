@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -230,12 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(Request(self.command, path, self.headers.get("Range")))
-        for pattern, answer in (
+        answers: Sequence[tuple[str, Callable[[Path, str], None]]] = (
             (r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._file),
             (r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", self._tree),
-            (r"/api/datasets/([^/]+/[^/]+)/paths-info/([^/]+)()", lambda *parts: self._paths(*parts, body)),
+            (r"/api/datasets/([^/]+/[^/]+)/paths-info/([^/]+)()", lambda repo, _: self._paths(repo, body)),
             (r"/api/datasets/([^/]+/[^/]+)(?:/revision/([^/]+))?()", self._repo),
-        ):
+        )
+        for pattern, answer in answers:
             if match := re.fullmatch(pattern, path):
                 repo = self.hub.folder / match[1]
                 if not repo.is_dir():
@@ -259,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = sorted((repo / folder).rglob("*") if recursive else (repo / folder).iterdir())
         self._json([_entry(repo, path) for path in found])
 
-    def _paths(self, repo: Path, _: str, body: bytes) -> None:
+    def _paths(self, repo: Path, body: bytes) -> None:
         if self.headers["Content-Type"].startswith("application/json"):
             paths = json.loads(body)["paths"]
         else:

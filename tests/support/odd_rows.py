@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.task_fixtures import write_frames, write_picture, write_rows
@@ -28,7 +29,7 @@ def write_pictures(root: Path) -> None:
         write_picture(root / "image-tasks" / name, "red")
 
 
-def read_rows(root: Path, name: str, *rows: dict[str, object], config: str | None = None) -> TaskData:
+def read_rows(root: Path, name: str, *rows: Mapping[str, object], config: str | None = None) -> TaskData:
     write_rows(task_named(name), root, rows, config)
     return parse_task(task_named(name), root)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow
@@ -31,7 +32,7 @@ def _strings(items: object) -> list[str | None]:
     return [item.verbatim for item in items if isinstance(item, Item)]
 
 
-def _captioned(root: Path, name: str, *rows: dict[str, object], limit: int | None = None) -> TaskData:
+def _captioned(root: Path, name: str, *rows: Mapping[str, object], limit: int | None = None) -> TaskData:
     spec = _task("retrieval", name)
     for file in ("a.jpg", "b.jpg", "val2014/a.jpg", "00000000.jpg"):
         write_picture(root / spec.media_dir / file, "red")

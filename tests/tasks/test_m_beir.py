@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ QUERY = {
     "neg_cand_list": [],
     "task_id": 2,
 }
-POOL = [
+POOL: list[dict[str, object]] = [
     {"did": "2:1", "txt": '"a red one', "img_path": "mbeir_images/a.jpg", "modality": "image,text"},
     {"did": "2:2", "txt": None, "img_path": "mbeir_images/a.jpg", "modality": "image"},
     {"did": "2:3", "txt": "Is it blue?\r ", "img_path": None, "modality": "text"},
@@ -44,12 +45,12 @@ POOL = [
 
 
 def _m_beir(
-    root: Path, name: str = "webqa_task2", *, pool: list[dict[str, object]] | None = None, **columns: object
+    root: Path, name: str = "webqa_task2", *, pool: Sequence[Mapping[str, object]] = POOL, **columns: object
 ) -> TaskData:
     write_picture(root / "image-tasks/mbeir_images/a.jpg", "red")
     spec = _task("m-beir", name)
     write_rows(spec, root, [QUERY | columns])
-    write_pool(spec, root, POOL if pool is None else pool)
+    write_pool(spec, root, pool)
     return parse_task(spec, root)
 
 

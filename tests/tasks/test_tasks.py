@@ -99,11 +99,11 @@ def _golden_root(tmp_path: Path, case: dict[str, object], spec: TaskSpec) -> Pat
     if spec.modality == "visdoc":
         write_rows(spec, tmp_path, case["query_rows"], "queries")  # type: ignore[arg-type]
         write_rows(spec, tmp_path, case["qrel_rows"], "qrels")  # type: ignore[arg-type]
-        pages = [(row["corpus-id"], (MEDIA / row["image"]).read_bytes()) for row in case["corpus_rows"]]  # type: ignore[index,attr-defined]
+        pages = [(row["corpus-id"], (MEDIA / row["image"]).read_bytes()) for row in case["corpus_rows"]]  # type: ignore[attr-defined]
         write_corpus(spec, tmp_path, pages)
     elif isinstance(spec.parser, ChoiceParser) and spec.parser.configs:
         for config in spec.parser.configs:
-            rows = [row for row in case["rows"] if row["subset"] == config]  # type: ignore[index,attr-defined]
+            rows = [row for row in case["rows"] if row["subset"] == config]  # type: ignore[attr-defined]
             write_rows(spec, tmp_path, rows, config)
     else:
         write_rows(spec, tmp_path, case["rows"])  # type: ignore[arg-type]
