@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Protocol, Typ
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from vlm2vec.documents import load_json, parse_json
+from vlm2vec.documents import load_json, parse_json, problems
 from vlm2vec.errors import Action, ConfigError, DataError, Hint, StorageError
 from vlm2vec.extras import require
 
@@ -336,8 +336,10 @@ class _Listing(BaseModel):
 def _split_of(listing: Path, split: str | None) -> str:
     try:
         names = _Listing.model_validate(load_json(listing)).splits
+    except ValidationError as error:
+        raise DataError(f"{listing} does not list splits: {'; '.join(problems(error))}") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{listing} does not list splits: {' '.join(str(error).split())}") from None
+        raise DataError(f"{listing} does not list splits: {error}") from None
     wanted = names[0] if split is None and len(names) == 1 else split
     if wanted is None or wanted not in names:
         raise ConfigError(
