@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from support.train_files import cut_off, logged, write_circle, write_config, write_data
 from vlm2vec.errors import BusyError, ConfigError, DataError, StorageError
@@ -164,6 +164,30 @@ def test_a_run_of_a_version_that_knew_fewer_fields_goes_on(folder: Path) -> None
     before = logged(folder / "out", "loss")
     train(read_config(path), resume=True)
     assert logged(folder / "out", "loss") == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "of another shape", "no state"])
+def test_a_damaged_checkpoint_is_named_with_the_way_on(folder: Path, damage: str) -> None:
+    path = write_config(folder, steps=3, save_every=2)
+    train(read_config(path))
+    cut_off(folder / "out")
+    state = folder / "out" / "checkpoint-2" / "training_state.safetensors"
+    tensors = load_file(state)
+    name = next(name for name in sorted(tensors) if name.startswith("exp_avg."))
+    if damage == "missing":
+        save_file({key: tensor for key, tensor in tensors.items() if key != name}, state)
+    elif damage == "of another shape":
+        save_file(tensors | {name: torch.zeros(3)}, state)
+    elif damage == "cut short":
+        state.write_bytes(state.read_bytes()[:-1])
+    else:
+        state = state.with_suffix(".json")
+        state.write_text('{"step": -1}')
+    message = (
+        rf"the checkpoint file {re.escape(str(state))} cannot be read: .*; delete checkpoint-2 to fall back to the"
+    )
+    with pytest.raises(DataError, match=message):
+        train(read_config(path), resume=True)
 
 
 def test_a_source_with_other_rows_than_the_run_had_is_refused(folder: Path) -> None:

@@ -184,9 +184,11 @@ def resume_checkpoint(
     path = folder / f"{_STATE}.safetensors"
     tensors: dict[str, Tensor] = _load(path, load_file)
     kinds = ("parameter", "exp_avg", "exp_avg_sq", "step") if state.step else ("parameter",)
-    wanted = [f"{kind}.{name}" for name, _ in _trained(trainee.backbone, objective) for kind in kinds]
-    if lacking := [name for name in wanted if name not in tensors]:
-        raise _damaged(path, f"it lacks {lacking[0]}")
+    for name, parameter in _trained(trainee.backbone, objective):
+        for kind in kinds:
+            found = tensors.get(f"{kind}.{name}")
+            if found is None or (kind != "step" and found.shape != parameter.shape):
+                raise _damaged(path, f"{kind}.{name} is missing or of another shape")
     with torch.no_grad():
         for name, parameter in _trained(trainee.backbone, objective):
             _assign(parameter, tensors[f"parameter.{name}"])
