@@ -387,13 +387,15 @@ def test_doctor_names_what_is_missing_or_too_old_by_the_metadata_of_the_package(
         "numpy>=999",
         "no-such-package>=1.5",
         "numpy>=1; extra == 'train'",
+        "no-other-package; extra == 'all'",
+        "no-third-package; extra == 'all'",
         "no-other-package; extra == 'train'",
         "toy[train]; extra == 'all'",
         "no-package-of-tests; extra == 'test'",
     ]
     lines = ["Metadata-Version: 2.1", "Name: toy", "Version: 1.0"]
     lines += [f"Requires-Dist: {one}" for one in needed]
-    lines += [f"Provides-Extra: {extra}" for extra in ("train", "all", "test")]
+    lines += [f"Provides-Extra: {extra}" for extra in ("all", "test", "train")]
     (tmp_path / "toy-1.0.dist-info").mkdir()
     (tmp_path / "toy-1.0.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -402,6 +404,7 @@ def test_doctor_names_what_is_missing_or_too_old_by_the_metadata_of_the_package(
         Finding("numpy", version("numpy"), "too old: pip install --upgrade 'numpy>=999'"),
         Finding("no-such-package", "missing", "install it: pip install 'no-such-package>=1.5'"),
         Finding("no-other-package", "not installed; it comes with the extra 'train'"),
+        Finding("no-third-package", "not installed; it comes with the extra 'all'"),
     ]
 
 

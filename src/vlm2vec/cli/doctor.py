@@ -115,12 +115,17 @@ def examine_packages(distribution: str = "vlm2vec") -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     own = importlib.metadata.metadata(distribution)
-    needed = [Requirement(text) for text in own.get_all("Requires-Dist", [])]
+    requirements = [Requirement(text) for text in own.get_all("Requires-Dist", [])]
+
+    def needed(extra: str) -> list[Requirement]:
+        return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+    extras = set(own.get_all("Provides-Extra", [])) - _FOR_DEVELOPERS
     looked_at = {distribution}
-    for extra in ("", *own.get_all("Provides-Extra", [])):
-        for package in needed:
-            wanted = package.marker is None or package.marker.evaluate({"extra": extra})
-            if wanted and package.name not in looked_at and extra not in _FOR_DEVELOPERS:
+    # A package of several extras is told of with the one that brings least besides.
+    for extra in ("", *sorted(extras, key=lambda extra: (len(needed(extra)), extra))):
+        for package in needed(extra):
+            if package.name not in looked_at:
                 looked_at.add(package.name)
                 yield _examine_package(package, extra)
 
