@@ -28,7 +28,7 @@ from vlm2vec.cli.doctor import Finding, examine_packages
 from vlm2vec.cli.embed import Input, embedded, read_inputs
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.cli.starting import without_garbage_collection
-from vlm2vec.errors import InputError
+from vlm2vec.errors import InputError, VLM2VecError
 from vlm2vec.items import Image, Video
 from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.model.embedder import Embedder
@@ -251,8 +251,8 @@ def test_embed_prints_a_json_line_for_every_input_in_order(folder: Path, model: 
         ("last", None),
     ]
     embedder = Embedder.load(model)
-    items = [Image(folder / "doc.pdf", page=1), Image(folder / "doc.pdf", page=2), folder / "red.png", "one", "two"]
-    expected = embedder.encode([*items, "last"])
+    pages = [Image(folder / "doc.pdf", page=number) for number in (1, 2)]
+    expected = embedder.encode([*pages, folder / "red.png", "one", "two", "last"])
     np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected, atol=2e-6)
 
 
@@ -304,9 +304,8 @@ def test_embed_answers_in_parts_of_so_many_inputs(model: Path) -> None:
     with Sandbox() as decoder:
         results = [(*one, len(taken)) for one in embedded(embedder, inputs(), decoder, num_at_once=2)]
     assert [(source.name, num_taken) for source, _, num_taken in results] == list(zip(texts, (2, 2, 4, 4), strict=True))
-    assert isinstance(results.pop(1)[1], InputError)
-    expected = embedder.encode(["one", "three", "last"])
-    np.testing.assert_allclose([vector for _, vector, _ in results], expected, atol=2e-6)
+    vectors = [result for _, result, _ in results if not isinstance(result, VLM2VecError)]
+    np.testing.assert_allclose(vectors, embedder.encode(["one", "three", "last"]), atol=2e-6)
 
 
 def test_embed_reports_a_vector_that_is_not_finite(model: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def _run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def _document(model: str = "mine", **scores: float) -> dict[str, Any]:
+def _document(model: str = "mine", /, **scores: float) -> dict[str, Any]:
     """A score file: every metric of a dataset is the same number."""
     modality = {"MSVD": "video", "YouCook2": "video", "ViDoSeek-doc": "visdoc"}
     metrics: dict[str, Any] = {}
