@@ -93,13 +93,35 @@ def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missin
     silent = _for_type_checking(tree)
     imported = {name for node, name in _imported(tree) if node not in silent} & ONLY_IN_EXTRAS
     if path.relative_to(PACKAGE).as_posix() not in STILL_TO_MOVE and not _refuses_by_itself(path):
-        assert imported <= _required(tree)
+        assert imported <= {module for _, module in _required(tree)}
 
 
-def _required(tree: ast.AST) -> set[str]:
-    """The modules that calls of `require` name."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "require"]
-    return {ast.literal_eval(argument) for call in calls for argument in call.args[1:]}
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_an_extra_that_an_error_names_has_the_package(path: Path) -> None:
+    for extra, module in _required(ast.parse(path.read_text("utf-8"))):
+        assert module in _brought_by(extra)
+
+
+def _required(tree: ast.AST) -> set[tuple[str, str]]:
+    """The extras and modules that calls of `require` name, or the constant `NEEDED` that some of them take."""
+    named = [
+        [ast.literal_eval(argument) for argument in node.args if not isinstance(argument, ast.Starred)]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "require"
+    ]
+    named += [
+        ast.literal_eval(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDED"
+    ]
+    return {(extra, module) for extra, *modules in filter(None, named) for module in modules}
+
+
+def _brought_by(extra: str) -> set[str]:
+    """The packages of an extra and of the extras that it takes in."""
+    wanted = PROJECT["optional-dependencies"][extra]
+    others = [name for one in wanted if one.startswith("vlm2vec[") for name in one[8:-1].split(",")]
+    return _names(wanted).union(*map(_brought_by, others))
 
 
 def _refuses_by_itself(path: Path) -> bool:
