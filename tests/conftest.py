@@ -16,7 +16,7 @@ import pytest
 from support.golden_cases import MODEL
 from support.index_folders import make_picture, summary_of
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.index import Index
+from vlm2vec.search.library import Library
 
 
 def pytest_collection_finish() -> None:
@@ -44,10 +44,10 @@ def model_copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def three(tmp_path: Path, own: Embedder) -> Index:
-    """An index of three pictures."""
+def three(tmp_path: Path, own: Embedder) -> Library:
+    """A library of three pictures, in its index."""
     for number in range(3):
         make_picture(tmp_path / f"{number}.png", number)
-    index = Index.create(tmp_path, embedder=own)
-    assert index.add(embedder=own) == summary_of(added=3, embedded=3)
-    return index
+    library = Library.open(tmp_path, model=own)
+    assert library.sync() == summary_of(added=3, embedded=3)
+    return library

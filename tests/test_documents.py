@@ -21,7 +21,7 @@ from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import read_score_list
 from vlm2vec.fetching.archives import unpack
 from vlm2vec.model.checkpoint import read_json, read_settings
-from vlm2vec.search.index import Index
+from vlm2vec.search.stores import open_store
 from vlm2vec.sources.yaml_files import read_yaml
 from vlm2vec.training.checkpoint import check_same_run
 from vlm2vec.training.config import TrainConfig, read_config
@@ -93,7 +93,7 @@ READERS: dict[
 ] = {
     "settings": ("vlm2vec.json", {"pooling": "last", "max_pixels": 9}, lambda f: read_settings(f.parent), ModelError),
     "model": ("config.json", {"hidden_size": 4, "rope": {"type": "default"}}, read_json, ModelError),
-    "index": ("index.json", INDEX, lambda f: Index.open(f.parent), IndexFolderError),
+    "index": ("index.json", INDEX, lambda f: open_store(f.parent), IndexFolderError),
     "run": (
         "run.json",
         SETTINGS.model_dump(),

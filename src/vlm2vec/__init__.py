@@ -6,6 +6,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vlm2vec.errors import AdapterError as AdapterError
+    from vlm2vec.errors import BusyError as BusyError
+    from vlm2vec.errors import ConfigError as ConfigError
+    from vlm2vec.errors import DataError as DataError
+    from vlm2vec.errors import HubError as HubError
+    from vlm2vec.errors import IndexFolderError as IndexFolderError
+    from vlm2vec.errors import InputError as InputError
+    from vlm2vec.errors import LimitError as LimitError
+    from vlm2vec.errors import MediaError as MediaError
+    from vlm2vec.errors import MissingError as MissingError
+    from vlm2vec.errors import ModelError as ModelError
+    from vlm2vec.errors import StorageError as StorageError
+    from vlm2vec.errors import StyleError as StyleError
+    from vlm2vec.errors import VectorError as VectorError
     from vlm2vec.errors import VLM2VecError as VLM2VecError
     from vlm2vec.evaluation.runner import evaluate as evaluate
     from vlm2vec.items import MEDIA_MARKER as MEDIA_MARKER
@@ -15,39 +29,46 @@ if TYPE_CHECKING:
     from vlm2vec.items import as_item as as_item
     from vlm2vec.media.document import read_pages as read_pages
     from vlm2vec.model.embedder import Embedder as Embedder
-    from vlm2vec.search.index import Hit as Hit
-    from vlm2vec.search.index import Index as Index
+    from vlm2vec.search.library import Library as Library
+    from vlm2vec.search.retrieve import Question as Question
+    from vlm2vec.search.store import Filter as Filter
+    from vlm2vec.search.store import Hit as Hit
     from vlm2vec.tasks.registry import get_tasks as get_tasks
+    from vlm2vec.training.loop import train as train
+    from vlm2vec.training.mining import mine as mine
 
-_HOME = {
-    "Embedder": "vlm2vec.model.embedder",
-    "Item": "vlm2vec.items",
-    "Image": "vlm2vec.items",
-    "Video": "vlm2vec.items",
-    "as_item": "vlm2vec.items",
-    "MEDIA_MARKER": "vlm2vec.items",
-    "read_pages": "vlm2vec.media.document",
-    "Index": "vlm2vec.search.index",
-    "Hit": "vlm2vec.search.index",
-    "evaluate": "vlm2vec.evaluation.runner",
-    "get_tasks": "vlm2vec.tasks.registry",
-    "VLM2VecError": "vlm2vec.errors",
+_NAMES = {
+    "model.embedder": ["Embedder"],
+    "search.library": ["Library"],
+    "search.retrieve": ["Question"],
+    "search.store": ["Filter", "Hit"],
+    "items": ["Item", "Image", "Video", "as_item", "MEDIA_MARKER"],
+    "media.document": ["read_pages"],
+    "evaluation.runner": ["evaluate"],
+    "tasks.registry": ["get_tasks"],
+    "training.loop": ["train"],
+    "training.mining": ["mine"],
+    "errors": [
+        "VLM2VecError",
+        "InputError",
+        "MediaError",
+        "LimitError",
+        "ModelError",
+        "VectorError",
+        "AdapterError",
+        "StyleError",
+        "IndexFolderError",
+        "ConfigError",
+        "DataError",
+        "StorageError",
+        "HubError",
+        "BusyError",
+        "MissingError",
+    ],
 }
+_HOME = {name: f"vlm2vec.{module}" for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "Embedder",
-    "Item",
-    "Image",
-    "Video",
-    "as_item",
-    "MEDIA_MARKER",
-    "read_pages",
-    "Index",
-    "Hit",
-    "evaluate",
-    "get_tasks",
-    "VLM2VecError",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> object:

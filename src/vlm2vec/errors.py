@@ -29,6 +29,7 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 Action: TypeAlias = Literal[
     "make_index",
     "rebuild",
+    "rebuild_with",
     "other_index",
     "other_model",
     "other_out",
@@ -63,6 +64,7 @@ class Hint(NamedTuple):
 IN_PYTHON: Mapping[Action, str] = {
     "make_index": "Library.open(folder).sync() makes one",
     "rebuild": "Library.open(folder, rebuild=True) makes it anew",
+    "rebuild_with": "Library.open(folder, model={about!r}, rebuild=True) makes it anew",
     "other_index": "give another folder as index=",
     "other_model": "or open it with model={about!r}",
     "other_out": "give another folder as out=",

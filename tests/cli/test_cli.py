@@ -29,11 +29,10 @@ from vlm2vec.cli.embed import Input, embedded, read_inputs
 from vlm2vec.cli.reading import without_mark
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import InputError, VLM2VecError
-from vlm2vec.items import Image, Video
+from vlm2vec.items import Image
 from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.index import Index
-from vlm2vec.search.searching import search_near
+from vlm2vec.search.library import Library
 
 
 @pytest.fixture(scope="module")
@@ -89,26 +88,12 @@ def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch
     assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
 
 
-def test_a_file_is_asked_for_by_its_stored_vector_only_as_it_lies_there(folder: Path, model: Path) -> None:
-    assert Result("index", folder, "--model", model).code == 0
-    index = Index.open(folder)
-    red = folder / "red.png"
-    assert (search_near(index, Image(red), 1) or [])[0].path == "red.png"
-    assert search_near(index, Video(red)) is None
-    assert search_near(index, Image(red, as_stored=True)) is None
-    assert (search_near(index, Image(folder / "doc.pdf", page=2), 1) or [])[0].page == 2
-    assert search_near(index, Image(folder / "elsewhere.png")) is None
-    assert search_near(index, Image(folder.parent / "red.png")) is None
-    save_picture(red, "purple")
-    assert search_near(index, Image(red)) is None
-
-
 def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
     assert Result("index", folder, "--model", model).code == 0
     done = _python(
-        "import sys; from pathlib import Path; import numpy as np; from vlm2vec import Index\n"
-        f"index = Index.open(Path({str(folder)!r}))\n"
-        "print(len(index.search(np.ones(index.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
+        "import sys; import numpy as np; from vlm2vec import Library\n"
+        f"library = Library.open({str(folder)!r})\n"
+        "print(len(library.search(np.ones(library.info.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
     )
     assert done.stdout == "4 False\n", done.stderr
 
@@ -188,14 +173,6 @@ def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(fold
     assert len(line) < 400
 
 
-def test_doctor_looks_through_an_index_that_has_not_been_updated_since_there_were_checksums(tmp_path: Path) -> None:
-    shutil.copytree(DATA / "old_index" / "dot_vlm2vec", tmp_path / ".vlm2vec")
-    result = Result("doctor", tmp_path)
-    assert result.code == 0
-    assert "5 of 4 files" in result.out
-    assert "none yet; the next 'vlm2vec index' writes them" in result.out
-
-
 def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder: Path, model: Path) -> None:
     (folder / "empty.jpg").touch()
     plain = Result("index", folder, "--model", model)
@@ -223,7 +200,7 @@ def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path
     assert f"'vlm2vec index FOLDER --rebuild --model '{other}''" in refused.err.replace("\n", " ")
     anew = Result("index", folder, "--model", other, "--rebuild")
     assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n"
-    assert Index.open(folder).model == str(other)
+    assert Library.open(folder).info.model == str(other)
 
 
 def test_an_index_may_lie_elsewhere(folder: Path, model: Path, tmp_path: Path) -> None:

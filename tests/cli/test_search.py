@@ -23,9 +23,9 @@ from support.cli_runs import Result, save_picture, write_files, write_model
 from support.places import DATA
 from vlm2vec.media.thumbnails import half_blocks
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.index import Index
-from vlm2vec.search.info import Info, write_info
-from vlm2vec.search.table import UnitTable
+from vlm2vec.search.library import Library
+from vlm2vec.search.store import IndexInfo
+from vlm2vec.search.stores.sqlite import SqliteStore
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,7 @@ def test_search_indexes_first_and_prints_rank_score_path_and_page(folder: Path, 
 
 def test_search_prints_json_that_matches_the_python_search(folder: Path, model: Path) -> None:
     result = Result("search", "a square", folder, "--model", model, "--kind", "page", "-k", "1", "--json")
-    embedder = Embedder.load(model)
-    (hit,) = Index.open(folder).search(embedder.encode_query("a square", target="page"), 1, kind="page")
+    (hit,) = Library.open(folder).search("a square", 1, kind="page")
     assert json.loads(result.out) == {
         "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}]
     }
@@ -160,7 +159,7 @@ def test_a_search_on_a_full_disk_searches_the_index_as_it_is(folder: Path, model
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.code == 0
     assert result.err.startswith(f"searching the index as it is: cannot write the index {folder / '.vlm2vec'}: ")
-    assert result.err.endswith("; make room on its disk, or give a place on another one with --index\n")
+    assert result.err.endswith("; make room on its disk; give another folder with --index\n")
     assert {hit["path"] for hit in json.loads(result.out)["hits"]} == {"blue.png", "doc.pdf", "red.png"}
     assert Result("search", "a square", folder).err == "index: 40 added\n"
 
@@ -173,12 +172,10 @@ def test_a_search_waits_for_another_process_that_makes_the_first_index(folder: P
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def make() -> None:
-        # It has the lock, and now come table and index.json; afterwards it goes on to add files.
+        # It has the lock, and now comes the file; afterwards it goes on to add files.
         time.sleep(0.3)
-        table = UnitTable.create(place, dim=embedder.dim, fingerprint=embedder.fingerprint)
-        assert table.count() == 0
-        info = Info(embedder.name, embedder.fingerprint, embedder.dim, "..", embedder.dtype)
-        write_info(place, info)
+        info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, "..")
+        SqliteStore.create(place, info).close()
 
     with ThreadPoolExecutor(1) as pool:
         making = pool.submit(make)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from support.index_folders import paths_of
 from support.places import ROOT
-from vlm2vec import Embedder, Image, Index, Item
+from vlm2vec import Embedder, Image, Item, Library
 from vlm2vec.model.checkpoint import find_checkpoint
-from vlm2vec.search.searching import search
 
 BUNDLED = ROOT / "src" / "vlm2vec" / "bundled"
 
@@ -27,10 +27,10 @@ def bundled() -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def index(bundled: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Index:
-    made = Index.create(ROOT / "samples", embedder=bundled, path=tmp_path_factory.mktemp("samples") / "index")
-    made.add(embedder=bundled)
-    return made
+def library(bundled: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    opened = Library.open(ROOT / "samples", model=bundled, index=tmp_path_factory.mktemp("samples") / "index")
+    opened.sync()
+    return opened
 
 
 def test_it_is_small_half_precision_and_complete() -> None:
@@ -44,31 +44,31 @@ def test_tiny_is_its_other_name() -> None:
     assert find_checkpoint("tiny") == find_checkpoint("bundled") == BUNDLED
 
 
-def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(bundled: Embedder, index: Index) -> None:
-    objects = [path for path in index.table.files() if path.startswith("objects/")]
+def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(library: Library) -> None:
+    objects = [path for path in paths_of(library) if path.startswith("objects/")]
     found = []
     for path in objects:
         name = Path(path).stem.replace("_", " ")
-        found.append(search(index, bundled, Item(f"a {name}"), k=1)[0].path == path)
+        found.append(library.search(f"a {name}", k=1)[0].path == path)
     assert (len(objects), sum(found) >= 9) == (12, True)
 
 
-def test_the_demo_asks_ten_questions_and_finds_the_right_file_first_for_six(bundled: Embedder, index: Index) -> None:
+def test_the_demo_asks_ten_questions_and_finds_the_right_file_first_for_six(library: Library) -> None:
     questions = json.loads((ROOT / "demo" / "queries.json").read_text("utf-8"))
     first = {}
     for question in questions:
         media = (Image(ROOT / "demo" / question["image"]),) if "image" in question else ()
-        hit = search(index, bundled, Item(question.get("text", ""), media), k=1)[0]
+        hit = library.search(Item(question.get("text", ""), media), k=1)[0]
         first[question.get("text", question.get("image"))] = hit.path == question["right"]
     assert len(first) == 10
     assert sum(first.values()) >= 6, first
 
 
-def test_every_sample_is_read(index: Index) -> None:
+def test_every_sample_is_read(library: Library) -> None:
     files = [
         p for p in (ROOT / "samples").rglob("*") if p.is_file() and p.suffix != ".md" and ".vlm2vec" not in p.parts
     ]
-    assert sorted(index.table.files()) == sorted(path.relative_to(ROOT / "samples").as_posix() for path in files)
+    assert paths_of(library) == sorted(path.relative_to(ROOT / "samples").as_posix() for path in files)
 
 
 def test_every_sample_has_its_source_and_licence() -> None:
@@ -86,16 +86,23 @@ def test_the_vectors_do_not_depend_on_their_neighbours(bundled: Embedder) -> Non
     np.testing.assert_allclose(together, alone, rtol=0, atol=2e-6)
 
 
-def test_the_python_of_the_readme_runs_and_finds_what_it_looks_for() -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=True, cwd=ROOT)
-    sunflower, bicycle, shape = done.stdout.splitlines()
+def test_the_python_of_the_readme_runs_and_finds_what_it_looks_for(tmp_path: Path) -> None:
+    embedding, searching = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    # The search makes an index there.
+    shutil.copytree(ROOT / "samples", tmp_path / "samples", ignore=shutil.ignore_patterns(".vlm2vec"))
+    sunflower, bicycle, shape = _printed(embedding, tmp_path)
     assert (sunflower.split()[0], bicycle.split()[0]) == (
         "samples/objects/sunflower.webp",
         "samples/objects/bicycle.webp",
     )
     assert shape == "(256,)"
+    hits = _printed(searching, tmp_path)
+    assert (len(hits), hits[0].split()[1]) == (3, "objects/sunflower.webp")
+
+
+def _printed(code: str, folder: Path) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    return done.stdout.splitlines()
 
 
 def test_the_commands_of_the_readme_exist() -> None:

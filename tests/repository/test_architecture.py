@@ -29,7 +29,7 @@ ALLOWED = {
     "sources": {*GROUND, "media", "data"},
     "fetching": {*GROUND, "media", "data", "tasks", "sources"},
     "training": {*GROUND, "media", "model", "data", "vectors", "sources", "fetching"},
-    "search": {*GROUND, "media", "model"},
+    "search": {*GROUND, "media", "model", "vectors"},
     "evaluation": {*GROUND, "media", "model", "data", "vectors", "tasks", "fetching"},
     "cli": {
         *(*GROUND, "media", "model", "data", "vectors", "tasks", "sources", "fetching"),

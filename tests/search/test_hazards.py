@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import queue
 import shutil
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from support.index_folders import make_picture, paths_of, summary_of, vector_of
-from vlm2vec.errors import IndexFolderError, StorageError
+from support.index_folders import make_picture, paths_of, stored_files, summary_of, vector_of
+from vlm2vec.errors import IndexFolderError
 from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search import lock
-from vlm2vec.search.index import Index
+from vlm2vec.search import committer
+from vlm2vec.search.committer import bring_in
+from vlm2vec.search.library import Library
+from vlm2vec.search.plan import make_plan
 from vlm2vec.search.scan import scan_folder
-from vlm2vec.search.searching import open_index, search_near
-from vlm2vec.search.table import Row, UnitTable
+from vlm2vec.search.store import FileRows
+from vlm2vec.search.stores import open_store
+from vlm2vec.vectors.job import Flush
 
 
 class _InAnotherThread:
@@ -54,73 +55,69 @@ def test_a_file_is_no_copy_of_one_that_is_being_written_anew(
     tmp_path: Path, own: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_picture(tmp_path / "1.png", 1)
-    index = Index.create(tmp_path, embedder=own)
-    index.add(embedder=own)
+    library = Library.open(tmp_path, model=own)
+    library.sync()
     shutil.copy(tmp_path / "1.png", tmp_path / "2.png")
     make_picture(tmp_path / "1.png", 2)
-    monkeypatch.setattr("vlm2vec.search.indexing._ROWS_PER_COMMIT", 1)
-    replace, hashing = UnitTable.replace, threading.Event()
+    hashing = threading.Event()
+    hashed = committer.content_hash
 
-    def slowly(self: UnitTable, paths: Any, rows: Any) -> None:
-        replace(self, paths, rows)
-        # The rows are written, and the other thread is let go on with what was the content of 1.png.
-        hashing.set()
-        threading.Event().wait(0.3)
-
-    def hash_file(path: Path, file: Any) -> str:
+    def content_hash(path: Path) -> str:
         if path.name == "2.png":
             hashing.wait(10)
-        return hashed(path, file)
+        return hashed(path)
 
-    from vlm2vec.search.indexing import _hash_file as hashed
+    monkeypatch.setattr(committer, "content_hash", content_hash)
+    with closing(open_store(library.path)) as store:
+        commit = store.commit
 
-    monkeypatch.setattr(UnitTable, "replace", slowly)
-    monkeypatch.setattr("vlm2vec.search.indexing._hash_file", hash_file)
-    embedder: Any = _InAnotherThread(own)
-    assert index.add(embedder=embedder) == summary_of(added=1, changed=1, embedded=2)
+        def slowly(remove: list[str], add: list[FileRows]) -> None:
+            commit(remove, add)
+            # The rows are written, and the other thread continues with what was the content of 1.png.
+            hashing.set()
+            threading.Event().wait(0.3)
+
+        monkeypatch.setattr(store, "commit", slowly)
+        plan = make_plan(scan_folder(tmp_path), store.files(), store.failures())
+        embedder: Any = _InAnotherThread(own)
+        with store.writing():
+            done = bring_in(plan, store, tmp_path, lambda: embedder, flush=Flush(rows=1))
+    assert (done.counts, done.embedded, done.failed) == ({"added": 1, "changed": 1}, 2, {})
     for name in ("1.png", "2.png"):
         expected = own.encode_document(Image(tmp_path / name))
-        np.testing.assert_allclose(vector_of(index, name), expected, atol=2e-6)
+        np.testing.assert_allclose(vector_of(library, name), expected, atol=2e-6)
 
 
-def test_what_others_have_written_since_is_removed_and_found(three: Index, own: Embedder) -> None:
-    stale = Index.open(three.folder)
+def test_what_others_have_written_since_is_removed_and_found(three: Library, own: Embedder) -> None:
+    stale = Library.open(three.folder, model=own)
     make_picture(three.folder / "new.png", 9)
-    three.add(embedder=own)
-    found = search_near(stale, Image(three.folder / "new.png"), 1)
-    assert found is not None
-    assert found[0].path == "new.png"
-    other = Index.open(three.folder)
+    three.sync()
+    assert stale.search(three.folder / "new.png", 1)[0].path == "new.png"
+    other = Library.open(three.folder, model=own)
     make_picture(three.folder / "newer.png", 10)
-    three.add(embedder=own)
+    three.sync()
     assert other.remove([three.folder / "newer.png"]) == 1
-    three.table.refresh()
     assert "newer.png" not in paths_of(three)
 
 
-def test_an_index_that_another_process_has_made_meanwhile_is_kept(three: Index, own: Embedder) -> None:
-    again = Index.create(three.folder, embedder=own, replace=False)
-    assert paths_of(again) == paths_of(three) == ["0.png", "1.png", "2.png"]
-    assert paths_of(Index.create(three.folder, embedder=own)) == []
+def test_an_index_that_another_process_has_made_meanwhile_is_kept(tmp_path: Path, own: Embedder) -> None:
+    make_picture(tmp_path / "0.png", 0)
+    first, second = (Library.open(tmp_path, model=own) for _ in range(2))
+    assert first.sync() == summary_of(added=1, embedded=1)
+    assert second.sync() == summary_of(unchanged=1)
+    assert paths_of(Library.open(tmp_path, model=own)) == ["0.png"]
+    assert paths_of(Library.open(tmp_path, model=own, rebuild=True)) == []
 
 
-@pytest.mark.parametrize("content", ['{"name": "my site"}', "[1, 2]", "no json"])
-def test_another_programs_index_json_is_not_written_over(tmp_path: Path, own: Embedder, content: str) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "index.json").write_text(content)
-    with pytest.raises(IndexFolderError, match="site holds other things than an index; give an empty or new folder"):
-        Index.create(tmp_path, embedder=own, path=site)
-    (site / "page.html").write_text("")
-    with pytest.raises(IndexFolderError, match="site holds other things than an index; give an empty or new folder"):
-        Index.create(tmp_path, embedder=own, path=site)
-    assert (site / "index.json").read_text() == content
-
-
-def test_another_programs_index_json_is_not_called_a_damaged_index(tmp_path: Path) -> None:
-    (tmp_path / "index.json").write_text(json.dumps({"name": "my site"}))
-    with pytest.raises(IndexFolderError, match=r"is no index: its index.json is another program's; give another path"):
-        Index.open(path=tmp_path)
+def test_an_index_that_another_process_has_made_with_another_model_is_refused(
+    tmp_path: Path, own: Embedder, published: Embedder
+) -> None:
+    make_picture(tmp_path / "0.png", 0)
+    library = Library.open(tmp_path, model=published)
+    Library.open(tmp_path, model=own).sync()
+    with pytest.raises(IndexFolderError, match="Their vectors cannot be compared"):
+        library.sync()
+    assert paths_of(Library.open(tmp_path)) == ["0.png"]
 
 
 def test_files_in_a_linked_folder_that_is_away_stay(tmp_path: Path, own: Embedder) -> None:
@@ -129,73 +126,56 @@ def test_files_in_a_linked_folder_that_is_away_stay(tmp_path: Path, own: Embedde
     make_picture(pictures / "b.png", 2)
     (pictures / "archive").symlink_to(tmp_path / "disk")
     (pictures / "old.txt").symlink_to(tmp_path / "nothing.txt")
-    index = Index.create(pictures, embedder=own)
-    assert index.add(embedder=own) == summary_of(added=2, embedded=2, left_out={".txt": 1})
+    library = Library.open(pictures, model=own)
+    assert library.sync() == summary_of(added=2, embedded=2, left_out={".txt": 1})
     (tmp_path / "disk").rename(tmp_path / "unplugged")
     assert scan_folder(pictures).failed == [("archive/", "no such file or directory")]
-    index.add(embedder=own)
-    assert paths_of(index) == ["archive/a.png", "b.png"]
+    library.sync()
+    assert paths_of(library) == ["archive/a.png", "b.png"]
     (tmp_path / "unplugged").rename(tmp_path / "disk")
-    assert index.add(embedder=own) == summary_of(unchanged=2, left_out={".txt": 1})
+    assert library.sync() == summary_of(unchanged=2, left_out={".txt": 1})
 
 
 def test_an_animation_under_another_ending_becomes_what_it_is_there(tmp_path: Path, own: Embedder) -> None:
     frames = [PIL.Image.new("RGB", (28, 28), colour) for colour in ("red", "green", "blue")]
     frames[0].save(tmp_path / "a.jpg", format="GIF", save_all=True, append_images=frames[1:])
-    index = Index.create(tmp_path, embedder=own)
-    index.add(embedder=own)
-    assert index.counts() == {"image": 1}
+    library = Library.open(tmp_path, model=own)
+    library.sync()
+    assert library.counts() == {"image": 1}
     (tmp_path / "a.jpg").rename(tmp_path / "a.gif")
-    assert index.add(embedder=own) == summary_of(added=1, removed=1, embedded=1)
-    assert index.counts() == {"video": 1}
+    assert library.sync() == summary_of(added=1, removed=1, embedded=1)
+    assert library.counts() == {"video": 1}
 
 
-def test_the_same_files_replaced_again_and_again_do_not_fill_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_many_copies_are_committed_without_waiting_for_the_end(
+    three: Library, own: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlm2vec.search.table._KEEP_OLD_VERSIONS", timedelta(milliseconds=1))
-    table = UnitTable.create(tmp_path, dim=256, fingerprint="f")
-    rng = np.random.default_rng(0)
-    sizes = []
-    for turn in range(100):
-        rows = [
-            Row(
-                path="a.pdf",
-                kind="page",
-                page=page,
-                span_s=None,
-                num_units=50,
-                content_hash=f"{turn}",
-                size=1,
-                mtime_ns=turn,
-                vector=rng.normal(size=256).astype(np.float32),
-            )
-            for page in range(1, 51)
-        ]
-        table.replace(["a.pdf"], rows)
-        table.tidy()
-        sizes.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
-    # 50 rows take 51 kB; up to 65 versions are kept, two of each replacement.
-    assert max(sizes) < 45 * 51_200
-    assert len(table.files()) == 1
+    for number in range(5):
+        shutil.copy(three.folder / "0.png", three.folder / f"copy{number}.png")
+    seen: list[int] = []
+    hashed = committer.content_hash
+
+    def content_hash(path: Path) -> str:
+        seen.append(len(stored_files(three)))
+        return hashed(path)
+
+    monkeypatch.setattr(committer, "content_hash", content_hash)
+    with closing(open_store(three.path)) as store, store.writing():
+        plan = make_plan(scan_folder(three.folder), store.files(), store.failures())
+        bring_in(plan, store, three.folder, lambda: own, flush=Flush(rows=2))
+    assert seen == [3, 3, 5, 5, 7]
+    assert len(stored_files(three)) == 8
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks_is_named(three: Index, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    def no_locks(descriptor: int) -> bool:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(lock, "_try_lock", no_locks)
-    message = f"cannot write to the index .*: {os.strerror(code)}; give a folder that you can write to with --index"
-    with pytest.raises(StorageError, match=message):
-        three.remove([three.folder / "0.png"])
-
-
-def test_the_bundled_model_is_meant_where_a_folder_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_paths_may_be_given_from_the_current_folder_or_as_hits_have_them(
+    three: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bundled").mkdir()
-    make_picture(tmp_path / "pictures" / "0.png", 0)
-    monkeypatch.chdir(tmp_path)
-    index, embedder = open_index(Path("pictures"))
-    assert (index.model, embedder.name) == ("bundled", "bundled")
+    make_picture(three.folder / "a" / "3.png", 3)
+    monkeypatch.chdir(three.folder.parent)
+    relative = os.path.relpath(three.folder / "a" / "3.png")
+    assert three.sync(relative) == summary_of(added=1, embedded=1)
+    assert [hit.path for hit in three.similar("a/3.png", 4)] == [hit.path for hit in three.similar(relative, 3)]
+    assert three.search(Path("a/3.png"), 1)[0].path == "a/3.png"
+    assert three.remove(["a"]) == 1
+    with pytest.raises(IndexFolderError, match="is not inside"):
+        three.remove("../elsewhere.png")

@@ -8,20 +8,29 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.golden_cases import MODEL
-from support.index_folders import make_picture, paths_of, summary_of, vector_of
+from support.index_folders import (
+    is_up_to_date,
+    make_pdf,
+    make_picture,
+    paths_of,
+    stored_rows,
+    summary_of,
+    vector_of,
+)
+from support.places import DATA
 from vlm2vec.errors import BusyError, IndexFolderError, InputError
-from vlm2vec.items import Item
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.index import Index
-from vlm2vec.search.lock import writing
-from vlm2vec.search.searching import open_index, search
-from vlm2vec.search.table import Row, UnitTable
+from vlm2vec.search.library import Library
+from vlm2vec.search.stores import open_store
+
+OLD = DATA / "old_index"
 
 # What survives
 
@@ -30,11 +39,10 @@ def test_a_killed_run_leaves_a_usable_index_and_the_next_one_continues(tmp_path:
     for number in range(600):
         make_picture(tmp_path / f"{number}.png", number)
     script = f"""
-from pathlib import Path
-from vlm2vec import Embedder, Index
+from vlm2vec import Embedder, Library
 embedder = Embedder.load({str(MODEL)!r}, prompt_style="qwen2-vl", device="cpu")
-index = Index.create(Path({str(tmp_path)!r}), embedder=embedder)
-index.add(embedder=embedder, progress=lambda done, total: print(done, flush=True))
+library = Library.open({str(tmp_path)!r}, model=embedder)
+library.sync(on_progress=lambda done, total: print(done, flush=True))
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -43,18 +51,18 @@ index.add(embedder=embedder, progress=lambda done, total: print(done, flush=True
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
-    index = Index.open(tmp_path)
-    done = index.counts()["image"]
+    library = Library.open(tmp_path, model=own)
+    done = library.counts()["image"]
     assert 256 <= done < 600
-    assert len(index.search(vector_of(index, paths_of(index)[0]), 5)) == 5
-    assert index.add(embedder=own) == summary_of(added=600 - done, unchanged=done, embedded=600 - done)
-    assert index.counts() == {"image": 600}
+    assert len(library.search(vector_of(library, paths_of(library)[0]), 5)) == 5
+    assert library.sync() == summary_of(added=600 - done, unchanged=done, embedded=600 - done)
+    assert library.counts() == {"image": 600}
 
 
 def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, own: Embedder) -> None:
     for number in range(40):
         make_picture(tmp_path / f"{number}.png", number)
-    index = Index.create(tmp_path, embedder=own)
+    library = Library.open(tmp_path, model=own)
 
     def stop(done: int, total: int) -> None:
         assert total == 40
@@ -62,151 +70,231 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, own: Embedder) ->
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index.add(embedder=own, progress=stop)
-    assert index.counts() == {"image": 7}
+        library.sync(on_progress=stop)
+    assert library.counts() == {"image": 7}
 
 
-def test_only_one_writer_at_a_time(three: Index, own: Embedder) -> None:
-    with writing(three.path):
+def test_copies_that_need_no_model_are_kept_when_a_run_is_interrupted(
+    three: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(three.folder / "0.png", three.folder / "copy.png")
+    make_picture(three.folder / "new.png", 9)
+
+    def no_model(self: object) -> Embedder:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Library, "load_model", no_model)
+    with pytest.raises(KeyboardInterrupt):
+        three.sync()
+    assert paths_of(three) == ["0.png", "1.png", "2.png", "copy.png"]
+
+
+def test_only_one_writer_at_a_time(three: Library) -> None:
+    make_picture(three.folder / "new.png", 9)
+    with closing(open_store(three.path)) as other, other.writing():
         with pytest.raises(BusyError, match=f"is being written by process {os.getpid()}; wait"):
-            three.add(embedder=own)
+            three.sync()
+        with pytest.raises(BusyError, match=f"is being written by process {os.getpid()}; wait"):
+            three.remove("0.png")
         assert len(three.search(vector_of(three, "0.png"), 3)) == 3
-    assert three.add(embedder=own) == summary_of(unchanged=3)
+    assert three.sync() == summary_of(added=1, unchanged=3, embedded=1)
 
 
-def test_another_process_sees_what_was_added_since_it_opened_the_index(three: Index, own: Embedder) -> None:
-    reader = Index.open(three.folder)
+def test_an_index_that_is_up_to_date_needs_neither_the_lock_nor_the_model(
+    three: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Embedder, "load")
+    with closing(open_store(three.path)) as other, other.writing():
+        library = Library.open(three.folder)
+        assert library.sync() == summary_of(unchanged=3)
+        assert library.search(three.folder / "1.png", 1)[0].path == "1.png"
+
+
+def test_another_process_sees_what_was_added_since_it_opened_the_index(three: Library) -> None:
+    reader = Library.open(three.folder)
     make_picture(three.folder / "3.png", 3)
-    three.add(embedder=own)
+    three.sync()
     assert reader.counts() == {"image": 4}
 
 
-def test_many_commits_are_merged(tmp_path: Path) -> None:
-    table = UnitTable.create(tmp_path, dim=2, fingerprint="f")
-    for number in range(60):
-        vector = np.array([1, 0], dtype=np.float32)
-        table.replace([], [Row(f"{number}.png", "image", None, None, 1, "h", 1, 1, vector)])
-    assert len(list((tmp_path / "units.lance" / "data").iterdir())) == 60
-    table.tidy()
-    reopened = UnitTable.open(tmp_path, dim=2, fingerprint="f")
-    assert reopened.count("image") == 60
-    reopened.tidy()
-    assert len(reopened.files()) == 60
+def test_an_index_of_the_first_releases_is_searched_and_updated_without_embedding_anything_anew(
+    tmp_path: Path, own: Embedder
+) -> None:
+    for name in ("0.png", "1.png", "2.png", "two.pdf"):
+        shutil.copy(OLD / name, tmp_path)
+        # As they were then.
+        time_ns = 10**18 + (0 if name == "two.pdf" else int(name[0]))
+        os.utime(tmp_path / name, ns=(time_ns, time_ns))
+    shutil.copytree(OLD / "dot_vlm2vec", tmp_path / ".vlm2vec")
+    vectors = np.load(OLD / "vectors.npy")
+    library = Library.open(tmp_path, model=own)
+    assert (library.info.decoding, paths_of(library)) == (1, ["0.png", "1.png", "2.png", "two.pdf"])
+    assert [(hit.path, hit.page) for hit in library.search(vectors[4], 1)] == [("two.pdf", 2)]
+    assert library.search(tmp_path / "1.png", 1)[0].path == "1.png"
+    assert library.sync() == summary_of(unchanged=4)
+    reopened = Library.open(tmp_path, model=own)
+    assert (reopened.info.decoding, is_up_to_date(reopened)) == (2, True)
+    units = [unit for rows in stored_rows(reopened, *paths_of(reopened)) for unit in rows.units]
+    np.testing.assert_array_equal(np.stack([unit.vector for unit in units]), vectors)
+    # From now on, a change is seen that size and time do not show.
+    make_picture(tmp_path / "1.png", 200)
+    os.utime(tmp_path / "1.png", ns=(10**18 + 1, 10**18 + 1))
+    assert reopened.sync() == summary_of(changed=1, unchanged=3, embedded=1)
+
+
+def test_an_index_in_lancedb_is_brought_up_to_date_and_searched_as_one_in_sqlite(three: Library, own: Embedder) -> None:
+    make_pdf(three.folder / "a.pdf", 10, 120)
+    three.sync()
+    other = Library.open(three.folder, model=own, rebuild=True, store="lance")
+    assert other.sync() == summary_of(added=4, embedded=5)
+    shutil.copy(three.folder / "0.png", three.folder / "copy.png")
+    (three.folder / "1.png").unlink()
+    os.utime(three.folder / "2.png", ns=(5, 5))
+    (three.folder / "bad.png").write_bytes(b"words")
+    with Library.open(three.folder, model=own) as reopened:
+        found = reopened.sync()
+        assert found == summary_of(added=1, removed=1, unchanged=3, failed=found.failed)
+        assert reopened.sync(retry=False) == summary_of(unchanged=4, failed_before=1)
+        hits = reopened.search(three.folder / "0.png", 4)
+    assert [(hit.path, hit.page) for hit in hits][:2] == [("0.png", None), ("copy.png", None)]
+    assert (three.path / "index.json").exists()
 
 
 def test_a_folder_may_be_moved_with_its_index(
-    three: Index, own: Embedder, tmp_path_factory: pytest.TempPathFactory
+    three: Library, own: Embedder, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     moved = tmp_path_factory.mktemp("other") / "moved"
     three.folder.rename(moved)
-    assert Index.open(moved).add(embedder=own) == summary_of(unchanged=3)
-    assert Index.open(path=moved / ".vlm2vec").folder == moved.resolve()
+    assert Library.open(moved, model=own).sync() == summary_of(unchanged=3)
+    assert Library.open(index=moved / ".vlm2vec").folder == moved.resolve()
+    assert Library.open(moved, index=moved / ".vlm2vec").folder == moved
 
 
 def test_an_index_elsewhere_belongs_to_its_folder(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "a" / "0.png", 0)
     (tmp_path / "b").mkdir()
     place = tmp_path / "a" / "index"
-    index = Index.create(tmp_path / "a", embedder=own, path=place)
-    assert index.add(embedder=own) == summary_of(added=1, embedded=1)
-    assert Index.open(path=place).folder == (tmp_path / "a").resolve()
+    library = Library.open(tmp_path / "a", index=place, model=own)
+    assert library.sync() == summary_of(added=1, embedded=1)
+    assert Library.open(index=place).folder == (tmp_path / "a").resolve()
     with pytest.raises(IndexFolderError, match=r"was made for the folder .*/a, not for .*/b; "):
-        Index.open(tmp_path / "b", path=place)
+        Library.open(tmp_path / "b", index=place)
 
 
 def test_a_folder_with_other_things_is_not_made_an_index(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "0.png", 0)
+    library = Library.open(tmp_path, index=tmp_path, model=own)
     with pytest.raises(IndexFolderError, match="holds other things than an index"):
-        Index.create(tmp_path, embedder=own, path=tmp_path)
+        library.sync()
+    with pytest.raises(IndexFolderError, match="holds other things than an index"):
+        Library.open(tmp_path, index=tmp_path, model=own, rebuild=True)
     assert os.listdir(tmp_path) == ["0.png"]
 
 
 # What is refused
 
 
-def test_another_model_is_refused_with_the_ways_out(three: Index, published: Embedder) -> None:
+def test_another_model_is_refused_with_the_ways_out(three: Library, own: Embedder, published: Embedder) -> None:
     with pytest.raises(IndexFolderError) as caught:
-        three.add(embedder=published)
+        Library.open(three.folder, model=published)
     assert str(caught.value) == (
-        f"the index {three.path} was made by the model '{MODEL}' ({three.fingerprint[:8]}), and this is "
+        f"the index {three.path} was made by the model '{MODEL}' ({own.fingerprint[:8]}), and this is "
         f"'{MODEL}' ({published.fingerprint[:8]}): its weights or settings have changed. "
-        "Their vectors cannot be compared. Make the index anew with 'vlm2vec index FOLDER "
-        "--rebuild', keep a second one elsewhere with --index PATH"
+        "Their vectors cannot be compared; Library.open(folder, rebuild=True) makes it anew; "
+        "give another folder as index="
     )
-    with pytest.raises(IndexFolderError, match="cannot be compared"):
-        search(three, published, Item(text="x"))
+
+
+def test_a_model_that_has_changed_under_its_name_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+    (model / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
+    make_picture(tmp_path / "files" / "0.png", 0)
+    Library.open(tmp_path / "files", model=model).sync()
+    (model / "vlm2vec.json").write_text(json.dumps({"prompt_style": "vlm2vec"}))
+    library = Library.open(tmp_path / "files", model=model)
+    make_picture(tmp_path / "files" / "1.png", 1)
+    for use in (lambda: library.search("x"), library.sync, library.load_model):
+        with pytest.raises(IndexFolderError, match=r"its weights or settings have changed\. Their vectors"):
+            use()
+    assert library.counts() == {"image": 1}
 
 
 def test_a_missing_index_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(IndexFolderError, match=r"there is no index at .*; 'vlm2vec index FOLDER' makes one"):
-        Index.open(tmp_path)
+    library = Library.open(tmp_path)
+    for use in (lambda: library.search("x"), library.counts, library.verify, lambda: library.remove("a.png")):
+        with pytest.raises(IndexFolderError, match=r"there is no index at .*; Library.open\(folder\).sync\(\) makes"):
+            use()
+    assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("damage", ["json", "fields", "table", "manifests", "data"])
-def test_a_damaged_index_says_how_to_mend_it_and_can_be_made_anew(three: Index, own: Embedder, damage: str) -> None:
-    info, table = three.path / "index.json", three.path / "units.lance"
-    if damage == "json":
-        info.write_text("{")
-    elif damage == "fields":
-        info.write_text(json.dumps({"format": 1, "model": 3}))
-    elif damage == "table":
-        shutil.rmtree(table)
-    else:
-        for path in (table / {"manifests": "_versions", "data": "data"}[damage]).iterdir():
-            os.truncate(path, 40)
-    with pytest.raises(IndexFolderError, match=r"'vlm2vec index FOLDER --rebuild' makes it anew$"):
-        Index.open(three.folder).search(np.ones(three.dim, dtype=np.float32))
-    assert Index.create(three.folder, embedder=own).add(embedder=own) == summary_of(added=3, embedded=3)
+@pytest.mark.parametrize(
+    "content", [b"", b"words", b"SQLite format 3\0" + bytes(5000)], ids=["empty", "words", "zeros"]
+)
+def test_a_damaged_index_says_how_to_mend_it_and_is_made_anew_when_told(
+    three: Library, own: Embedder, content: bytes
+) -> None:
+    three.close()
+    (three.path / "library.db").write_bytes(content)
+    with pytest.raises(IndexFolderError, match=r"Library.open\(folder, rebuild=True\) makes it anew$"):
+        Library.open(three.folder, model=own).sync()
+    assert (three.path / "library.db").read_bytes() == content
+    assert Library.open(three.folder, model=own, rebuild=True).sync() == summary_of(added=3, embedded=3)
 
 
-def test_an_index_of_a_newer_format_is_refused(three: Index) -> None:
-    info = json.loads((three.path / "index.json").read_text())
-    (three.path / "index.json").write_text(json.dumps(info | {"format": 2}))
-    with pytest.raises(IndexFolderError, match="has format 2, and this version of vlm2vec knows up to 1; use a newer"):
-        Index.open(three.folder)
-
-
-def test_wrong_questions_are_refused(three: Index) -> None:
-    good = np.ones(three.dim, dtype=np.float32)
+def test_wrong_questions_are_refused(three: Library) -> None:
+    good = np.ones(three.info.dim, dtype=np.float32)
     for vector in (good[:-1], good * 0, good * np.nan):
-        with pytest.raises(InputError, match=f"this index needs {three.dim} finite numbers"):
+        with pytest.raises(InputError, match=f"this index needs {three.info.dim} finite numbers"):
             three.search(vector)
     with pytest.raises(InputError, match="k is 0"):
         three.search(good, 0)
+    with pytest.raises(InputError, match="offset is -1"):
+        three.search(good, offset=-1)
     with pytest.raises(InputError, match="no kind 'text': use image, video, page"):
         three.search(good, kind="text")  # type: ignore[arg-type]
 
 
+# Which model
+
+
 def test_an_index_that_was_made_in_half_precision_is_opened_in_it(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(MODEL, model)
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
     (model / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
     folder = tmp_path / "folder"
     make_picture(folder / "0.png", 0)
     half = Embedder.load(model, dtype="bfloat16")
-    Index.create(folder, embedder=half).add(embedder=half)
-    index, embedder = open_index(folder)
-    assert (index.dtype, embedder.dtype, embedder.fingerprint) == ("bfloat16", "bfloat16", half.fingerprint)
-    reason = r"it computes in float32 here, and did in bfloat16 there.* or load the model with dtype='bfloat16'"
+    Library.open(folder, model=half).sync()
+    embedder = Library.open(folder).load_model()
+    assert (embedder.dtype, embedder.fingerprint) == ("bfloat16", half.fingerprint)
+    reason = r"it computes in float32 here, and did in bfloat16 there; load the model with dtype='bfloat16'\. Their"
     with pytest.raises(IndexFolderError, match=reason):
-        index.check_model(Embedder.load(model))
-    # What was made before the index said so.
-    info = json.loads((index.path / "index.json").read_text())
-    del info["dtype"]
-    (index.path / "index.json").write_text(json.dumps(info))
-    assert Index.open(folder).dtype is None
-    assert open_index(folder, rebuild=True)[1].dtype == "float32"
+        Library.open(folder, model=Embedder.load(model))
+    assert Library.open(folder, rebuild=True).info.dtype == "float32"
 
 
-def test_opening_makes_an_index_once_and_remembers_its_model(tmp_path: Path, own: Embedder) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(MODEL, model)
+def test_an_index_remembers_its_model_also_when_it_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
     (model / "vlm2vec.json").write_text(json.dumps({"prompt_style": "qwen2-vl"}))
     folder = tmp_path / "folder"
     make_picture(folder / "0.png", 0)
-    index, embedder = open_index(folder, model=str(model))
-    index.add(embedder=embedder)
-    again, same = open_index(folder)
-    assert (again.counts(), same.name, same.fingerprint) == ({"image": 1}, str(model), embedder.fingerprint)
-    anew, _ = open_index(folder, rebuild=True)
-    assert (anew.counts(), anew.model) == ({}, str(model))
+    monkeypatch.chdir(tmp_path)
+    with Library.open(folder, model="model") as library:
+        library.sync()
+    monkeypatch.chdir(folder)
+    again = Library.open(folder)
+    assert (again.counts(), again.load_model().name) == ({"image": 1}, str(model))
+    anew = Library.open(folder, rebuild=True)
+    assert (anew.counts(), anew.info.model) == ({}, str(model))
+
+
+def test_the_bundled_model_is_meant_where_a_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundled").mkdir()
+    make_picture(tmp_path / "pictures" / "0.png", 0)
+    monkeypatch.chdir(tmp_path)
+    library = Library.open("pictures", model="bundled")
+    library.sync()
+    assert (library.info.model, library.load_model().name) == ("bundled", "bundled")

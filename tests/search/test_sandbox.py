@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from support.bombs import gif_bomb, pdf_bomb
-from support.index_folders import make_pdf, make_picture, paths_of, summary_of
+from support.index_folders import make_pdf, make_picture, stored_rows, summary_of
 from vlm2vec.errors import LimitError
 from vlm2vec.items import Image, Item
 from vlm2vec.media import Limits
-from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.html import results_page
-from vlm2vec.search.index import Index
-from vlm2vec.search.searching import search
-from vlm2vec.search.table import Hit
+from vlm2vec.search.library import Library
+from vlm2vec.search.page import hits_page
+from vlm2vec.search.store import Hit
+
+SMALL = Limits(decode_bytes=64 << 20)
 
 
-@pytest.fixture
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(Sandbox, Limits(decode_bytes=64 << 20))
-    monkeypatch.setattr("vlm2vec.media.sandbox.Sandbox", small)
-    monkeypatch.setattr("vlm2vec.search.html.Sandbox", small)
-
-
-@pytest.mark.usefixtures("_small")
 def test_what_kills_its_decoder_is_listed_and_all_else_is_indexed(tmp_path: Path, own: Embedder) -> None:
     make_pdf(tmp_path / "a.pdf", 10, 120)
     two_pages = (
@@ -38,8 +29,8 @@ def test_what_kills_its_decoder_is_listed_and_all_else_is_indexed(tmp_path: Path
     (tmp_path / "b.pdf").write_bytes(two_pages)
     (tmp_path / "c.gif").write_bytes(gif_bomb(1500, 1500, 9))
     make_picture(tmp_path / "d.png", 1)
-    index = Index.create(tmp_path, embedder=own)
-    found = index.add(embedder=own)
+    library = Library.open(tmp_path, model=own, limits=SMALL)
+    found = library.sync()
     # The path stands beside the reason.
     memory = "decoding used more than 64 MB of memory (Limits.decode_bytes)"
     (pdf, of_page), (gif, of_gif) = found.failed
@@ -47,19 +38,18 @@ def test_what_kills_its_decoder_is_listed_and_all_else_is_indexed(tmp_path: Path
     assert of_page.startswith("cannot be read at page 1: ")
     assert of_page.endswith(f"{memory} (1 of its 2 parts failed)")
     assert found == summary_of(added=2, embedded=4, failed=found.failed)
-    assert [(path, row.page) for path in paths_of(index) for row in index.table.rows([path])] == [
-        ("a.pdf", 1),
-        ("a.pdf", 2),
-        ("b.pdf", 2),
-        ("d.png", None),
+    stored = stored_rows(library, "a.pdf", "b.pdf", "c.gif", "d.png")
+    assert [(rows.path, [unit.page for unit in rows.units]) for rows in stored] == [
+        ("a.pdf", [1, 2]),
+        ("b.pdf", [2]),
+        ("d.png", [None]),
     ]
 
 
-@pytest.mark.usefixtures("_small")
-def test_a_search_that_asks_for_or_shows_what_kills_its_decoder_goes_on(tmp_path: Path, own: Embedder) -> None:
-    (tmp_path / "b.pdf").write_bytes(pdf_bomb(70_000_000))
-    index = Index.create(tmp_path, embedder=own)
-    bomb = Item(media=(Image(tmp_path / "b.pdf", page=1),))
-    assert "cannot be shown" in results_page(index, Item(text="a"), [Hit(path="b.pdf", kind="page", page=1, score=0.5)])
+def test_a_search_that_asks_for_or_shows_what_kills_its_decoder_goes_on(three: Library, own: Embedder) -> None:
+    (three.folder / "b.pdf").write_bytes(pdf_bomb(70_000_000))
+    library = Library.open(three.folder, model=own, limits=SMALL)
+    hits = [Hit(path="b.pdf", kind="page", page=1, score=0.5)]
+    assert "cannot be shown" in hits_page(library, Item(text="a"), hits, SMALL)
     with pytest.raises(LimitError, match="decoding used more than 64 MB"):
-        search(index, own, bomb)
+        library.search(Image(three.folder / "b.pdf", page=1))

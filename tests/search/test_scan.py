@@ -31,14 +31,14 @@ def _paths(folder: Path) -> list[str]:
 def test_files_come_sorted_with_the_kind_their_ending_says(tmp_path: Path) -> None:
     _touch(tmp_path, "b.MP4", "a/z.pdf", "a.jpg", "a/note.txt", "Makefile")
     scan = scan_folder(tmp_path)
-    assert [(file.path, file.kind, file.size) for file in scan.files] == [
+    assert [(file.path, file.kind, file.look.size) for file in scan.files] == [
         ("a.jpg", "image", 1),
         ("a/z.pdf", "pdf", 1),
         ("b.MP4", "video", 1),
     ]
     assert scan.failed == []
     assert (scan.ignored, scan.left_out) == (2, {".txt": 1, "": 1})
-    assert scan.files[0].mtime_ns == (tmp_path / "a.jpg").stat().st_mtime_ns
+    assert scan.files[0].look.mtime_ns == (tmp_path / "a.jpg").stat().st_mtime_ns
 
 
 def test_hidden_files_and_folders_and_skipped_ones_are_left_out(tmp_path: Path) -> None:

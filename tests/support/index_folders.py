@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from PIL import Image as PILImage
 
-from vlm2vec.search.index import Index
-from vlm2vec.search.indexing import Summary
-from vlm2vec.search.table import Row, UnitTable
+from vlm2vec.search.library import Library
+from vlm2vec.search.plan import make_plan
+from vlm2vec.search.scan import scan_folder
+from vlm2vec.search.store import DECODING, DEFAULT_NAME, FileRows, IndexInfo, Look, StoredFile, StoredUnit, Vector
+from vlm2vec.search.stores import create_store, open_store
+from vlm2vec.search.update import Summary
 
 
 def make_picture(path: Path, number: int) -> Path:
@@ -45,19 +48,44 @@ def summary_of(
     return Summary(added, changed, removed, unchanged, embedded, ignored, failed, left_out, failed_before)
 
 
-def paths_of(index: Index) -> list[str]:
-    """The files of an index in order."""
-    return sorted(index.table.files())
+def stored_files(library: Library) -> dict[str, StoredFile]:
+    """What the index knows of its files."""
+    with closing(open_store(library.path)) as store:
+        return store.files()
 
 
-def vector_of(index: Index, path: str) -> np.ndarray:
+def stored_rows(library: Library, *paths: str) -> list[FileRows]:
+    """Some files of the index with their vectors."""
+    with closing(open_store(library.path)) as store:
+        return store.read(paths)
+
+
+def paths_of(library: Library) -> list[str]:
+    """The files of the index in order."""
+    return sorted(stored_files(library))
+
+
+def vector_of(library: Library, path: str) -> Vector:
     """The vector of a file that has one."""
-    (row,) = index.table.rows([path])
-    return row.vector
+    ((unit,),) = (rows.units for rows in stored_rows(library, path))
+    return unit.vector
 
 
-def index_of_rows(folder: Path, *rows: Row) -> Index:
-    """An index that holds these rows and no files."""
-    table = UnitTable.create(folder, dim=2, fingerprint="f")
-    table.replace([], rows)
-    return Index(folder, folder, model="m", fingerprint="f", dim=2, dtype=None, table=table)
+def is_up_to_date(library: Library) -> bool:
+    """Whether a search would find nothing to do."""
+    scan = scan_folder(library.folder, skip=[library.path])
+    with closing(open_store(library.path)) as store:
+        return store.info.decoding == DECODING and make_plan(scan, store.files(), store.failures()).idle
+
+
+def rows_of(path: str, *units: StoredUnit, num_units: int | None = None) -> FileRows:
+    """A file as it is stored."""
+    return FileRows(path, Look(1, 1, 1, 1), f"hash of {path}", num_units or len(units), units)
+
+
+def library_of_rows(folder: Path, *rows: FileRows) -> Library:
+    """A library whose index holds these files, with vectors of two numbers, and whose folder holds none."""
+    info = IndexInfo("m", "f", 2, None, "..")
+    with closing(create_store(folder / DEFAULT_NAME, info)) as store, store.writing():
+        store.commit([], rows)
+    return Library.open(folder)

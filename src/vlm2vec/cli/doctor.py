@@ -69,29 +69,28 @@ def doctor(
 
 def examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Finding]:
     """Look at all of an index: that of a folder, or the one at a path."""
-    from vlm2vec.search.index import DEFAULT_NAME
-    from vlm2vec.search.standing import read_failures
-    from vlm2vec.search.verifying import verify
+    from vlm2vec.search.library import Library
+    from vlm2vec.search.store import DEFAULT_NAME
 
     if folder is not None:
         check_folder(folder)
-    place = index_path if index_path is not None else (folder or Path()) / DEFAULT_NAME
-    yield Finding("index", str(place))
+    yield Finding("index", str(index_path if index_path is not None else (folder or Path()) / DEFAULT_NAME))
     try:
-        verdict = verify(place)
+        with Library.open(folder, index=index_path) as library:
+            verdict = library.verify()
+            failures = {} if verdict.problems else library.failures()
     except IndexFolderError as error:
         yield Finding("state", "it cannot be used", told(error))
         return
     yield Finding("model", verdict.model)
     if not verdict.problems:
-        yield Finding("vectors", f"{verdict.num_rows:,} of {verdict.num_files:,} files")
+        yield Finding("vectors", f"{verdict.num_units:,} of {verdict.num_files:,} files")
     old = "none yet; the next 'vlm2vec index' writes them"
     yield Finding("checksums", old if verdict.num_sealed is None else f"{verdict.num_sealed:,} hold")
     for problem in verdict.problems[:_MOST_PROBLEMS]:
         yield Finding("damage", problem, "'vlm2vec index FOLDER --rebuild' makes the index anew")
     if (rest := len(verdict.problems) - _MOST_PROBLEMS) > 0:
         yield Finding("damage", f"and {rest:,} more")
-    failures = read_failures(place)
     yield Finding("files not read", f"{len(failures):,}" + ("; 'vlm2vec index' says why" if failures else ""))
 
 

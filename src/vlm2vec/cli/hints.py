@@ -9,6 +9,7 @@ from vlm2vec.errors import Action, VLM2VecError
 ON_COMMAND_LINE: Mapping[Action, str] = {
     "make_index": "'vlm2vec index FOLDER' makes one",
     "rebuild": "'vlm2vec index FOLDER --rebuild' makes it anew",
+    "rebuild_with": "'vlm2vec index FOLDER --rebuild --model {about!r}' makes it anew",
     "other_index": "give another folder with --index",
     "other_model": "or name the first model with --model {about!r}",
     "other_out": "give another folder with --out",

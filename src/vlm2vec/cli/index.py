@@ -8,20 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json, progress
-from vlm2vec.cli.starting import without_garbage_collection
-from vlm2vec.search.index import Index
-from vlm2vec.search.searching import open_index
-from vlm2vec.search.summary import Summary
+from vlm2vec.search.library import Library
+from vlm2vec.search.update import Summary
 from vlm2vec.text import printable
-
-if TYPE_CHECKING:
-    from vlm2vec.model.embedder import Embedder
 
 
 def index(
@@ -36,13 +31,12 @@ def index(
 
     Only new and changed files are embedded. A run that is stopped keeps what it has done, and the next one continues.
     """
-    with without_garbage_collection():
-        opened, embedder = open_index(folder, path=index_path, model=model, rebuild=rebuild)
-    try:
-        summary = bring_up_to_date(opened, embedder)
-    except KeyboardInterrupt:
-        note("stopped; what is done is kept, and the same command continues")
-        raise typer.Exit(130) from None
+    with Library.open(folder, index=index_path, model=model, rebuild=rebuild) as library:
+        try:
+            summary = bring_up_to_date(library)
+        except KeyboardInterrupt:
+            note("stopped; what is done is kept, and the same command continues")
+            raise typer.Exit(130) from None
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in summary.failed]
         counts = asdict(summary) | {"failed": failed, "left_out": dict(_most_first(summary.left_out))}
@@ -50,15 +44,15 @@ def index(
         del counts["failed_before"]
         print_json(counts)
     else:
-        print(as_text(summary))
+        print(_as_text(summary))
         for path, reason in summary.failed:
             note(f"not read: {printable(path)}: {reason}")
     if strict and summary.failed:
         raise typer.Exit(1)
 
 
-def bring_up_to_date(index: Index, embedder: Embedder, *, retry: bool = True) -> Summary:
-    """`Index.add` with its progress on stderr."""
+def bring_up_to_date(library: Library, *, retry: bool = True) -> Summary:
+    """`Library.sync` with its progress on stderr."""
     with ExitStack() as bar:
         show = bar.enter_context(progress("indexing"))
 
@@ -69,7 +63,7 @@ def bring_up_to_date(index: Index, embedder: Embedder, *, retry: bool = True) ->
             with _building(f"the search index over {num_rows:,} rows"):
                 yield
 
-        return index.add(embedder=embedder, progress=show, building=building, retry=retry)
+        return library.sync(on_progress=show, building=building, retry=retry)
 
 
 @contextmanager
@@ -90,7 +84,7 @@ def _building(what: str) -> Iterator[None]:
         yield
 
 
-def as_text(summary: Summary) -> str:
+def _as_text(summary: Summary) -> str:
     """The counts in one line, and behind them what is left out: "3 ignored (2 .heic, 1 .svg)"."""
     counts = asdict(summary) | {"failed": len(summary.failed)}
     line = ", ".join(f"{counts[name]} {name}" for name in (*_FILES, "embedded", "ignored"))

@@ -18,16 +18,14 @@ from vlm2vec.cli.options import IndexModel, IndexPath
 from vlm2vec.cli.output import note, print_json
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import BusyError, InputError, StorageError
+from vlm2vec.files import reason
 from vlm2vec.items import Image, Item, Target, Video
-from vlm2vec.search.index import DEFAULT_NAME, Hit, Index
-from vlm2vec.search.searching import open_index, search_near, search_ready
-from vlm2vec.search.searching import search as search_index
-from vlm2vec.text import printable
+from vlm2vec.search.library import Library
+from vlm2vec.search.store import DEFAULT_NAME, Hit
+from vlm2vec.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from vlm2vec.model.embedder import Embedder
 
 # Width of a thumbnail in the terminal.
 _COLUMNS = 32
@@ -62,36 +60,26 @@ def search(
     # Of a question as long as no name may be, `Path.is_dir` would raise.
     if folder is None and query and not item.media and os.path.isdir(query):
         note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
-    index, hits = _search(item, folder, index_path, model, k, kind)
-    if as_json:
-        print_json({"hits": [asdict(hit) for hit in hits]})
-    else:
-        _print_hits(index, hits, thumbnails=show)
-    if html is not None:
-        from vlm2vec.search.html import results_page
+    with Library.open(folder, index=index_path, model=model) as library:
+        if item.text or kind:
+            # Otherwise the question may be a file that has its vector, and nothing may be new.
+            with without_garbage_collection():
+                library.load_model()
+        _update(library)
+        hits = library.search(item, k, kind=kind)
+        if as_json:
+            print_json({"hits": [asdict(hit) for hit in hits]})
+        else:
+            _print_hits(library, hits, thumbnails=show)
+        if html is not None:
+            from vlm2vec.search.page import hits_page
 
-        try:
-            html.write_text(results_page(index, item, hits), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {html}: {error.strerror}; give another path with --html") from error
-        note(f"wrote {html}")
-
-
-def _search(
-    item: Item, folder: Path | None, path: Path | None, model: str | None, k: int, kind: Target | None
-) -> tuple[Index, list[Hit]]:
-    # With a kind, the instruction for that kind belongs to the question.
-    alone = None if item.text or kind else item.media[0]
-    with without_garbage_collection():
-        if alone is not None and model is None:
-            # What has its vector already needs no model, which takes longer to load than the search takes.
-            ready = search_ready(alone, k, folder=folder, path=path)
-            if ready is not None:
-                return ready
-        index, embedder = open_index(folder, path=path, model=model)
-    _update(index, embedder)
-    hits = None if alone is None else search_near(index, alone, k)
-    return index, search_index(index, embedder, item, k, kind=kind) if hits is None else hits
+            content = hits_page(library, item, hits)
+            try:
+                html.write_text(content, encoding="utf-8")
+            except OSError as error:
+                raise StorageError(f"cannot write {html}: {reason(error)}; give another path with --html") from error
+            note(f"wrote {html}")
 
 
 def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -> Item:
@@ -112,10 +100,10 @@ def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -
     return Item(text=text, media=tuple(media))
 
 
-def _update(index: Index, embedder: Embedder) -> None:
+def _update(library: Library) -> None:
     try:
         # Of a file that cannot be read, one search tells, and the next ones do not try it again.
-        summary = bring_up_to_date(index, embedder, retry=False)
+        summary = bring_up_to_date(library, retry=False)
     except (BusyError, StorageError) as error:
         note(f"searching the index as it is: {told(error)}")
         return
@@ -123,14 +111,14 @@ def _update(index: Index, embedder: Embedder) -> None:
     if any(changes.values()):
         note("index: " + ", ".join(f"{count} {name}" for name, count in changes.items() if count))
     if summary.failed:
-        one = "1 file" if len(summary.failed) == 1 else f"{len(summary.failed)} files"
-        where = "" if index.path == index.folder / DEFAULT_NAME else f" --index {shlex.quote(str(index.path))}"
-        note(f"{one} could not be read; 'vlm2vec index {shlex.quote(str(index.folder))}{where}' says why")
+        of = shlex.quote(str(library.folder))
+        where = "" if library.path == library.folder / DEFAULT_NAME else f" --index {shlex.quote(str(library.path))}"
+        note(f"{counted(len(summary.failed), 'file')} could not be read; 'vlm2vec index {of}{where}' says why")
     if not summary.added + summary.changed + summary.unchanged + len(summary.failed) + summary.failed_before:
-        note(f"there are no images, videos or PDFs in {index.folder}")
+        note(f"there are no images, videos or PDFs in {library.folder}")
 
 
-def _print_hits(index: Index, hits: Sequence[Hit], *, thumbnails: bool) -> None:
+def _print_hits(library: Library, hits: Sequence[Hit], *, thumbnails: bool) -> None:
     console = _colour_console() if thumbnails else None
     with ExitStack() as stack:
         decoder = None
@@ -140,10 +128,9 @@ def _print_hits(index: Index, hits: Sequence[Hit], *, thumbnails: bool) -> None:
             if console is not None:
                 from vlm2vec.media.sandbox import Sandbox
                 from vlm2vec.media.thumbnails import half_blocks, thumbnail
-                from vlm2vec.search.html import hit_medium
 
                 decoder = decoder or stack.enter_context(Sandbox())
-                picture = thumbnail(hit_medium(index.folder, hit), 4 * _COLUMNS, decoder)
+                picture = thumbnail(library.medium(hit), 4 * _COLUMNS, decoder)
                 if picture is not None:
                     console.print(half_blocks(picture, _COLUMNS))
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
+from vlm2vec.files import reason
 from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Target, Video
+from vlm2vec.search.store import Look
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -39,18 +41,11 @@ class FoundFile(NamedTuple):
     Args:
         path: relative to the scanned folder, with "/" between its parts.
         kind: by the ending; for the few endings that stand for other things too, by the first bytes as well.
-        size: bytes.
-        mtime_ns: modification time.
-        ctime_ns: when content, name, owner or rights changed last, which no program can set.
-        inode: the number that the file system gave the file, at most 63 bits of it.
     """
 
     path: str
     kind: FileKind
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    look: Look
 
 
 class Scan(NamedTuple):
@@ -114,28 +109,19 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
             with os.scandir(folder / prefix) as listing:
                 entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda e: e.name)
         except OSError as error:
-            scan.failed.append((prefix, read_error(error)))
+            scan.failed.append((prefix, reason(error)))
             continue
         for entry in entries:
-            path = failed_as = prefix + entry.name
-            kind = file_kind(path)
+            path = prefix + entry.name
             try:
                 if entry.is_dir():
-                    (linked if entry.is_symlink() else folders).append(path + "/")
-                elif kind is None and entry.is_symlink() and not os.path.splitext(path)[1]:
-                    failed_as = path + "/"
-                    entry.stat()
-                    left_out[ending(path)] += 1
-                elif kind is None:
-                    left_out[ending(path)] += 1
+                    (linked if entry.is_symlink() else folders).append(f"{path}/")
+                elif (file := _file_of(entry, path)) is not None:
+                    scan.files.append(file)
                 else:
-                    file = _found(path, kind, entry.stat())
-                    if ending(path) in UNSURE_SUFFIXES and not _is_film(folder / path):
-                        left_out[ending(path)] += 1
-                    else:
-                        scan.files.append(file)
+                    left_out[ending(path)] += 1
             except OSError as error:
-                scan.failed.append((failed_as, read_error(error)))
+                scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
     scan.files.sort(key=lambda file: file.path)
     return Scan(scan.files, sorted(scan.failed), left_out)
 
@@ -150,13 +136,13 @@ def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = (
             prefix = f"{name}/" if name else ""
             inner = scan_folder(folder / name, skip=skip)
             files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
-            failed |= {prefix + path: reason for path, reason in inner.failed}
+            failed |= {prefix + path: why for path, why in inner.failed}
             left_out.update(inner.left_out)
             continue
         try:
             files[name] = scan_file(folder, name)
         except OSError as error:
-            failed[name] = read_error(error)
+            failed[name] = reason(error)
     return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
 
 
@@ -173,8 +159,26 @@ def check_folder(folder: Path) -> None:
 
 
 def _no_folder(folder: Path, error: OSError | ValueError) -> IndexFolderError:
-    reason = read_error(error) if isinstance(error, OSError) else str(error)
-    return IndexFolderError(f"cannot search the folder {folder}: {reason}; give the path of a folder that you can read")
+    why = reason(error) if isinstance(error, OSError) else str(error)
+    return IndexFolderError(f"cannot search the folder {folder}: {why}; give the path of a folder that you can read")
+
+
+def name_in(folder: Path, path: str | os.PathLike[str]) -> str:
+    """A path relative to `folder`, as the index has it; "" for the folder itself.
+
+    A relative path is taken from the current folder, or, if that leads out of `folder`, from there.
+
+    Raises:
+        IndexFolderError: it lies outside.
+    """
+    # Links stay as they are: a linked file is stored under the name it has in the folder.
+    root = Path(os.path.abspath(folder))
+    for base in (Path(), root):
+        absolute = Path(os.path.abspath(base / path))
+        if absolute.is_relative_to(root):
+            name = absolute.relative_to(root).as_posix()
+            return "" if name == "." else name
+    raise IndexFolderError(f"{os.fspath(path)} is not inside {folder}, which this index is for")
 
 
 def scan_file(folder: Path, path: str) -> FoundFile:
@@ -229,23 +233,37 @@ def ending(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def read_error(error: OSError) -> str:
-    """Why the system refused a file, in its own words."""
-    # `strerror` leaves out the path, which stands beside the reason wherever it is shown.
-    return error.strerror.lower() if error.strerror else str(error)
+def _file_of(entry: os.DirEntry[str], path: str) -> FoundFile | None:
+    """A file that is searched; None if it is left out.
+
+    Raises:
+        OSError: it is on a link to nowhere, or no regular file.
+    """
+    kind = file_kind(path)
+    if kind is None:
+        if _may_be_a_folder(entry):
+            entry.stat()
+        return None
+    file = _found(path, kind, entry.stat())
+    return None if ending(path) in UNSURE_SUFFIXES and not _is_film(Path(entry.path)) else file
+
+
+def _may_be_a_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether the name is one of a link to a folder, which is away for a while if it leads nowhere."""
+    return entry.is_symlink() and not ending(entry.name)
 
 
 def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for ever.
         raise OSError("not a regular file")
-    return FoundFile(path, kind, *file_look(status))
+    return FoundFile(path, kind, file_look(status))
 
 
-def file_look(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Size, modification time, change time and inode: a file of which all are as they were is as it was."""
-    # Arrow's integers have a sign.
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1)
+def file_look(status: os.stat_result) -> Look:
+    """How a file looks without being read."""
+    # The integers of databases have a sign.
+    return Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1))
 
 
 def _is_film(path: Path) -> bool:

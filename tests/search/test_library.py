@@ -1,4 +1,4 @@
-"""What an index promises: only changes are embedded, and no bad file stops it."""
+"""What bringing an index up to date promises: only changes are embedded, and no bad file stops it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.index_folders import index_of_rows, make_pdf, make_picture, paths_of, summary_of, vector_of
+from support.index_folders import (
+    is_up_to_date,
+    make_pdf,
+    make_picture,
+    paths_of,
+    stored_files,
+    stored_rows,
+    summary_of,
+    vector_of,
+)
 from support.places import ROOT
 from vlm2vec.errors import IndexFolderError, MediaError
 from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.index import Index
-from vlm2vec.search.indexing import is_current
-from vlm2vec.search.table import Row, StoredFile
+from vlm2vec.search.library import Library
 
 
 def _grow_at_the_same_time(folder: Path) -> None:
@@ -35,62 +42,62 @@ def _grow_at_the_same_time(folder: Path) -> None:
 def test_of_two_thousand_files_only_the_changed_one_is_embedded(tmp_path: Path, own: Embedder) -> None:
     for number in range(2000):
         make_picture(tmp_path / f"{number % 10}" / f"{number}.png", number)
-    index = Index.create(tmp_path, embedder=own)
-    assert index.add(embedder=own) == summary_of(added=2000, embedded=2000)
+    library = Library.open(tmp_path, model=own)
+    assert library.sync() == summary_of(added=2000, embedded=2000)
     make_picture(tmp_path / "7" / "1357.png", 5000)
-    reopened = Index.open(tmp_path)
-    assert reopened.add(embedder=own) == summary_of(changed=1, unchanged=1999, embedded=1)
+    reopened = Library.open(tmp_path, model=own)
+    assert reopened.sync() == summary_of(changed=1, unchanged=1999, embedded=1)
     np.testing.assert_allclose(
         vector_of(reopened, "7/1357.png"), own.encode_document(Image(tmp_path / "7" / "1357.png")), atol=2e-6
     )
 
 
-def test_new_files_join_and_deleted_ones_leave(three: Index, own: Embedder) -> None:
+def test_new_files_join_and_deleted_ones_leave(three: Library, own: Embedder) -> None:
     make_picture(three.folder / "new" / "3.png", 3)
     (three.folder / "0.png").unlink()
-    assert three.add(embedder=own) == summary_of(added=1, removed=1, unchanged=2, embedded=1)
+    assert three.sync() == summary_of(added=1, removed=1, unchanged=2, embedded=1)
     assert paths_of(three) == ["1.png", "2.png", "new/3.png"]
 
 
 def test_a_file_whose_time_alone_changed_is_unchanged_and_next_time_costs_no_read(
-    three: Index, own: Embedder, monkeypatch: pytest.MonkeyPatch
+    three: Library, own: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.utime(three.folder / "1.png", ns=(5, 5))
-    assert three.add(embedder=own) == summary_of(unchanged=3)
-    assert three.table.files()["1.png"].mtime_ns == 5
+    assert three.sync() == summary_of(unchanged=3)
+    assert stored_files(three)["1.png"].look.mtime_ns == 5
 
-    def read(path: Path, file: object) -> str:
+    def read(path: Path) -> str:
         raise AssertionError(f"{path} is read")
 
-    monkeypatch.setattr("vlm2vec.search.indexing._hash_file", read)
-    assert three.add(embedder=own) == summary_of(unchanged=3)
+    monkeypatch.setattr("vlm2vec.search.committer.content_hash", read)
+    assert three.sync() == summary_of(unchanged=3)
 
 
 def test_equal_content_under_two_paths_is_embedded_once_and_found_twice(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "b.png", 1)
     shutil.copy(tmp_path / "b.png", tmp_path / "a.png")
-    index = Index.create(tmp_path, embedder=own)
-    assert index.add(embedder=own) == summary_of(added=2, embedded=1)
+    library = Library.open(tmp_path, model=own)
+    assert library.sync() == summary_of(added=2, embedded=1)
     shutil.copy(tmp_path / "b.png", tmp_path / "c.png")
-    assert index.add(embedder=own) == summary_of(added=1, unchanged=2)
-    hits = index.search(vector_of(index, "b.png"), 2)
+    assert library.sync() == summary_of(added=1, unchanged=2)
+    hits = library.search(vector_of(library, "b.png"), 2)
     assert [hit.path for hit in hits] == ["a.png", "b.png"]
     assert hits[0].score == hits[1].score == pytest.approx(1, abs=1e-6)
 
 
-def test_a_renamed_file_is_not_embedded_again(three: Index, own: Embedder) -> None:
+def test_a_renamed_file_is_not_embedded_again(three: Library, own: Embedder) -> None:
     (three.folder / "0.png").rename(three.folder / "renamed.png")
-    assert three.add(embedder=own) == summary_of(added=1, removed=1, unchanged=2)
+    assert three.sync() == summary_of(added=1, removed=1, unchanged=2)
     assert paths_of(three) == ["1.png", "2.png", "renamed.png"]
 
 
-def test_two_files_that_trade_places_keep_their_own_vectors(three: Index, own: Embedder) -> None:
+def test_two_files_that_trade_places_keep_their_own_vectors(three: Library, own: Embedder) -> None:
     before = {path: vector_of(three, path) for path in ("0.png", "1.png")}
     for source, target in (("0.png", "x"), ("1.png", "0.png"), ("x", "1.png")):
         (three.folder / source).rename(three.folder / target)
     os.utime(three.folder / "0.png", ns=(1, 1))
     os.utime(three.folder / "1.png", ns=(2, 2))
-    assert three.add(embedder=own) == summary_of(changed=2, unchanged=1)
+    assert three.sync() == summary_of(changed=2, unchanged=1)
     np.testing.assert_array_equal(vector_of(three, "0.png"), before["1.png"])
     np.testing.assert_array_equal(vector_of(three, "1.png"), before["0.png"])
 
@@ -108,52 +115,37 @@ def test_two_files_that_trade_places_keep_their_own_vectors(three: Index, own: E
     ids=["new", "deleted", "another time", "renamed", "cannot be read", "another size"],
 )
 def test_an_index_is_up_to_date_until_anything_in_its_folder_changes(
-    three: Index, change: Callable[[Path], object]
+    three: Library, change: Callable[[Path], object]
 ) -> None:
     (three.folder / "notes.txt").write_text("words")
-    assert is_current(three)
+    assert is_up_to_date(three)
     change(three.folder)
-    assert not is_current(three)
-
-
-def test_what_the_table_knows_of_files_is_told_by_path_with_the_number_of_their_rows(tmp_path: Path) -> None:
-    half = np.array([0.6, 0.8], np.float32)
-    odd = "a/\udcff's.pdf"
-    index = index_of_rows(
-        tmp_path,
-        Row(odd, "page", 1, None, 3, "hash1", 10, 20, half),
-        Row("0.png", "image", None, None, 1, "hash2", 30, 2**62, half),
-        Row(odd, "page", 3, None, 3, "hash1", 10, 20, half),
-    )
-    assert index.table.files() == {
-        odd: StoredFile(10, 20, "hash1", num_units=3, num_rows=2),
-        "0.png": StoredFile(30, 2**62, "hash2", num_units=1, num_rows=1),
-    }
+    assert not is_up_to_date(three)
 
 
 def test_a_pdf_is_found_by_page(tmp_path: Path, own: Embedder) -> None:
     path = make_pdf(tmp_path / "three.pdf", 10, 120, 250)
-    index = Index.create(tmp_path, embedder=own)
-    assert index.add(embedder=own) == summary_of(added=1, embedded=3)
-    (hit,) = index.search(own.encode_document(Image(path, page=2)), 1)
+    library = Library.open(tmp_path, model=own)
+    assert library.sync() == summary_of(added=1, embedded=3)
+    (hit,) = library.search(own.encode_document(Image(path, page=2)), 1)
     assert (hit.path, hit.kind, hit.page, hit.place) == ("three.pdf", "page", 2, "page 2")
 
 
-def test_chosen_files_and_folders_are_brought_up_to_date_alone(three: Index, own: Embedder) -> None:
+def test_chosen_files_and_folders_are_brought_up_to_date_alone(three: Library, own: Embedder) -> None:
     make_picture(three.folder / "a" / "3.png", 3)
     make_picture(three.folder / "b" / "4.png", 4)
     make_picture(three.folder / "5.png", 5)
     (three.folder / "0.png").unlink()
-    summary = three.add([three.folder / "a", three.folder / "5.png", three.folder / "no.png"], embedder=own)
+    summary = three.sync([three.folder / "a", three.folder / "5.png", three.folder / "no.png"])
     assert summary == summary_of(added=2, embedded=2, failed=(("no.png", "no such file or directory"),))
     assert paths_of(three) == ["0.png", "1.png", "2.png", "5.png", "a/3.png"]
     with pytest.raises(IndexFolderError, match="is not inside"):
-        three.add([three.folder / ".." / "other.png"], embedder=own)
+        three.sync([three.folder / ".." / "other.png"])
 
 
-def test_removed_files_and_folders_are_no_longer_found(three: Index, own: Embedder) -> None:
+def test_removed_files_and_folders_are_no_longer_found(three: Library, own: Embedder) -> None:
     make_picture(three.folder / "a" / "3.png", 3)
-    three.add(embedder=own)
+    three.sync()
     assert three.remove([three.folder / "a", three.folder / "1.png"]) == 2
     assert paths_of(three) == ["0.png", "2.png"]
 
@@ -162,13 +154,13 @@ def test_names_with_quotes_stray_bytes_and_line_breaks_are_kept(tmp_path: Path, 
     names = ["it's; DROP TABLE--.png", os.fsdecode(b"caf\xe9.png"), "line\nbreak.png", "雪.png"]
     for number, name in enumerate(names):
         make_picture(tmp_path / name, number)
-    index = Index.create(tmp_path, embedder=own)
-    index.add(embedder=own)
-    assert paths_of(index) == sorted(names)
+    library = Library.open(tmp_path, model=own)
+    library.sync()
+    assert paths_of(library) == sorted(names)
     for number, name in enumerate(names):
         make_picture(tmp_path / name, number + 50)
-    assert index.add(embedder=own) == summary_of(changed=4, embedded=4)
-    assert [hit.path for hit in index.search(vector_of(index, names[1]), 1)] == [names[1]]
+    assert library.sync() == summary_of(changed=4, embedded=4)
+    assert [hit.path for hit in library.search(vector_of(library, names[1]), 1)] == [names[1]]
 
 
 # What cannot be read
@@ -201,19 +193,19 @@ def test_bad_files_of_every_kind_are_listed_and_the_good_one_is_indexed(tmp_path
         (tmp_path / name).write_bytes(content)
     (tmp_path / "dead.jpg").symlink_to("nowhere.jpg")
     os.mkfifo(tmp_path / "pipe.pdf")
-    index = Index.create(tmp_path, embedder=own)
-    summary = index.add(embedder=own)
+    library = Library.open(tmp_path, model=own)
+    summary = library.sync()
     assert [path for path, _ in summary.failed] == sorted([*bad, "dead.jpg", "pipe.pdf"])
     assert all(reason and "\n" not in reason for _, reason in summary.failed)
-    assert (summary.added, summary.embedded, paths_of(index)) == (1, 1, ["good.png"])
+    assert (summary.added, summary.embedded, paths_of(library)) == (1, 1, ["good.png"])
     # They are tried again, for a reader of the summary must not think them mended.
-    assert index.add(embedder=own).failed == summary.failed
+    assert library.sync().failed == summary.failed
 
 
 def test_reasons_name_the_cause(tmp_path: Path, own: Embedder) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "bomb.png").write_bytes(_bomb_png())
-    reasons = dict(Index.create(tmp_path, embedder=own).add(embedder=own).failed)
+    reasons = dict(Library.open(tmp_path, model=own).sync().failed)
     assert "empty" in reasons["empty.jpg"]
     assert "60000 x 60000" in reasons["bomb.png"]
 
@@ -221,21 +213,21 @@ def test_reasons_name_the_cause(tmp_path: Path, own: Embedder) -> None:
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may read every file")
 def test_a_file_without_permission_is_listed(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "closed.png", 1).chmod(0)
-    summary = Index.create(tmp_path, embedder=own).add(embedder=own)
+    summary = Library.open(tmp_path, model=own).sync()
     assert summary == summary_of(failed=(("closed.png", "permission denied"),))
 
 
-def test_a_file_that_breaks_leaves_the_index_and_comes_back_mended(three: Index, own: Embedder) -> None:
+def test_a_file_that_breaks_leaves_the_index_and_comes_back_mended(three: Library, own: Embedder) -> None:
     good = (three.folder / "1.png").read_bytes()
     (three.folder / "1.png").write_bytes(b"broken")
-    summary = three.add(embedder=own)
+    summary = three.sync()
     assert ([path for path, _ in summary.failed], summary.removed, paths_of(three)) == (
         ["1.png"],
         0,
         ["0.png", "2.png"],
     )
     (three.folder / "1.png").write_bytes(good)
-    assert three.add(embedder=own) == summary_of(added=1, unchanged=2, embedded=1)
+    assert three.sync() == summary_of(added=1, unchanged=2, embedded=1)
 
 
 class _FailingOnce:
@@ -259,17 +251,13 @@ def test_a_pdf_with_a_bad_page_is_searched_by_its_others_and_only_the_bad_one_is
     make_pdf(tmp_path / "a.pdf", 10, 120, 250)
     shutil.copy(tmp_path / "a.pdf", tmp_path / "b.pdf")
     embedder = _FailingOnce(own)
-    index = Index.create(tmp_path, embedder=embedder)  # type: ignore[arg-type]
+    library = Library.open(tmp_path, model=embedder)  # type: ignore[arg-type]
     reason = "page 2 is damaged (1 of its 3 parts failed)"
     failed = (("a.pdf", reason), ("b.pdf", reason))
-    assert index.add(embedder=embedder) == summary_of(embedded=2, failed=failed)  # type: ignore[arg-type]
-    assert [(row.path, row.page) for row in index.table.rows(["a.pdf", "b.pdf"])] == [
-        ("a.pdf", 1),
-        ("a.pdf", 3),
-        ("b.pdf", 1),
-        ("b.pdf", 3),
-    ]
-    assert index.add(embedder=embedder) == summary_of(failed=failed)  # type: ignore[arg-type]
+    assert library.sync() == summary_of(embedded=2, failed=failed)
+    stored = stored_rows(library, "a.pdf", "b.pdf")
+    assert [[unit.page for unit in rows.units] for rows in stored] == [[1, 3], [1, 3]]
+    assert library.sync() == summary_of(failed=failed)
     embedder.broken = False
-    assert index.add(embedder=embedder) == summary_of(changed=2, embedded=1)  # type: ignore[arg-type]
-    assert index.counts() == {"page": 6}
+    assert library.sync() == summary_of(changed=2, embedded=1)
+    assert library.counts() == {"page": 6}

@@ -1,0 +1,349 @@
+"""How do files come into a store, each whole or not at all, and each content embedded once?"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from vlm2vec.errors import LimitError, MediaError, VLM2VecError
+from vlm2vec.files import content_hash, reason
+from vlm2vec.media import DEFAULT_LIMITS, Limits
+from vlm2vec.media.sandbox import Decoder, Sandbox
+from vlm2vec.model.backbone import Ask
+from vlm2vec.search.plan import Content, Holders, UpdatePlan, content_of
+from vlm2vec.search.scan import FoundFile, Unit, expand
+from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
+from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
+
+_DOCUMENT = Ask("document")
+# What a kill may cost at most, against commits that take some milliseconds each.
+_FLUSH = Flush(rows=256)
+
+_Change: TypeAlias = Literal["added", "changed", "unchanged"]
+
+
+class BroughtIn(NamedTuple):
+    """What became of the files of a plan.
+
+    Args:
+        counts: files by what the index knew of them before; those that failed are not counted.
+        embedded: pictures, pages and spans that went through the model.
+        failed: why a file could not be read, or not in all its parts.
+        failures: of those, what is to be noted, because it stays so until the file changes.
+    """
+
+    counts: Mapping[_Change, int]
+    embedded: int
+    failed: Mapping[str, str]
+    failures: Mapping[str, Failure]
+
+
+def bring_in(
+    plan: UpdatePlan,
+    store: Store,
+    folder: Path,
+    load: Callable[[], Encoder],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    limits: Limits | None = None,
+    flush: Flush = _FLUSH,
+) -> BroughtIn:
+    """Read the files of a plan, and commit them with the vectors of their parts as these are made.
+
+    However it ends, what is whole by then is kept.
+
+    Args:
+        store: which the caller is writing.
+        folder: whose files they are.
+        load: gives the model; called if something has to be embedded.
+        on_progress: called with (files done, files to do).
+        limits: of the media that are read.
+        flush: how much may wait for a commit.
+    """
+    limits = limits or DEFAULT_LIMITS
+    embedded = 0
+    with Sandbox(limits) as decoder:
+        committer = _Committer(plan, store, folder, decoder, limits, on_progress, flush)
+        try:
+            work = committer.work()
+            if first := next(work, None):
+                job = EmbedJob(load(), committer, flush=flush, decoder=decoder, normalize=True)
+                embedded = job.run(
+                    chain([first], work),
+                    on_progress=lambda done, total: committer.advance(done),
+                    on_failure=committer.fail,
+                ).embedded
+        except BaseException:
+            # Most of all Ctrl-C. That something cannot be kept must not hide the reason.
+            with suppress(VLM2VecError):
+                committer.commit()
+            raise
+    committer.commit()
+    return BroughtIn(committer.counts, embedded, committer.failed, committer.failures())
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A content that is being embedded, for one file or for several that are equal."""
+
+    content: Content
+    files: list[FoundFile]
+    units: list[Unit]
+    vectors: list[Vector | None]
+    num_waiting: int
+    errors: dict[int, str] = field(default_factory=dict)
+    passing: bool = False
+
+    def rows(self, file: FoundFile) -> FileRows:
+        units = [
+            StoredUnit(unit.kind, unit.page, unit.span_s, vector)
+            for unit, vector in zip(self.units, self.vectors, strict=True)
+            if vector is not None
+        ]
+        return FileRows(file.path, file.look, self.content[0], len(self.units), tuple(units))
+
+    def reason(self, path: Path) -> str | None:
+        """Why the file at `path` counts as failed: its first error, and how many of its parts have one."""
+        if not self.errors:
+            return None
+        # The error names the one of several equal files that was decoded.
+        first = self.errors[min(self.errors)].replace(str(self.units[0].medium.source), str(path))
+        if len(self.units) == 1:
+            return first
+        return f"{first} ({len(self.errors)} of its {len(self.units)} parts failed)"
+
+
+class _Committer:
+    """The sink of the job that embeds the files of a plan.
+
+    Work is taken in another thread than vectors come in: one lock is around all that both change.
+    """
+
+    def __init__(
+        self,
+        plan: UpdatePlan,
+        store: Store,
+        folder: Path,
+        decoder: Decoder,
+        limits: Limits,
+        on_progress: Callable[[int, int], None] | None,
+        flush: Flush,
+    ) -> None:
+        self.counts: Counter[_Change] = Counter()
+        self.failed: dict[str, str] = {}
+        # Those that may be readable at the next try without having changed.
+        self._passing: set[str] = set()
+        self._store = store
+        self._folder = folder
+        self._before = store.files()
+        self._todo = plan.read
+        self._decoder = decoder
+        self._most_bytes = {"image": limits.image_bytes, "video": limits.video_bytes, "pdf": limits.pdf_bytes}
+        self._on_progress = on_progress
+        self._flush = flush
+        self._lock = threading.RLock()
+        # What the store holds, kept true with every commit.
+        self._stored = dict(self._before)
+        self._holders = Holders(self._stored)
+        self._pending: dict[Content, _Pending] = {}
+        self._waiting: dict[bytes, tuple[_Pending, int]] = {}
+        # For each file that was taken, how much work had been given out after it.
+        self._ends: list[int] = []
+        self._num_given = self._num_done = self._num_told = 0
+        # The next commit.
+        self._rows: list[FileRows] = []
+        self._copies: list[tuple[FoundFile, str]] = []
+        self._leaving: list[str] = []
+        self._looks: dict[str, Look] = {}
+        self._num_ready = 0
+        self._committed_at_s = time.monotonic()
+        for path, why in plan.refused.items():
+            self._refuse(path, why)
+
+    def work(self) -> Iterator[Work]:
+        """The parts of files that have to be embedded; files are read one after the other."""
+        for file in self._todo:
+            given: list[Work] = []
+            try:
+                content = self._read(file)
+                with self._lock:
+                    settled = self._settle_by_equal(file, content)
+                if not settled:
+                    units = expand(self._folder / file.path, file.kind, self._decoder)
+                    with self._lock:
+                        given = self._begin(file, content, units)
+            except (OSError, MediaError) as error:
+                with self._lock:
+                    self._refuse(file.path, reason(error) if isinstance(error, OSError) else str(error))
+                    if not _is_lasting(error):
+                        self._passing.add(file.path)
+            with self._lock:
+                self._num_given += len(given)
+                self._ends.append(self._num_given)
+                self._report()
+                waited_s = time.monotonic() - self._committed_at_s
+                if self._num_ready >= self._flush.rows or waited_s >= self._flush.seconds:
+                    self.commit()
+            yield from given
+
+    def __contains__(self, key: bytes) -> bool:
+        """False: work is given out only for what the store lacks."""
+        return False
+
+    def put(self, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
+        """Take in vectors, and commit the files that are whole now."""
+        with self._lock:
+            for key, vector in zip(keys, vectors, strict=True):
+                pending, number = self._waiting.pop(key)
+                pending.vectors[number] = vector
+                self._settle_part(pending)
+            self.commit()
+
+    def fail(self, work: Work, error: VLM2VecError) -> None:
+        """Note that a part of a file cannot be embedded."""
+        with self._lock:
+            pending, number = self._waiting.pop(work.key)
+            pending.errors[number] = str(error)
+            pending.passing |= not _is_lasting(error)
+            self._settle_part(pending)
+
+    def advance(self, num_done: int) -> None:
+        """Report that so much work is done, and with it the files that were taken before it."""
+        with self._lock:
+            self._num_done = num_done
+            self._report()
+
+    def failures(self) -> dict[str, Failure]:
+        looks = {file.path: file.look for file in self._todo}
+        return {path: Failure(why, looks.get(path)) for path, why in self.failed.items() if path not in self._passing}
+
+    def commit(self) -> None:
+        """Write down what is whole. What cannot be written is given up, so that it does not fail again."""
+        with self._lock:
+            rows, copies, leaving, looks = self._rows, self._copies, self._leaving, self._looks
+            self._rows, self._copies, self._leaving, self._looks, self._num_ready = [], [], [], {}, 0
+            # Read before anything is written: the file copied from may be leaving in this very commit.
+            sources = {one.path: one for one in self._store.read(sorted({source for _, source in copies}))}
+            rows += [replace(sources[source], path=file.path, look=file.look) for file, source in copies]
+            new = {one.path: StoredFile(one.look, one.content_hash, one.num_units, len(one.units)) for one in rows}
+            rows = [one for one in rows if self._stored.get(one.path) != new[one.path]]
+            if leaving or rows:
+                self._store.commit(leaving, rows)
+            if looks:
+                self._store.note_looks(looks)
+            for path in leaving:
+                self._stored.pop(path, None)
+            self._stored |= {path: self._stored[path]._replace(look=look) for path, look in looks.items()}
+            for one in rows:
+                self._stored[one.path] = new[one.path]
+                self._holders.add(one.path)
+            self._committed_at_s = time.monotonic()
+
+    def _read(self, file: FoundFile) -> Content:
+        allowed = self._most_bytes[file.kind]
+        if file.look.size > allowed:
+            raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
+        return content_of(file.path, file.kind, content_hash(self._folder / file.path))
+
+    def _settle_by_equal(self, file: FoundFile, content: Content) -> bool:
+        """Settle a file whose content is in the store or under way; False if it is neither."""
+        if (holder := self._holders.find(content, file.path)) is not None:
+            if holder == file.path:
+                self._looks[file.path] = file.look
+            else:
+                self._copies.append((file, holder))
+                self._num_ready += self._stored[holder].num_stored
+            self._settle(file, content[0])
+        elif (pending := self._pending.get(content)) is None:
+            return False
+        elif pending.num_waiting:
+            pending.files.append(file)
+        else:
+            # Some of its parts failed, so that no stored file is whole.
+            self._finish(replace(pending, files=[file]))
+        return True
+
+    def _begin(self, file: FoundFile, content: Content, units: list[Unit]) -> list[Work]:
+        """Give out the parts of a new content."""
+        vectors = self._known_vectors(file, content, units)
+        missing = [number for number, vector in enumerate(vectors) if vector is None]
+        pending = _Pending(content, [file], units, vectors, len(missing))
+        if not missing:
+            self._finish(pending)
+            return []
+        self._pending[content] = pending
+        keys = {number: repr((*content, number)).encode() for number in missing}
+        self._waiting |= {key: (pending, number) for number, key in keys.items()}
+        return [Work(key, units[number].item(), file.path, _DOCUMENT) for number, key in keys.items()]
+
+    def _known_vectors(self, file: FoundFile, content: Content, units: list[Unit]) -> list[Vector | None]:
+        """Vectors from an earlier run in which other parts of the same file failed."""
+        stored = self._stored.get(file.path)
+        if stored is None or stored.content_hash != content[0]:
+            return [None] * len(units)
+        known = {(one.page, one.span_s): one.vector for rows in self._store.read([file.path]) for one in rows.units}
+        return [known.get((unit.page, unit.span_s)) for unit in units]
+
+    def _settle_part(self, pending: _Pending) -> None:
+        pending.num_waiting -= 1
+        if not pending.num_waiting:
+            self._finish(pending)
+
+    def _finish(self, pending: _Pending) -> None:
+        if not pending.errors:
+            # Equal files copy from the store as soon as it is written, before more work is taken.
+            self._pending.pop(pending.content, None)
+        for file in pending.files:
+            rows = pending.rows(file)
+            if rows.units:
+                self._rows.append(rows)
+                self._num_ready += len(rows.units)
+            elif file.path in self._before:
+                self._leaving.append(file.path)
+            self._settle(file, pending.content[0], pending.reason(self._folder / file.path))
+            if pending.passing:
+                self._passing.add(file.path)
+
+    def _settle(self, file: FoundFile, file_hash: str, why: str | None = None) -> None:
+        before = self._before.get(file.path)
+        if why is not None:
+            self._note_failure(file.path, why)
+        elif before is None:
+            self.counts["added"] += 1
+        elif before.complete and before.content_hash == file_hash:
+            self.counts["unchanged"] += 1
+        else:
+            self.counts["changed"] += 1
+
+    def _refuse(self, path: str, why: str) -> None:
+        """Note a file that cannot be read at all; what the store has of it is of an earlier content and leaves."""
+        self._note_failure(path, why)
+        if path in self._before:
+            self._leaving.append(path)
+
+    def _note_failure(self, path: str, why: str) -> None:
+        # The path stands beside the reason wherever it is shown.
+        self.failed[path] = why.removeprefix(f"{self._folder / path} ")
+
+    def _report(self) -> None:
+        num_done = bisect_right(self._ends, self._num_done)
+        if self._on_progress is not None and num_done != self._num_told:
+            self._num_told = num_done
+            self._on_progress(num_done, len(self._todo))
+
+
+def _is_lasting(error: OSError | VLM2VecError) -> bool:
+    """Whether a file fails until it is changed; False where the system had trouble that may be over soon."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, MemoryError):
+        return False
+    return not isinstance(cause, OSError) or cause.errno in (None, errno.EACCES, errno.EPERM)

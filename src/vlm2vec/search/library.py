@@ -1,0 +1,398 @@
+"""How are the files of a folder found by what they show?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeAlias, get_args
+
+import numpy as np
+
+from vlm2vec.errors import (
+    Action,
+    Hint,
+    IndexFolderError,
+    InputError,
+    MissingError,
+)
+from vlm2vec.items import Image, ItemLike, Target, Video, as_item
+from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_NAMES
+from vlm2vec.search.retrieve import Question, chosen_unit, retrieve, stored_vector
+from vlm2vec.search.scan import check_folder, name_in
+from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
+from vlm2vec.search.stores import StoreKind, create_store, open_store, store_exists
+from vlm2vec.search.update import Summary, update
+
+if TYPE_CHECKING:
+    from vlm2vec.media import Limits
+    from vlm2vec.model.embedder import Embedder
+
+_Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+@dataclass(slots=True)
+class _Model:
+    """A model that is loaded when it is first needed."""
+
+    name: str
+    device: str | None
+    dtype: str | None
+    embedder: Embedder | None = None
+
+    def load(self) -> Embedder:
+        if self.embedder is None:
+            from vlm2vec.model.embedder import Embedder
+
+            self.embedder = Embedder.load(
+                self.name,
+                device=self.device,
+                dtype=self.dtype or "auto",  # type: ignore[arg-type]  # load checks it.
+            )
+        return self.embedder
+
+
+class Library:
+    """The images, videos and PDFs of a folder, to be searched. Open one with `Library.open`, and `close` it.
+
+    Attributes:
+        folder: whose files they are.
+        path: the folder of the index: `.vlm2vec` in the folder, unless it was put elsewhere.
+    """
+
+    def __init__(
+        self, folder: Path, path: Path, store: Store | None, model: _Model, kind: StoreKind, limits: Limits | None
+    ) -> None:
+        self.folder = folder
+        self.path = path
+        self._store = store
+        self._model = model
+        self._kind = kind
+        self._limits = limits
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        index: str | Path | None = None,
+        model: str | Path | Embedder | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        rebuild: bool = False,
+        store: StoreKind = "sqlite",
+        limits: Limits | None = None,
+    ) -> Self:
+        """Open the library of a folder. An index that is missing is made by the first `sync`.
+
+        Args:
+            folder: whose files are searched; else those that the index is for, else those in the current folder.
+            index: the folder of the index; else `.vlm2vec` in the folder.
+            model: a name for `Embedder.load`, or a loaded model; else the one that made the index, else the bundled
+                one. It is loaded when it is first needed.
+            device, dtype: for `Embedder.load`; without a dtype, that of the index.
+            rebuild: delete an index that is there, sound or not, and make an empty one. Nothing else deletes one.
+            store: how an index is kept that is made now: "sqlite" in one file, or "lance" for millions of vectors.
+            limits: of the media that are read; else `vlm2vec.media.DEFAULT_LIMITS`.
+
+        Raises:
+            IndexFolderError: no such folder, or an index that is damaged, is for another folder or was made by another
+                model.
+            ModelError: the model cannot be loaded.
+        """
+        path = Path(index) if index is not None else Path(folder or ".") / DEFAULT_NAME
+        if folder is None and (index is None or not store_exists(path)):
+            folder = Path()
+        if folder is not None:
+            check_folder(Path(folder))
+        opened = _open_existing(path, rebuild=rebuild and folder is not None)
+        info = None if opened is None else opened.info
+        if info is not None and (folder is None or index is not None):
+            folder = _agreed_folder(path, info, folder)
+        if info is not None and not rebuild:
+            # An index that was made on a GPU is searched with the same numbers on a CPU.
+            dtype = dtype or info.dtype
+        chosen = _chosen_model(model, info, device, dtype)
+        library = cls(Path(folder or "."), path, opened, chosen, store, limits)
+        if rebuild:
+            library._create(replace=True)
+        elif info is not None and (chosen.embedder is not None or chosen.name != info.model):
+            library.load_model()
+        return library
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files of the index."""
+        if self._store is not None:
+            self._store.close()
+
+    @property
+    def info(self) -> IndexInfo:
+        """What the index says of itself.
+
+        Raises:
+            IndexFolderError: there is none yet.
+        """
+        return self._opened().info
+
+    def load_model(self) -> Embedder:
+        """The model; it is loaded now if it has not been needed yet.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            IndexFolderError: its vectors cannot be compared with those of the index.
+        """
+        embedder = self._model.load()
+        if self._store is not None:
+            _check_model(self.path, self._store.info, embedder)
+        return embedder
+
+    def sync(
+        self,
+        paths: _Paths | None = None,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        retry: bool = True,
+        building: Building = nullcontext,
+    ) -> Summary:
+        """Bring the index up to date with the folder, embedding only what is new or has changed.
+
+        A file whose size, times and inode are as stored is not read; one with equal content is not embedded again,
+        under whatever name. What is done is committed as it comes, so that an interrupted call loses little, and the
+        next one continues. A file that cannot be read is in the summary with its reason.
+
+        Args:
+            paths: only these files and folders inside the folder; else all of it, and files that are gone leave.
+            on_progress: called with (files done, files to do).
+            retry: try files that could not be read before. Otherwise they are only counted until they change.
+            building: called with the number of vectors when an approximate index has to be made, which takes minutes;
+                the context manager it gives is entered meanwhile.
+
+        Raises:
+            IndexFolderError: the model is another one than that of the index, a path lies outside, or the index is
+                damaged.
+            BusyError: the index is being written.
+            StorageError: it cannot be written, as where the disk is full.
+        """
+        names = None if paths is None else self._names(paths)
+        store = self._opened() if self._exists() else self._create()
+        return update(
+            store,
+            self.folder,
+            names,
+            self.load_model,
+            on_progress=on_progress,
+            retry=retry,
+            building=building,
+            limits=self._limits,
+        )
+
+    def remove(self, paths: _Paths) -> int:
+        """Take files, and all files of folders, out of the index; their number. The next `sync` takes them in again.
+
+        Raises:
+            IndexFolderError: a path lies outside the folder, or there is no index.
+            BusyError: the index is being written.
+        """
+        names = self._names(paths)
+        store = self._opened()
+        with store.writing():
+            store.refresh()
+            gone = [
+                path
+                for path in store.files()
+                if any(not name or path == name or path.startswith(f"{name}/") for name in names)
+            ]
+            store.commit(gone, [])
+            store.tidy(nullcontext)
+        return len(gone)
+
+    def search(
+        self,
+        what: ItemLike | Question | Vector,
+        k: int = 10,
+        *,
+        kind: Target | None = None,
+        offset: int = 0,
+    ) -> list[Hit]:
+        """The hits for a text, a file, a picture or anything else that can be embedded; best first.
+
+        A file that is in the index, and has not changed since, is asked for by its stored vector, without the model.
+
+        Args:
+            what: a str is text, a Path is a file; a `Question` says all of it by itself.
+            k, kind, offset: as in a `Question`, of which `kind` is the only one in `where`.
+
+        Raises:
+            InputError, MediaError: it cannot be embedded.
+            IndexFolderError: there is no index, it cannot be read, or is of another model.
+        """
+        question = what if isinstance(what, Question) else _question(what, k, kind, offset)
+        store = self._opened()
+        store.refresh()
+        return retrieve(store, question, self._vector(store, question))
+
+    def similar(self, path: str | Path, k: int = 10, page: int | None = None) -> list[Hit]:
+        """What is most like a file of the index, or one of its pages, by its stored vector; the file itself aside.
+
+        Raises:
+            InputError: the file is not in the index, or has several parts of which none is named.
+            IndexFolderError: there is no index, it cannot be read, or the path lies outside the folder.
+        """
+        name = name_in(self.folder, path)
+        store = self._opened()
+        store.refresh()
+        for rows in store.read([name]):
+            unit = chosen_unit(rows, page)
+            # One more, because it is most like itself.
+            hits = retrieve(store, Question(unit.vector, k + 1), unit.vector)
+            return [hit for hit in hits if (hit.path, hit.page, hit.span_s) != (name, unit.page, unit.span_s)][:k]
+        raise InputError(f"{path} is not in the index {self.path}: sync() takes in what is new")
+
+    def medium(self, hit: Hit) -> Image | Video:
+        """The picture, page, video or span that a hit stands for."""
+        path = self.folder / hit.path
+        return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
+
+    def counts(self) -> dict[Target, int]:
+        """How many pictures, videos or spans, and pages there are; kinds without any are left out."""
+        store = self._opened()
+        store.refresh()
+        return {kind: count for kind in get_args(Target) if (count := store.count(kind))}
+
+    def failures(self) -> dict[str, str]:
+        """The files that could not be read, or not in all their parts, at the last try, with the reason."""
+        return {path: failure.reason for path, failure in self._opened().failures().items()}
+
+    def verify(self) -> Verdict:
+        """Read all of the index, and compare it with its checksums.
+
+        Raises:
+            IndexFolderError: there is none.
+        """
+        return self._opened().verify()
+
+    # The store
+
+    def _exists(self) -> bool:
+        return self._store is not None or store_exists(self.path)
+
+    def _opened(self) -> Store:
+        """The store, which another process may have made since the library was opened."""
+        if self._store is None:
+            self._store = open_store(self.path)
+            if self._model.embedder is not None:
+                self.load_model()
+        return self._store
+
+    def _create(self, *, replace: bool = False) -> Store:
+        embedder = self._model.load()
+        self.close()
+        # Relative where it lies in its place inside the folder, so that both may be moved as a whole.
+        is_inside = self.path.resolve() == (self.folder / DEFAULT_NAME).resolve()
+        of = ".." if is_inside else str(self.folder.resolve())
+        info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, of)
+        self._store = create_store(self.path, info, kind=self._kind, replace=replace)
+        # Another process may have made it meanwhile.
+        self.load_model()
+        return self._store
+
+    # What is asked for
+
+    def _vector(self, store: Store, question: Question) -> Vector:
+        if isinstance(question.item, np.ndarray):
+            return question.item
+        item = as_item(question.item)
+        # The instruction for a kind belongs to the question.
+        found = None if question.target else stored_vector(store, self.folder, item)
+        if found is not None:
+            return found
+        from vlm2vec.media import DEFAULT_LIMITS
+        from vlm2vec.media.sandbox import Sandbox
+
+        prompt = None if question.target or item.instruction else ""
+        with Sandbox(self._limits or DEFAULT_LIMITS) as decoder:
+            return self.load_model().encode_query(
+                item, target=question.target, prompt=prompt, normalize_embeddings=True, decoder=decoder
+            )
+
+    def _names(self, paths: _Paths) -> list[str]:
+        several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        return [name_in(self.folder, path) for path in several]
+
+
+def _question(what: ItemLike | Vector, k: int, kind: Target | None, offset: int) -> Question:
+    return Question(what, k, offset, Filter(kinds=frozenset(() if kind is None else (kind,))))
+
+
+def _open_existing(path: Path, *, rebuild: bool) -> Store | None:
+    """The store at a path; None if there is none, or none that can be opened where it is to be made anew."""
+    if not store_exists(path):
+        return None
+    try:
+        return open_store(path)
+    except (IndexFolderError, MissingError):
+        # If it is sound, it still tells its model.
+        if rebuild:
+            return None
+        raise
+
+
+def _agreed_folder(path: Path, info: IndexInfo, folder: str | Path | None) -> Path:
+    """The folder that the index at `path` is for, as the user wrote it if he did.
+
+    Raises:
+        IndexFolderError: that is another folder.
+    """
+    try:
+        own = (path / info.folder).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise IndexFolderError(f"the index {path} is damaged: it is for no folder ({error})", "rebuild") from error
+    if folder is None:
+        return own
+    if own != Path(folder).resolve():
+        raise IndexFolderError(
+            f"the index {path} was made for the folder {own}, not for {Path(folder).resolve()}",
+            "other_index",
+            "rebuild",
+        )
+    return Path(folder)
+
+
+def _chosen_model(
+    model: str | Path | Embedder | None, info: IndexInfo | None, device: str | None, dtype: str | None
+) -> _Model:
+    if not isinstance(model, (str, Path)):
+        return _Model(BUNDLED if info is None else info.model, device, dtype, model)
+    # The index outlives the current folder, against which a model's folder may be given.
+    is_folder = str(model) not in BUNDLED_NAMES and Path(model).is_dir()
+    return _Model(str(Path(model).resolve() if is_folder else model), device, dtype)
+
+
+def _check_model(path: Path, info: IndexInfo, embedder: Embedder) -> None:
+    """Raise IndexFolderError unless `embedder` makes vectors like those of the index."""
+    if embedder.fingerprint == info.fingerprint:
+        return
+    hints: list[Hint | Action] = ["rebuild", "other_index"]
+    if embedder.name != info.model:
+        # Without a name, an index is made anew with the model that made it before.
+        why, hints = "", [Hint("rebuild_with", embedder.name), "other_index", Hint("other_model", info.model)]
+    elif info.dtype not in (None, embedder.dtype):
+        why = (
+            f": it computes in {embedder.dtype} here, and did in {info.dtype} there; load the model with "
+            f"dtype='{info.dtype}'"
+        )
+    else:
+        why = ": its weights or settings have changed"
+    raise IndexFolderError(
+        f"the index {path} was made by the model '{info.model}' ({info.fingerprint[:8]}), and this is "
+        f"'{embedder.name}' ({embedder.fingerprint[:8]}){why}. Their vectors cannot be compared",
+        *hints,
+    )

@@ -1,0 +1,118 @@
+"""How does a question become hits?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from vlm2vec.errors import IndexFolderError, InputError
+from vlm2vec.items import Image, Item, ItemLike, Target, Video
+from vlm2vec.search.scan import file_look, name_in
+from vlm2vec.search.store import ANYTHING, UNKNOWN, FileRows, Filter, Hit, Look, Store, StoredUnit, Vector
+from vlm2vec.text import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked for, and which hits are wanted.
+
+    Args:
+        item: a text (str), a file (Path), a PIL image or anything else that `as_item` takes; or a vector [dim] of any
+            length but zero.
+        k: how many hits.
+        offset: how many of the best to leave out, which were shown before.
+        where: which files, pages and spans may be hits. With one kind in it, the question carries the instruction that
+            the model was trained with for looking for that kind. Otherwise it carries none: each default instruction
+            names a kind, and vectors of several instructions give scores that cannot be compared.
+    """
+
+    item: ItemLike | Vector
+    k: int = 10
+    offset: int = 0
+    where: Filter = ANYTHING
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"k is {self.k}: ask for at least one hit")
+        if self.offset < 0:
+            raise InputError(f"offset is {self.offset}: it counts hits from 0")
+        for kind in sorted(self.where.kinds):
+            if kind not in get_args(Target):
+                raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Target))}")
+
+    @property
+    def target(self) -> Target | None:
+        """The one kind that is looked for; None if there is no such."""
+        return next(iter(self.where.kinds)) if len(self.where.kinds) == 1 else None
+
+
+def retrieve(store: Store, question: Question, vector: Vector) -> list[Hit]:
+    """The hits for a question by its vector, best first; equal scores by path, page, span.
+
+    Raises:
+        InputError: the vector has another shape than the stored ones, or is no direction.
+        IndexFolderError: the index cannot be read.
+    """
+    query = np.asarray(vector, dtype=np.float32)
+    norm = float(np.linalg.norm(query))
+    if query.shape != (store.info.dim,) or not 0 < norm < math.inf:
+        raise InputError(
+            f"cannot search with a vector of shape {query.shape} and length {norm}: "
+            f"this index needs {store.info.dim} finite numbers that are not all zero"
+        )
+    return store.nearest(query / norm, question.offset + question.k, question.where)[question.offset :]
+
+
+def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:
+    """The vector of a file that is in the index; None if the index has no up-to-date vector for exactly this item.
+
+    It carries the instruction of a document, so that a file is nearest to itself.
+
+    Args:
+        folder: whose files are indexed.
+        item: has a vector there only if it is a file or a page, without words beside it.
+    """
+    if len(item.media) != 1 or item != Item(media=item.media):
+        return None
+    [medium] = item.media
+    if not isinstance(medium.source, Path) or medium.as_stored:
+        # The index holds files as their owner sees them.
+        return None
+    try:
+        name = name_in(folder, medium.source)
+    except IndexFolderError:
+        return None
+    page, span_s = (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
+    for rows in store.read([name]):
+        for unit in rows.units:
+            is_whole = rows.num_units == 1 or unit.page is not None
+            as_asked = (unit.page, span_s, unit.kind == "video") == (page, None, isinstance(medium, Video))
+            if is_whole and as_asked and _is_unchanged(folder / name, rows.look):
+                return unit.vector
+    return None
+
+
+def chosen_unit(rows: FileRows, page: int | None) -> StoredUnit:
+    """The one part of a file that is meant by its page, or by none.
+
+    Raises:
+        InputError: there is no such part, or there are several.
+    """
+    if page is None and rows.num_units > 1:
+        raise InputError(f"{rows.path} has {counted(rows.num_units, 'part')}, each with its own vector: name a page")
+    for unit in rows.units:
+        if page in (None, unit.page):
+            return unit
+    raise InputError(f"{rows.path} has no page {page}")
+
+
+def _is_unchanged(path: Path, stored: Look) -> bool:
+    try:
+        look = file_look(path.stat())
+    except OSError:
+        return False
+    return look == stored or (look[:2] == stored[:2] and stored[2:] == (UNKNOWN, UNKNOWN))

@@ -1,0 +1,136 @@
+"""How is an index brought up to date with its folder?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm2vec.errors import BusyError, MediaError, StorageError
+from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
+from vlm2vec.search.scan import Scan, scan_folder, scan_paths
+from vlm2vec.search.store import DECODING, Building, Store
+
+if TYPE_CHECKING:
+    from vlm2vec.media import Limits
+    from vlm2vec.vectors.job import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an update found and did.
+
+    Args:
+        added, changed, removed, unchanged: files. A changed time with the same content is no change.
+        embedded: pictures, pages and spans that went through the model.
+        ignored: files in the folder that are neither images, videos nor PDFs.
+        failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
+            as added, changed or unchanged.
+        left_out: the ignored files by their ending in lower case, "" for those without one.
+        failed_before: files that were not tried, because they could not be read before and have not changed since.
+    """
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    embedded: int
+    ignored: int
+    failed: tuple[tuple[str, str], ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    failed_before: int = 0
+
+
+def update(
+    store: Store,
+    folder: Path,
+    names: Sequence[str] | None,
+    load: Callable[[], Encoder],
+    *,
+    on_progress: Callable[[int, int], None] | None,
+    retry: bool,
+    building: Building,
+    limits: Limits | None,
+) -> Summary:
+    """Do the work of `Library.sync`.
+
+    Args:
+        names: of the files and folders to look at, relative to `folder`; None: all of it.
+        load: gives the model; called if something has to be embedded.
+    """
+    skip = [store.place]
+    store.refresh()
+    scan = scan_folder(folder, skip=skip) if names is None else scan_paths(folder, names, skip=skip)
+    plan = _plan(store, scan, names, retry)
+    if plan.idle and store.info.decoding >= DECODING:
+        # Nobody has to wait for housekeeping, which the next update does as well.
+        with suppress(BusyError, StorageError), store.writing():
+            store.tidy(building)
+        return _summary(scan, plan)
+    # Here, because a search in an index that is up to date reads no file.
+    from vlm2vec.search.committer import bring_in
+
+    with store.writing():
+        store.refresh()
+        if store.info.decoding < DECODING:
+            _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip))
+        plan = _plan(store, scan, names, retry)
+        store.note_looks(plan.looks)
+        done = bring_in(plan, store, folder, load, on_progress=on_progress, limits=limits)
+        # Last, so that a file that was only renamed finds its vectors under the old name.
+        store.commit(plan.remove, [])
+        store.tidy(building)
+        store.note_failures({**plan.keep, **done.failures})
+    return replace(
+        _summary(scan, plan),
+        added=done.counts["added"],
+        changed=done.counts["changed"],
+        unchanged=done.counts["unchanged"] + plan.num_current,
+        embedded=done.embedded,
+        failed=tuple(sorted(done.failed.items())),
+    )
+
+
+def _plan(store: Store, scan: Scan, names: Sequence[str] | None, retry: bool) -> UpdatePlan:
+    return make_plan(scan, store.files(), store.failures(), whole=names is None, retry=retry)
+
+
+def _renew(store: Store, folder: Path, scan: Scan) -> None:
+    """Mark the files of which this release sees other pictures than the one that made the index.
+
+    They are found until they are embedded anew. All are marked in one commit, after which the index says so; a process
+    that is killed before has to ask again.
+
+    Args:
+        scan: of all of the folder.
+    """
+    # Here, because an index is renewed once.
+    from vlm2vec.media import document, image, video
+
+    otherwise = {"image": image.shown_otherwise, "video": video.shown_otherwise, "pdf": document.shown_otherwise}
+    same = as_stored(scan.files, store.files())
+    outdated = []
+    for file in scan.files:
+        # One that cannot be read is as it was, and will be tried when it changes.
+        with suppress(MediaError, OSError):
+            if file.path in same and otherwise[file.kind](folder / file.path):
+                outdated.append(file.path)
+    store.mark_outdated(outdated)
+    store.note_decoding()
+
+
+def _summary(scan: Scan, plan: UpdatePlan) -> Summary:
+    """That of a plan by which no file has to be read."""
+    return Summary(
+        added=0,
+        changed=0,
+        removed=len(plan.remove),
+        unchanged=plan.num_current,
+        embedded=0,
+        ignored=scan.ignored,
+        failed=(),
+        left_out=dict(scan.left_out),
+        failed_before=plan.num_skipped,
+    )
