@@ -31,17 +31,13 @@ def main() -> None:
 
 def _ask_all(questions: list[dict[str, str]]) -> None:
     print("\nAll ten questions, from Python:", flush=True)
-    from vlm2vec import Image, Item
-    from vlm2vec.search.searching import open_index, search
+    from vlm2vec import Library
 
-    index, embedder = open_index(SAMPLES)
+    library = Library.open(SAMPLES)
     num_right = 0
     for question in questions:
-        if "image" in question:
-            asked, item = question["image"], Item(media=(Image(HERE / question["image"]),))
-        else:
-            asked, item = question["text"], Item(question["text"])
-        [hit] = search(index, embedder, item, k=1)
+        asked = question["image"] if "image" in question else question["text"]
+        [hit] = library.search(HERE / asked if "image" in question else asked, k=1)
         is_right = hit.path == question["right"]
         num_right += is_right
         print(f"  {asked:24} {hit.path}" + ("" if is_right else f"   (expected {question['right']})"))

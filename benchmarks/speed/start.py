@@ -22,17 +22,18 @@ import numpy as np
 from machine import describe
 from size import sized, write_results
 
-from vlm2vec import Embedder, Index
-from vlm2vec.search.table import Row
+from vlm2vec import Embedder
+from vlm2vec.search.scan import file_look
+from vlm2vec.search.store import DEFAULT_NAME, FileRows, IndexInfo, StoredUnit
+from vlm2vec.search.stores import create_store
 
 FILES, TURNS = sized((100_000, 7), (1000, 1))
-IMPORTS = "import torch, lancedb; from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel"
+IMPORTS = "import torch; from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel"
 # As `vlm2vec search` imports them.
 IMPORTS_WITHOUT_GC = f"import gc; gc.disable(); {IMPORTS}; gc.freeze()"
 BY_VECTOR = (
-    "import sys, numpy as np; from pathlib import Path; from vlm2vec import Index;"
-    "index = Index.open(Path(sys.argv[1]));"
-    "print(index.search(np.ones(index.dim, np.float32))[0].path); assert 'torch' not in sys.modules"
+    "import sys, numpy as np; from vlm2vec import Library; library = Library.open(sys.argv[1]);"
+    "print(library.search(np.ones(library.info.dim, np.float32))[0].path); assert 'torch' not in sys.modules"
 )
 
 
@@ -44,7 +45,7 @@ def main() -> None:
         program = [sys.executable, "-m", "vlm2vec"]
         commands = {
             "vlm2vec --help": [*program, "--help"],
-            "bare imports of torch, the model class and LanceDB": [sys.executable, "-c", IMPORTS],
+            "bare imports of torch and the model class": [sys.executable, "-c", IMPORTS],
             "the same without garbage collection": [sys.executable, "-c", IMPORTS_WITHOUT_GC],
             "search 100,000 by text": [*program, "search", "a red square", str(folder)],
             "search 100,000 by an indexed file": [
@@ -84,7 +85,8 @@ def _fill(folder: Path) -> None:
     """100,000 files in 100 folders, and their rows."""
     picture = sorted((Path(__file__).parents[2] / "samples" / "objects").iterdir())[0]
     embedder = Embedder.load(device="cpu")
-    index = Index.create(folder, embedder=embedder)
+    info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, "..")
+    store = create_store(folder / DEFAULT_NAME, info)
     random = np.random.default_rng(0)
     for part in range(100):
         (folder / str(part)).mkdir()
@@ -93,15 +95,10 @@ def _fill(folder: Path) -> None:
         for number, vector in enumerate(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)):
             path = folder / str(part) / f"{number}.png"
             shutil.copyfile(picture, path)
-            status = path.stat()
-            rows.append(
-                Row(
-                    f"{part}/{number}.png", "image", None, None, 1,
-                    f"{part * 1000 + number:032x}", status.st_size, status.st_mtime_ns, vector,
-                )
-            )  # fmt: skip
-        index.table.replace([], rows)
-    index.table.tidy()
+            unit = StoredUnit("image", None, None, vector)
+            content_hash = f"{part * 1000 + number:032x}"
+            rows.append(FileRows(f"{part}/{number}.png", file_look(path.stat()), content_hash, 1, (unit,)))
+        store.commit([], rows)
 
 
 def _text_query() -> list[float]:
