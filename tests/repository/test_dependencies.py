@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from support.places import ROOT, SRC
@@ -168,6 +169,17 @@ def test_vectors_are_made_without_the_extras() -> None:
     done = _without_extras("embed", "--text", "a red square")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)["vector"]) > 1
+
+
+def test_files_are_indexed_and_searched_without_the_extras(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (56, 56), "red").save(tmp_path / "red.png")
+    made = _without_extras("index", str(tmp_path), "--json")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert json.loads(made.stdout)["added"] == 1
+    found = _without_extras("search", "a red square", str(tmp_path), "--json", "--html", str(tmp_path / "hits.html"))
+    assert found.returncode == 0, found.stderr
+    assert [hit["path"] for hit in json.loads(found.stdout)["hits"]] == ["red.png"]
+    assert (tmp_path / "hits.html").is_file()
 
 
 def test_an_evaluation_without_its_extra_ends_in_one_line_that_names_it() -> None:
