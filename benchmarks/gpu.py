@@ -30,9 +30,10 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE / "speed")]
 from operations import operations  # noqa: E402
 from size import TOY, write_results  # noqa: E402
 
-from vlm2vec.model.packing import pack, plan_packs  # noqa: E402
-from vlm2vec.model.processor import Prepared  # noqa: E402
-from vlm2vec.model.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
+from vlm2vec.model.backbone import plan_packs  # noqa: E402
+from vlm2vec.model.families.qwen_inputs import QwenVLInput  # noqa: E402
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
+from vlm2vec.model.packing import pack  # noqa: E402
 from vlm2vec.model.vision import MAX_PIXELS, MIN_PIXELS, image_patches, video_patches  # noqa: E402
 from vlm2vec.training.encoder import StepEncoder  # noqa: E402
 from vlm2vec.training.gradcache import cached_step  # noqa: E402
@@ -97,7 +98,7 @@ def build(device: torch.device) -> Any:
         return Qwen2VLModel(config).to(torch.bfloat16).eval()
 
 
-def inputs(workload: str) -> list[Prepared]:
+def inputs(workload: str) -> list[QwenVLInput]:
     """Texts of 5 to 200 tokens; pictures of 120 to 1600 px; pages of 1240 tokens; videos of 8 frames of 480 x 360."""
     random = np.random.default_rng(0)
     if workload == "texts":
@@ -126,7 +127,7 @@ def measure_forward(model: Any, workload: str, rate: float) -> dict[str, Any]:
     prepared = inputs(workload)
     backbone = QwenVLBackbone(model, None).to(device)  # type: ignore[arg-type]
     packs = [
-        (members, pack([prepared[i] for i in members])) for members in plan_packs([p.length for p in prepared], 32_768)
+        (members, pack([prepared[i] for i in members])) for members in plan_packs([p.cost for p in prepared], 32_768)
     ]
     batches = [padded_batch(prepared[start : start + BATCH], device) for start in range(0, len(prepared), BATCH)]
 
@@ -151,12 +152,12 @@ def measure_forward(model: Any, workload: str, rate: float) -> dict[str, Any]:
     row = {
         "workload": workload,
         "items": len(prepared),
-        "tokens": sum(one.length for one in prepared),
+        "tokens": sum(one.cost for one in prepared),
         "items_per_s": round(len(prepared) / seconds, 1),
         "seconds": round(seconds, 4),
         "padded_over_packed": round(median(other / own for own, other in turns), 3),
         "share_of_matrix_rate": round(needed / seconds / rate, 3),
-        "padding_share": round(1 - sum(one.length for one in prepared) / slots, 3),
+        "padding_share": round(1 - sum(one.cost for one in prepared) / slots, 3),
         "least_cosine": round(cosine, 5),
     }
     print(json.dumps(row), flush=True)
@@ -193,9 +194,9 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
             for _ in range(pairs)
         ]
 
-        def ours(texts: Sequence[Prepared] = texts, pictures: Sequence[Prepared] = pictures) -> float:
+        def ours(texts: Sequence[QwenVLInput] = texts, pictures: Sequence[QwenVLInput] = pictures) -> float:
             queries, documents = (
-                [pack([side[i] for i in members]) for members in plan_packs([p.length for p in side], 8192)]
+                [pack([side[i] for i in members]) for members in plan_packs([p.cost for p in side], 8192)]
                 for side in (texts, pictures)
             )
             orders = [_order(side, 8192, device) for side in (texts, pictures)]
@@ -210,7 +211,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
             optimizer.zero_grad(set_to_none=True)
             return float(value)
 
-        def plain(texts: Sequence[Prepared] = texts, pictures: Sequence[Prepared] = pictures) -> float:
+        def plain(texts: Sequence[QwenVLInput] = texts, pictures: Sequence[QwenVLInput] = pictures) -> float:
             value = plain_step(model, texts, pictures, device)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -232,11 +233,13 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def plain_step(model: Any, texts: Sequence[Prepared], pictures: Sequence[Prepared], device: torch.device) -> Tensor:
+def plain_step(
+    model: Any, texts: Sequence[QwenVLInput], pictures: Sequence[QwenVLInput], device: torch.device
+) -> Tensor:
     """The gradient cache as published: chunks of 8, padded to the longest of the side; vision runs in both passes."""
 
-    def chunks(side: Sequence[Prepared]) -> list[dict[str, Tensor]]:
-        longest = max(one.length for one in side)
+    def chunks(side: Sequence[QwenVLInput]) -> list[dict[str, Tensor]]:
+        longest = max(one.cost for one in side)
         return [padded_batch(side[start : start + 8], device, longest) for start in range(0, len(side), 8)]
 
     def encode(batch: dict[str, Tensor]) -> Tensor:
@@ -255,14 +258,16 @@ def plain_step(model: Any, texts: Sequence[Prepared], pictures: Sequence[Prepare
     return value.detach()
 
 
-def padded_batch(prepared: Sequence[Prepared], device: torch.device, longest: int | None = None) -> dict[str, Tensor]:
+def padded_batch(
+    prepared: Sequence[QwenVLInput], device: torch.device, longest: int | None = None
+) -> dict[str, Tensor]:
     """What transformers' model takes, padded left, with one-dimensional positions; pixels are normalised before."""
-    longest = longest or max(one.length for one in prepared)
+    longest = longest or max(one.cost for one in prepared)
     ids = torch.zeros(len(prepared), longest, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, one in enumerate(prepared):
-        ids[row, longest - one.length :] = torch.from_numpy(one.input_ids)
-        mask[row, longest - one.length :] = 1
+        ids[row, longest - one.cost :] = torch.from_numpy(one.input_ids)
+        mask[row, longest - one.cost :] = 1
     batch = {
         "input_ids": ids,
         "attention_mask": mask,
@@ -304,12 +309,12 @@ def packed_kernel() -> str:
     )
 
 
-def _prepared(random: np.random.Generator, words: int, media: Sequence[tuple[Any, Any]]) -> Prepared:
+def _prepared(random: np.random.Generator, words: int, media: Sequence[tuple[Any, Any]]) -> QwenVLInput:
     token = VIDEO if media and media[0][1].t > 1 else IMAGE
     num_visual = sum(grid.num_tokens for _, grid in media)
     ids = np.concatenate([np.full(num_visual, token), random.integers(0, 150_000, words)]).astype(np.int64)
     patches = [values for values, _ in media]
-    return Prepared(
+    return QwenVLInput(
         input_ids=ids,
         positions=np.broadcast_to(np.arange(len(ids)), (3, len(ids))),
         visual_at=np.arange(num_visual),
@@ -323,9 +328,9 @@ def _noise(random: np.random.Generator, size: tuple[int, int]) -> PILImage.Image
     return PILImage.fromarray(small).resize(size, PILImage.Resampling.BICUBIC)
 
 
-def _order(side: Sequence[Prepared], budget: int, device: torch.device) -> Tensor:
+def _order(side: Sequence[QwenVLInput], budget: int, device: torch.device) -> Tensor:
     """Where each input lies behind its packs."""
-    packs = plan_packs([one.length for one in side], budget)
+    packs = plan_packs([one.cost for one in side], budget)
     return torch.tensor([i for members in packs for i in members], device=device).argsort()
 
 

@@ -154,10 +154,10 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     import torch
 
     from vlm2vec.items import Image, Item
-    from vlm2vec.model.backbone import Ask
-    from vlm2vec.model.checkpoint import Settings
-    from vlm2vec.model.loading import find_folders, load_backbone
-    from vlm2vec.model.packing import pack, plan_packs
+    from vlm2vec.model.backbone import Ask, plan_packs
+    from vlm2vec.model.checkpoint import Settings, find_folders
+    from vlm2vec.model.families.qwen_vl import load
+    from vlm2vec.model.packing import pack
     from vlm2vec.model.pooling import normalize
     from vlm2vec.training.encoder import StepEncoder
     from vlm2vec.training.gradcache import cached_step
@@ -166,7 +166,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     wanted = Settings(max_pixels=SIDE_PX**2)
-    backbone, _ = load_backbone(find_folders("bundled", None, None, None), wanted, device=cpu, dtype=torch.float32)
+    backbone = load(find_folders("bundled", None, None, None), wanted, device="cpu", dtype="float32")
     backbone.requires_grad_(True).train()
     if frozen:
         backbone.model.visual.requires_grad_(False)
@@ -177,15 +177,13 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     sides = []
     for items, role in ((words, "query"), ([pictures[i % 8] for i in range(batch)], "document")):
         prepared = [backbone.processor.prepare(item, Ask(role)) for item in items]  # type: ignore[arg-type]
-        plan = plan_packs([one.length for one in prepared], budget or 2**62)
+        plan = plan_packs([one.cost for one in prepared], budget or 2**62)
         sides.append([pack([prepared[i] for i in members]) for members in plan])
 
     def run(keep_features: bool) -> None:
         backbone.zero_grad(set_to_none=True)
-        encode = StepEncoder(backbone, cpu, "float32")
-        encode.frozen_vision &= keep_features
         cached_step(
-            encode,
+            StepEncoder(backbone, cpu, "float32", keep_features=keep_features),
             sides[0],
             sides[1],
             lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.05),

@@ -12,7 +12,7 @@ import warnings
 from size import sized
 
 from vlm2vec.model.checkpoint import BUNDLED_FOLDER
-from vlm2vec.model.tokenizer import TextTokenizer
+from vlm2vec.model.families.qwen_tokenizer import TextTokenizer
 
 BYTES = sized(20_000_000, 20_000)
 TEXTS = {"words": "the quick brown fox jumps over 13 lazy dogs. ", "no space": "abcdefghijklmnopqrstuvwxyz"}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vlm2vec.model.processor import Prepared
+from vlm2vec.model.families.qwen_inputs import QwenVLInput
 
 
 class Linear(NamedTuple):
@@ -26,14 +26,14 @@ class Attention(NamedTuple):
     dim: int
 
 
-def operations(config: Any, prepared: Sequence[Prepared]) -> dict[Linear | Attention, float]:
+def operations(config: Any, prepared: Sequence[QwenVLInput]) -> dict[Linear | Attention, float]:
     """Multiplications and additions of each shape.
 
     In the last layer only what the pooled token needs; of causal attention half the square. Neither norms nor
     activations nor softmax are counted.
     """
     text, vision = config.text_config, config.vision_config
-    tokens, count = sum(one.length for one in prepared), len(prepared)
+    tokens, count = sum(one.cost for one in prepared), len(prepared)
     patches = sum(grid.num_patches for one in prepared for grid in one.grids)
     found: dict[Linear | Attention, float] = defaultdict(float)
 
@@ -49,7 +49,7 @@ def operations(config: Any, prepared: Sequence[Prepared]) -> dict[Linear | Atten
         linear("text", rows, text.intermediate_size, hidden, times)
     linear("text", tokens, hidden, text.num_key_value_heads * head, 2 * (full + 1))
     for one in prepared:
-        found[Attention("text", text.num_attention_heads, one.length, head)] += 2.0 * one.length**2 * hidden * full
+        found[Attention("text", text.num_attention_heads, one.cost, head)] += 2.0 * one.cost**2 * hidden * full
     if patches:
         width, merged = vision.embed_dim, 4 * vision.embed_dim
         inner = int(width * vision.mlp_ratio)

@@ -75,14 +75,13 @@ def _make(way: str, folder: Path) -> Callable[[str], Any]:
     import torch
     from workloads import MAX_PIXELS, images, texts
 
-    from vlm2vec.model.checkpoint import Settings
-    from vlm2vec.model.loading import find_folders, load_backbone
+    from vlm2vec.model.checkpoint import Settings, find_folders
+    from vlm2vec.model.families.qwen_vl import load
     from vlm2vec.training.config import Adapter
     from vlm2vec.training.trainee import attach_adapter
 
-    cpu = torch.device("cpu")
     folders = find_folders(folder / "large", None, None, None)
-    backbone, _ = load_backbone(folders, Settings(max_pixels=MAX_PIXELS["images"]), device=cpu, dtype=torch.float32)
+    backbone = load(folders, Settings(max_pixels=MAX_PIXELS["images"]), device="cpu", dtype="float32")
     # Both ways begin with the same adapter.
     torch.manual_seed(1)
     attach_adapter(backbone.model, Adapter())
@@ -119,13 +118,14 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
     import torch
     from torch import Tensor
 
-    from vlm2vec.model.packing import pack, plan_packs
+    from vlm2vec.model.backbone import plan_packs
+    from vlm2vec.model.packing import pack
     from vlm2vec.model.pooling import normalize
     from vlm2vec.training.encoder import StepEncoder
     from vlm2vec.training.gradcache import cached_step
     from vlm2vec.training.losses import info_nce
 
-    plans = [plan_packs([one.length for one in side], TOKEN_BUDGET) for side in (queries, documents)]
+    plans = [plan_packs([one.cost for one in side], TOKEN_BUDGET) for side in (queries, documents)]
     packs = [
         [pack([side[i] for i in members]) for members in plan]
         for side, plan in zip((queries, documents), plans, strict=True)

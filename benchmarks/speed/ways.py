@@ -68,7 +68,7 @@ def packed(folder: Path, dtype: str, workload: str, items: Sequence[Item]) -> Wa
         vectors = embedder.encode(items)
         return Run(vectors, inside.seconds, time.perf_counter() - start)
 
-    return Way(embed, lambda: _apart(items, lambda decoded: sum(processor.prepare(one).length for one in decoded)))
+    return Way(embed, lambda: _apart(items, lambda decoded: sum(processor.prepare(one).cost for one in decoded)))
 
 
 def padded(folder: Path, dtype: str, workload: str, items: Sequence[Item], *, lm_head: bool = False) -> Way:

@@ -25,7 +25,8 @@ from wordings import read_words
 
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.items import Item, Video
-from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.backbone import Vectors
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.prompts import Target
 
 MOTION_LABELS = read_words("clips")["motion_labels"]

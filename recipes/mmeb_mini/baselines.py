@@ -28,8 +28,8 @@ from vlm2vec.evaluation.scores import MODALITIES, DatasetScores, ModelScores, wr
 from vlm2vec.evaluation.scoring import chance
 from vlm2vec.items import ItemLike, as_item
 from vlm2vec.media import load_frames
-from vlm2vec.model.backbone import Ask
-from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.backbone import Ask, Vectors
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 

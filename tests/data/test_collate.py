@@ -22,7 +22,7 @@ class Text:
     words: str
 
     @property
-    def length(self) -> int:
+    def cost(self) -> int:
         return len(self.words)
 
 

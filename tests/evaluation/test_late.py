@@ -22,7 +22,7 @@ from support.evaluation_runs import (
     stored_keys,
     written,
 )
-from support.golden_cases import MODEL
+from support.golden_cases import MODEL, qwen
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import Evaluation, evaluate
 from vlm2vec.model.embedder import Embedder
@@ -37,7 +37,7 @@ def with_head() -> Embedder:
     """The tiny golden model with a token head of eight numbers."""
     embedder = Embedder.load(MODEL, prompt_style="vlm2vec", device="cpu")
     torch.manual_seed(0)
-    embedder.backbone.add_token_head(8)
+    qwen(embedder).add_token_head(8)
     return embedder
 
 
@@ -113,8 +113,8 @@ def test_a_model_without_token_head_cannot(published: Embedder, root: Path, tmp_
 def test_the_command_ranks_by_tokens_only_when_told_to(with_head: Embedder, root: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(MODEL, model)
-    assert with_head.backbone.token_head is not None
-    save_file({"weight": with_head.backbone.token_head.weight.data}, model / "token_head.safetensors")
+    assert qwen(with_head).token_head is not None
+    save_file({"weight": qwen(with_head).token_head.weight.data}, model / "token_head.safetensors")
 
     def told(out: Path, *options: str) -> str:
         arguments = command(root, out, "--tasks", "ImageNet-1K", "--model", str(model), *options)

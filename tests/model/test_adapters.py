@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from support.golden_cases import GOLDEN, MODEL, item, load_tiny
+from support.golden_cases import GOLDEN, MODEL, item, load_tiny, qwen
 from support.places import DATA
 from vlm2vec.errors import AdapterError
 from vlm2vec.model.adapters import load_adapter
@@ -196,7 +196,7 @@ def test_vectors_of_an_adapter_are_the_states_that_peft_computes(name: str) -> N
     from peft import PeftModel
 
     embedder = load_tiny(ADAPTERS / name, base=MODEL)
-    ids = torch.tensor([embedder.backbone.processor.tokenizer.encode("A cat and a dog")])
+    ids = torch.tensor([qwen(embedder).processor.tokenizer.encode("A cat and a dog")])
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         whole = PeftModel.from_pretrained(_whole(), str(ADAPTERS / name)).eval().base_model.model

@@ -7,14 +7,12 @@ import torch
 from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2MLP, VisionMlp
 
-from vlm2vec.model import feed_forward
 from vlm2vec.model.feed_forward import gated_mlp, vision_mlp
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "silu"])
 @pytest.mark.parametrize("rows", [1, 300])
-def test_pieces_give_what_the_whole_mlp_gives(monkeypatch: pytest.MonkeyPatch, activation: str, rows: int) -> None:
-    monkeypatch.setattr(feed_forward, "_PIECE_BYTES", 1)
+def test_pieces_give_what_the_whole_mlp_gives(activation: str, rows: int) -> None:
     torch.manual_seed(0)
     config = Qwen2VLTextConfig(hidden_size=24, intermediate_size=40, hidden_act=activation)
     for mlp, in_pieces in ((VisionMlp(24, 40, activation), vision_mlp), (Qwen2MLP(config), gated_mlp)):
@@ -22,7 +20,7 @@ def test_pieces_give_what_the_whole_mlp_gives(monkeypatch: pytest.MonkeyPatch, a
         expected = mlp(x)
         untouched = x.clone()
         with torch.inference_mode():
-            found = in_pieces(mlp, x)
+            found = in_pieces(mlp, x, piece_bytes=1)
         torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-6)
         assert torch.equal(x, untouched)
 

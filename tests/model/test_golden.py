@@ -11,26 +11,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.golden_cases import ADAPTER_IDS, CASES, EMBEDDINGS, EXPECTED, GOLDEN, MODEL, SINGLE_IDS, item
+from support.golden_cases import ADAPTER_IDS, CASES, EMBEDDINGS, EXPECTED, GOLDEN, MODEL, SINGLE_IDS, item, qwen
 from vlm2vec import Image, Item
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.qwen_vl import normalize_patches
+from vlm2vec.model.families.qwen_vl import normalize_patches
 
 TOLERANCE = 2e-6
 
 
 @pytest.mark.parametrize("case_id", SINGLE_IDS)
 def test_token_ids_equal_the_published_ones(published: Embedder, case_id: str) -> None:
-    prepared = published.backbone.processor.prepare(item(case_id))
+    prepared = qwen(published).processor.prepare(item(case_id))
     assert prepared.input_ids.tolist() == EXPECTED[case_id]["input_ids"]
 
 
 @pytest.mark.parametrize("case_id", [i for i in SINGLE_IDS if CASES[i]["images"]])
 def test_pixels_equal_the_published_ones_to_the_bit(published: Embedder, case_id: str) -> None:
-    prepared = published.backbone.processor.prepare(item(case_id))
+    prepared = qwen(published).processor.prepare(item(case_id))
     expected = EXPECTED[case_id]
     is_video = "pixel_values_videos" in expected
-    pixels = normalize_patches(torch.from_numpy(prepared.patches), published.backbone.pixel_table).numpy()
+    pixels = normalize_patches(torch.from_numpy(prepared.patches), qwen(published).pixel_table).numpy()
     stated = expected["pixel_values_videos" if is_video else "pixel_values"]
     assert [list(grid) for grid in prepared.grids] == expected["video_grid_thw" if is_video else "image_grid_thw"]
     assert (list(pixels.shape), pixels.dtype) == (stated["shape"], np.float32)
@@ -88,8 +88,8 @@ def test_an_adapter_gives_the_published_embeddings(kind: str) -> None:
 def test_three_dimensional_positions_give_the_published_embedding(own: Embedder) -> None:
     image = Image(GOLDEN / CASES["mrope_0"]["images"][0], as_stored=True)
     asked = Item("Represent the given image.", (image,))
-    prepared = own.backbone.processor.prepare(asked)
-    assert prepared.length == EMBEDDINGS["mrope_0_position_ids"].shape[1]
+    prepared = qwen(own).processor.prepare(asked)
+    assert prepared.cost == EMBEDDINGS["mrope_0_position_ids"].shape[1]
     assert prepared.positions.tolist() == EMBEDDINGS["mrope_0_position_ids"].tolist()
     np.testing.assert_allclose(own.encode(asked), EMBEDDINGS["mrope_0_3d"], rtol=0, atol=TOLERANCE)
 

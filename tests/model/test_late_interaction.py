@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from support.golden_cases import qwen
 from support.train_files import write_config, write_data
 from vlm2vec.errors import ConfigError, InputError, ModelError
 from vlm2vec.items import Item
@@ -80,8 +81,8 @@ def test_a_trained_token_head_is_saved_and_gives_a_vector_for_every_token(tmp_pa
     colours = ["red", "green", "blue", "yellow"]
     queries = embedder.encode_tokens(colours, role="query", target="image")
     pictures = embedder.encode_tokens([tmp_path / f"{colour}.png" for colour in colours], role="document")
-    prepared = embedder.backbone.processor.prepare
-    assert [len(one) for one in queries] == [prepared(Item(colour), Ask("query", "image")).length for colour in colours]
+    prepared = qwen(embedder).processor.prepare
+    assert [len(one) for one in queries] == [prepared(Item(colour), Ask("query", "image")).cost for colour in colours]
     assert all(one.shape[1] == 16 for one in pictures)
     np.testing.assert_allclose(np.linalg.norm(queries[0], axis=1), 1, atol=1e-5)
     scores = embedder.late_similarity(queries, pictures)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.golden_cases import MODEL
 from vlm2vec.errors import InputError
 from vlm2vec.model.checkpoint import BUNDLED_FOLDER
-from vlm2vec.model.tokenizer import TextTokenizer, _starts
+from vlm2vec.model.families.qwen_tokenizer import TextTokenizer, _starts
 
 
 def _with_few_merges() -> TextTokenizer:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from support.golden_cases import GOLDEN, MODEL, load_tiny
 from support.train_files import write_config, write_data
 from vlm2vec.errors import ModelError
-from vlm2vec.model.checkpoint import fingerprint
+from vlm2vec.model.checkpoint import Folders
+from vlm2vec.model.fingerprint import fingerprint, states_of_files
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
@@ -61,7 +62,7 @@ def test_a_quantised_checkpoint_says_of_what_kind_it_is(model_copy: Path, said: 
 
 
 def _print_of(folder: Path) -> str:
-    return fingerprint([], [folder], folder / "tokenizer.json")
+    return fingerprint(states_of_files(Folders(folder, None, ()), folder / "tokenizer.json"))
 
 
 @pytest.mark.parametrize("how", ["in place", "by another file"])
@@ -103,7 +104,7 @@ def test_a_memory_of_hashes_from_elsewhere_is_not_believed(
 _AS_NOBODY = """
 import os, sys
 from vlm2vec.errors import ModelError
-from vlm2vec.model.loading import find_folders
+from vlm2vec.model.checkpoint import find_folders
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for pair in sys.argv[1:]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm2vec.model.processor import mrope_positions
+from vlm2vec.model.families.qwen_inputs import mrope_positions
 from vlm2vec.model.vision import Grid
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.golden_cases import MODEL, load_tiny
+from support.golden_cases import MODEL, load_tiny, qwen
 from vlm2vec.errors import InputError, ModelError, VectorError
 from vlm2vec.model.embedder import Embedder
 
@@ -21,7 +21,7 @@ ZERO = "the vector that the model makes of it is zero; look for nan in the model
 def _broken(value: float, word: str | None = None, *, dtype: str = "float32", token_dim: int | None = None) -> Embedder:
     """The tiny model with a value in its last norm, or in the embedding of a word alone."""
     embedder = load_tiny(dtype=dtype)
-    backbone = embedder.backbone
+    backbone = qwen(embedder)
     if token_dim is not None:
         torch.manual_seed(0)
         backbone.add_token_head(token_dim)

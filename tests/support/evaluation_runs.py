@@ -19,8 +19,8 @@ from support.places import SUPPORT
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
-from vlm2vec.model.backbone import Ask
-from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.backbone import Ask, Vectors
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ import numpy as np
 from support.places import DATA
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone
 
 GOLDEN = DATA / "golden"
 MODEL = GOLDEN / "model"
@@ -37,3 +38,9 @@ def item(case_id: str) -> Item:
 def load_tiny(folder: Path = MODEL, **arguments: object) -> Embedder:
     """The tiny golden model, or a checkpoint like it, in the published style unless told otherwise."""
     return Embedder.load(folder, **({"prompt_style": "vlm2vec", "device": "cpu"} | arguments))  # type: ignore[arg-type]
+
+
+def qwen(embedder: Embedder) -> QwenVLBackbone:
+    """The backbone of such a model."""
+    assert isinstance(embedder.backbone, QwenVLBackbone)
+    return embedder.backbone

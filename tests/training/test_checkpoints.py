@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, item, load_tiny
+from support.golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, item, load_tiny, qwen
 from vlm2vec.errors import AdapterError, ModelError
 from vlm2vec.model.embedder import Embedder
 
@@ -41,7 +41,7 @@ def test_patterns_of_an_adapter_hold_under_every_naming(tmp_path: Path, layers: 
     pattern = {f"{layers}.0.self_attn.v_proj": 160}
     (folder / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": pattern}))
     plain, patterned = load_tiny(GOLDEN / "lora", base=MODEL), load_tiny(folder, base=MODEL)
-    layer = [embedder.backbone.model.language_model.layers for embedder in (plain, patterned)]
+    layer = [qwen(embedder).model.language_model.layers for embedder in (plain, patterned)]
     assert not torch.equal(layer[0][0].self_attn.v_proj.weight, layer[1][0].self_attn.v_proj.weight)
     assert torch.equal(layer[0][1].self_attn.v_proj.weight, layer[1][1].self_attn.v_proj.weight)
 
@@ -49,7 +49,7 @@ def test_patterns_of_an_adapter_hold_under_every_naming(tmp_path: Path, layers: 
 @pytest.mark.parametrize("adapter", [None, GOLDEN / "lora"])
 def test_rotary_frequencies_are_not_rounded_with_the_weights(adapter: Path | None) -> None:
     exact, rounded = (
-        Embedder.load(MODEL, adapter=adapter, prompt_style="vlm2vec", dtype=dtype, device="cpu").backbone.model
+        qwen(Embedder.load(MODEL, adapter=adapter, prompt_style="vlm2vec", dtype=dtype, device="cpu")).model
         for dtype in ("float32", "bfloat16")
     )
     for one, other in (
@@ -66,7 +66,7 @@ def test_rotary_frequencies_are_not_rounded_with_the_weights(adapter: Path | Non
 def test_an_adapter_on_the_patch_projection_acts_in_every_dtype(tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
-    base = load_tiny().backbone.model
+    base = qwen(load_tiny()).model
     attached = get_peft_model(base, LoraConfig(r=4, target_modules=["patch_embed.proj"], init_lora_weights=False))
     attached.save_pretrained(tmp_path)
     single = load_tiny(tmp_path, base=MODEL).encode(item("img_2"))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from support.golden_cases import MODEL, SINGLE_IDS, item
-from vlm2vec.model.checkpoint import Settings
-from vlm2vec.model.loading import find_folders, load_backbone
-from vlm2vec.model.packing import PackedBatch, pack, plan_packs
+from vlm2vec.model.backbone import plan_packs
+from vlm2vec.model.checkpoint import Settings, find_folders
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
+from vlm2vec.model.packing import PackedBatch, pack
 from vlm2vec.model.pooling import normalize
-from vlm2vec.model.qwen_vl import QwenVLBackbone
 from vlm2vec.training.config import Adapter
 from vlm2vec.training.encoder import StepEncoder
 from vlm2vec.training.gradcache import cached_step
@@ -25,7 +25,7 @@ IDS = [name for name in SINGLE_IDS if len(name) < 60][:12]
 def _backbone(adapter: Adapter | None, freeze: bool) -> QwenVLBackbone:
     torch.manual_seed(0)
     settings = Settings(prompt_style="vlm2vec", max_pixels=28 * 28 * 16)
-    backbone, _ = load_backbone(find_folders(MODEL, None, None, None), settings, device=CPU, dtype=torch.float32)
+    backbone = load(find_folders(MODEL, None, None, None), settings, device="cpu", dtype="float32")
     backbone.requires_grad_(True)
     if adapter is not None:
         attach_adapter(backbone.model, adapter)
@@ -42,7 +42,7 @@ def _sides(backbone: QwenVLBackbone, token_budget: int) -> tuple[list[PackedBatc
     prepared = [backbone.processor.prepare(item(name)) for name in IDS]
     sides = []
     for members in (prepared[:6], prepared[6:]):
-        plan = plan_packs([one.length for one in members], token_budget)
+        plan = plan_packs([one.cost for one in members], token_budget)
         sides.append([pack([members[i] for i in one]) for one in plan])
     return sides[0], sides[1]
 

@@ -18,8 +18,8 @@ from vlm2vec.cli.app import app
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.errors import ConfigError, DataError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
-from vlm2vec.model.backbone import Ask
-from vlm2vec.model.embedder import Embedder, Vectors
+from vlm2vec.model.backbone import Ask, Vectors
+from vlm2vec.model.embedder import Embedder
 from vlm2vec.training.mining import MiningReport, mine, mine_file, select_negatives, write_mined
 from vlm2vec.vectors.store import VectorStore
 

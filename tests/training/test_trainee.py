@@ -10,9 +10,9 @@ from transformers import Qwen2VLConfig, Qwen2VLModel
 
 from support.train_files import write_config, write_data
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import Settings
+from vlm2vec.model.checkpoint import Settings, find_folders
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.loading import find_folders, load_backbone
+from vlm2vec.model.families.qwen_vl import load
 from vlm2vec.training.config import Adapter, read_config
 from vlm2vec.training.loop import train
 from vlm2vec.training.trainee import attach_adapter, build_trainee, trained_counts
@@ -110,10 +110,8 @@ def test_an_adapter_moves_and_its_base_does_not(folder: Path, dora: bool) -> Non
     assert folders.base == folder / "base"
     settings = Settings()
     # In half precision the adapter stays beside its base.
-    backbone, _ = load_backbone(folders, settings, device=torch.device("cpu"), dtype=torch.float16)
-    base, _ = load_backbone(
-        find_folders(folder / "base", None, None, None), settings, device=torch.device("cpu"), dtype=torch.float16
-    )
+    backbone = load(folders, settings, device="cpu", dtype="float16")
+    base = load(find_folders(folder / "base", None, None, None), settings, device="cpu", dtype="float16")
     weights = {name.replace(".base_layer", ""): tensor for name, tensor in backbone.state_dict().items()}
     assert _moved(base.state_dict(), weights) == set()
     trained = {name: tensor for name, tensor in weights.items() if "lora_B" in name}

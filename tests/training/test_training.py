@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from support.train_files import COLOURS, write_config, write_data, write_rows
 from vlm2vec.cli.app import app
 from vlm2vec.errors import ConfigError, DataError, ModelError
+from vlm2vec.model.attention import Segments
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.packing import Segments
-from vlm2vec.model.qwen_vl import Encoded, QwenVLBackbone
+from vlm2vec.model.families.qwen_vl import Encoded, QwenVLBackbone
 from vlm2vec.sources.yaml_files import read_yaml
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.loop import StepReport, learning_rate, train

@@ -15,7 +15,7 @@ import pytest
 from support.places import SRC
 from vlm2vec.errors import ConfigError, DataError, InputError, StorageError
 from vlm2vec.files import atomic_writer
-from vlm2vec.model.embedder import Vectors
+from vlm2vec.model.backbone import Vectors
 from vlm2vec.vectors.store import VectorStore
 
 

@@ -21,7 +21,8 @@ from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
-    from vlm2vec.model.embedder import Embedder, Vectors
+    from vlm2vec.model.backbone import Vectors
+    from vlm2vec.model.embedder import Embedder
 
 
 class Input(NamedTuple):

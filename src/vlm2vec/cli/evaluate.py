@@ -84,7 +84,7 @@ def evaluate(
             dtype=dtype,
             device=_device(processes),
         )
-        if first and not late_interaction and embedder.backbone.token_head is not None:
+        if first and not late_interaction and embedder.capabilities.token_dim is not None:
             note(
                 f"{model} has a token head; its single vectors are ranked, with --late-interaction those of its tokens"
             )

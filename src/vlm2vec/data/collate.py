@@ -24,10 +24,10 @@ _TRIES = 100
 
 
 class _Measured(Protocol):
-    """A model input, of so many tokens."""
+    """A model input, of some cost."""
 
     @property
-    def length(self) -> int: ...
+    def cost(self) -> int: ...
 
 
 class _Teacher(Protocol):
@@ -92,7 +92,7 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         rows: of each source.
         prepare_query, prepare_document: from the name of a source and a pair of it, or a document of that, to a model
             input (here, in the worker).
-        plan: from the lengths of the inputs of one side to the members of each pack.
+        plan: from the costs of the inputs of one side to the members of each pack.
         pack: from the members to a pack.
         key: of an item's content without its instruction. Documents of equal keys are equal, and have the same vectors
             of teachers.
@@ -185,7 +185,7 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         raise DataError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {listed}")
 
     def _packed(self, inputs: Sequence[_Input]) -> tuple[tuple[_Batch, ...], Tensor]:
-        members = self.plan([one.length for one in inputs])
+        members = self.plan([one.cost for one in inputs])
         packs = tuple(self.pack([inputs[i] for i in pack]) for pack in members)
         return packs, torch.from_numpy(np.argsort(np.concatenate([np.asarray(pack) for pack in members])))
 

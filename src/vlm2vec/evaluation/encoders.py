@@ -11,7 +11,7 @@ from vlm2vec import media
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
 from vlm2vec.model.backbone import Ask, Output
-from vlm2vec.model.pooling import Precision, check_precision, check_truncation, to_int8
+from vlm2vec.model.scaling import Precision, check_precision, check_truncation, to_int8
 from vlm2vec.vectors.job import Encoder
 from vlm2vec.vectors.store import Vectors
 

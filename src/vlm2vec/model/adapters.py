@@ -40,11 +40,6 @@ _REPEATABLE_STARTS = ("pissa", "olora")
 _OTHER_KINDS = ("alora_invocation_tokens", "arrow_config", "layer_replication", "monteclora_config")
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds a PEFT adapter rather than a whole model."""
-    return (folder / "adapter_config.json").is_file()
-
-
 @dataclass(frozen=True, slots=True)
 class Attached:
     """A base with an adapter on it.

@@ -1,23 +1,22 @@
-"""Where a checkpoint lies, what it says of itself in `vlm2vec.json`, and a fingerprint of what it computes."""
+"""Where do the parts of a checkpoint lie, and which settings hold for it?"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import ConfigDict, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ModelError, StyleError
+from vlm2vec.errors import HubError, ModelError, StyleError
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from vlm2vec.text import shortened
 
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
@@ -29,7 +28,7 @@ BUNDLED_FOLDER = Path(__file__).parents[1] / BUNDLED
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a checkpoint's `vlm2vec.json` may say. None: not said, so the default of VLM2Vec-V2 holds.
+    """The content of a checkpoint's `vlm2vec.json`. None: not said, so the default of VLM2Vec-V2 holds.
 
     Args:
         prompt_style: name of a style in `vlm2vec.model.prompts`.
@@ -40,37 +39,26 @@ class Settings:
         num_frames: picked from a video.
     """
 
-    prompt_style: str | None = None
-    pooling: str | None = None
-    normalize: bool | None = None
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    max_frame_pixels: int | None = None
-    num_frames: int | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    prompt_style: StrictStr | None = None
+    pooling: StrictStr | None = None
+    normalize: StrictBool | None = None
+    min_pixels: StrictInt | None = None
+    max_pixels: StrictInt | None = None
+    max_frame_pixels: StrictInt | None = None
+    num_frames: StrictInt | None = None
 
     def over(self, other: Settings) -> Settings:
         """These settings, with those of `other` where these say nothing."""
         return replace(other, **self.said())
 
     def said(self) -> dict[str, Any]:
-        """What is said, by name."""
+        """Those that are said, by name."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-_TYPES: dict[str, type] = {
-    "prompt_style": str,
-    "pooling": str,
-    "normalize": bool,
-    "min_pixels": int,
-    "max_pixels": int,
-    "max_frame_pixels": int,
-    "num_frames": int,
-}
-# Of config.json and adapter_config.json: who wrote them, where they came from, what only training reads.
-_IDLE_KEYS = frozenset(
-    {"transformers_version", "_name_or_path", "architectures", "torch_dtype", "dtype", "use_cache", "auto_mapping"}
-    | {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "lora_dropout"}
-)
+_WANTED = ["*.json", "*.safetensors", "merges.txt"]
 _READ = frozenset(
     {"config.json", "adapter_config.json", SETTINGS_FILE, "tokenizer.json", "tokenizer_config.json"}
     | {"model.safetensors.index.json"}
@@ -96,13 +84,14 @@ def read_settings(folder: Path) -> Settings:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise ModelError(f'{path} holds a {type(values).__name__}: it must be an object such as {{"pooling": "last"}}')
-    known = [field.name for field in fields(Settings)]
-    for key, value in values.items():
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key, known = wrong["loc"][0], [field.name for field in fields(Settings)]
         if key not in known:
-            raise ModelError(f"{path}: unknown key {key!r}; known are {', '.join(known)}")
-        if type(value) is not _TYPES[key]:
-            raise ModelError(f"{path}: {key} is {value!r}, it must be of type {_TYPES[key].__name__}")
-    return Settings(**values)
+            raise ModelError(f"{path}: unknown key {key!r}; known are {', '.join(known)}") from None
+        raise ModelError(f"{path}: {key} is {shortened(wrong['input'])}: {wrong['msg']}") from None
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -110,17 +99,71 @@ def write_settings(folder: Path, settings: Settings) -> None:
     (folder / SETTINGS_FILE).write_text(json.dumps(settings.said(), indent=1) + "\n", "utf-8")
 
 
-def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
+class Folders(NamedTuple):
+    """Where the parts of a model lie."""
+
+    base: Path
+    adapter: Path | None
+    names: tuple[str, ...]
+
+
+def find_folders(
+    name: str | Path, base: str | Path | None, adapter: str | Path | None, revision: str | None
+) -> Folders:
+    """Folders of a model given as a whole, as adapter with `base`, or as base with `adapter`.
+
+    Raises:
+        ModelError: a part is missing, or base and adapter are given in a way that contradicts itself.
+        HubError: the hub has no such model, or cannot be reached.
+    """
+    folder = _find_checkpoint(name, revision)
+    if not _is_adapter(folder):
+        if base is not None:
+            raise ModelError(f"{name} is a whole model, so base={base} has no meaning; did you mean adapter=?")
+        if adapter is None:
+            return Folders(folder, None, (str(name),))
+        adapter_folder = _find_checkpoint(adapter)
+        if not _is_adapter(adapter_folder):
+            raise ModelError(f"adapter={adapter} holds no adapter_config.json, so it is no adapter")
+        return Folders(folder, adapter_folder, (str(adapter), str(name)))
+    if adapter is not None:
+        raise ModelError(f"{name} is itself an adapter, so adapter={adapter} has no meaning; did you mean base=?")
+    named = base if base is not None else read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not named:
+        raise ModelError(
+            f"{name} does not name its base model; pass base=, or name it in {folder / 'adapter_config.json'} as "
+            "base_model_name_or_path"
+        )
+    try:
+        base_folder = _find_checkpoint(named)
+    except (ModelError, HubError) as error:
+        raise error.of(f"base model of {name}") from None
+    return Folders(base_folder, folder, (str(name), str(named)))
+
+
+def settle_settings(folders: Folders, wanted: Settings) -> Settings:
+    """The settings that hold: wanted, else the checkpoint's own (an adapter's before its base's), else published.
+
+    Raises:
+        StyleError: none of them names a prompt style, or there is no such style.
+        ModelError: a `vlm2vec.json` is damaged.
+    """
+    own = [read_settings(folder) for folder in (folders.adapter, folders.base) if folder is not None]
+    for settings in (*own, PUBLISHED):
+        wanted = wanted.over(settings)
+    return _settle_style(wanted, folders.names)
+
+
+def _settle_style(settings: Settings, names: Sequence[str]) -> Settings:
     """Settings whose prompt style is settled: as given, else by a known checkpoint name.
 
     Raises:
         StyleError: no name is known, or the style does not exist; the message lists the styles.
     """
-    tried = list(names)
-    style = settings.prompt_style or next((KNOWN_CHECKPOINTS[n] for n in tried if n in KNOWN_CHECKPOINTS), None)
+    style = settings.prompt_style or next((KNOWN_CHECKPOINTS[n] for n in names if n in KNOWN_CHECKPOINTS), None)
     if style is None:
         raise StyleError(
-            f"{' + '.join(tried)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known one; "
+            f"{' + '.join(names)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known one; "
             f"pass prompt_style= (in a training configuration inputs.prompt_style) or name it in {SETTINGS_FILE}: "
             f"{', '.join(sorted(STYLES))}"
         )
@@ -128,11 +171,12 @@ def settle_style(settings: Settings, names: Iterable[str]) -> Settings:
     return replace(settings, prompt_style=style)
 
 
-def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
+def _find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name in the hub's cache or fetched.
 
     Raises:
-        ModelError: there is no such folder, and the hub has no such model or cannot be reached.
+        ModelError: there is no such folder, and it is no name of the hub's.
+        HubError: the hub has no such model, or cannot be reached.
     """
     if name in BUNDLED_NAMES:
         if not (BUNDLED_FOLDER / "config.json").is_file():
@@ -147,6 +191,11 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     if isinstance(name, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", hub_name, re.ASCII):
         raise ModelError(f"no checkpoint folder {name}; pass a folder, a hub name like 'owner/model', or 'bundled'")
     return _from_hub(hub_name, revision)
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a PEFT adapter rather than a whole model."""
+    return (folder / "adapter_config.json").is_file()
 
 
 def _is_readable_folder(folder: Path) -> bool:
@@ -187,21 +236,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def fingerprint(parts: object, folders: Iterable[Path], tokenizer: Path) -> str:
-    """32 hex digits of what moves a vector: some parts, the weights and configuration of folders, a tokenizer file."""
-    files = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))] + [tokenizer]
-    configs = [
-        {key: value for key, value in read_json(path).items() if key not in _IDLE_KEYS}
-        for folder in folders
-        for path in (folder / "config.json", folder / "adapter_config.json")
-        # An adapter's folder may hold a copy of its base's configuration, which nothing reads.
-        if path.is_file() and (path.name == "adapter_config.json") == (folder / "adapter_config.json").is_file()
-    ]
-    hashes = [_content_hash(path) for path in files]
-    stated = json.dumps([parts, configs, hashes], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
 def is_cached(name: str) -> bool:
     """Whether a model of the hub, and the base of an adapter, are on this machine as a whole."""
     folder = _cached(name, None)
@@ -212,9 +246,6 @@ def is_cached(name: str) -> bool:
     return not base or Path(base).is_dir() or is_cached(base)
 
 
-_WANTED = ["*.json", "*.safetensors", "merges.txt"]
-
-
 def _cached(name: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -223,7 +254,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-    # The hub's library takes whatever part of a model is there for the whole.
+    # The hub's library takes any part of a model for the whole.
     return folder if _has_weights(folder) else None
 
 
@@ -237,15 +268,15 @@ def _from_hub(name: str, revision: str | None) -> Path:
     reason = "its weights are missing there"
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
-        # Offline it may be what the cache has of it.
+        # Offline it may be only the part that the cache has.
         if _has_weights(folder):
             return folder
     except RepositoryNotFoundError:
-        raise ModelError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
+        raise HubError(f"the hub has no model {name!r} that you may read; check the spelling or log in") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
     at = f" --revision {revision}" if revision else ""
-    raise ModelError(
+    raise HubError(
         f"{name} is not in the hub cache and could not be fetched ({reason}). On a machine with network run "
         f"'hf download {name}{at}' and copy the cache, or pass the folder of a copy"
     )
@@ -257,42 +288,3 @@ def _has_weights(folder: Path) -> bool:
     if index.is_file():
         return all((folder / name).is_file() for name in set(read_json(index).get("weight_map", {}).values()))
     return any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
-
-
-# Numbers behind the path in a key of the remembered hashes.
-_STATED = 4
-
-
-def _content_hash(path: Path) -> str:
-    """SHA-256 of a file, remembered so that gigabytes are read once.
-
-    It is remembered by path, size, both times and inode: a file may be replaced under its old size and time of change,
-    as `cp -p`, `rsync -t` and archives do, but not under its old inode and time of its status.
-    """
-    status = path.stat()
-    stated = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    key = "|".join([str(path.resolve()), *map(str, stated)])
-    store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlm2vec" / "hashes.json"
-    known: dict[str, str] = {}
-    try:
-        found = load_json(store)
-        # Keys of earlier releases lack the inode and say too little. What else may stand there is no hash of ours.
-        known = {
-            name: digest
-            for name, digest in found.items()
-            if name.count("|") >= _STATED and re.fullmatch("[0-9a-f]{64}", str(digest))
-        }
-        if key in known:
-            return known[key]
-    except (OSError, ValueError, AttributeError):
-        pass
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        partial = store.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(known | {key: digest}), "utf-8")
-        partial.replace(store)
-    except OSError:
-        pass  # Only a memory: a read-only home costs time, not correctness.
-    return digest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,21 @@ _LEAST_ROWS = 128
 """A matrix product of fewer rows is slow."""
 
 
-def vision_mlp(mlp: Any, x_PD: Tensor) -> Tensor:
-    """What Qwen2-VL's vision MLP gives."""
+def vision_mlp(mlp: Any, x_PD: Tensor, piece_bytes: int = _PIECE_BYTES) -> Tensor:
+    """The output of Qwen2-VL's vision MLP."""
     if not _in_pieces(x_PD):
-        return cast(Tensor, mlp(x_PD))
-    rows = _rows(x_PD, mlp.fc1.out_features)
+        whole: Tensor = mlp(x_PD)
+        return whole
+    rows = _rows(x_PD, mlp.fc1.out_features, piece_bytes)
     return torch.cat([mlp.fc2(_activate(mlp.act, mlp.fc1(piece))) for piece in x_PD.split(rows)])
 
 
-def gated_mlp(mlp: Any, x_TD: Tensor) -> Tensor:
-    """What Qwen2's gated MLP gives."""
+def gated_mlp(mlp: Any, x_TD: Tensor, piece_bytes: int = _PIECE_BYTES) -> Tensor:
+    """The output of Qwen2's gated MLP."""
     if not _in_pieces(x_TD):
-        return cast(Tensor, mlp(x_TD))
-    rows = _rows(x_TD, mlp.gate_proj.out_features)
+        whole: Tensor = mlp(x_TD)
+        return whole
+    rows = _rows(x_TD, mlp.gate_proj.out_features, piece_bytes)
     return torch.cat(
         [
             mlp.down_proj(_activate(mlp.act_fn, mlp.gate_proj(piece)).mul_(mlp.up_proj(piece)))
@@ -43,8 +45,8 @@ def _in_pieces(x: Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_inference_mode_enabled()
 
 
-def _rows(x: Tensor, width: int) -> int:
-    return max(_LEAST_ROWS, _PIECE_BYTES // (width * x.element_size()))
+def _rows(x: Tensor, width: int, piece_bytes: int) -> int:
+    return max(_LEAST_ROWS, piece_bytes // (width * x.element_size()))
 
 
 def _activate(activation: nn.Module, x: Tensor) -> Tensor:
@@ -53,4 +55,5 @@ def _activate(activation: nn.Module, x: Tensor) -> Tensor:
         return F.silu(x, inplace=True)
     if type(activation) is QuickGELUActivation:
         return x.mul_((1.702 * x).sigmoid_())
-    return cast(Tensor, activation(x))
+    activated: Tensor = activation(x)
+    return activated

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from vlm2vec.data.collate import PairBatch, PairSteps, Rows
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.errors import VLM2VecError
-from vlm2vec.model.packing import PackedBatch, pack, plan_packs
-from vlm2vec.model.processor import Prepared, QwenVLProcessor
+from vlm2vec.model.backbone import plan_packs
+from vlm2vec.model.families.qwen_inputs import QwenVLInput, QwenVLProcessor
+from vlm2vec.model.packing import PackedBatch, pack
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TeacherVectors
 from vlm2vec.training.plan import RowInputs
@@ -38,12 +39,12 @@ def batches_from(
         VLM2VecError: no row of a source can be read.
     """
     inputs = RowInputs(config, processor)
-    dataset: PairSteps[Prepared, PackedBatch] = PairSteps(
+    dataset: PairSteps[QwenVLInput, PackedBatch] = PairSteps(
         schedule,
         rows,
         inputs.query,
         inputs.document,
-        partial(plan_packs, token_budget=config.token_budget or 2**62),
+        partial(plan_packs, budget=config.token_budget or 2**62),
         pack,
         # Files are read for their content only where the loss compares contents.
         key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,

@@ -9,7 +9,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from vlm2vec.errors import ConfigError, Hint
-from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone
 
 
 def check_world(asked: int | None, world: int, batch_size: int) -> None:
@@ -136,7 +136,7 @@ def shard(backbone: QwenVLBackbone, world: int) -> Callable[[bool], None]:
 
     if world == 1:
         raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
-    if not any(parameter.requires_grad for parameter in backbone.model.language_model.parameters()):
+    if not any(parameter.requires_grad for parameter in backbone.parameter_parts()["language_model"].parameters()):
         # A pack of texts would have no backward pass, in which the processes meet.
         raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):

@@ -5,28 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vlm2vec.model.backbone import Trainable
+from vlm2vec.model.families.qwen_inputs import QwenVLInput
 from vlm2vec.model.packing import PackedBatch
-from vlm2vec.model.qwen_vl import QwenVLBackbone
 
 
 class StepEncoder:
-    """Encodes packs, with a graph, for one step. The features of a frozen vision tower are kept for the second time."""
+    """Encodes packs, with a graph, for one step.
 
-    def __init__(self, backbone: QwenVLBackbone, device: torch.device, precision: str) -> None:
+    Args:
+        keep_features: those that frozen parts make of a pack are kept for the second time.
+    """
+
+    def __init__(
+        self,
+        backbone: Trainable[QwenVLInput, PackedBatch],
+        device: torch.device,
+        precision: str,
+        *,
+        keep_features: bool = True,
+    ) -> None:
         self.backbone = backbone
         self.device = device
         self.bfloat16 = precision == "bfloat16"
-        self.frozen_vision = not any(p.requires_grad for p in backbone.model.visual.parameters())
-        self.features: dict[int, Tensor] = {}
+        self.keep_features = keep_features
+        self.features: dict[int, Tensor | None] = {}
 
     def __call__(self, chunk: PackedBatch) -> tuple[Tensor, ...]:
         batch = chunk.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            features = None
-            if self.frozen_vision and batch.grids:
-                if id(chunk) not in self.features:
-                    with torch.no_grad():
-                        self.features[id(chunk)] = self.backbone.visual_features(batch.patches, batch.grids)
-                features = self.features[id(chunk)]
-            encoded = self.backbone(batch, features)
+            if self.keep_features and id(chunk) not in self.features:
+                self.features[id(chunk)] = self.backbone.frozen_features(batch)
+            encoded = self.backbone(batch, self.features.get(id(chunk)))
         return tuple(part.float() for part in encoded if part is not None)

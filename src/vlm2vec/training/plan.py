@@ -14,7 +14,7 @@ from vlm2vec.errors import ConfigError, InputError, VLM2VecError
 from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.items import Item
 from vlm2vec.model.backbone import Ask
-from vlm2vec.model.processor import Prepared, QwenVLProcessor
+from vlm2vec.model.families.qwen_inputs import QwenVLInput, QwenVLProcessor
 from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import build_training_processor
@@ -98,11 +98,11 @@ class RowInputs:
             except InputError as error:
                 raise ConfigError(f"source {name!r}: {error}") from None
 
-    def query(self, source: str, pair: Pair) -> Prepared:
+    def query(self, source: str, pair: Pair) -> QwenVLInput:
         """The input of the query of a source's pair."""
         return self._processors[source].prepare(pair.query, Ask("query", pair.target))
 
-    def document(self, source: str, document: Item) -> Prepared:
+    def document(self, source: str, document: Item) -> QwenVLInput:
         """The input of a positive or a hard negative of a source."""
         return self._processors[source].prepare(document, Ask("document"))
 
@@ -114,5 +114,5 @@ def _tokens_per_pair(name: str, rows: Rows, inputs: RowInputs) -> float | None:
         with suppress(VLM2VecError):
             pair = rows[number * len(rows) // min(_SAMPLE, len(rows))]
             documents = [inputs.document(name, item) for item in (pair.positive, *pair.negatives)]
-            lengths.append(inputs.query(name, pair).length + sum(one.length for one in documents))
+            lengths.append(inputs.query(name, pair).cost + sum(one.cost for one in documents))
     return sum(lengths) / len(lengths) if lengths else None

@@ -9,11 +9,9 @@ import torch
 from torch import nn
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import PUBLISHED, Settings, read_json
-from vlm2vec.model.loading import Folders, build_processor, find_folders, load_backbone, settle_settings
-from vlm2vec.model.pooling import Pooling, known_pooling
-from vlm2vec.model.processor import QwenVLProcessor
-from vlm2vec.model.qwen_vl import QwenVLBackbone
+from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, find_folders, read_json, settle_settings
+from vlm2vec.model.families.qwen_inputs import QwenVLProcessor
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, build_processor, load
 from vlm2vec.training.config import Adapter, Scratch, TrainConfig
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def build_trainee(config: TrainConfig) -> Trainee:
         ConfigError: the tokenizer of a new model is missing, the adapter has no target, or `matryoshka` is too large.
         ModelError: the checkpoint to start from cannot be loaded.
     """
-    backbone, settings = _initial_backbone(config)
+    backbone = _initial_backbone(config)
     too_large = [dim for dim in config.loss.matryoshka if dim > backbone.dim]
     if too_large:
         raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
@@ -52,10 +50,10 @@ def build_trainee(config: TrainConfig) -> Trainee:
     else:
         backbone.requires_grad_(True)
         for part in config.freeze:
-            _part(backbone.model, part).requires_grad_(False)
+            backbone.parameter_parts()[part].requires_grad_(False)
     if backbone.token_head is not None:
         backbone.token_head.requires_grad_(config.loss.token_dim is not None)
-    return Trainee(backbone, settings, attached)
+    return Trainee(backbone, backbone.settings, attached)
 
 
 def attach_adapter(model: Qwen2VLModel, adapter: Adapter) -> PeftModel:
@@ -122,31 +120,24 @@ def _new_settings(config: TrainConfig) -> Settings:
     return _asked_settings(config).over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
 
 
-def _part(model: Qwen2VLModel, name: str) -> nn.Module:
-    part: nn.Module = model.language_model.embed_tokens if name == "embed_tokens" else getattr(model, name)
-    return part
-
-
-def _initial_backbone(config: TrainConfig) -> tuple[QwenVLBackbone, Settings]:
+def _initial_backbone(config: TrainConfig) -> QwenVLBackbone:
     start, token_dim = config.start, config.loss.token_dim
     if isinstance(start, Scratch):
-        settings = _new_settings(config)
-        backbone = _random_backbone(start, build_training_processor(config), known_pooling(settings.pooling))
+        backbone = _random_backbone(start, build_training_processor(config), _new_settings(config))
     else:
         folders = find_folders(start, None, None, None)
         if config.adapter is not None and folders.adapter is not None:
             raise ConfigError(f"init: {start} is an adapter; put a new one on its base, or leave out 'adapter'")
-        asked = _asked_settings(config)
-        backbone, settings = load_backbone(folders, asked, device=torch.device("cpu"), dtype=torch.float32)
+        backbone = load(folders, _asked_settings(config), device="cpu", dtype="float32")
     if token_dim is not None:
         if backbone.token_head is None:
             backbone.add_token_head(token_dim)
         elif (dim := backbone.token_head.out_features) != token_dim:
             raise ConfigError(f"loss.token_dim is {token_dim}, but the head of {start} gives {dim}")
-    return backbone, settings
+    return backbone
 
 
-def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Pooling) -> QwenVLBackbone:
+def _random_backbone(shape: Scratch, processor: QwenVLProcessor, settings: Settings) -> QwenVLBackbone:
     from transformers import Qwen2VLConfig, Qwen2VLModel
 
     visual_ids = processor.tokenizer.visual_ids
@@ -186,7 +177,7 @@ def _random_backbone(shape: Scratch, processor: QwenVLProcessor, pooling: Poolin
     )
     model = Qwen2VLModel(config)
     _balance(model)
-    return QwenVLBackbone(model, processor, pooling)
+    return QwenVLBackbone(model, processor, settings)
 
 
 def _balance(model: Qwen2VLModel) -> None:

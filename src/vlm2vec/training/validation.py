@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from vlm2vec.errors import DataError, VLM2VecError
-from vlm2vec.model.backbone import Ask
-from vlm2vec.model.packing import plan_packs
+from vlm2vec.model.backbone import Ask, plan_packs
+from vlm2vec.model.families.qwen_inputs import QwenVLInput
 from vlm2vec.model.pooling import normalize
-from vlm2vec.model.processor import Prepared
 from vlm2vec.processes import own_rank, world_size
 from vlm2vec.sources.forms import OwnSource
 from vlm2vec.sources.opening import open_source
@@ -39,8 +38,8 @@ class Validator:
         self.every = config.every
         self.backbone = trainee.backbone
         processor = trainee.backbone.processor
-        self.queries: list[Prepared] = []
-        self.documents: list[Prepared] = []
+        self.queries: list[QwenVLInput] = []
+        self.documents: list[QwenVLInput] = []
         seen: set[object] = set()
         rows = open_source("validation", OwnSource(path=config.path, allow_outside=config.allow_outside), None)
         # Read only until the pool is full.
@@ -77,10 +76,10 @@ class Validator:
             "pool": float(len(documents))
         }
 
-    def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
+    def _encoded(self, prepared: Sequence[QwenVLInput], device: torch.device, precision: str) -> Tensor:
         """Vectors of all, each process encoding its share."""
         own = list(range(own_rank(), len(prepared), world_size()))
-        members = plan_packs([prepared[i].length for i in own], _TOKEN_BUDGET)
+        members = plan_packs([prepared[i].cost for i in own], _TOKEN_BUDGET)
         order = [own[i] for pack in members for i in pack]
         rows = []
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):

@@ -1,4 +1,4 @@
-"""Packs and the attention inside them."""
+"""Attention inside packs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from support.golden_cases import qwen
 from vlm2vec.items import Item
-from vlm2vec.model import qwen_vl
+from vlm2vec.model.attention import Segments, _near_groups, last_token_attention, packed_attention
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.packing import Segments, _near_groups, last_token_attention, packed_attention, plan_packs
-
-
-def test_equal_lengths_meet_and_no_pack_exceeds_the_budget() -> None:
-    assert plan_packs([3, 9, 3, 5, 20, 3], token_budget=10) == [[4], [1], [3, 0], [2, 5]]
-
-
-@given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 120))
-def test_every_input_is_in_exactly_one_pack(lengths: list[int], budget: int) -> None:
-    packs = plan_packs(lengths, budget)
-    assert sorted(index for members in packs for index in members) == list(range(len(lengths)))
-    assert all(sum(lengths[i] for i in members) <= budget or len(members) == 1 for members in packs)
+from vlm2vec.model.families import qwen_vl
 
 
 def test_runs_join_neighbours_of_equal_length() -> None:
@@ -94,7 +82,7 @@ def test_under_autocast_attention_gets_what_projections_give(own: Embedder, monk
 
     for attention in (packed_attention, last_token_attention):
         monkeypatch.setattr(qwen_vl, attention.__name__, watched(attention))
-    backbone = own.backbone
+    backbone = qwen(own)
     batch = backbone.pack([backbone.processor.prepare(Item("two words"))])
     # In float32 no kernel for sequences of many lengths takes them on a GPU, and on a CPU attention is slower.
     with torch.autocast("cpu", torch.bfloat16):

@@ -6,19 +6,19 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec import media as direct
 from vlm2vec.errors import InputError, MediaError
-from vlm2vec.items import MEDIA_MARKER, Item, Kind, Role, Target
+from vlm2vec.items import MEDIA_MARKER, Item, Kind
 from vlm2vec.media import media_kind
 from vlm2vec.media.source import describe
 from vlm2vec.model.backbone import Ask
+from vlm2vec.model.families.qwen_tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
 from vlm2vec.model.prompts import PromptStyle
-from vlm2vec.model.tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
 from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ _pictures = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """One item as the model reads it.
+class QwenVLInput:
+    """One item as a Qwen-VL model reads it.
 
     Args:
         input_ids: int64 [length], visual tokens already repeated.
@@ -47,7 +47,8 @@ class Prepared:
     grids: tuple[Grid, ...]
 
     @property
-    def length(self) -> int:
+    def cost(self) -> int:
+        """Tokens."""
         return len(self.input_ids)
 
 
@@ -75,7 +76,7 @@ class QwenVLProcessor:
         if type(self.num_frames) is not int or self.num_frames < 1:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
-    def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = direct) -> Prepared:
+    def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = direct) -> QwenVLInput:
         """Compose, tokenise and decode one item.
 
         Args:
@@ -86,18 +87,10 @@ class QwenVLProcessor:
             InputError: the item is empty or its markers do not fit its media.
             MediaError: a medium cannot be read.
         """
-        _check_choice("role", ask.role, get_args(Role))
-        _check_choice("target", ask.target, get_args(Target))
-        if ask.prompt is not None and not isinstance(ask.prompt, str):
-            raise InputError(f"prompt is {ask.prompt!r}: it must be one str for all items, or None")
         with _pictures if item.holds_pictures else nullcontext():
             return self._composed(item, ask, decoder)
 
-    def decoded_bytes(self, item: Item, decoder: Decoder = direct) -> int:
-        """Memory that the pictures of an item take while it is prepared."""
-        return sum(decoder.decoded_bytes(medium, num_frames=self.num_frames) for medium in item.media)
-
-    def _composed(self, item: Item, ask: Ask, decoder: Decoder) -> Prepared:
+    def _composed(self, item: Item, ask: Ask, decoder: Decoder) -> QwenVLInput:
         media = tuple(decoder.resolve(medium) for medium in item.media)
         kind: Kind = media_kind(media[0]) if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, ask))
@@ -154,10 +147,10 @@ class QwenVLProcessor:
         visual_at: list[NDArray[np.int64]],
         patches: list[NDArray[np.uint8]],
         grids: list[Grid],
-    ) -> Prepared:
+    ) -> QwenVLInput:
         if not ids:
             raise InputError("the item's text gives no token at all: an item needs text or a medium")
-        return Prepared(
+        return QwenVLInput(
             input_ids=np.array(ids, dtype=np.int64),
             positions=(
                 mrope_positions(len(ids), visual_at, grids)
@@ -170,16 +163,11 @@ class QwenVLProcessor:
         )
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise InputError(f"{name} is {value!r}: use {', '.join(choices)}, or None")
-
-
 def mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:
     """Qwen2-VL's 3-D positions, int64 [3, length]: time, row and column of every token.
 
     Text counts up in all three together. A medium starts where the text before it stopped, and spreads from there over
-    its time steps, rows and columns after merging; the text behind it goes on above the largest position used so far
+    its time steps, rows and columns after merging; the text behind it continues above the largest position used so far
     (arXiv 2409.12191, section 2.1).
     """
     positions = np.empty((3, length), dtype=np.int64)

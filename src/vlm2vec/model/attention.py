@@ -1,0 +1,233 @@
+"""Attention over sequences laid end to end instead of padded, which stays inside each of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Segments(NamedTuple):
+    """Lengths of the sequences of a pack, in order; attention never crosses their borders."""
+
+    lengths: tuple[int, ...]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Position behind the last token of each sequence."""
+        return tuple(np.cumsum(self.lengths).tolist())
+
+    def runs(self) -> list[tuple[int, int]]:
+        """(count, length) of neighbours of equal length, which attention can take as one batch."""
+        return [(len(list(group)), length) for length, group in groupby(self.lengths)]
+
+
+def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments, *, causal: bool) -> Tensor:
+    """Attention of each sequence to itself. H query heads, G key/value heads (H a multiple of G).
+
+    On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over neighbours of equal length; on
+    CPU short texts of nearly equal length are taken together too.
+
+    Returns:
+        [T, H, D].
+    """
+    varlen = _varlen_kernel() if _kernel_takes(q_THD) else None
+    if varlen is not None:
+        return varlen(q_THD, k_TGD, v_TGD, segments, causal)
+    if causal and q_THD.device.type == "cpu":
+        groups = _near_groups(segments)
+        parts = _split((q_THD, k_TGD, v_TGD), [len(group.real) for group in groups])
+        return torch.cat([_attend_near(q, k, v, group) for (q, k, v), group in zip(parts, groups, strict=True)])
+    heads, runs = q_THD.shape[1], segments.runs()
+    parts = _split((q_THD, k_TGD, v_TGD), [count * length for count, length in runs])
+    return torch.cat(
+        [
+            _attend(*(_batch(x, run, heads) for x in part), causal=causal).transpose(1, 2).flatten(0, 1)
+            for part, run in zip(parts, runs, strict=True)
+        ]
+    )
+
+
+def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments) -> Tensor:
+    """Attention of one query a sequence, its last token, to the whole of that sequence. Returns [N, H, D]."""
+    heads, runs = q_NHD.shape[1], segments.runs()
+    queries = q_NHD.unsqueeze(2).split([count for count, _ in runs])
+    parts = _split((k_TGD, v_TGD), [count * length for count, length in runs])
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(q_NHLD, _batch(k, run, heads), _batch(v, run, heads)).squeeze(2)
+            for q_NHLD, (k, v), run in zip(queries, parts, runs, strict=True)
+        ]
+    )
+
+
+def _split(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
+    """The parts of several tensors, side by side.
+
+    Split at once: the gradient of a slice is a tensor as large as what it was cut from, all but the slice zeros.
+    """
+    return list(zip(*(x.split(sizes) for x in tensors), strict=True))
+
+
+class _Group(NamedTuple):
+    """Neighbouring sequences that are filled up behind to one length, which causal attention does not see.
+
+    Args:
+        slots: int64 [N, L], the group's token in each place; behind a sequence its last token again.
+        real: int64 [T], the places of [N * L] that hold the group's tokens.
+    """
+
+    slots: Tensor
+    real: Tensor
+
+
+_NEAR = 256
+"""Sequences of up to this many tokens are filled up: each call of attention costs about as much as so short a one."""
+
+_MOST_FILLING = 1 / 8
+"""Of a group's places."""
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # else what is kept could not be used with a graph later
+def _near_groups(segments: Segments) -> list[_Group]:
+    """Groups of neighbours of equal or, where they are short, nearly equal length. Asked for again by every layer."""
+    groups: list[list[int]] = []
+    for length in segments.lengths:
+        group = groups[-1] if groups else []
+        longest = max([*group, length])
+        filling = longest * (len(group) + 1) - sum(group) - length
+        if group and (filling == 0 or (longest <= _NEAR and filling <= _MOST_FILLING * longest * (len(group) + 1))):
+            group.append(length)
+        else:
+            groups.append([length])
+    found = []
+    for group in groups:
+        lengths = torch.tensor(group)[:, None]
+        starts = lengths.cumsum(0) - lengths
+        places = torch.arange(max(group))
+        slots = starts + places.clamp(max=lengths - 1)
+        found.append(_Group(slots, (places < lengths).flatten().nonzero().squeeze(1)))
+    return found
+
+
+def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> Tensor:
+    """Causal attention of one group, whose T tokens these are."""
+    count, length = group.slots.shape
+    whole = count * length == len(group.real)
+    heads = q_THD.shape[1]
+
+    def batch(x: Tensor) -> Tensor:
+        return _batch(x if whole else x[group.slots.flatten()], (count, length), heads)
+
+    attended = _attend(*(batch(x) for x in (q_THD, k_TGD, v_TGD)), causal=True).transpose(1, 2).flatten(0, 1)
+    return attended if whole else attended[group.real]
+
+
+def _attend(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor, *, causal: bool) -> Tensor:
+    if q_NHLD.device.type == "cpu" and q_NHLD.dtype == torch.bfloat16:
+        # SDPA computes in float32 there; plain products take less time (benchmarks/attention.py), but for short causal
+        # ones without a graph.
+        if q_NHLD.requires_grad and q_NHLD.shape[2] <= _SHORT:
+            return _attend_plainly(q_NHLD, k_NHLD, v_NHLD, causal=causal)
+        if not q_NHLD.requires_grad and not causal:
+            return _attend_in_blocks(q_NHLD, k_NHLD, v_NHLD)
+    return F.scaled_dot_product_attention(q_NHLD, k_NHLD, v_NHLD, is_causal=causal)
+
+
+_SHORT = 512
+"""With a graph up to this many tokens; beyond, the matrix of scores costs more than it saves."""
+
+_BLOCK_ROWS = 512
+"""Without a graph, queries of this many tokens at once, so that their scores stay in the processor's cache."""
+
+
+def _attend_in_blocks(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor) -> Tensor:
+    """Plain attention a block of queries at a time: of several short sequences, or a part of a long one."""
+    attended = torch.empty_like(q_NHLD)
+    length = q_NHLD.shape[2]
+    together = max(1, _BLOCK_ROWS // length)
+    for one in range(0, len(q_NHLD), together):
+        some = slice(one, one + together)
+        for first in range(0, length, _BLOCK_ROWS):
+            rows = slice(first, first + _BLOCK_ROWS)
+            attended[some, :, rows] = _attend_plainly(q_NHLD[some, :, rows], k_NHLD[some], v_NHLD[some], causal=False)
+    return attended
+
+
+def _attend_plainly(q_NHQD: Tensor, k_NHKD: Tensor, v_NHKD: Tensor, *, causal: bool) -> Tensor:
+    """Attention by matrix products."""
+    scores_NHQK = (q_NHQD * q_NHQD.shape[-1] ** -0.5) @ k_NHKD.transpose(-1, -2)
+    if causal:
+        later = torch.ones(scores_NHQK.shape[-2:], dtype=torch.bool).triu(1)
+        scores_NHQK = scores_NHQK.masked_fill(later, float("-inf"))
+    attended: Tensor = scores_NHQK.softmax(-1) @ v_NHKD
+    return attended
+
+
+def _batch(x_TGD: Tensor, run: tuple[int, int], heads: int) -> Tensor:
+    """One run of equal sequences as [count, heads, length, D]; key/value heads are repeated to `heads`."""
+    x_NHLD: Tensor = x_TGD.unflatten(0, run).transpose(1, 2)
+    repeats = heads // x_NHLD.shape[1]
+    return x_NHLD if repeats == 1 else x_NHLD.repeat_interleave(repeats, dim=1)
+
+
+def _kernel_takes(q_THD: Tensor) -> bool:
+    """Whether variable-length kernels take this input: half precision, Ampere or newer, heads of up to 256."""
+    head_dim = q_THD.shape[-1]
+    return (
+        q_THD.is_cuda
+        and q_THD.dtype in (torch.float16, torch.bfloat16)
+        and head_dim % 8 == 0
+        and head_dim <= 256
+        and torch.cuda.get_device_capability(q_THD.device) >= (8, 0)
+    )
+
+
+_Varlen = Callable[[Tensor, Tensor, Tensor, Segments, bool], Tensor]
+
+
+@cache
+def _varlen_kernel() -> _Varlen | None:
+    """flash-attention where installed, else torch's own variable-length attention, else None."""
+    if importlib.util.find_spec("flash_attn") is not None:
+        from flash_attn import flash_attn_varlen_func
+
+        def by_flash_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
+            borders, longest = _borders(segments, q.device), max(segments.lengths)
+            attended: Tensor = flash_attn_varlen_func(q, k, v, borders, borders, longest, longest, causal=causal)
+            return attended
+
+        return by_flash_attention
+    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
+        return None
+    from torch.nn.attention.varlen import varlen_attn
+
+    def by_torch(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
+        borders, longest = _borders(segments, q.device), max(segments.lengths)
+        groups = q.shape[1] // k.shape[1]
+        # Heads are repeated by hand: torch 2.10 has no `enable_gqa` here, and its `is_causal` became `window_size`
+        # in 2.11.
+        k, v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
+        mask: dict[str, Any] = {"window_size": (-1, 0)} if _takes_window(varlen_attn) else {"is_causal": True}
+        attended = varlen_attn(q, k, v, borders, borders, longest, longest, **(mask if causal else {}))
+        return attended if isinstance(attended, Tensor) else attended[0]
+
+    return by_torch
+
+
+def _borders(segments: Segments, device: torch.device) -> Tensor:
+    return torch.tensor((0, *segments.ends), dtype=torch.int32, device=device)
+
+
+def _takes_window(function: Callable[..., object]) -> bool:
+    import inspect
+
+    return "window_size" in inspect.signature(function).parameters
