@@ -36,11 +36,21 @@ ALLOWED = {
         *("training", "search", "evaluation"),
     },
 }
-TORCH_ALLOWED = {"model", "training"}
+TORCH_ALLOWED = (
+    *("model/families/", "model/adapters.py", "model/attention.py", "model/feed_forward.py", "model/loading.py"),
+    *("model/packing.py", "model/pooling.py", "training/", "data/collate.py"),
+)
+OF_A_FAMILY = {"pixel_table", "token_head", "visual"}
+KNOW_A_FAMILY = ("model/families/", "model/adapters.py", "model/packing.py", "training/")
 
 
 def _room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _below(path: Path, places: tuple[str, ...]) -> bool:
+    """Whether a file is one of these, or lies in one of these folders."""
+    return path.relative_to(PACKAGE).as_posix().startswith(places)
 
 
 def _imports(node: ast.AST) -> list[str]:
@@ -76,10 +86,23 @@ def test_a_file_imports_only_what_lies_below_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_torch_is_imported_at_module_level_only_where_tensors_are_made(path: Path) -> None:
-    top = {name.split(".")[0] for name in _module_level_imports(ast.parse(path.read_text("utf-8")))}
-    if _room(path) not in TORCH_ALLOWED and path.relative_to(PACKAGE).as_posix() != "data/collate.py":
-        assert "torch" not in top
+    modules = _module_level_imports(ast.parse(path.read_text("utf-8")))
+    top = {name.split(".")[0] for name in modules}
+    if not _below(path, TORCH_ALLOWED):
+        assert top.isdisjoint({"torch", "transformers", "safetensors"})
+        # Nor by way of another file.
+        files = {name.replace(".", "/").removeprefix("vlm2vec/") + ".py" for name in modules}
+        assert [file for file in files if _below(PACKAGE / file, TORCH_ALLOWED)] == []
     assert top.isdisjoint({"peft", "lancedb", "av", "pypdfium2"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_families_and_the_trainer_look_inside_a_model(path: Path) -> None:
+    if _below(path, KNOW_A_FAMILY):
+        return
+    tree = ast.parse(path.read_text("utf-8"))
+    assert [name for name in _imports(tree) if name.startswith("vlm2vec.model.families")] == []
+    assert {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}.isdisjoint(OF_A_FAMILY)
 
 
 def test_no_file_has_more_than_400_lines() -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from support.golden_cases import ADAPTER_IDS, EMBEDDINGS, GOLDEN, MODEL, SINGLE_IDS, item, load_tiny, qwen
-from vlm2vec.errors import AdapterError, ModelError
+from vlm2vec.errors import AdapterError, HubError, ModelError
 from vlm2vec.model.embedder import Embedder
 
 # --- adapters
@@ -106,7 +106,7 @@ def test_an_adapter_of_another_shape_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict[str, Path], message: str) -> None:
-    with pytest.raises(ModelError, match=re.escape(message)):
+    with pytest.raises(HubError if isinstance(name, str) else ModelError, match=re.escape(message)):
         Embedder.load(name, prompt_style="vlm2vec", **arguments)  # type: ignore[arg-type]
 
 
