@@ -276,8 +276,8 @@ def test_mean_pooling_averages_the_states_that_last_pooling_takes_one_of(model_c
     [
         ("{", "is not valid JSON"),
         ("[1]", "holds a list"),
-        ('{"pixels": 3}', "unknown key 'pixels'; known are prompt_style, pooling"),
-        ('{"num_frames": "8"}', "num_frames is '8': Input should be a valid integer"),
+        ('{"pixels": 3}', "pixels is 3: unexpected keyword argument (known are prompt_style, pooling"),
+        ('{"num_frames": "8"}', "num_frames is '8': input should be a valid integer"),
         ('{"pooling": "cls"}', "pooling 'cls' is unknown; use one of last, mean"),
     ],
 )

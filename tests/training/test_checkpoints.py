@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_found_says_why(name: Path | str, arguments: dict
 
 
 def test_a_known_hub_name_offline_says_how_to_fetch_it() -> None:
-    with pytest.raises(ModelError, match=re.escape("run 'hf download VLM2Vec/VLM2Vec-V2.0'")):
+    with pytest.raises(HubError, match=re.escape("run 'hf download VLM2Vec/VLM2Vec-V2.0'")):
         Embedder.load("VLM2Vec/VLM2Vec-V2.0")
 
 

@@ -13,10 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import ConfigDict, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
-from vlm2vec.documents import load_json
+from vlm2vec.documents import load_json, problems
 from vlm2vec.errors import HubError, ModelError, StyleError
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
-from vlm2vec.text import shortened
 
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
@@ -87,11 +86,8 @@ def read_settings(folder: Path) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        key, known = wrong["loc"][0], [field.name for field in fields(Settings)]
-        if key not in known:
-            raise ModelError(f"{path}: unknown key {key!r}; known are {', '.join(known)}") from None
-        raise ModelError(f"{path}: {key} is {shortened(wrong['input'])}: {wrong['msg']}") from None
+        known = ", ".join(field.name for field in fields(Settings))
+        raise ModelError(f"{path}: {'; '.join(problems(error))} (known are {known})") from None
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
