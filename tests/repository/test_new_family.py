@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from support.evaluation_runs import names_in, written
@@ -12,6 +13,7 @@ from support.toy_family import make_toy
 from support.train_files import write_rows
 from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.library import Library
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.training.mining import mine_file
 
@@ -21,6 +23,19 @@ TASKS = ["ImageNet-1K", "MSR-VTT"]
 @pytest.fixture
 def toy(tmp_path: Path) -> Embedder:
     return Embedder.load(make_toy(tmp_path / "toy"))
+
+
+def test_it_indexes_and_searches_a_folder(toy: Embedder, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for colour in ("red", "darkred", "blue", "lime"):
+        PIL.Image.new("RGB", (40, 30), colour).save(folder / f"{colour}.png")
+    with Library.open(folder, model=toy) as library:
+        summary = library.sync()
+        assert (summary.added, summary.embedded) == (4, 4)
+        hits = library.search(PIL.Image.new("RGB", (30, 40), (250, 0, 0)), 2)
+        assert [hit.path for hit in hits] == ["red.png", "darkred.png"]
+        assert library.sync().embedded == 0
 
 
 @pytest.mark.parametrize("late", [False, True])
