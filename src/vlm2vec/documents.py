@@ -49,9 +49,9 @@ def _problem(fault: ErrorDetails) -> str:
         return f"{place} is missing"
     if fault["type"] in ("model_type", "dict_type"):
         return f"{place} is not an object"
-    if fault["type"] == "value_error":
-        return f"{place}: {said}" if fault["loc"] else said
     value = fault["input"]
+    if isinstance(value, (dict, list)):
+        return f"{place}: {said}" if fault["loc"] else said
     shown = json.dumps(value) if value is None or isinstance(value, (bool, int, float)) else shortened(value)
     return f"{place} is {shown}: {said[:1].lower()}{said[1:]}"
 

@@ -188,7 +188,7 @@ def test_retrieval_shows_recall_at_1_5_and_10_everywhere(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.json"], "cannot read absent.json: No such file or directory; give a score file or a folder of them"),
+        (["absent.json"], "cannot read absent.json: no such file or directory; give a score file or a folder of them"),
         (["empty"], "there is no .json file in empty; give the folder of an evaluation or a score file"),
         (
             ["begun"],
@@ -238,7 +238,7 @@ def test_json_is_the_submission_itself(mine: Path, tmp_path: Path) -> None:
     code, _, err = _run(_file(tmp_path / "out.json", models))
     assert (code, err) == (
         2,
-        f"error: {tmp_path / 'out.json'}, entry 2 of 2 is no score file: metrics holds no dataset\n",
+        f"error: {tmp_path / 'out.json'}, entry 2 of 2 is no score file: metrics holds no dataset with scores\n",
     )
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from vlm2vec.documents import load_json, problems
 from vlm2vec.errors import DataError
@@ -205,10 +214,16 @@ class _Metadata(BaseModel, strict=True):
     dropped_frames: dict[str, PositiveInt] = {}
 
 
+def _share(value: float) -> float:
+    if not 0 <= value <= 1 + _ROUNDING:
+        raise ValueError("not a number from 0 to 1")
+    return value
+
+
 class _Values(BaseModel, strict=True):
     """A dataset's metrics, as `shares`, and counts. Others may write more beside them."""
 
-    shares: dict[str, Annotated[float, Field(ge=0, le=1 + _ROUNDING, allow_inf_nan=False)]]
+    shares: dict[str, Annotated[float, AfterValidator(_share)]]
     num_pred: PositiveInt
     num_data: PositiveInt
 
