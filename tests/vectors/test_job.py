@@ -279,7 +279,7 @@ def test_a_sandbox_is_closed_when_the_run_is_cut_short_and_only_then() -> None:
 
 
 def test_a_model_gets_the_decoder_and_the_scale(own: Embedder, tmp_path: Path) -> None:
-    items = ["a cat", Item("a cat", instruction="Mine:"), GOLDEN / "inputs" / "img_28.png"]
+    items: list[ItemLike] = ["a cat", Item("a cat", instruction="Mine:"), GOLDEN / "inputs" / "img_28.png"]
     for normalize in (True, False):
         store = VectorStore.open(tmp_path / str(normalize), own.dim)
         for ask, expected in (

@@ -149,8 +149,9 @@ class EmbedJob:
         up, and the error that ended the run comes before the sink's. Both callbacks are called by one thread at a time.
 
         Args:
-            work: of any length. It is taken in another thread, as the model needs it; several processes take all of it
-                first, to share what is missing. Where taking it ends in an error, the work before is done.
+            work: of any length. It is taken in another thread, as the model needs it, and where taking it ends in an
+                error, the work before is done first. Several processes take all of it at once, to share what is
+                missing.
             on_progress: called with (items done, all items); all items are None unless `work` has a length. Items of
                 other processes are taken to be as far as those of this one.
             on_failure: called for each item that cannot be embedded, in the process that tried. Where it raises an
