@@ -27,9 +27,6 @@ EXTRAS = {
     if extra not in ("test", "check")
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
-STILL_TO_MOVE = {
-    "search/table.py",
-}
 
 
 def _names(requirements: list[str]) -> set[str]:
@@ -84,8 +81,7 @@ def test_all_is_every_extra_for_users() -> None:
 def test_a_package_of_an_extra_is_never_imported_at_module_level(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     at_once = {name for node, name in _imported(tree) if node in tree.body}
-    if path.relative_to(PACKAGE).as_posix() not in STILL_TO_MOVE:
-        assert not at_once & ONLY_IN_EXTRAS
+    assert not at_once & ONLY_IN_EXTRAS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -93,7 +89,7 @@ def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missin
     tree = ast.parse(path.read_text("utf-8"))
     silent = _for_type_checking(tree)
     imported = {name for node, name in _imported(tree) if node not in silent} & ONLY_IN_EXTRAS
-    if path.relative_to(PACKAGE).as_posix() not in STILL_TO_MOVE and not _refuses_by_itself(path):
+    if not _refuses_by_itself(path):
         assert imported <= {module for _, module in _required(tree)}
 
 

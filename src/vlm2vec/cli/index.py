@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.options import IndexModel, IndexPath
-from vlm2vec.cli.output import note, print_json, progress
+from vlm2vec.cli.output import note, print_json, progress, stoppable
 from vlm2vec.search.library import Library
 from vlm2vec.search.update import Summary
 from vlm2vec.text import printable
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Whose images, videos and PDFs to index.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Whose images, videos and PDFs to index.")],
     index_path: IndexPath = None,
     model: IndexModel = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the index away and start anew.")] = False,
@@ -31,12 +31,9 @@ def index(
 
     Only new and changed files are embedded. A run that is stopped keeps what it has done, and the next one continues.
     """
-    with Library.open(folder, index=index_path, model=model, rebuild=rebuild) as library:
-        try:
-            summary = bring_up_to_date(library)
-        except KeyboardInterrupt:
-            note("stopped; what is done is kept, and the same command continues")
-            raise typer.Exit(130) from None
+    opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild)
+    with opened as library, stoppable("what is done is kept"):
+        summary = bring_up_to_date(library)
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in summary.failed]
         counts = asdict(summary) | {"failed": failed, "left_out": dict(_most_first(summary.left_out))}
@@ -68,7 +65,10 @@ def bring_up_to_date(library: Library, *, retry: bool = True) -> Summary:
 
 @contextmanager
 def _building(what: str) -> Iterator[None]:
-    """The time it takes so far, in a terminal; else a line before and one after. LanceDB does not say how far it is."""
+    """The time it takes so far, in a terminal; elsewhere a line before and one after.
+
+    LanceDB does not say how far it is.
+    """
     if not sys.stderr.isatty():
         note(f"building {what}; this takes minutes")
         start = time.monotonic()

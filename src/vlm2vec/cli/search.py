@@ -15,10 +15,9 @@ import typer
 from vlm2vec.cli.hints import told
 from vlm2vec.cli.index import bring_up_to_date
 from vlm2vec.cli.options import IndexModel, IndexPath
-from vlm2vec.cli.output import note, print_json
+from vlm2vec.cli.output import note, print_json, write_file
 from vlm2vec.cli.starting import without_garbage_collection
 from vlm2vec.errors import BusyError, InputError, StorageError
-from vlm2vec.files import reason
 from vlm2vec.items import Image, Item, Target, Video
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import DEFAULT_NAME, Hit
@@ -32,24 +31,18 @@ _COLUMNS = 32
 
 
 def search(
-    query: Annotated[str, typer.Argument(help='The words; "" beside an image, video or page.', show_default=False)],
-    folder: Annotated[Path | None, typer.Argument(help="Where to search; by default here.", show_default=False)] = None,
-    image: Annotated[Path | None, typer.Option(help="Search by this picture.", show_default=False)] = None,
-    video: Annotated[
-        Path | None, typer.Option(help="Search by this video or folder of frames.", show_default=False)
-    ] = None,
-    pdf: Annotated[
-        str | None, typer.Option(metavar="FILE:PAGE", help="Search by this page, e.g. a.pdf:3.", show_default=False)
-    ] = None,
+    query: Annotated[str, typer.Argument(help='The words; "" beside an image, video or page.')],
+    folder: Annotated[Path | None, typer.Argument(help="Where to search; by default here.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Search by this picture.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Search by this video or folder of frames.")] = None,
+    pdf: Annotated[str | None, typer.Option(metavar="FILE:PAGE", help="Search by this page, e.g. a.pdf:3.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
-    kind: Annotated[Target | None, typer.Option(help="Only hits of this kind.", show_default=False)] = None,
+    kind: Annotated[Target | None, typer.Option(help="Only hits of this kind.")] = None,
     index_path: IndexPath = None,
     model: IndexModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Draw thumbnails in the terminal.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page of hits with thumbnails.", show_default=False)
-    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of hits with thumbnails.")] = None,
 ) -> None:
     """Find images, videos and PDF pages in a folder by text, or by an image, a video or a page.
 
@@ -74,12 +67,7 @@ def search(
         if html is not None:
             from vlm2vec.search.page import hits_page
 
-            content = hits_page(library, item, hits)
-            try:
-                html.write_text(content, encoding="utf-8")
-            except OSError as error:
-                raise StorageError(f"cannot write {html}: {reason(error)}; give another path with --html") from error
-            note(f"wrote {html}")
+            write_file(html, hits_page(library, item, hits))
 
 
 def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -> Item:
