@@ -74,8 +74,8 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> Attached:
 
     Raises:
         AdapterError: the adapter is no LoRA or DoRA, one of its patterns matches no module of this base, one of its
-            tensors has no place in it, or the other way round (the message lists the strays), or what peft would do to
-            the base's weights cannot be repeated.
+            tensors has no place in it, or the other way round (the message lists the strays), or the change that peft
+            would make to the base's weights cannot be repeated.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -120,7 +120,7 @@ def _read_config(folder: Path) -> LoraConfig:
     Raises:
         AdapterError: it is malformed, of another kind, or starts in a way that cannot be repeated.
     """
-    from peft import LoraConfig, PeftConfig
+    from peft import PeftConfig
 
     values = read_json(folder / "adapter_config.json")
     kind = values.get("peft_type")
@@ -139,10 +139,9 @@ def _read_config(folder: Path) -> LoraConfig:
         )
     with _quiet_peft():
         try:
-            config = PeftConfig.from_pretrained(str(folder))
+            config: LoraConfig = PeftConfig.from_pretrained(str(folder))
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
-    assert isinstance(config, LoraConfig)
     if str(start).lower() in _HARMLESS_STARTS:
         config.init_lora_weights = True
     config.inference_mode = True
@@ -202,7 +201,7 @@ class _Named(nn.Module):
             self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, device="meta")
 
     def drop_head(self) -> None:
-        """Forget the LM head, and with it what an adapter has put there."""
+        """Forget the LM head, and with it the part of an adapter on it."""
         if hasattr(self, "lm_head"):
             del self.lm_head
 
@@ -221,7 +220,7 @@ def _named_as_trained(model: Qwen2VLModel, config: LoraConfig, keys: Sequence[st
         AdapterError: under no naming does every pattern match a module.
     """
     own = _naming([key.removeprefix(_PREFIX) for key in keys])
-    stray: tuple[str, str, list[str]] | None = None
+    fault = ""
     for naming in sorted(get_args(Naming), key=lambda naming: naming != own):
         named = _Named(model, naming)
         names = [name for name, _ in named.named_modules() if name]
@@ -231,13 +230,13 @@ def _named_as_trained(model: Qwen2VLModel, config: LoraConfig, keys: Sequence[st
             raise AdapterError(f"{folder} has a malformed pattern in adapter_config.json: {error}") from None
         if unmatched is None:
             return named
-        stray = stray or (*unmatched, [name for name in names if name.endswith((".q_proj", ".qkv", _HEAD))])
-    assert stray is not None
-    field, pattern, examples = stray
-    raise AdapterError(
-        f"{folder}: {field} in adapter_config.json has {pattern!r}, which matches no module of the base by peft's "
-        f"rules; names are such as {', '.join((examples[0], examples[-1]))}. Mend it, or take it out"
-    )
+        if not fault:
+            (field, pattern), examples = unmatched, [one for one in names if one.endswith((".q_proj", ".qkv", _HEAD))]
+            fault = (
+                f"{field} in adapter_config.json has {pattern!r}, which matches no module of the base by peft's rules; "
+                f"names are such as {', '.join((examples[0], examples[-1]))}. Mend it, or take it out"
+            )
+    raise AdapterError(f"{folder}: {fault}")
 
 
 def _naming(modules: Sequence[str]) -> Naming:

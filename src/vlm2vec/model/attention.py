@@ -71,7 +71,7 @@ def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: 
 def _split(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
     """The parts of several tensors, side by side.
 
-    Split at once: the gradient of a slice is a tensor as large as what it was cut from, all but the slice zeros.
+    Split at once: the gradient of a slice is as large as the whole tensor, with zeros outside of the slice.
     """
     return list(zip(*(x.split(sizes) for x in tensors), strict=True))
 
@@ -96,7 +96,7 @@ _MOST_FILLING = 1 / 8
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)  # else what is kept could not be used with a graph later
+@torch.inference_mode(False)  # otherwise the kept tensors could not be used with a graph later
 def _near_groups(segments: Segments) -> list[_Group]:
     """Groups of neighbours of equal or, where they are short, nearly equal length. Asked for again by every layer."""
     groups: list[list[int]] = []
@@ -119,7 +119,7 @@ def _near_groups(segments: Segments) -> list[_Group]:
 
 
 def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> Tensor:
-    """Causal attention of one group, whose T tokens these are."""
+    """Causal attention of one group of T tokens."""
     count, length = group.slots.shape
     whole = count * length == len(group.real)
     heads = q_THD.shape[1]
@@ -196,7 +196,7 @@ _Varlen = Callable[[Tensor, Tensor, Tensor, Segments, bool], Tensor]
 
 @cache
 def _varlen_kernel() -> _Varlen | None:
-    """flash-attention where installed, else torch's own variable-length attention, else None."""
+    """flash-attention where it is installed, otherwise torch's variable-length attention; None if there is neither."""
     if importlib.util.find_spec("flash_attn") is not None:
         from flash_attn import flash_attn_varlen_func
 

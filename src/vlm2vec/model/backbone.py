@@ -1,4 +1,4 @@
-"""What is asked of a model, whatever its family, and what a family must be able to do?"""
+"""Which questions may be put to a model of any family, and which methods must a family have?"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ask:
 
     Args:
         role: "query" or "document" adds the prompt style's default instruction; None adds nothing.
-        target: what a query looks for; None: a text is taken to look for images.
+        target: the kind that a query looks for; None: a text is taken to look for images.
         prompt: instruction for all items, in place of their own; "" for none.
 
     Raises:
@@ -58,7 +58,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a caller may ask of a model.
+    """The limits and abilities of a model.
 
     Args:
         dim: dimensions of a vector.

@@ -20,7 +20,7 @@ from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
 BUNDLED_NAMES = (BUNDLED, "tiny")
-"""Names of the model in this package: the default, and what it is."""
+"""Names of the model in this package: the default one, and its own."""
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / BUNDLED
 
@@ -151,7 +151,7 @@ def settle_settings(folders: Folders, wanted: Settings) -> Settings:
 
 
 def _settle_style(settings: Settings, names: Sequence[str]) -> Settings:
-    """Settings whose prompt style is settled: as given, else by a known checkpoint name.
+    """Settings with a prompt style: the given one, otherwise that of a known checkpoint name.
 
     Raises:
         StyleError: no name is known, or the style does not exist; the message lists the styles.

@@ -129,7 +129,7 @@ class Embedder:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What may be asked of the model."""
+        """Its limits and abilities: dimensions, kinds of items, tokens."""
         return self.backbone.capabilities
 
     @property
@@ -181,7 +181,7 @@ class Embedder:
         """Embed items as questions: like `encode`, with the style's default instruction where an item has none.
 
         Args:
-            target: what is looked for, "image", "video" or "page"; without it text is taken to look for images.
+            target: the kind looked for, "image", "video" or "page"; None: a text is taken to look for images.
         """
         return self._encode(items, Ask("query", target, options.get("prompt")), options)
 

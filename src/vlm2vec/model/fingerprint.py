@@ -14,7 +14,7 @@ from vlm2vec.documents import load_json
 from vlm2vec.files import write_atomically
 from vlm2vec.model.checkpoint import Folders, read_json
 
-# Of config.json and adapter_config.json: who wrote them, where they came from, what only training reads.
+# Keys of config.json and adapter_config.json that only name their origin, or that only training reads.
 _IDLE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "architectures", "torch_dtype", "dtype", "use_cache", "auto_mapping"}
     | {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "lora_dropout"}
@@ -24,7 +24,7 @@ _STATED = 4
 
 
 def fingerprint(states: Sequence[object]) -> str:
-    """32 hex digits of what `Backbone.states` gives: equal for models that give equal vectors."""
+    """32 hex digits of `Backbone.states`: equal for models that give equal vectors."""
     stated = json.dumps(list(states), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -55,7 +55,7 @@ def _remembered_hash(path: Path) -> str:
     store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlm2vec" / "hashes.json"
     known: dict[str, str] = {}
     with suppress(OSError, ValueError, AttributeError):
-        # Keys of earlier releases lack the inode and say too little. All else that may stand there is no hash of ours.
+        # Keys of earlier releases lack the inode and say too little. Other entries are not ours.
         known = {
             name: digest
             for name, digest in load_json(store).items()

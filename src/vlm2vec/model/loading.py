@@ -31,7 +31,7 @@ def load_weights(kind: type[Model], folder: Path, dtype: torch.dtype, old_names:
 
     Args:
         kind: its class, which has no language-model head.
-        old_names: beginnings of the names of weights in older checkpoints, and what they are in this class.
+        old_names: how names of weights begin in older checkpoints, with the beginning in this class.
 
     Raises:
         ModelError: unreadable weights, or weights that do not cover the model.

@@ -94,7 +94,7 @@ class Pipeline(Generic[Input, Pack]):
         self._window_cost = window_cost
         self._most_waiting = most_waiting
         self._pool = ThreadPoolExecutor(max(1, self._workers), "prepare")
-        # Of what is submitted; all under one condition.
+        # The state of submitted items, all under one condition.
         self._changed = threading.Condition()
         self._unanswered: set[Future[Vectors]] = set()
         self._ready: deque[tuple[Future[Vectors], Input]] = deque()
@@ -160,7 +160,7 @@ class Pipeline(Generic[Input, Pack]):
         """Take no more items, and end the threads when all futures are answered.
 
         Args:
-            cancel: those of items that nobody has looked at yet.
+            cancel: the futures of items that are not being prepared yet.
         """
         with self._changed:
             self._closed = True
@@ -218,7 +218,7 @@ class Pipeline(Generic[Input, Pack]):
         try:
             with self._memory.taken(self._weight(item)):
                 prepared = self._prepared(item, ask)
-        except Exception as error:  # Also one that is a fault of ours belongs to this item alone.
+        except Exception as error:  # A fault of ours belongs to this item alone, too.
             future.set_exception(error)
             return
         with self._changed:
@@ -290,7 +290,7 @@ def prepared_windows(
     def outcome(item: T) -> Input | VLM2VecError:
         try:
             with memory.taken(weigh(item)):
-                # It may have waited until nobody wants it any more.
+                # The stream may have ended while it waited.
                 if stopped.is_set():
                     raise CancelledError
                 return prepare(item)
@@ -360,7 +360,7 @@ def _ahead(values: Generator[T, None, None], stopped: threading.Event) -> Genera
         except BaseException as error:  # The caller's thread must get it, of any kind.
             hand(error)
         finally:
-            # Otherwise the rest in the pool would be prepared though nobody wants it.
+            # Otherwise the pool would prepare the rest in vain.
             values.close()
 
     thread = threading.Thread(target=fill, name="prepare-ahead", daemon=True)

@@ -17,14 +17,14 @@ class PromptStyle:
     """The input convention of a family of checkpoints.
 
     Args:
-        name: what the user and `vlm2vec.json` call it.
+        name: for the user and `vlm2vec.json`.
         before_medium: special token in front of a medium's visual tokens; None for none.
         after_medium: the same behind them.
-        separator: stands between media that have no marker and what follows them.
+        separator: stands between media that have no marker, and between the last one and the text.
         positions: "1d" gives every token its plain index; "mrope" gives visual tokens time, row and column.
         published_strings: whether `Item.verbatim`, or a text that holds a marker, is already the whole string, so that
             no instruction is put in front of it.
-        query_instructions: default by kind of the query and kind of what it looks for (None: not known).
+        query_instructions: default by the kind of the query and the kind that it looks for (None: not known).
         document_instructions: default by kind of the document.
     """
 
@@ -55,7 +55,7 @@ class PromptStyle:
     def compose(self, item: Item, instruction: str | None = None) -> str:
         """The one string that is tokenised, with `<|media|>` where each medium's visual tokens go.
 
-        Follows the rule of most MMEB-V2 parsers: medium, separator, instruction, one space, text; what is absent takes
+        Follows the rule of most MMEB-V2 parsers: medium, separator, instruction, one space, text; an absent part takes
         its space with it, except that an instruction given as "" keeps it, as published. With `published_strings` a
         string that already is whole is taken as it is and `instruction` is not used.
 

@@ -49,8 +49,8 @@ def smart_resize(
 ) -> tuple[int, int]:
     """Size (height, width) in pixels that a picture is scaled to: multiples of 28 within the pixel limits.
 
-    Sides under 28 px and aspects over 200 are squared first, where Qwen2-VL's own processor refuses them; that is
-    what VLM2Vec was published with. A limit too small for a long thin picture shortens its long side.
+    Sides under 28 px and aspects over 200 are squared first, as VLM2Vec was published; Qwen2-VL's own processor
+    refuses them. A limit too small for a long thin picture shortens its long side.
     """
     if height < FACTOR_PX or width < FACTOR_PX or max(height, width) / min(height, width) > MAX_ASPECT:
         height = width = max(FACTOR_PX, height, width)
@@ -69,7 +69,7 @@ def smart_resize(
 
 
 def check_pixel_limits(min_pixels: int, max_pixels: int, name: str = "max_pixels") -> None:
-    """Refuse limits that no picture can meet; `name` is what the maximum is called in the message.
+    """Refuse limits that no picture can meet; `name` is that of the maximum in the message.
 
     Raises:
         InputError: the smallest picture, 28 x 28, is over the maximum, or the minimum is over the maximum.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
@@ -23,6 +23,8 @@ from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, 
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
+
+_LOG = logging.getLogger("vlm2vec")
 
 # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
 _pictures = Lock()
@@ -121,10 +123,11 @@ class QwenVLProcessor:
             grids.append(grid)
         limit = self.tokenizer.max_tokens
         if limit is not None and len(ids) > limit:
-            warnings.warn(
-                f"an item with media of {len(ids)} tokens is beyond the model's limit of {limit} and is not cut, as "
-                f"published: {text[:60]!r}…",
-                stacklevel=2,
+            _LOG.warning(
+                "an item with media of %d tokens is beyond the model's limit of %d and is not cut, as published: %r…",
+                len(ids),
+                limit,
+                text[:60],
             )
         return self._prepared(ids, visual_at, patches, grids)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import unicodedata
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from tokenizers import Tokenizer
 
 from vlm2vec.errors import InputError, ModelError
 from vlm2vec.model.checkpoint import read_json
+
+_LOG = logging.getLogger("vlm2vec")
 
 IMAGE_TOKEN = "<|image_pad|>"
 VIDEO_TOKEN = "<|video_pad|>"
@@ -27,7 +29,7 @@ _WORDS = (
 _LETTERS = (
     "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u0391-\u03a1\u0410-\u044f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
 )
-# No word holds a letter or digit and then one of these, nor looks at what is behind them.
+# No word holds a letter or digit and then one of these, nor depends on the text behind them.
 _SURE = re.compile(rf"(?<=[{_LETTERS}0-9])[\x00-@\[-`{{-\x7f]")
 _TO_NEWLINE = re.compile(r"\s*?[\r\n]")
 # Characters of a text that are tokenised at first for each token that is kept: few texts need more.
@@ -91,9 +93,7 @@ class TextTokenizer:
         if whole and len(ids) <= self.max_tokens:
             return ids
         length = f"{len(ids)} tokens" if whole else f"{len(text)} characters"
-        warnings.warn(
-            f"a text of {length} was cut at the model's limit of {self.max_tokens} tokens: {text[:60]!r}…", stacklevel=2
-        )
+        _LOG.warning("a text of %s was cut at the model's limit of %d tokens: %r…", length, self.max_tokens, text[:60])
         return ids[: self.max_tokens]
 
     def _ids(self, text: str) -> list[int]:
@@ -101,7 +101,7 @@ class TextTokenizer:
         return ids
 
     def _first_ids(self, text: str, count: int) -> tuple[list[int], bool]:
-        """Token ids of the text, or of a beginning whose first `count` are those of the text; whether it is all."""
+        """Token ids of the text, or of a beginning with the same first `count` ids; whether it is all."""
         characters = count * _CHARACTERS_A_TOKEN
         while self._cuts is not None and characters < len(text):
             at, uncertain = self._cuts.after(text, characters)
@@ -193,7 +193,7 @@ def _starts() -> re.Pattern[str]:
 
 
 def _is_start(point: int) -> bool:
-    # Marks may combine with what is before them, as vowels and last consonants of Hangul do.
+    # Marks may combine with the character before them, as vowels and last consonants of Hangul do.
     is_jamo = 0x1161 <= point <= 0x11FF
     return unicodedata.category(chr(point)) not in ("Mn", "Mc", "Me", "Cn", "Cs") and not is_jamo
 
@@ -211,7 +211,7 @@ def _without_visual_tokens(state: dict[str, Any], path: Path) -> Tokenizer:
     """The tokenizer of a `tokenizer.json` that does not know the visual tokens."""
     for token in state["added_tokens"]:
         if token["content"] in VISUAL_TOKENS:
-            # Renamed to what nobody types, not removed: ids follow from the places in this list.
+            # Renamed to a text that nobody types, not removed: ids follow from the places in this list.
             token["content"] = f"\U0010fffd{token['content']}\U0010fffd"
     # A checkpoint may store the length limit or padding of its training; neither belongs to one text.
     state["truncation"] = state["padding"] = None

@@ -249,7 +249,7 @@ class QwenVLBackbone(nn.Module):
             attention = layer.self_attn
             normed = layer.input_layernorm(x_TD)
             v = attention.v_proj(normed).unflatten(-1, (-1, head_dim))
-            # Under autocast the states are float32 and so is what is rotated; attention takes what projections give.
+            # Under autocast the states are float32 and so is the rotated key; attention takes the projections' dtype.
             k = _rotate(attention.k_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
             is_end = index == len(language.layers) - 1 and only_last
             if is_end:
