@@ -17,9 +17,9 @@ import pytest
 
 from support.index_folders import make_picture, paths_of, stored_files, summary_of, vector_of
 from vlm2vec.errors import IndexFolderError
+from vlm2vec.files import content_hash as hashed
 from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search import committer
 from vlm2vec.search.committer import bring_in
 from vlm2vec.search.library import Library
 from vlm2vec.search.plan import make_plan
@@ -60,14 +60,13 @@ def test_a_file_is_no_copy_of_one_that_is_being_written_anew(
     shutil.copy(tmp_path / "1.png", tmp_path / "2.png")
     make_picture(tmp_path / "1.png", 2)
     hashing = threading.Event()
-    hashed = committer.content_hash
 
     def content_hash(path: Path) -> str:
         if path.name == "2.png":
             hashing.wait(10)
         return hashed(path)
 
-    monkeypatch.setattr(committer, "content_hash", content_hash)
+    monkeypatch.setattr("vlm2vec.search.committer.content_hash", content_hash)
     with closing(open_store(library.path)) as store:
         commit = store.commit
 
@@ -153,13 +152,12 @@ def test_many_copies_are_committed_without_waiting_for_the_end(
     for number in range(5):
         shutil.copy(three.folder / "0.png", three.folder / f"copy{number}.png")
     seen: list[int] = []
-    hashed = committer.content_hash
 
     def content_hash(path: Path) -> str:
         seen.append(len(stored_files(three)))
         return hashed(path)
 
-    monkeypatch.setattr(committer, "content_hash", content_hash)
+    monkeypatch.setattr("vlm2vec.search.committer.content_hash", content_hash)
     with closing(open_store(three.path)) as store, store.writing():
         plan = make_plan(scan_folder(three.folder), store.files(), store.failures())
         bring_in(plan, store, three.folder, lambda: own, flush=Flush(rows=2))

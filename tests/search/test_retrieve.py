@@ -130,7 +130,6 @@ def _open_picture(path: Path) -> PIL.Image.Image:
     [
         Path,
         Image,
-        lambda path: Image(str(path)),
         lambda path: Image(path.read_bytes()),
         lambda path: Item(media=(Image(path),)),
         lambda path: {"image": str(path)},
@@ -138,7 +137,7 @@ def _open_picture(path: Path) -> PIL.Image.Image:
         Question,
         lambda path: Question(Image(path), k=1),
     ],
-    ids=["Path", "Image", "of a str", "of bytes", "Item", "mapping", "PIL image", "Question", "Question of an Image"],
+    ids=["Path", "Image", "of bytes", "Item", "mapping", "PIL image", "Question", "Question of an Image"],
 )
 def test_a_picture_finds_itself_in_every_form(three: Library, form: Callable[[Path], ItemLike | Question]) -> None:
     assert three.search(form(three.folder / "2.png"))[0].path == "2.png"

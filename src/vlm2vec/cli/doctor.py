@@ -50,7 +50,7 @@ def doctor(
     With a folder, its index is read from end to end instead, and compared with its checksums.
     """
     of_index = folder is not None or index_path is not None
-    findings = list(examine_index(folder, index_path) if of_index else examine())
+    findings = list(_examine_index(folder, index_path) if of_index else examine())
     wrong = [finding for finding in findings if finding.advice]
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -67,7 +67,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Finding]:
+def _examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Finding]:
     """Look at all of an index: that of a folder, or the one at a path."""
     from vlm2vec.search.library import Library
     from vlm2vec.search.store import DEFAULT_NAME

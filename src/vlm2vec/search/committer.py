@@ -31,7 +31,7 @@ _FLUSH = Flush(rows=256)
 _Change: TypeAlias = Literal["added", "changed", "unchanged"]
 
 
-class BroughtIn(NamedTuple):
+class _BroughtIn(NamedTuple):
     """What became of the files of a plan.
 
     Args:
@@ -56,7 +56,7 @@ def bring_in(
     on_progress: Callable[[int, int], None] | None = None,
     limits: Limits | None = None,
     flush: Flush = _FLUSH,
-) -> BroughtIn:
+) -> _BroughtIn:
     """Read the files of a plan, and commit them with the vectors of their parts as these are made.
 
     However it ends, what is whole by then is kept.
@@ -88,7 +88,7 @@ def bring_in(
                 committer.commit()
             raise
     committer.commit()
-    return BroughtIn(committer.counts, embedded, committer.failed, committer.failures())
+    return _BroughtIn(committer.counts, embedded, committer.failed, committer.failures())
 
 
 @dataclass(slots=True)

@@ -140,7 +140,7 @@ def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = (
             left_out.update(inner.left_out)
             continue
         try:
-            files[name] = scan_file(folder, name)
+            files[name] = _scan_file(folder, name)
         except OSError as error:
             failed[name] = reason(error)
     return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
@@ -181,18 +181,6 @@ def name_in(folder: Path, path: str | os.PathLike[str]) -> str:
     raise IndexFolderError(f"{os.fspath(path)} is not inside {folder}, which this index is for")
 
 
-def scan_file(folder: Path, path: str) -> FoundFile:
-    """Look at one file, given relative to `folder`.
-
-    Raises:
-        OSError: it is missing, no regular file, or its ending says neither image, video nor PDF.
-    """
-    kind = file_kind(path)
-    if kind is None:
-        raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
-    return _found(path, kind, os.stat(folder / path))
-
-
 def expand(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Unit]:
     """Divide a file into its units: the pages of a PDF, the spans of a long video, otherwise the file as one unit.
 
@@ -231,6 +219,18 @@ def file_kind(path: str) -> FileKind | None:
 def ending(path: str) -> str:
     """The ending of a file's name in lower case, such as ".jpg"; "" if it has none."""
     return os.path.splitext(path)[1].lower()
+
+
+def _scan_file(folder: Path, path: str) -> FoundFile:
+    """Look at one file, given relative to `folder`.
+
+    Raises:
+        OSError: it is missing, no regular file, or its ending says neither image, video nor PDF.
+    """
+    kind = file_kind(path)
+    if kind is None:
+        raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
+    return _found(path, kind, os.stat(folder / path))
 
 
 def _file_of(entry: os.DirEntry[str], path: str) -> FoundFile | None:
