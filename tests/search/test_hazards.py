@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from support.cli_runs import write_model
 from support.index_folders import make_picture, paths_of, stored_files, summary_of, vector_of
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.files import content_hash as hashed
@@ -117,6 +118,21 @@ def test_an_index_that_another_process_has_made_with_another_model_is_refused(
     with pytest.raises(IndexFolderError, match="Their vectors cannot be compared"):
         library.sync()
     assert paths_of(Library.open(tmp_path)) == ["0.png"]
+
+
+def test_a_library_that_was_opened_before_its_index_was_made_takes_the_model_of_the_index(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    make_picture(tmp_path / "files" / "0.png", 0)
+    library = Library.open(tmp_path / "files")
+    Library.open(tmp_path / "files", model=model).sync()
+    assert [hit.path for hit in library.search("a square")] == ["0.png"]
+    assert library.load_model().name == str(model)
+
+
+def test_a_closed_library_opens_its_index_again(three: Library) -> None:
+    three.close()
+    assert three.counts() == {"image": 3}
+    assert three.sync() == summary_of(unchanged=3)
 
 
 def test_files_in_a_linked_folder_that_is_away_stay(tmp_path: Path, own: Embedder) -> None:

@@ -179,6 +179,10 @@ def test_an_index_elsewhere_belongs_to_its_folder(tmp_path: Path, own: Embedder)
     assert Library.open(index=place).folder == (tmp_path / "a").resolve()
     with pytest.raises(IndexFolderError, match=r"was made for the folder .*/a, not for .*/b; "):
         Library.open(tmp_path / "b", index=place)
+    assert paths_of(library) == ["0.png"]
+    anew = Library.open(tmp_path / "b", index=place, model=own, rebuild=True)
+    assert (anew.folder, paths_of(anew)) == (tmp_path / "b", [])
+    assert Library.open(index=place).folder == (tmp_path / "b").resolve()
 
 
 def test_a_folder_with_other_things_is_not_made_an_index(tmp_path: Path, own: Embedder) -> None:

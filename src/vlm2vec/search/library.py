@@ -35,9 +35,9 @@ _Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 @dataclass(slots=True)
 class _Model:
-    """A model that is loaded when it is first needed."""
+    """A model that is loaded when it is first needed: the one with this name, else the bundled one."""
 
-    name: str
+    name: str | None
     device: str | None
     dtype: str | None
     embedder: Embedder | None = None
@@ -47,7 +47,7 @@ class _Model:
             from vlm2vec.model.embedder import Embedder
 
             self.embedder = Embedder.load(
-                self.name,
+                self.name or BUNDLED,
                 device=self.device,
                 dtype=self.dtype or "auto",  # type: ignore[arg-type]  # load checks it.
             )
@@ -109,17 +109,15 @@ class Library:
             check_folder(Path(folder))
         opened = _open_existing(path, rebuild=rebuild and folder is not None)
         info = None if opened is None else opened.info
-        if info is not None and (folder is None or index is not None):
+        if info is not None and (folder is None or (index is not None and not rebuild)):
             folder = _agreed_folder(path, info, folder)
-        if info is not None and not rebuild:
-            # An index that was made on a GPU is searched with the same numbers on a CPU.
-            dtype = dtype or info.dtype
-        chosen = _chosen_model(model, info, device, dtype)
+        chosen = _chosen_model(model, device, dtype)
         library = cls(Path(folder or "."), path, opened, chosen, store, limits)
         if rebuild:
+            chosen.name = chosen.name or (None if info is None else info.model)
             library._create(replace=True)
-        elif info is not None and (chosen.embedder is not None or chosen.name != info.model):
-            library.load_model()
+        elif info is not None:
+            library._adopt(info)
         return library
 
     def __enter__(self) -> Self:
@@ -129,9 +127,10 @@ class Library:
         self.close()
 
     def close(self) -> None:
-        """Close the files of the index."""
+        """Close the files of the index; what is called afterwards opens them again."""
         if self._store is not None:
             self._store.close()
+            self._store = None
 
     @property
     def info(self) -> IndexInfo:
@@ -279,8 +278,6 @@ class Library:
         """
         return self._opened().verify()
 
-    # The store
-
     def _exists(self) -> bool:
         return self._store is not None or store_exists(self.path)
 
@@ -288,9 +285,16 @@ class Library:
         """The store, which another process may have made since the library was opened."""
         if self._store is None:
             self._store = open_store(self.path)
-            if self._model.embedder is not None:
-                self.load_model()
+            self._adopt(self._store.info)
         return self._store
+
+    def _adopt(self, info: IndexInfo) -> None:
+        """Take the model of the index, as far as no other was asked for."""
+        self._model.name = self._model.name or info.model
+        # An index that was made on a GPU is searched with the same numbers on a CPU.
+        self._model.dtype = self._model.dtype or info.dtype
+        if self._model.embedder is not None or self._model.name != info.model:
+            self.load_model()
 
     def _create(self, *, replace: bool = False) -> Store:
         embedder = self._model.load()
@@ -303,8 +307,6 @@ class Library:
         # Another process may have made it meanwhile.
         self.load_model()
         return self._store
-
-    # What is asked for
 
     def _vector(self, store: Store, question: Question) -> Vector:
         if isinstance(question.item, np.ndarray):
@@ -366,11 +368,9 @@ def _agreed_folder(path: Path, info: IndexInfo, folder: str | Path | None) -> Pa
     return Path(folder)
 
 
-def _chosen_model(
-    model: str | Path | Embedder | None, info: IndexInfo | None, device: str | None, dtype: str | None
-) -> _Model:
+def _chosen_model(model: str | Path | Embedder | None, device: str | None, dtype: str | None) -> _Model:
     if not isinstance(model, (str, Path)):
-        return _Model(BUNDLED if info is None else info.model, device, dtype, model)
+        return _Model(None, device, dtype, model)
     # The index outlives the current folder, against which a model's folder may be given.
     is_folder = str(model) not in BUNDLED_NAMES and Path(model).is_dir()
     return _Model(str(Path(model).resolve() if is_folder else model), device, dtype)
