@@ -16,7 +16,7 @@ from safetensors import safe_open
 from support.index_folders import paths_of
 from support.places import ROOT
 from vlm2vec import Embedder, Image, Item, Library
-from vlm2vec.model.checkpoint import find_checkpoint
+from vlm2vec.model.checkpoint import find_folders
 
 BUNDLED = ROOT / "src" / "vlm2vec" / "bundled"
 
@@ -41,7 +41,8 @@ def test_it_is_small_half_precision_and_complete() -> None:
 
 
 def test_tiny_is_its_other_name() -> None:
-    assert find_checkpoint("tiny") == find_checkpoint("bundled") == BUNDLED
+    found = [find_folders(name, None, None, None).base for name in ("tiny", "bundled")]
+    assert found == [BUNDLED, BUNDLED]
 
 
 def test_it_finds_three_of_four_objects_by_their_name_among_all_samples(library: Library) -> None:

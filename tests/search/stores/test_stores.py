@@ -144,7 +144,6 @@ def test_scores_are_dot_products_and_all_units_are_found(store: Store) -> None:
         (Filter(frozenset({"image"}), "x", 3.0, 9.0, frozenset({".jpg"})), "c"),
         (Filter(types=frozenset({".gif"})), ""),
     ],
-    ids=str,
 )
 def test_a_filter_lets_through_what_it_says_and_nothing_else(store: Store, where: Filter, found: str) -> None:
     second = 10**9
