@@ -314,7 +314,7 @@ def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], conf
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
-    write_settings(folder, trainee.settings)
+    write_settings(folder, trainee.backbone.settings)
     (folder / _CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
     _open_to_others(folder)
 

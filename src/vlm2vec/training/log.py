@@ -91,7 +91,7 @@ class RunLog:
         if self.active:
             self._add_line(name, row)
         if self.config.trackers:
-            self.accelerator.log(dict(_flat(row)), step=row["step"])
+            self.accelerator.log(_flat(row), step=row["step"])
 
     def _add_line(self, name: str, row: Mapping[str, Any]) -> None:
         with writing_to(self.config.out), (self.config.out / name).open("a", encoding="utf-8") as file:
@@ -188,11 +188,11 @@ def _smoothed(points: list[tuple[int, float]], window: int) -> list[tuple[float,
     return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
 
 
-def _flat(row: Mapping[str, Any]) -> list[tuple[str, float]]:
-    flat = []
+def _flat(row: Mapping[str, Any]) -> dict[str, float]:
+    flat: dict[str, float] = {}
     for key, value in row.items():
-        if isinstance(value, dict):
-            flat += [(f"{key}/{name}", float(number)) for name, number in value.items()]
-        elif key != "step":
-            flat.append((key, float(value)))
+        if key != "step":
+            flat |= (
+                {f"{key}/{name}": float(x) for name, x in value.items()} if isinstance(value, dict) else {key: value}
+            )
     return flat

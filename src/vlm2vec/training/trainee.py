@@ -24,12 +24,10 @@ class Trainee(NamedTuple):
 
     Args:
         backbone: in float32; parameters that are not trained have `requires_grad` off.
-        settings: of the checkpoint it becomes.
         attached: the adapter with its base, if an adapter is trained.
     """
 
     backbone: QwenVLBackbone
-    settings: Settings
     attached: PeftModel | None
 
 
@@ -41,8 +39,7 @@ def build_trainee(config: TrainConfig) -> Trainee:
         ModelError: the checkpoint to start from cannot be loaded.
     """
     backbone = _initial_backbone(config)
-    too_large = [dim for dim in config.loss.matryoshka if dim > backbone.dim]
-    if too_large:
+    if too_large := [dim for dim in config.loss.matryoshka if dim > backbone.dim]:
         raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
     attached = None
     if config.adapter is not None:
@@ -53,7 +50,7 @@ def build_trainee(config: TrainConfig) -> Trainee:
             backbone.parameter_parts()[part].requires_grad_(False)
     if backbone.token_head is not None:
         backbone.token_head.requires_grad_(config.loss.token_dim is not None)
-    return Trainee(backbone, backbone.settings, attached)
+    return Trainee(backbone, attached)
 
 
 def attach_adapter(model: Qwen2VLModel, adapter: Adapter) -> PeftModel:
