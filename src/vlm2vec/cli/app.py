@@ -40,7 +40,7 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
+class _LazyGroup(TyperGroup):
     """Imports a command's module only when that command runs, and turns a user's mistake into one line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -66,7 +66,7 @@ class LazyGroup(TyperGroup):
             raise typer.Exit(2) from None
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(cls=_LazyGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
 
 
 @dataclass(frozen=True, slots=True)
-class KnownModel:
+class _KnownModel:
     """A model that `--model` takes by name; `ready` says whether it can be loaded without the network."""
 
     name: str
@@ -26,7 +26,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
 
     Any folder with a checkpoint, and any other name on the hub, works as well if its vlm2vec.json names a prompt style.
     """
-    known = known_models()
+    known = _known_models()
     if as_json:
         print_json({"models": [asdict(model) for model in known]})
         return
@@ -37,8 +37,8 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
         print(f"{model.name:<{width}}  {model.prompt_style or '-':<9}  {where}")
 
 
-def known_models() -> list[KnownModel]:
+def _known_models() -> list[_KnownModel]:
     """The bundled model, then those that the table of prompt styles names."""
     there = any(BUNDLED_FOLDER.glob("*.safetensors"))
-    bundled = KnownModel(BUNDLED, read_settings(BUNDLED_FOLDER).prompt_style, there)
-    return [bundled, *(KnownModel(name, style, is_cached(name)) for name, style in KNOWN_CHECKPOINTS.items())]
+    bundled = _KnownModel(BUNDLED, read_settings(BUNDLED_FOLDER).prompt_style, there)
+    return [bundled, *(_KnownModel(name, style, is_cached(name)) for name, style in KNOWN_CHECKPOINTS.items())]
