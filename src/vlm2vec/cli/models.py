@@ -10,6 +10,7 @@ import typer
 from vlm2vec.cli.output import print_json
 from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, is_cached, read_settings
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
+from vlm2vec.text import aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,11 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
     if as_json:
         print_json({"models": [asdict(model) for model in known]})
         return
-    width = max(len(model.name) for model in known)
+    rows = []
     for model in known:
         absent = "missing; see 'vlm2vec doctor'" if model.name == BUNDLED else "fetched from the hub on first use"
-        where = "ready" if model.ready else absent
-        print(f"{model.name:<{width}}  {model.prompt_style or '-':<9}  {where}")
+        rows.append([model.name, model.prompt_style or "-", "ready" if model.ready else absent])
+    print(aligned(rows, num_left=3))
 
 
 def _known_models() -> list[_KnownModel]:
