@@ -29,7 +29,7 @@ from vlm2vec.media.sandbox import Decoder
 from vlm2vec.model.backbone import Ask, Output, Vectors
 from vlm2vec.model.checkpoint import Settings
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.pipeline import Pipeline, prepared_windows
+from vlm2vec.model.pipeline import Pipeline, _prepared_windows
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def _windows(
     weigh: Callable[[int], int] = lambda item: 0,
     memory: Budget = IN_FLIGHT,
 ) -> Generator[list[tuple[int, _Costly | VLM2VecError]], None, None]:
-    """`prepared_windows` with a pool of its own, as a stream has."""
+    """`_prepared_windows` with a pool of its own, as a stream has."""
     with ThreadPoolExecutor(max(1, workers), "prepare") as pool:
-        yield from prepared_windows(
+        yield from _prepared_windows(
             prepare,
             items,
             window_cost=window_cost,
@@ -314,6 +314,20 @@ def test_items_that_wait_are_computed_together() -> None:
         for number, future in enumerate(others):
             np.testing.assert_array_equal(future.result(10), Embedder(toy, name="toy").encode(f"word {number}"))
     assert toy.packs[:2] == [1, 5]
+
+
+def test_submitted_items_are_computed_in_the_order_in_which_they_are_ready() -> None:
+    toy = _toy()
+    with Pipeline(toy, workers=1, token_budget=4) as pipeline:
+        pipeline.submit("first")
+        assert toy.busy.wait(10)
+        futures = [pipeline.submit("word " * cost) for cost in (1, 2, 9, 3, 1, 1)]
+        _until(lambda: len(toy.prepared) == 7)
+        time.sleep(0.05)
+        toy.free.set()
+        assert all(future.result(10).any() for future in futures)
+    # Costs of 1 and 2, 9 alone although it is over the budget, 3 and 1, 1.
+    assert toy.packs == [1, 2, 1, 2, 1]
 
 
 def test_the_error_of_an_item_reaches_its_future_alone() -> None:

@@ -41,7 +41,7 @@ _OTHER_KINDS = ("alora_invocation_tokens", "arrow_config", "layer_replication", 
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class _Attached:
     """A base with an adapter on it.
 
     Args:
@@ -65,7 +65,7 @@ class Attached:
         return named.give_back(self.model)
 
 
-def load_adapter(model: Qwen2VLModel, folder: Path) -> Attached:
+def load_adapter(model: Qwen2VLModel, folder: Path) -> _Attached:
     """Attach the adapter of a folder to its base, in evaluation mode, as peft does on the generation class.
 
     Keys and patterns may have the names of Transformers 4 (decoder at `model.layers`, or `language_model.layers` in the
@@ -111,7 +111,7 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> Attached:
         except RuntimeError as error:
             raise AdapterError(f"{folder} does not fit its base: {error}") from None
     attached.eval()
-    return Attached(named.give_back(model), attached)
+    return _Attached(named.give_back(model), attached)
 
 
 def _read_config(folder: Path) -> LoraConfig:

@@ -1,7 +1,7 @@
 """How do items become vectors? Threads make them ready while the model computes, one pack after another.
 
 Two ways lead through it. A stream takes an iterable of any length, in windows that are full, so that the packs of the
-same items are always the same. A server submits items one by one, and those that wait are computed together.
+same items are always the same. A server submits items one by one, and those that are ready make the next pack.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Pipeline(Generic[Input, Pack]):
         workers: threads that decode and tokenise; None: one a core, at most eight. 0: a stream does it itself.
         decoder: makes pictures of media; a `media.sandbox.Sandbox` does it in processes that may die of a file.
         memory: for all that is decoded at once.
-        window_cost: of the items that are computed together at most.
+        window_cost: of the items of a stream that are divided into packs together, or that wait when submitted.
         most_waiting: items that may be submitted and not yet answered.
     """
 
@@ -115,7 +115,7 @@ class Pipeline(Generic[Input, Pack]):
     ) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
         """Embed an iterable of any length; see `Embedder.stream`."""
         check_several(items)
-        prepared = prepared_windows(
+        prepared = _prepared_windows(
             lambda item: self._prepared(item, ask),
             items,
             window_cost=self._window_cost,
@@ -235,11 +235,18 @@ class Pipeline(Generic[Input, Pack]):
                 self._changed.wait_for(lambda: self._ready or (self._closed and not self._unanswered))
                 if not self._ready:
                     return
-                window = list(self._ready)
-                self._ready.clear()
-                self._ready_cost = 0
+                window = self._next_pack()
                 self._changed.notify_all()
             self._answer(window)
+
+    def _next_pack(self) -> list[tuple[Future[Vectors], Input]]:
+        """The items that are ready first: a short one must not wait for all long ones behind it."""
+        members, cost = list[tuple[Future[Vectors], Input]](), 0
+        while self._ready and (not members or cost + self._ready[0][1].cost <= self._pack_cost):
+            members.append(self._ready.popleft())
+            cost += members[-1][1].cost
+        self._ready_cost -= cost
+        return members
 
     def _answer(self, window: Sequence[tuple[Future[Vectors], Input]]) -> None:
         try:
@@ -259,7 +266,7 @@ class Pipeline(Generic[Input, Pack]):
                     self._answer([(future, prepared)])
 
 
-def prepared_windows(
+def _prepared_windows(
     prepare: Callable[[T], Input],
     items: Iterable[T],
     *,

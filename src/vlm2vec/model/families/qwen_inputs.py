@@ -156,7 +156,7 @@ class QwenVLProcessor:
         return QwenVLInput(
             input_ids=np.array(ids, dtype=np.int64),
             positions=(
-                mrope_positions(len(ids), visual_at, grids)
+                _mrope_positions(len(ids), visual_at, grids)
                 if self.style.positions == "mrope"
                 else np.broadcast_to(np.arange(len(ids)), (3, len(ids)))
             ),
@@ -166,7 +166,7 @@ class QwenVLProcessor:
         )
 
 
-def mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:
+def _mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:
     """Qwen2-VL's 3-D positions, int64 [3, length]: time, row and column of every token.
 
     Text counts up in all three together. A medium starts where the text before it stopped, and spreads from there over
