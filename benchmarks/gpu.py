@@ -31,6 +31,7 @@ from operations import operations  # noqa: E402
 from size import TOY, write_results  # noqa: E402
 
 from vlm2vec.model.backbone import plan_packs  # noqa: E402
+from vlm2vec.model.checkpoint import PUBLISHED  # noqa: E402
 from vlm2vec.model.families.qwen_inputs import QwenVLInput  # noqa: E402
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
 from vlm2vec.model.packing import pack  # noqa: E402
@@ -125,7 +126,7 @@ def measure_forward(model: Any, workload: str, rate: float) -> dict[str, Any]:
     """Packed against padded; both see the same inputs and must give the same vectors."""
     device = next(model.parameters()).device
     prepared = inputs(workload)
-    backbone = QwenVLBackbone(model, None).to(device)  # type: ignore[arg-type]
+    backbone = QwenVLBackbone(model, None, PUBLISHED).to(device)  # type: ignore[arg-type]
     packs = [
         (members, pack([prepared[i] for i in members])) for members in plan_packs([p.cost for p in prepared], 32_768)
     ]
@@ -176,7 +177,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
             r=16, lora_alpha=64, lora_dropout=0.1, use_dora=True, init_lora_weights="gaussian", target_modules=TARGETS
         ),
     ).train()
-    backbone = QwenVLBackbone(model, None).to(device)  # type: ignore[arg-type]
+    backbone = QwenVLBackbone(model, None, PUBLISHED).to(device)  # type: ignore[arg-type]
     trained = [p for p in attached.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-5)
     rows = []
