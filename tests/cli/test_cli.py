@@ -69,6 +69,7 @@ def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch(folder: Path, model: Path) -> None:
     assert Result("index", folder, "--model", model).code == 0
     arguments = ["vlm2vec", "search", "", str(folder), "--image", str(folder / "red.png"), "-k", "1", "--json"]

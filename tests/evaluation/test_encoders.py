@@ -65,6 +65,7 @@ def test_all_dimensions_score_as_the_model_does_and_one_bit_does_not(bundled: Em
     assert scores["bit"]["hit@1"] < 0.1 < scores["own"]["hit@1"]
 
 
+@pytest.mark.slow
 def test_the_command_names_size_and_precision_and_keeps_runs_apart(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vlm2vec", "evaluate", "--tasks", "which-way", "--limit", "4"]
     done = run([*command, "--dim", "64", "--precision", "int8"], tmp_path, cwd=tmp_path)

@@ -93,6 +93,7 @@ def test_scores_are_those_of_the_models_own_vectors(published: Embedder, root: P
         assert [line["ranked"][0][0] in line["relevant"] for line in lines] == hits
 
 
+@pytest.mark.slow
 def test_killed_at_any_item_and_started_again_it_gives_the_same_report(root: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run([sys.executable, str(CODE), str(root), str(whole), "0", *SOME], tmp_path).returncode == 0
@@ -112,6 +113,7 @@ def test_killed_at_any_item_and_started_again_it_gives_the_same_report(root: Pat
     assert set(stored_keys(killed).values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.torture)])
 def test_several_processes_give_the_report_of_one_and_share_the_work(root: Path, tmp_path: Path, ranks: int) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
@@ -130,6 +132,7 @@ def test_several_processes_give_the_report_of_one_and_share_the_work(root: Path,
     assert len(list((several / "vectors").iterdir())) > len(list((one / "vectors").iterdir()))
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: Path) -> None:
     broken = tmp_path / "data"
     for task in get_tasks(names=SOME):
@@ -157,6 +160,7 @@ def test_a_task_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_for_the_run_and_one_for_the_task(root: Path, tmp_path: Path) -> None:
     screen, terminal = pty.openpty()
     arguments = command(root, tmp_path / "out", "--tasks", "GQA,MSVD")

@@ -110,6 +110,7 @@ def test_a_model_without_token_head_cannot(published: Embedder, root: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_ranks_by_tokens_only_when_told_to(with_head: Embedder, root: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(MODEL, model)

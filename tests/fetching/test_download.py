@@ -96,6 +96,7 @@ def _comparable(data: TaskData, root: Path) -> tuple[object, ...]:
 # All of it
 
 
+@pytest.mark.slow
 def test_what_was_downloaded_is_read_as_what_was_published(run: Run) -> None:
     assert run.first.code == 0, run.first.err
     for spec in run.specs:

@@ -233,6 +233,9 @@ def test_closing_ends_the_workers_and_what_waits_for_them_without_blaming_a_file
 
 
 _PROGRAM = """
+import signal
+# A shell lets what runs in its background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import os, sys, time
 from pathlib import Path
 from vlm2vec.items import Image, Video

@@ -87,6 +87,7 @@ def test_the_vectors_do_not_depend_on_their_neighbours(bundled: Embedder) -> Non
     np.testing.assert_allclose(together, alone, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs_and_finds_what_it_looks_for(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     searching, embedding = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

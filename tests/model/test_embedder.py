@@ -339,6 +339,7 @@ def test_an_adapter_on_its_base_and_a_base_with_adapter_are_one_model() -> None:
 # --- imports
 
 
+@pytest.mark.slow
 def test_the_model_package_needs_only_what_a_gpu_machine_has() -> None:
     code = """
 import sys

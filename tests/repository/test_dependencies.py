@@ -161,6 +161,7 @@ def test_doctor_runs_without_the_extras() -> None:
     }
 
 
+@pytest.mark.slow
 def test_vectors_are_made_without_the_extras() -> None:
     done = _without_extras("embed", "--text", "a red square")
     assert (done.returncode, done.stderr) == (0, "")
@@ -184,6 +185,7 @@ def test_an_evaluation_without_its_extra_ends_in_one_line_that_names_it() -> Non
     assert done.stderr == "error: datasets is not installed; install it: pip install 'vlm2vec[evaluate]'\n"
 
 
+@pytest.mark.slow
 def test_training_without_its_extra_ends_before_anything_is_loaded(tmp_path: Path) -> None:
     done = _without_extras("train", str(write_config(tmp_path)))
     assert (done.returncode, done.stdout) == (2, "")

@@ -39,6 +39,7 @@ def _grow_at_the_same_time(folder: Path) -> None:
 # What is embedded
 
 
+@pytest.mark.slow
 def test_of_two_thousand_files_only_the_changed_one_is_embedded(tmp_path: Path, own: Embedder) -> None:
     for number in range(2000):
         make_picture(tmp_path / f"{number % 10}" / f"{number}.png", number)

@@ -132,6 +132,7 @@ def _hub_cache(home: Path, name: str, files: dict[str, Path | str]) -> None:
             (snapshot / file).write_text(content)
 
 
+@pytest.mark.slow
 def test_a_published_adapter_resolves_itself_and_its_base_from_the_hub_cache(tmp_path: Path) -> None:
     config = json.loads((GOLDEN / "dora" / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = "Qwen/Qwen2-VL-2B-Instruct"

@@ -179,6 +179,7 @@ def test_a_vector_that_is_not_finite_is_not_kept_from_a_teacher(tmp_path: Path) 
     assert not (tmp_path / "said").exists()
 
 
+@pytest.mark.slow
 def test_a_run_learns_which_colours_its_teacher_finds_alike(tmp_path: Path) -> None:
     write_data(tmp_path)
     write_circle(tmp_path / "circle")

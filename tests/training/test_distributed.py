@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from support.train_files import logged, write_circle, write_config, write_data
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING: dict[str, object] = {
     "data": {
         "image": {"path": "negatives.jsonl", "weight": 2, "temperature": 0.2},
@@ -70,9 +72,9 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
     ("parallel", "changes"),
     [
         pytest.param("ddp", EVERYTHING, id="ddp"),
-        pytest.param("fsdp", EVERYTHING, id="fsdp", marks=pytest.mark.slow),
-        pytest.param("ddp", BY_TURNS, id="ddp, texts by turns", marks=pytest.mark.slow),
-        pytest.param("ddp", ADAPTER, id="ddp, dora", marks=pytest.mark.slow),
+        pytest.param("fsdp", EVERYTHING, id="fsdp"),
+        pytest.param("ddp", BY_TURNS, id="ddp, texts by turns"),
+        pytest.param("ddp", ADAPTER, id="ddp, dora"),
         pytest.param(
             "fsdp",
             ADAPTER | {"data": {"named": {"path": "named.jsonl"}}},
@@ -98,7 +100,6 @@ def test_two_processes_train_what_one_trains(folder: Path, parallel: str, change
     assert max(float((first[key].float() - second[key].float()).abs().max()) for key in first) < 2e-3
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     assert _train(folder, "whole", steps=6, save_every=3).returncode == 0
     shutil.copytree(folder / "whole" / "checkpoint-3", folder / "part" / "checkpoint-3")
@@ -109,7 +110,6 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_a_divided_model_is_validated_saved_and_goes_on(folder: Path) -> None:
     changes: dict[str, object] = {
         "validation": {"path": "image.jsonl", "every": 1, "pool": 8},
@@ -126,7 +126,6 @@ def test_a_divided_model_is_validated_saved_and_goes_on(folder: Path) -> None:
     assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-6)
 
 
-@pytest.mark.slow
 def test_an_ablation_runs_on_several_processes(folder: Path) -> None:
     validation = {"path": "image.jsonl", "every": 1, "pool": 8}
     path = write_config(folder, steps=1, processes=2, validation=validation)
@@ -136,7 +135,6 @@ def test_an_ablation_runs_on_several_processes(folder: Path) -> None:
     assert run.stdout == (folder / "out" / "ablation.md").read_text()
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_without_a_traceback(folder: Path) -> None:
     path = write_config(folder, steps=100_000, save_every=100_000, processes=2)
     command = [sys.executable, "-m", "vlm2vec", "train", str(path)]
@@ -161,7 +159,6 @@ def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folde
     assert not (folder / "out").exists()
 
 
-@pytest.mark.slow
 def test_under_accelerate_on_cpu_which_starts_one_process_the_others_are_started(folder: Path) -> None:
     launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "vlm2vec")
     run = _train(folder, "two", launcher=launcher, processes=2)

@@ -103,6 +103,7 @@ def test_tensorboard_is_told_every_step(folder: Path) -> None:
     assert "source_losses/image" in accumulator.Tags()["scalars"]
 
 
+@pytest.mark.slow
 def test_several_processes_with_a_tracker_write_their_model(folder: Path) -> None:
     path = write_config(folder, steps=2, trackers=["tensorboard"], processes=2)
     run = subprocess.run([sys.executable, "-m", "vlm2vec", "train", path], capture_output=True, text=True)
@@ -111,6 +112,7 @@ def test_several_processes_with_a_tracker_write_their_model(folder: Path) -> Non
     assert len(list((folder / "out").rglob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.slow
 def test_more_packs_than_files_may_be_open_come_from_a_worker(folder: Path) -> None:
     # 16 items on each side, each in a pack of its own that comes as several tensors; two batches are read ahead.
     path = write_config(folder, steps=3, batch_size=16, token_budget=1, loader_workers=2)

@@ -22,6 +22,8 @@ from vlm2vec.training.checkpoint import alone, checkpoints, writing_to
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 VARIANTS: dict[str, dict[str, object]] = {
     "full": {},
     "texts alone, which do not reach the vision tower": {"data": {"words": {"path": "words.jsonl"}}},

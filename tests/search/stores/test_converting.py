@@ -43,6 +43,7 @@ def _answer(place: Path) -> tuple[object, ...]:
     return store.info, store.files(), store.failures(), contents(store)
 
 
+@pytest.mark.slow
 def test_an_index_is_converted_once_with_all_it_holds_and_says_so(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -30,6 +30,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(SRC), str(SUPPORT
 # Kills
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_every_file_whole_and_the_next_one_continues(store: Store) -> None:
     _kill_writers(store, [0, 1])
 
