@@ -35,9 +35,9 @@ def content_hash(source: Path | bytes) -> str:
         return hashlib.file_digest(stream, _blake2b).hexdigest()
 
 
-def reason(error: OSError) -> str:
-    """Why the system refused, in its own words and without the path, which stands beside it wherever it is shown."""
-    return error.strerror.lower() if error.strerror else str(error)
+def reason(error: Exception) -> str:
+    """Why something failed: what the system says, in its own words and without the path, which stands beside it."""
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
 
 
 @contextmanager

@@ -142,6 +142,8 @@ def test_chosen_files_and_folders_are_brought_up_to_date_alone(three: Library, o
     assert paths_of(three) == ["0.png", "1.png", "2.png", "5.png", "a/3.png"]
     with pytest.raises(IndexFolderError, match="is not inside"):
         three.sync([three.folder / ".." / "other.png"])
+    no_names = ("x" * 300 + ".png", "\0.png")
+    assert [path for path, _ in three.sync(no_names).failed] == sorted(no_names)
 
 
 def test_removed_files_and_folders_are_no_longer_found(three: Library, own: Embedder) -> None:

@@ -88,6 +88,14 @@ def test_a_missing_folder_is_the_users_mistake(tmp_path: Path) -> None:
         scan_folder(tmp_path / "missing")
 
 
+def test_a_time_centuries_ahead_is_as_late_as_databases_can_hold(tmp_path: Path) -> None:
+    _touch(tmp_path, "0.png")
+    os.utime(tmp_path / "0.png", (10**10, 10**10))
+    if (tmp_path / "0.png").stat().st_mtime != 10**10:
+        pytest.skip("this file system has no such times")
+    assert scan_folder(tmp_path).files[0].look.mtime_ns == 2**63 - 1
+
+
 def test_names_that_are_no_text_are_found_and_can_be_shown(tmp_path: Path) -> None:
     _touch(tmp_path, os.fsdecode(b"caf\xe9.jpg"), "line\nbreak.png")
     assert _paths(tmp_path) == ["caf\udce9.jpg", "line\nbreak.png"]

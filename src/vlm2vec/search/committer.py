@@ -183,7 +183,7 @@ class _Committer:
                         given = self._begin(file, content, units)
             except (OSError, MediaError) as error:
                 with self._lock:
-                    self._refuse(file.path, reason(error) if isinstance(error, OSError) else str(error))
+                    self._refuse(file.path, reason(error))
                     if not _is_lasting(error):
                         self._passing.add(file.path)
             with self._lock:

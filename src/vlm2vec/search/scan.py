@@ -127,12 +127,18 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
 
 
 def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = ()) -> Scan:
-    """List some files and folders, given relative to `folder`, as `scan_folder` does; "" is all of it."""
+    """List some files and folders, given relative to `folder`, as `scan_folder` does; "" is all of it.
+
+    Raises:
+        IndexFolderError: `folder` itself is missing, so that nothing can be said of its files; or one that is named
+            cannot be listed.
+    """
+    check_folder(folder)
     files: dict[str, FoundFile] = {}
     failed: dict[str, str] = {}
     left_out = Counter[str]()
     for name in names:
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):
             prefix = f"{name}/" if name else ""
             inner = scan_folder(folder / name, skip=skip)
             files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
@@ -141,7 +147,7 @@ def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = (
             continue
         try:
             files[name] = _scan_file(folder, name)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # The latter of a NUL.
             failed[name] = reason(error)
     return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
 
@@ -159,8 +165,9 @@ def check_folder(folder: Path) -> None:
 
 
 def _no_folder(folder: Path, error: OSError | ValueError) -> IndexFolderError:
-    why = reason(error) if isinstance(error, OSError) else str(error)
-    return IndexFolderError(f"cannot search the folder {folder}: {why}; give the path of a folder that you can read")
+    return IndexFolderError(
+        f"cannot search the folder {folder}: {reason(error)}; give the path of a folder that you can read"
+    )
 
 
 def name_in(folder: Path, path: str | os.PathLike[str]) -> str:
@@ -262,8 +269,11 @@ def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
 
 def file_look(status: os.stat_result) -> Look:
     """How a file looks without being read."""
-    # The integers of databases have a sign.
-    return Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1))
+    # The integers of databases have 64 bits and a sign: a clock that is wrong by centuries needs more.
+    largest = 2**63 - 1
+    return Look(
+        status.st_size, min(status.st_mtime_ns, largest), min(status.st_ctime_ns, largest), status.st_ino & largest
+    )
 
 
 def _is_film(path: Path) -> bool:
