@@ -191,5 +191,25 @@ def test_paths_may_be_given_from_the_current_folder_or_as_hits_have_them(
     assert [hit.path for hit in three.similar("a/3.png", 4)] == [hit.path for hit in three.similar(relative, 3)]
     assert three.search(Path("a/3.png"), 1)[0].path == "a/3.png"
     assert three.remove(["a"]) == 1
+    assert three.remove([]) == 0
     with pytest.raises(IndexFolderError, match="is not inside"):
         three.remove("../elsewhere.png")
+
+
+def test_a_file_of_the_current_folder_is_not_taken_for_one_of_the_index_of_equal_name(
+    three: Library, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copy(three.folder / "2.png", elsewhere / "0.png")
+    monkeypatch.chdir(elsewhere)
+    assert three.search(Path("0.png"), 1)[0].path == "2.png"
+
+
+def test_files_of_a_folder_that_is_away_stay_also_where_they_are_named(tmp_path: Path, own: Embedder) -> None:
+    make_picture(tmp_path / "folder" / "0.png", 0)
+    library = Library.open(tmp_path / "folder", index=tmp_path / "index", model=own)
+    library.sync()
+    (tmp_path / "folder").rename(tmp_path / "away")
+    with pytest.raises(IndexFolderError, match="there is no folder"):
+        library.sync(["0.png"])
+    assert paths_of(library) == ["0.png"]

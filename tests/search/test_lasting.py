@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from support.places import DATA
 from vlm2vec.errors import BusyError, IndexFolderError, InputError
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.library import Library
+from vlm2vec.search.retrieve import Question
+from vlm2vec.search.store import Filter
 from vlm2vec.search.stores import open_store
 
 OLD = DATA / "old_index"
@@ -256,6 +259,32 @@ def test_wrong_questions_are_refused(three: Library) -> None:
         three.search(good, offset=-1)
     with pytest.raises(InputError, match="no kind 'text': use image, video, page"):
         three.search(good, kind="text")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="k is 0"):
+        three.similar("0.png", 0)
+    with pytest.raises(InputError, match="k is '3'"):
+        three.search(good, "3")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"k is 2\.5"):
+        three.search(good, 2.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="where is None: it must be a Filter"):
+        Question(good, where=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"kinds": "image"}, "Filter.kinds is 'image': it must be a set"),
+        ({"kinds": {"pdf"}}, "no kind 'pdf': use image, video, page"),
+        ({"types": ".png"}, "Filter.types is '.png': it must be a set"),
+        ({"since": "2024"}, "Filter.since is '2024': it must be a number of seconds"),
+        ({"until": float("nan")}, "Filter.until is nan: it must be a number of seconds"),
+        ({"until": 1e300}, r"Filter.until is 1e\+300: it must be a number of seconds"),
+        ({"under": "/home"}, "Filter.under is '/home': it must be relative to the indexed folder"),
+        ({"under": "a/../b"}, "Filter.under is 'a/../b': it must be relative to the indexed folder"),
+    ],
+)
+def test_a_filter_that_can_be_true_of_nothing_is_refused(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Filter(**parts)
 
 
 # Which model

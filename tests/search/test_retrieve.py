@@ -76,6 +76,8 @@ def test_a_filter_chooses_by_kind_folder_time_and_ending(tmp_path: Path) -> None
     assert found(Filter(kinds=frozenset({"image", "page"}))) == ["a/0.png", "a/1.jpg", "b.pdf"]
     assert found(Filter(kinds=frozenset({"page"}))) == ["b.pdf"]
     assert found(Filter(under="a", types=frozenset({".jpg"}))) == ["a/1.jpg"]
+    assert Filter(under="./a/", types=frozenset({"JPG"})) == Filter(under="a", types=frozenset({".jpg"}))
+    assert Filter(under=".") == Filter()
     # Their modification time is the first nanosecond of 1970.
     assert found(Filter(since=1.0)) == []
     assert found(Filter(until=1.0)) == ["a/0.png", "a/1.jpg", "b.pdf"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias, get_args
 
@@ -200,15 +200,12 @@ class Library:
             IndexFolderError: a path lies outside the folder, or there is no index.
             BusyError: the index is being written.
         """
-        names = self._names(paths)
+        names = set(self._names(paths))
         store = self._opened()
         with store.writing():
             store.refresh()
-            gone = [
-                path
-                for path in store.files()
-                if any(not name or path == name or path.startswith(f"{name}/") for name in names)
-            ]
+            inside = tuple(f"{name}/" if name else "" for name in names)
+            gone = [path for path in store.files() if path.startswith(inside) or path in names]
             store.commit(gone, [])
             store.tidy(nullcontext)
         return len(gone)
@@ -250,8 +247,9 @@ class Library:
         store.refresh()
         for rows in store.read([name]):
             unit = chosen_unit(rows, page)
+            question = Question(unit.vector, k)
             # One more, because it is most like itself.
-            hits = retrieve(store, Question(unit.vector, k + 1), unit.vector)
+            hits = retrieve(store, replace(question, k=k + 1), unit.vector)
             return [hit for hit in hits if (hit.path, hit.page, hit.span_s) != (name, unit.page, unit.span_s)][:k]
         raise InputError(f"{path} is not in the index {self.path}: sync() takes in what is new")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.items import Image, Item, ItemLike, Target, Video
 from vlm2vec.search.scan import file_look, name_in
 from vlm2vec.search.store import ANYTHING, UNKNOWN, FileRows, Filter, Hit, Look, Store, StoredUnit, Vector
-from vlm2vec.text import counted
+from vlm2vec.text import counted, shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,12 @@ class Question:
     where: Filter = ANYTHING
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise InputError(f"k is {self.k}: ask for at least one hit")
-        if self.offset < 0:
-            raise InputError(f"offset is {self.offset}: it counts hits from 0")
-        for kind in sorted(self.where.kinds):
-            if kind not in get_args(Target):
-                raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Target))}")
+        if not isinstance(self.k, Integral) or self.k < 1:
+            raise InputError(f"k is {self.k!r}: ask for at least one hit")
+        if not isinstance(self.offset, Integral) or self.offset < 0:
+            raise InputError(f"offset is {self.offset!r}: it counts hits from 0")
+        if not isinstance(self.where, Filter):
+            raise InputError(f"where is {shortened(self.where)}: it must be a Filter")
 
     @property
     def target(self) -> Target | None:
@@ -86,12 +86,14 @@ def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:
         name = name_in(folder, medium.source)
     except IndexFolderError:
         return None
+    # A relative path may have the name of a file in the index, and lead to another one from the current folder.
+    path = medium.source if os.path.exists(medium.source) else folder / name
     page, span_s = (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
     for rows in store.read([name]):
         for unit in rows.units:
             is_whole = rows.num_units == 1 or unit.page is not None
             as_asked = (unit.page, span_s, unit.kind == "video") == (page, None, isinstance(medium, Video))
-            if is_whole and as_asked and _is_unchanged(folder / name, rows.look):
+            if is_whole and as_asked and _is_unchanged(path, rows.look):
                 return unit.vector
     return None
 

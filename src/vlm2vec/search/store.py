@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from numbers import Real
+from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.errors import InputError
 from vlm2vec.items import Target
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -24,6 +26,8 @@ UNKNOWN = -1
 DECODING = 2
 """Counts the releases in which files came out of decoding otherwise than before."""
 
+# Stores count nanoseconds in 63 bits.
+_MOST_SECONDS = 9e9
 # Vectors are stored with length 1, and were perhaps made in half precision.
 _MOST_OFF = 0.01
 
@@ -134,9 +138,12 @@ class Filter:
 
     Args:
         kinds: of these kinds; empty: of any.
-        under: a folder inside the indexed one, with "/" between its parts: only files in it.
+        under: a folder inside the indexed one, relative to it: only files in it.
         since, until: modification time of the file in seconds since 1970, both ends included.
-        types: endings of file names in lower case with their dot, such as ".png"; empty: any.
+        types: endings of file names, such as ".png"; empty: any.
+
+    Raises:
+        InputError: one of them is of another type, or can be true of no file.
     """
 
     kinds: frozenset[Target] = frozenset()
@@ -144,6 +151,23 @@ class Filter:
     since: float | None = None
     until: float | None = None
     types: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, values in (("kinds", self.kinds), ("types", self.types)):
+            if isinstance(values, str) or not isinstance(values, Collection):
+                raise InputError(f"Filter.{name} is {values!r}: it must be a set")
+        for kind in self.kinds:
+            if kind not in get_args(Target):
+                raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Target))}")
+        for name, time_s in (("since", self.since), ("until", self.until)):
+            if time_s is not None and not (isinstance(time_s, Real) and abs(time_s) < _MOST_SECONDS):
+                raise InputError(f"Filter.{name} is {time_s!r}: it must be a number of seconds since 1970")
+        under = PurePath(self.under)
+        if under.is_absolute() or ".." in under.parts:
+            raise InputError(f"Filter.under is {self.under!r}: it must be relative to the indexed folder, and inside")
+        object.__setattr__(self, "kinds", frozenset(self.kinds))
+        object.__setattr__(self, "under", "/".join(under.parts))
+        object.__setattr__(self, "types", frozenset(f".{ending.lower().removeprefix('.')}" for ending in self.types))
 
 
 ANYTHING = Filter()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.stores import INFO, picture
-from vlm2vec.errors import BusyError, IndexFolderError, StorageError
+from vlm2vec.errors import BusyError, IndexFolderError, InputError, StorageError
 from vlm2vec.search.stores import StoreKind, create_store, open_store, store_exists
 from vlm2vec.search.stores.place import hold
 
@@ -22,6 +22,12 @@ def test_where_no_store_is_there_is_none(tmp_path: Path) -> None:
         assert not store_exists(place)
         with pytest.raises(IndexFolderError, match=f"there is no index at {place}; Library.open.* makes one"):
             open_store(place)
+
+
+def test_a_store_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no store 'postgres': use sqlite, lance"):
+        create_store(tmp_path / ".vlm2vec", INFO, kind="postgres")  # type: ignore[arg-type]
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_store_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path: Path, kind: StoreKind) -> None:

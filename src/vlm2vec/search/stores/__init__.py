@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from vlm2vec.errors import BusyError, StorageError
+from vlm2vec.errors import BusyError, InputError, StorageError
 from vlm2vec.extras import require
 from vlm2vec.search.store import IndexInfo, Store
 from vlm2vec.search.stores.explaining import explained
@@ -64,6 +64,7 @@ def create_store(
         BusyError: another process is writing it.
         StorageError: it cannot be written.
         MissingError: the store is not installed.
+        InputError: there is no store of this kind.
     """
     make = _maker(kind)
     make_place(place)
@@ -86,6 +87,8 @@ def create_store(
 def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
     if kind == "sqlite":
         return SqliteStore.create
+    if kind != "lance":
+        raise InputError(f"no store {kind!r}: use {', '.join(get_args(StoreKind))}")
     from vlm2vec.search.stores.lance import NEEDED, LanceStore
 
     require(*NEEDED)
