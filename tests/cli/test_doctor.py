@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from support.cli_runs import Result
 from support.golden_cases import MODEL
 from support.index_folders import library_of_rows
+from support.stores import INFO
 from vlm2vec.search.library import Library
+from vlm2vec.search.stores import create_store
 
 
 def test_doctor_reads_all_of_a_sound_index(three: Library) -> None:
@@ -57,6 +62,16 @@ def test_doctor_says_how_to_make_an_index_where_none_is(tmp_path: Path) -> None:
     assert result.out.splitlines()[-1] == f"state: {message}"
     missing = Result("doctor", tmp_path / "missing")
     assert (missing.code, missing.err[:21]) == (2, "error: there is no fo")
+
+
+def test_doctor_names_the_extra_without_which_an_index_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_store(tmp_path / ".vlm2vec", INFO, kind="lance")
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    result = Result("doctor", tmp_path, "--json")
+    assert result.code == 1
+    assert "install it: pip install 'vlm2vec[scale]'" in json.loads(result.out)["findings"][-1]["advice"]
 
 
 def test_the_index_elsewhere_is_looked_at_without_its_folder(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import IndexPath
 from vlm2vec.cli.output import print_json
 from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
-from vlm2vec.errors import IndexFolderError
+from vlm2vec.errors import VLM2VecError
 from vlm2vec.search.scan import check_folder
 from vlm2vec.text import printable
 
@@ -79,7 +79,7 @@ def _examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Fin
         with Library.open(folder, index=index_path) as library:
             verdict = library.verify()
             failures = {} if verdict.problems else library.failures()
-    except IndexFolderError as error:
+    except VLM2VecError as error:
         yield Finding("state", "it cannot be used", told(error))
         return
     yield Finding("model", verdict.model)
