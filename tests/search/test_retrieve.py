@@ -217,6 +217,9 @@ def test_a_file_that_has_no_single_vector_is_refused(tmp_path: Path) -> None:
         library.similar("b.pdf")
     with pytest.raises(InputError, match=r"b\.pdf has no page 2"):
         library.similar("b.pdf", page=2)
+    library = library_of_rows(tmp_path / "films", rows_of("c.mp4", _span(0, 1, 0), _span(30, 0, 1)))
+    with pytest.raises(InputError, match=r"c\.mp4 has 2 parts, .*: search for Video\(path, span_s=\.\.\.\)"):
+        library.similar("c.mp4")
     with pytest.raises(InputError, match=r"other\.png is not in the index"):
         library.similar("other.png")
 

@@ -115,6 +115,8 @@ class Library:
         library = cls(Path(folder or "."), path, opened, chosen, store, limits)
         if rebuild:
             chosen.name = chosen.name or (None if info is None else info.model)
+            # The old files, before they are deleted.
+            library.close()
             library._create(replace=True)
         elif info is not None:
             library._adopt(info)
@@ -296,7 +298,6 @@ class Library:
 
     def _create(self, *, replace: bool = False) -> Store:
         embedder = self._model.load()
-        self.close()
         # Relative where it lies in its place inside the folder, so that both may be moved as a whole.
         is_inside = self.path.resolve() == (self.folder / DEFAULT_NAME).resolve()
         of = ".." if is_inside else str(self.folder.resolve())

@@ -105,7 +105,9 @@ def chosen_unit(rows: FileRows, page: int | None) -> StoredUnit:
         InputError: there is no such part, or there are several.
     """
     if page is None and rows.num_units > 1:
-        raise InputError(f"{rows.path} has {counted(rows.num_units, 'part')}, each with its own vector: name a page")
+        parts = f"{rows.path} has {counted(rows.num_units, 'part')}, each with its own vector"
+        is_film = any(unit.span_s for unit in rows.units)
+        raise InputError(f"{parts}: {'search for Video(path, span_s=...)' if is_film else 'name a page'}")
     for unit in rows.units:
         if page in (None, unit.page):
             return unit
