@@ -188,6 +188,16 @@ def test_an_index_elsewhere_belongs_to_its_folder(tmp_path: Path, own: Embedder)
     assert Library.open(index=place).folder == (tmp_path / "b").resolve()
 
 
+def test_an_index_that_is_linked_into_its_folder_belongs_to_the_folder(tmp_path: Path, own: Embedder) -> None:
+    make_picture(tmp_path / "a" / "0.png", 0)
+    (tmp_path / "elsewhere" / "index").mkdir(parents=True)
+    (tmp_path / "a" / ".vlm2vec").symlink_to(tmp_path / "elsewhere" / "index")
+    Library.open(tmp_path / "a", model=own).sync()
+    for index in (tmp_path / "a" / ".vlm2vec", tmp_path / "elsewhere" / "index"):
+        assert Library.open(tmp_path / "a", index=index, model=own).sync() == summary_of(unchanged=1)
+        assert Library.open(index=index).folder == (tmp_path / "a").resolve()
+
+
 def test_a_folder_with_other_things_is_not_made_an_index(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "0.png", 0)
     library = Library.open(tmp_path, index=tmp_path, model=own)

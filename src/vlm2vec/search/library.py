@@ -299,7 +299,7 @@ class Library:
     def _create(self, *, replace: bool = False) -> Store:
         embedder = self._model.load()
         # Relative where it lies in its place inside the folder, so that both may be moved as a whole.
-        is_inside = self.path.resolve() == (self.folder / DEFAULT_NAME).resolve()
+        is_inside = self.path.resolve() == self.folder.resolve() / DEFAULT_NAME
         of = ".." if is_inside else str(self.folder.resolve())
         info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, of)
         self._store = create_store(self.path, info, kind=self._kind, replace=replace)
