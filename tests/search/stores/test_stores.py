@@ -135,7 +135,7 @@ def test_scores_are_dot_products_and_all_units_are_found(store: Store) -> None:
         (Filter(kinds=frozenset({"page", "video"})), "efg"),
         (Filter(under="x"), "bcdf"),
         (Filter(under="x/y"), "cd"),
-        (Filter(under="x/"), ""),
+        (Filter(under="x/"), "bcdf"),
         (Filter(since=2.0), "bcdefg"),
         (Filter(until=2.0), "ab"),
         (Filter(since=2.0, until=3.5), "bcd"),
