@@ -12,11 +12,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vlm2vec-tests-")
 
 import pytest
+from hypothesis import settings
 
 from support.golden_cases import MODEL
 from support.index_folders import make_picture, summary_of
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.library import Library
+
+# Those that need more examples say so; `make torture` draws thousands.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.load_profile("quick")
 
 
 def pytest_collection_finish() -> None:
