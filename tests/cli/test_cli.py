@@ -188,6 +188,7 @@ def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder
     assert json.loads(strict.out)["failed"] == [{"path": "empty.jpg", "reason": reason}]
 
 
+@pytest.mark.slow
 def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path, model: Path, tmp_path: Path) -> None:
     Result("index", folder, "--model", model)
     other = tmp_path / "other"

@@ -64,6 +64,7 @@ def test_doctor_says_how_to_make_an_index_where_none_is(tmp_path: Path) -> None:
     assert (missing.code, missing.err[:21]) == (2, "error: there is no fo")
 
 
+@pytest.mark.slow
 def test_doctor_names_the_extra_without_which_an_index_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

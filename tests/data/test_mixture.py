@@ -82,6 +82,7 @@ def test_the_order_is_random_and_not_the_same_in_every_period() -> None:
     assert len({tuple(order[at : at + 6]) for at in range(0, 240, 6)}) > 10
 
 
+@pytest.mark.slow
 def test_sampled_draws_are_independent_draws_by_weight() -> None:
     order = np.array(_turns([3, 1], 6_000, seed=2, draw="sampled"))
     assert order.mean() == pytest.approx(0.25, abs=0.01)

@@ -160,6 +160,7 @@ def test_neither_command_loads_torch(run: Run) -> None:
 # Part of it
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_would_fetch_and_writes_nothing(hub: Hub, tmp_path: Path) -> None:
     _published(["RefCOCO", "HMDB51"], tmp_path)
     root = tmp_path / "root"
@@ -209,6 +210,7 @@ def test_a_killed_download_continues_where_it_was(hub: Hub, tmp_path: Path) -> N
     assert _files(tmp_path / "root" / "image-tasks") == ["RefCOCO/blue.png", "RefCOCO/green.png", "RefCOCO/red.png"]
 
 
+@pytest.mark.slow
 def test_archives_can_be_kept_and_the_data_root_be_a_relative_path(hub: Hub, tmp_path: Path) -> None:
     _published(["MSVD"], tmp_path)
     root, archive = Path(os.path.relpath(tmp_path / "root")), "video-tasks/frames/video_ret.tar.gz"
@@ -223,6 +225,7 @@ def test_archives_can_be_kept_and_the_data_root_be_a_relative_path(hub: Hub, tmp
 # What goes wrong
 
 
+@pytest.mark.slow
 def test_what_the_hub_does_not_give_is_named_and_the_rest_comes(hub: Hub, tmp_path: Path) -> None:
     _published(["RefCOCO", "HMDB51", "UCF101", "K700", "MSVD"], tmp_path)
     folder, root = tmp_path / "hub", tmp_path / "root"
@@ -260,6 +263,7 @@ def test_offline_the_error_says_so(tmp_path: Path) -> None:
         plan_download([TaskNeeds(spec, annotations=tuple(spec.tables()))], tmp_path, Mock(spec=Watcher))
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_refused_is_named(hub: Hub, tmp_path: Path) -> None:
     _published(["MSVD"], tmp_path)
     hub.gated.add(MMEB)
@@ -271,6 +275,7 @@ def test_an_archive_that_is_refused_is_named(hub: Hub, tmp_path: Path) -> None:
     assert "MSVD: 3 videos missing: " in done.out
 
 
+@pytest.mark.slow
 def test_an_archive_that_lacks_something_is_named_with_what_it_has(hub: Hub, tmp_path: Path) -> None:
     (spec,) = get_tasks(names=["Breakfast"])
     full, root = tmp_path / "full", tmp_path / "root"
@@ -287,6 +292,7 @@ def test_an_archive_that_lacks_something_is_named_with_what_it_has(hub: Hub, tmp
     assert "Breakfast: 1 video missing: video-tasks/frames/video_cls/Breakfast/vid_1\n" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("benchmark", "task", "dataset"),
     [("m-beir", "cirr_task7", "TIGER-Lab/M-BEIR"), ("mmeb-v2", "MSVD", "VLM2Vec/MSVD")],

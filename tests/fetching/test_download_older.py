@@ -23,6 +23,8 @@ from vlm2vec.fetching.media_sources import annotation_file
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
+pytestmark = pytest.mark.slow
+
 FLICKR = "nlphuji/flickr_1k_test_image_text_retrieval"
 CC = "google-research-datasets/conceptual_captions"
 

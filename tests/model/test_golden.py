@@ -94,6 +94,7 @@ def test_three_dimensional_positions_give_the_published_embedding(own: Embedder)
     np.testing.assert_allclose(own.encode(asked), EMBEDDINGS["mrope_0_3d"], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [None, "lora", "dora"])
 def test_bfloat16_stays_close_to_float32(kind: str | None) -> None:
     adapter = GOLDEN / kind if kind else None

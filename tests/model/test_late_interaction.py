@@ -74,6 +74,7 @@ def test_maxsim_in_small_parts_has_the_same_scores_and_gradients() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_a_trained_token_head_is_saved_and_gives_a_vector_for_every_token(tmp_path: Path) -> None:
     write_data(tmp_path)
     train(read_config(write_config(tmp_path, steps=30, loss={"temperature": 0.1, "token_dim": 16})))

@@ -152,6 +152,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing() -> None:
     assert done.stdout.splitlines() == [*(f"{path} {may}" for path in (*closed, inside)), "found"], done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mask", "changes"),
     [(0o022, {}), (0o027, {"scratch": None, "init": str(MODEL), "adapter": {"rank": 2, "alpha": 4}})],

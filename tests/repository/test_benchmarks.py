@@ -66,6 +66,7 @@ def test_a_quick_benchmark_runs_at_toy_size_and_writes_nothing(name: str, monkey
     assert _results() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_the_parts_of_the_training_benchmark_run_at_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))

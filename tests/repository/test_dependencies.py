@@ -153,6 +153,7 @@ def test_a_command_that_needs_no_extra_runs_without(arguments: tuple[str, ...]) 
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_doctor_runs_without_the_extras() -> None:
     done = _without_extras("doctor", "--json")
     assert done.stderr == ""
@@ -168,6 +169,7 @@ def test_vectors_are_made_without_the_extras() -> None:
     assert len(json.loads(done.stdout)["vector"]) > 1
 
 
+@pytest.mark.slow
 def test_files_are_indexed_and_searched_without_the_extras(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (56, 56), "red").save(tmp_path / "red.png")
     made = _without_extras("index", str(tmp_path), "--json")

@@ -59,6 +59,7 @@ def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one
     assert instructions.worded("text_to_video", given) == found
 
 
+@pytest.mark.slow
 def test_patterns_make_hundreds_of_instructions_of_every_kind_and_none_of_the_benchmark(
     instructions: ModuleType,
 ) -> None:

@@ -145,6 +145,7 @@ def test_an_index_of_the_first_releases_is_searched_and_updated_without_embeddin
     assert reopened.sync() == summary_of(changed=1, unchanged=3, embedded=1)
 
 
+@pytest.mark.slow
 def test_an_index_in_lancedb_is_brought_up_to_date_and_searched_as_one_in_sqlite(three: Library, own: Embedder) -> None:
     make_pdf(three.folder / "a.pdf", 10, 120)
     three.sync()

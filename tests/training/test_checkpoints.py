@@ -204,6 +204,7 @@ def test_sliding_windows_are_refused_rather_than_ignored(model_copy: Path) -> No
         load_tiny(model_copy)
 
 
+@pytest.mark.slow
 def test_a_cache_with_the_configuration_alone_counts_as_not_there(tmp_path: Path) -> None:
     _hub_cache(tmp_path, "VLM2Vec/VLM2Vec-V2.0", {"adapter_config.json": GOLDEN / "dora" / "adapter_config.json"})
     code = "from vlm2vec import Embedder; Embedder.load('VLM2Vec/VLM2Vec-V2.0')"

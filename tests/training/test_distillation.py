@@ -196,6 +196,7 @@ def test_a_run_learns_which_colours_its_teacher_finds_alike(tmp_path: Path) -> N
     assert rows[-1]["teacher_losses"]["circle"] < rows[0]["teacher_losses"]["circle"] / 2
 
 
+@pytest.mark.slow
 def test_a_larger_model_teaches_a_run_and_is_asked_once(tmp_path: Path) -> None:
     write_data(tmp_path)
     train(read_config(write_config(tmp_path, out="teacher", steps=1)))
@@ -255,6 +256,7 @@ def test_hard_negatives_are_asked_as_documents(tmp_path: Path) -> None:
     assert np.allclose(_said(tmp_path / "said", [Item("navy")]), teacher.encode_document(["navy"]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_folder_of_one_teacher_is_not_another_teachers(tmp_path: Path) -> None:
     write_data(tmp_path)
     for name, seed in (("teacher", 1), ("other", 2)):

@@ -43,6 +43,7 @@ def test_a_plan_tells_share_epochs_and_tokens_before_anything_is_loaded(folder: 
     assert not (folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_source_is_seen_in_fewer_pixels_than_the_run_allows(folder: Path) -> None:
     def run(name: str, run_pixels: int, **source: object) -> Path:
         inputs = {"min_pixels": 784, "max_pixels": run_pixels, "num_frames": 2}
@@ -67,6 +68,7 @@ def test_a_sources_limit_below_one_token_is_named(folder: Path) -> None:
         plan_run(read_config(write_config(folder, data=data)))
 
 
+@pytest.mark.slow
 def test_the_card_names_data_and_scores_and_the_curves_are_a_picture(folder: Path) -> None:
     config = write_config(folder, steps=4, validation={"path": "image.jsonl", "every": 2, "pool": 8})
     train(read_config(config))
@@ -92,6 +94,7 @@ def test_the_log_tells_the_loss_of_each_source(folder: Path) -> None:
         assert row["loss"] == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_tensorboard_is_told_every_step(folder: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

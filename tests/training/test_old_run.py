@@ -43,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_continues_with_its_rows_and_its_dropout(folder: Path) -> None:
     train(read_config(write_config(folder, **CHANGES)), resume=True)
     before = [json.loads(line)["loss"] for line in (OLD / "log.jsonl").read_text("utf-8").splitlines()]

@@ -43,6 +43,7 @@ def qwen2_vl_2b() -> Qwen2VLConfig:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
@@ -73,6 +74,7 @@ def _start(folder: Path) -> dict[str, torch.Tensor]:
     return {name: parameter.half() for name, parameter in build_trainee(config).backbone.named_parameters()}
 
 
+@pytest.mark.slow
 def test_full_training_moves_every_parameter_that_the_inputs_reach(folder: Path) -> None:
     before = _start(folder)
     train(read_config(write_config(folder, steps=6, weight_decay=0.0)))
@@ -80,6 +82,7 @@ def test_full_training_moves_every_parameter_that_the_inputs_reach(folder: Path)
     assert _moved(before, after) == set(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("freeze", "fixed"),
     [
@@ -95,6 +98,7 @@ def test_a_frozen_part_does_not_move_and_the_rest_does(folder: Path, freeze: lis
     assert _moved(before, after) == {name for name in before if not name.startswith(fixed)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dora", [False, True])
 def test_an_adapter_moves_and_its_base_does_not(folder: Path, dora: bool) -> None:
     train(read_config(write_config(folder, out="base", steps=1)))
@@ -126,6 +130,7 @@ def test_targets_that_hit_nothing_are_named(folder: Path) -> None:
         train(config)
 
 
+@pytest.mark.slow
 def test_an_adapter_on_an_adapter_is_refused(folder: Path) -> None:
     train(read_config(write_config(folder, out="base", steps=1)))
     changes: dict[str, object] = {"scratch": None, "adapter": {"rank": 2}, "steps": 1}

@@ -49,6 +49,7 @@ def test_a_run_learns_and_leaves_a_model_that_loads_and_finds(folder: Path) -> N
     assert (found == np.arange(8)).mean() >= 0.5
 
 
+@pytest.mark.slow
 def test_the_log_holds_every_step_and_the_folder_says_how_it_was_made(folder: Path) -> None:
     reports = _run(write_config(folder, steps=3, save_every=2))
     lines = [json.loads(line) for line in (folder / "out" / "log.jsonl").read_text().splitlines()]
@@ -67,6 +68,7 @@ def test_the_same_seed_gives_the_same_losses(folder: Path) -> None:
     assert one == other != different
 
 
+@pytest.mark.slow
 def test_the_command_trains_prints_where_the_model_is_and_names_a_mistake(folder: Path) -> None:
     command = ["train", str(write_config(folder, steps=2)), "--out", str(folder / "elsewhere")]
     done = CliRunner().invoke(app, command)
@@ -129,6 +131,7 @@ def test_a_malformed_configuration_is_named_field_by_field(
         read_config(write_config(folder, **changes))
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_read_is_replaced_by_another_of_its_source_and_counted(folder: Path) -> None:
     (folder / "blue.png").write_bytes(b"no picture")
     changes: dict[str, object] = {"data": {"image": {"path": "image.jsonl"}}, "steps": 2}
@@ -188,6 +191,7 @@ def test_a_source_without_any_readable_row_stops_the_run(folder: Path) -> None:
         _run(write_config(folder, loader_workers=1))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_the_settings_of_its_checkpoint(folder: Path) -> None:
     inputs = {"prompt_style": "vlm2vec", "pooling": "mean", "max_pixels": 3136, "num_frames": 2}
     _run(write_config(folder, steps=1, inputs=inputs))
@@ -197,6 +201,7 @@ def test_a_run_that_goes_on_keeps_the_settings_of_its_checkpoint(folder: Path) -
     assert settings.num_frames == 1
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_a_checkpoint_and_names_the_rows(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +263,7 @@ def test_a_key_that_stands_twice_is_an_error(folder: Path) -> None:
     assert read_yaml(folder / "mix.yaml")["b"] == {"weight": 2, "steps": 2}
 
 
+@pytest.mark.slow
 def test_a_run_does_not_write_over_another(folder: Path) -> None:
     _run(write_config(folder, steps=1))
     with pytest.raises(ConfigError, match="out already holds a finished run; give another folder as out="):

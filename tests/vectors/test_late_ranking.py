@@ -239,7 +239,7 @@ def _tables(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(_tables())
 def test_rank_late_is_the_head_of_a_sort_of_plain_scores_for_every_order_and_chunk_size(table: dict[str, Any]) -> None:
     queries, candidates, pools, empty = (table[name] for name in ("queries", "candidates", "pools", "empty"))

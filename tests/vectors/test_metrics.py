@@ -105,7 +105,7 @@ def _rankings(draw: st.DrawFn) -> tuple[list[list[str]], list[dict[str, float]]]
     return rankings, [draw(labels) for _ in range(count)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(_rankings())
 def test_vectorised_metrics_equal_the_formulas_written_out(
     case: tuple[list[list[str]], list[dict[str, float]]],

@@ -45,7 +45,7 @@ def _tables(draw: st.DrawFn) -> tuple[Matrix, Matrix, int, list[NDArray[np.int64
     return queries, candidates, draw(st.integers(1, 40)), exclude, draw(st.sampled_from([1, 7, 1000]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(_tables())
 def test_top_k_is_the_head_of_a_full_stable_sort(
     table: tuple[Matrix, Matrix, int, list[NDArray[np.int64]], int],
@@ -145,7 +145,7 @@ def _local_tables(draw: st.DrawFn) -> tuple[Matrix, Matrix, list[NDArray[np.int6
     return queries, candidates, pools, empty, draw(st.integers(1, 12)), draw(st.sampled_from([1, 7, 1000]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(_local_tables())
 def test_rank_is_the_head_of_a_sort_by_emptiness_score_and_tie_number(
     table: tuple[Matrix, Matrix, list[NDArray[np.int64]], NDArray[np.bool_], int, int],

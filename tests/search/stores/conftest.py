@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -12,7 +11,7 @@ from vlm2vec.search.store import Store
 from vlm2vec.search.stores import StoreKind, create_store
 
 
-@pytest.fixture(params=get_args(StoreKind))
+@pytest.fixture(params=["sqlite", pytest.param("lance", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> StoreKind:
     """Each kind of store."""
     kind: StoreKind = request.param

@@ -23,6 +23,8 @@ from vlm2vec.search.stores.lance.info import write_info
 from vlm2vec.search.stores.place import hold
 from vlm2vec.search.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 OLD = DATA / "old_index"
 FAILURES = {"c.png": Failure("no picture", Look(1, 2, 3, 4))}
 
@@ -43,7 +45,6 @@ def _answer(place: Path) -> tuple[object, ...]:
     return store.info, store.files(), store.failures(), contents(store)
 
 
-@pytest.mark.slow
 def test_an_index_is_converted_once_with_all_it_holds_and_says_so(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -20,7 +19,7 @@ from vlm2vec.search.stores import StoreKind, create_store, open_store
 Answer = tuple[list[Hit], list[tuple[object, ...]]]
 
 
-@pytest.fixture(scope="module", params=get_args(StoreKind))
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("lance", marks=pytest.mark.slow)])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[StoreKind, Path, Answer]:
     """A store that has seen files come, go and change, so that it has bytes of every kind; and what it answers."""
     place = tmp_path_factory.mktemp("sound") / ".vlm2vec"

@@ -23,6 +23,8 @@ from vlm2vec.search.stores.explaining import explained
 from vlm2vec.search.stores.lance import LanceStore
 from vlm2vec.search.stores.lance.seal import read_sealed, write_sealed
 
+pytestmark = pytest.mark.slow
+
 REMEDY = r"rebuild=True\) makes it anew$"
 
 
