@@ -21,7 +21,7 @@ demo: $(VENV)/.base
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.all
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .
@@ -29,7 +29,7 @@ check: $(VENV)/.all
 	$(BIN)/mypy
 
 slow: $(VENV)/.all
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 torture: $(VENV)/.all
 	$(BIN)/python -m pytest -m torture

@@ -52,7 +52,7 @@ def _turns(weights: list[float], turns: int, seed: int, **changes: object) -> li
 
 
 @given(weights=st.lists(st.floats(0.01, 10), min_size=1, max_size=30), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 def test_after_any_number_of_sub_batches_every_source_is_within_one_of_its_share(
     weights: list[float], seed: int
 ) -> None:

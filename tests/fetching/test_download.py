@@ -106,6 +106,7 @@ def test_what_was_downloaded_is_read_as_what_was_published(run: Run) -> None:
     assert run.first.out.endswith(f"7 tasks: all data are in {run.root}\n")
 
 
+@pytest.mark.slow
 def test_only_needed_splits_and_archives_are_asked_for(run: Run) -> None:
     frames = f"{MMEB}/video-tasks/frames"
     assert run.fetched == sorted(

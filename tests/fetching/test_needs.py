@@ -217,6 +217,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         _run("download", "mmeb-v2", "--data", tmp_path, "--dry-run", "--json")
 
 
+@pytest.mark.slow
 def test_a_benchmark_in_the_package_is_checked_there_and_never_fetched() -> None:
     code, out, _ = _check("mmeb-mini")
     assert (code, out.rstrip().endswith(f": all data are in {packaged_root('mmeb-mini')}")) == (0, True)

@@ -100,6 +100,7 @@ def test_a_model_without_token_head_says_so() -> None:
         Embedder.load(device="cpu").encode_tokens(["a"])
 
 
+@pytest.mark.slow
 def test_a_head_of_another_size_than_asked_for_is_refused_and_one_not_asked_for_stays_as_it_is(tmp_path: Path) -> None:
     write_data(tmp_path)
     train(read_config(write_config(tmp_path, out="first", steps=1, loss={"token_dim": 16})))

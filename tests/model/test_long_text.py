@@ -65,7 +65,10 @@ def test_a_cut_text_has_the_first_ids_of_the_whole_text(name: str, text: str, li
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@pytest.mark.parametrize("end", ["", "x", "\n", " \n", "\u0323", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "end",
+    ["", "\u0323", *(pytest.param(end, marks=pytest.mark.slow) for end in ("x", "\n", " \n", "<|im_end|>"))],
+)
 @pytest.mark.parametrize(
     "run",
     [

@@ -55,6 +55,7 @@ def _forget() -> None:
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.usefixtures("toy")
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

@@ -38,6 +38,7 @@ OLD = DATA / "old_index"
 # What survives
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_usable_index_and_the_next_one_continues(tmp_path: Path, own: Embedder) -> None:
     for number in range(600):
         make_picture(tmp_path / f"{number}.png", number)

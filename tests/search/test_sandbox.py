@@ -19,6 +19,7 @@ from vlm2vec.search.store import Hit
 SMALL = Limits(decode_bytes=64 << 20)
 
 
+@pytest.mark.slow
 def test_what_kills_its_decoder_is_listed_and_all_else_is_indexed(tmp_path: Path, own: Embedder) -> None:
     make_pdf(tmp_path / "a.pdf", 10, 120)
     two_pages = (

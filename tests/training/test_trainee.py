@@ -123,6 +123,7 @@ def test_an_adapter_moves_and_its_base_does_not(folder: Path, dora: bool) -> Non
     assert all(tensor.abs().max() > 0 for tensor in trained.values())
 
 
+@pytest.mark.slow
 def test_targets_that_hit_nothing_are_named(folder: Path) -> None:
     train(read_config(write_config(folder, out="base", steps=1)))
     config = read_config(write_config(folder, init="base", scratch=None, adapter={"targets": ["qkv_projection"]}))

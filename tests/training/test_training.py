@@ -59,6 +59,7 @@ def test_the_log_holds_every_step_and_the_folder_says_how_it_was_made(folder: Pa
     assert Embedder.load(folder / "out" / "checkpoint-2", device="cpu").dim == 64
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses(folder: Path) -> None:
     runs = [
         _run(write_config(folder, steps=4, out=f"run{number}", **changes))

@@ -40,7 +40,7 @@ def test_a_store_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path: Pat
     assert create_store(store.place, INFO, kind=kind).files() == {}
 
 
-@pytest.mark.parametrize("other", ["sqlite", "lance"])
+@pytest.mark.parametrize("other", ["sqlite", pytest.param("lance", marks=pytest.mark.slow)])
 def test_a_store_takes_the_place_of_one_of_another_kind(tmp_path: Path, kind: StoreKind, other: StoreKind) -> None:
     create_store(tmp_path / ".vlm2vec", INFO, kind=other).close()
     created = create_store(tmp_path / ".vlm2vec", INFO, kind=kind)
