@@ -29,7 +29,7 @@ check: $(VENV)/.all
 	$(BIN)/mypy
 
 slow: $(VENV)/.all
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not torture"
 
 torture: $(VENV)/.all
 	$(BIN)/python -m pytest -m torture
