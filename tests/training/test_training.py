@@ -244,6 +244,8 @@ def test_what_a_run_goes_on_from_is_a_folder_beside_the_configuration_or_a_name(
         "../runs/first": str(folder / "../runs/first"),
         "current": str(folder / "current"),
         "a/b/c": str(folder / "a/b/c"),
+        # Longer than any name may be.
+        "9" * 4000: "9" * 4000,
     }
     assert {name: read_config(write_config(folder, scratch=None, init=name)).init for name in inits} == inits
     missing = read_config(write_config(folder, scratch=None, init="runs/second"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,11 +34,12 @@ def _beside_or_named(init: str, info: ValidationInfo) -> str:
     """A folder as an absolute path; otherwise a name: "bundled", or one of the hub."""
     if init in BUNDLED_NAMES or info.context is None:
         return init
-    place = Path(info.context, Path(init).expanduser())
+    # By `os.path`, which calls a name that is too long none of a folder, where Path raises.
+    place = Path(info.context, os.path.expanduser(init))
     # Where "runs" lies beside the configuration, "runs/first" is no name of the hub, even if the run is missing; nor is
     # a folder of the current directory, to which no path in a configuration is relative.
-    looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or Path(init).is_dir()
-    is_path = place.is_dir() or looks_like_a_path or ("/" in init and place.parent.is_dir())
+    looks_like_a_path = len(Path(init).parts) > 2 or init.startswith((".", "~")) or os.path.isdir(init)
+    is_path = os.path.isdir(place) or looks_like_a_path or ("/" in init and os.path.isdir(place.parent))
     return str(place) if is_path else init
 
 
