@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from vlm2vec.cores import usable_cores
 from vlm2vec.errors import ConfigError, VLM2VecError
@@ -142,7 +143,7 @@ def joined_processes() -> Processes:
 def among_processes() -> Iterator[bool]:
     """Do a run's work inside; yields whether this process is the first of those that share it.
 
-    Afterwards the connections are closed in order: a process that ends with them open may abort.
+    Afterwards the connections are closed; such a process should end by `leave`.
     """
     from torch import distributed
 
@@ -151,6 +152,18 @@ def among_processes() -> Iterator[bool]:
     finally:
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def leave(code: object) -> NoReturn:
+    """End one of several processes with the code of a SystemExit, without taking the interpreter apart.
+
+    Closing the connections does not end gloo's threads while something still refers to them, as FSDP does. A thread
+    that frees its last tensor while the interpreter is taken apart aborts the process.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def launched(arguments: Sequence[str], processes: int | None) -> bool:

@@ -14,6 +14,7 @@ from vlm2vec.cli.hints import told
 from vlm2vec.cli.output import fail
 from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
+from vlm2vec.processes import leave, world_size
 
 
 class _Entry(NamedTuple):
@@ -103,6 +104,10 @@ def main() -> None:
         sys.stdin.reconfigure(errors="surrogateescape")
     try:
         app(prog_name="vlm2vec")
+    except SystemExit as ending:
+        if world_size() > 1:
+            leave(ending.code)
+        raise
     finally:
         # The interpreter would look once more through everything that torch has made, which takes a second.
         gc.freeze()
