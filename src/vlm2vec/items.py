@@ -25,7 +25,7 @@ VIDEO_SUFFIXES = frozenset({
     ".m2ts", ".tp", ".trp", ".tod", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".evo", ".vro",
     ".mod", ".asf", ".wmv", ".dvr-ms", ".flv", ".ogv", ".ogm", ".ogx", ".ogg",
 })  # fmt: skip
-"""Of films in the formats that are let in (`media.container.FORMATS`)."""
+"""Of films in the formats that are let in (`media.stream.FORMATS`)."""
 UNSURE_SUFFIXES = frozenset({
     ".ts", ".mts", ".tp", ".trp", ".tod", ".mpv", ".m1v", ".m2v", ".mod", ".ogx", ".ogg",
 })  # fmt: skip

@@ -23,9 +23,9 @@ from vlm2vec.media import (
     read_frames,
     split_spans,
 )
-from vlm2vec.media.clip import _read_by_seeking
-from vlm2vec.media.container import open_clip
+from vlm2vec.media.stream import open_clip
 from vlm2vec.media.timeline import announced_frames
+from vlm2vec.media.video import _read_by_seeking
 
 B_FRAMES = {"bf": "2"}
 CLIPS: dict[str, tuple[str, dict[str, str], str]] = {

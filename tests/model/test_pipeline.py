@@ -24,7 +24,7 @@ from vlm2vec import media
 from vlm2vec.errors import BusyError, InputError, MediaError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video
 from vlm2vec.media import decoded_bytes
-from vlm2vec.media.memory import IN_FLIGHT, Budget
+from vlm2vec.media.frames import IN_FLIGHT, Budget
 from vlm2vec.media.sandbox import Decoder
 from vlm2vec.model.backbone import Ask, Output, Vectors
 from vlm2vec.model.checkpoint import Settings

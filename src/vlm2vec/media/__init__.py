@@ -1,11 +1,10 @@
 """From a path, bytes or a PIL image to RGB pictures: images, videos, PDF pages."""
 
 from vlm2vec.media.document import page_count, read_pages, render_page
-from vlm2vec.media.frames import Frames, load_frames, media_kind
+from vlm2vec.media.frames import Frames, decoded_bytes, load_frames, media_kind
 from vlm2vec.media.image import open_image, resolve
-from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
-from vlm2vec.media.memory import decoded_bytes
-from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits
+from vlm2vec.media.timeline import VideoInfo, frame_indices, split_spans
 from vlm2vec.media.video import probe, read_frames
 
 __all__ = [

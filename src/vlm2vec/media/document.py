@@ -17,9 +17,8 @@ import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Item, Source
-from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
-from vlm2vec.media.pixels import from_pixels
-from vlm2vec.media.source import check_file, decoding, describe, open_source
+from vlm2vec.media.image import from_pixels
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits, check_file, decoding, describe, open_source
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfBitmap, PdfDocument

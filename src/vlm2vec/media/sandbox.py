@@ -25,12 +25,10 @@ import PIL.Image
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.document import page_count
-from vlm2vec.media.frames import Frames, load_frames
+from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
-from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
-from vlm2vec.media.memory import decoded_bytes
-from vlm2vec.media.sampling import VideoInfo
-from vlm2vec.media.source import describe
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits, describe
+from vlm2vec.media.timeline import VideoInfo
 from vlm2vec.media.video import probe
 from vlm2vec.media.worker import ERRORS, Message, Segment, as_message, as_pictures, peak_bytes, receive, send
 

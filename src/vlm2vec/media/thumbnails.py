@@ -12,7 +12,7 @@ import PIL.Image
 from vlm2vec import media
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media.shown import on_white
+from vlm2vec.media.image import on_white
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -1,41 +1,48 @@
-"""When is each frame of a video file shown, and where can decoding start?
+"""When is each frame of a video shown, where can decoding start, and which frames stand for a clip?
 
 One clock serves probing, spans and picking: the one a player shows. It is worked out from the packets alone.
 
 - Zero is where the container's clock begins, so a picture that begins after the sound, or after an empty edit, begins
   late. Broadcast formats start their clocks anywhere; there zero is where the first of their streams begins.
-- A frame comes after the one before it: stamps that repeat or fall are mended (`stamps.ascending`), and of two
-  recordings joined in one stream the second follows the first.
-- A frame stays until the next one. Where it stays for over a minute there is a gap (`sampling.find_gaps`).
+- A frame comes after the one before it: stamps that repeat or fall are mended (`_ascending`), and of two recordings
+  joined in one stream the second follows the first.
+- A frame stays until the next one. Where it stays for over a minute there is a gap (`Clock.gaps_s`).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.media.container import av_error, check_frame_count, open_clip
-from vlm2vec.media.limits import Limits
-from vlm2vec.media.look import frame_turn, is_mirror, stream_look
-from vlm2vec.media.sampling import GAP_S, Clock, find_gaps
-from vlm2vec.media.source import check_file, describe
-from vlm2vec.media.stamps import REORDER, ascending, shown_order
+from vlm2vec.errors import InputError, MediaError
+from vlm2vec.media.source import Limits, check_file, describe
+from vlm2vec.media.stream import VideoLook, open_clip
 
 if TYPE_CHECKING:
-    from av import VideoFrame
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
     from PIL.Image import Transpose
 
+_T = TypeVar("_T")
+
+GAP_S = 60.0
+"""A frame that stays for longer than this is followed by a gap."""
+
+BLANK_S = 20.0
+"""A picture that begins later than this has a gap before it: a span of 30 s or so could lie in there as a whole."""
+
+STILL_S = 30.0
+"""How long a frame before a gap counts as shown at most."""
 
 FREE_CLOCKS = frozenset({"mpegts", "mpeg", "flv", "ogg"})
 """Formats that are cut out of running broadcasts: their clocks start anywhere, and players show them from 0."""
@@ -45,8 +52,138 @@ _CLOCK_TICKS = 1 << 33  # The clock of MPEG streams is full after 26.5 hours, an
 LATE_S = 0.25
 """A picture that begins no later than this begins at 0: coders leave room for putting frames in order."""
 
+REORDER = 17
+"""A frame is shown before every frame that is stored this many places after it: H.264, HEVC and VVC move one by 16."""
 
-class Keyframe(NamedTuple):
+ASTRAY = 32
+"""How many frames in a row may stand off the clock before their stamps are taken for those of another recording."""
+
+
+class VideoInfo(NamedTuple):
+    """Facts that are known of a video without decoding it.
+
+    A folder or a tuple of frames has no clock: its `duration_s` is 0. `duration_s` is where a player's clock stands at
+    the end. Width and height are those of the picture as it is shown, in pixels. `gaps_s` are the stretches (start,
+    end) in which no new frame is shown for long (`Clock.gaps_s`).
+    """
+
+    duration_s: float
+    num_frames: int
+    width: int
+    height: int
+    gaps_s: tuple[tuple[float, float], ...] = ()
+
+
+class Clock(NamedTuple):
+    """When each frame is shown and when the last one ends, in seconds on a player's clock.
+
+    `times_s` ascends strictly (float64 [num_frames]); it begins at 0 unless the picture begins late.
+    """
+
+    times_s: NDArray[np.float64]
+    duration_s: float
+
+    def gaps_s(self) -> tuple[tuple[float, float], ...]:
+        """List the stretches (start, end) of a minute or so in which no new frame is shown, in seconds.
+
+        A gap begins one usual frame after the last frame before it, at most `STILL_S` after, and ends with the next
+        frame or the clip. A picture that begins over `BLANK_S` late has one before it too. Slides that stand for
+        minutes leave gaps: nothing new is seen.
+        """
+        times_s = self.times_s
+        if not len(times_s):
+            return ()
+        stays_s = np.diff(times_s, append=self.duration_s)
+        shown_s = min(float(np.median(stays_s)), STILL_S)
+        late = [(0.0, float(times_s[0]))] if times_s[0] > BLANK_S else []
+        ends_s = [*times_s[1:].tolist(), self.duration_s]
+        return tuple(
+            late
+            + [(float(times_s[index]) + shown_s, ends_s[index]) for index in np.flatnonzero(stays_s > GAP_S).tolist()]
+        )
+
+    def pick_frames(self, span_s: tuple[float, float] | None, wanted: int, *, name: str) -> list[int]:
+        """Pick the positions of `wanted` frames, all with start <= time < end if there is a span.
+
+        A span that falls between two frames yields the one nearest to its middle, the earlier of two equally near.
+
+        Raises:
+            MediaError: no frames, or the span starts at or after the end of the clip.
+            InputError: `wanted` is less than 1.
+        """
+        total = len(self.times_s)
+        if total == 0:
+            raise MediaError(f"{name} has no frames: it is empty or damaged")
+        if span_s is None:
+            return frame_indices(total, wanted)
+        start_s, end_s = span_s
+        inside = np.flatnonzero((self.times_s >= start_s) & (self.times_s < end_s))
+        if len(inside):
+            return [int(inside[position]) for position in frame_indices(len(inside), wanted)]
+        if start_s >= self.duration_s:
+            raise MediaError(
+                f"{name} lasts {self.duration_s:.2f} s; the span from {start_s:g} to {end_s:g} s lies beyond its end"
+            )
+        frame_indices(1, wanted)
+        return [int(np.argmin(np.abs(self.times_s - (start_s + end_s) / 2)))]
+
+
+def frame_indices(total: int, wanted: int) -> list[int]:
+    """Pick `wanted` frame positions spread evenly over a clip of `total` frames.
+
+    Both ends are included; a clip shorter than `wanted` yields every frame once; one wanted frame is the first.
+    Rule of the MMEB-V2 evaluation: evenly spaced by NumPy's linspace, rounded down.
+
+    Raises:
+        MediaError: `total` is 0 (an empty or unreadable clip).
+        InputError: `wanted` is less than 1.
+    """
+    if wanted < 1:
+        raise InputError(f"num_frames is {wanted}: at least 1 frame is needed")
+    if total < 1:
+        raise MediaError("a clip of 0 frames: it is empty or cannot be read")
+    if total < wanted:
+        return list(range(total))
+    positions: list[int] = np.linspace(0, total - 1, wanted).astype(int).tolist()
+    return positions
+
+
+def split_spans(
+    duration_s: float, span_s: float = 30.0, gaps_s: Sequence[tuple[float, float]] = ()
+) -> list[tuple[float, float]]:
+    """Cut a clip into spans (start, end) in seconds, which cover all of it but its gaps, once.
+
+    Each stretch between gaps is cut into round(stretch / span) equal spans, but at least one. A clip without length
+    (a single frame, a folder) is one span from 0 to `span_s`.
+
+    Args:
+        duration_s: how long the clip is.
+        span_s: how long a span should be.
+        gaps_s: stretches (start, end) to leave out, in order, as `VideoInfo.gaps_s` lists them.
+
+    Raises:
+        InputError: `span_s` is not a positive number of seconds, or `duration_s` is negative or not a number.
+    """
+    if not (math.isfinite(span_s) and span_s > 0):
+        raise InputError(f"span_s is {span_s}: it must be a positive number of seconds")
+    if not (math.isfinite(duration_s) and duration_s >= 0):
+        raise InputError(f"duration_s is {duration_s}: it must be a number of seconds, 0 or more")
+    if duration_s == 0:
+        return [(0.0, span_s)]
+    starts_s = [0.0, *(end_s for _, end_s in gaps_s)]
+    ends_s = [*(start_s for start_s, _ in gaps_s), float(duration_s)]
+    spans: list[tuple[float, float]] = []
+    for start_s, end_s in zip(starts_s, ends_s, strict=True):
+        if start_s < end_s:  # A gap may lie at the very start or end.
+            length_s = end_s - start_s
+            count = max(1, round(length_s / span_s))
+            # The last edge is the end itself, so that rounding never drops the last frame.
+            edges = [start_s + length_s * index / count for index in range(count)] + [end_s]
+            spans += itertools.pairwise(edges)
+    return spans
+
+
+class _Keyframe(NamedTuple):
     """A packet that decoding can start from, and the position of the first frame shown from there on."""
 
     position: int
@@ -65,76 +202,48 @@ class Timeline:
 
     clock: Clock
     pts: NDArray[np.int64]
-    keyframes: list[Keyframe]
+    keyframes: list[_Keyframe]
     exact: bool
     width: int
     height: int
     is_plain: bool
 
+    def clock_of(self, decoded: Sequence[int | None]) -> Clock:
+        """The clock for the frames that decode, by their stamps: a decoder may give out more or fewer than announced.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedFrames:
-    """The stamps of the frames of a file in the order in which a decoding from start to end yields them."""
+        A frame is told by its stamp. Where stamps do not tell, the frames lie evenly over the time announced.
+        """
+        clock, count = self.clock, len(decoded)
+        if count == len(clock.times_s):
+            return clock
+        announced: dict[int | None, list[int]] = {}
+        for position in reversed(range(len(self.pts))):
+            announced.setdefault(int(self.pts[position]), []).append(position)
+        found = [announced[pts].pop() if announced.get(pts) else -1 for pts in decoded]
+        if found and found[0] >= 0 and all(earlier < later for earlier, later in itertools.pairwise(found)):
+            return Clock(clock.times_s[found], clock.duration_s)
+        start_s = float(clock.times_s[0]) if len(clock.times_s) else 0.0
+        return Clock(np.linspace(start_s, clock.duration_s, count, endpoint=False), clock.duration_s)
 
-    pts: list[int | None]
-    damaged: bool
 
+def once_a_file(read: Callable[[Path | bytes, Limits], _T]) -> Callable[[Path | bytes, Limits], _T]:
+    """Make a function that reads a video remember what it returned for the last 8 files, until they change.
 
-def announced_frames(source: Path | bytes, limits: Limits) -> Timeline:
-    """Read the packets of a video file, decoding none.
-
-    Raises:
-        MediaError: no video in it, or damaged. LimitError: larger than `limits` allow.
+    A film is read as hundreds of spans one after the other; this way its packets are gone through once.
     """
-    if isinstance(source, bytes):
-        return _read_announced(source, limits)
-    return _announced_in_file(source, _state(source, limits), limits)
 
+    @functools.lru_cache(maxsize=8)
+    def of_file(path: Path, _state: tuple[int, int, int, int], limits: Limits) -> _T:
+        return read(path, limits)
 
-def decoded_frames(source: Path | bytes, limits: Limits) -> DecodedFrames:
-    """Decode a video file from start to end, keeping no picture.
+    @functools.wraps(read)
+    def of_source(source: Path | bytes, limits: Limits) -> _T:
+        if isinstance(source, bytes):
+            return read(source, limits)
+        status = check_file(source, "a video", limits)
+        return of_file(source, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns), limits)
 
-    Raises:
-        MediaError: no video in it. LimitError: larger than `limits` allow.
-    """
-    if isinstance(source, bytes):
-        return _read_decoded(source, limits)
-    return _decoded_in_file(source, _state(source, limits), limits)
-
-
-def frames_from_start(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
-    """Yield every frame from the start; None where the file or a packet cannot be read."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av_error():
-            yield None
-            return
-        try:
-            frames = packet.decode()
-        except av_error():
-            yield None
-        else:
-            yield from frames
-
-
-def _state(path: Path, limits: Limits) -> tuple[int, int, int, int]:
-    status = check_file(path, "a video", limits)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-# A film is read as hundreds of spans one after the other; this way its packets are gone through once.
-@functools.lru_cache(maxsize=8)
-def _announced_in_file(path: Path, _state: tuple[int, int, int, int], limits: Limits) -> Timeline:
-    return _read_announced(path, limits)
-
-
-@functools.lru_cache(maxsize=8)
-def _decoded_in_file(path: Path, _state: tuple[int, int, int, int], limits: Limits) -> DecodedFrames:
-    return _read_decoded(path, limits)
+    return of_source
 
 
 class _Stamp(NamedTuple):
@@ -147,21 +256,15 @@ class _Stamp(NamedTuple):
     is_shown: bool
 
 
-def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
+@once_a_file
+def announced_frames(source: Path | bytes, limits: Limits) -> Timeline:
+    """Read the packets of a video file, decoding none.
+
+    Raises:
+        MediaError: no video in it, or damaged. LimitError: larger than `limits` allow.
+    """
     with open_clip(source, limits) as (container, stream):
-        # A film has a hundred thousand packets: all that is alike for each is asked for once.
-        name, hides_frames = describe(source), stream.codec_context.name == "vp8"
-        stamps: list[_Stamp] = []
-        turn: Transpose | None = None
-        is_turn_known = False
-        for packet in container.demux(stream):
-            if packet.size:
-                if packet.is_keyframe and not is_turn_known:
-                    turn, is_turn_known = _first_turn(packet, stream), True
-                # A discarded packet lies before the start that an edit list sets: decoded, not shown.
-                is_shown = not packet.is_discard and not (hides_frames and _is_hidden(packet))
-                stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, is_shown))
-                check_frame_count(len(stamps), limits, name)
+        stamps, turn = _read_stamps(container, stream, limits, describe(source))
         shown = [stamp for stamp in stamps if stamp.is_shown]
         times = [stamp.pts for stamp in shown if stamp.pts is not None]
         is_timed = 0 < len(times) == len(shown) and not _is_counted(times, container, stream)
@@ -169,38 +272,58 @@ def _read_announced(source: Path | bytes, limits: Limits) -> Timeline:
         if is_timed:
             pts = _unwrapped(pts, container)
             is_keyframe = np.array([stamp.is_keyframe for stamp in shown])
-            order = shown_order(pts, is_keyframe, REORDER if _may_reorder(stream) else 1)
+            order = _shown_order(pts, is_keyframe, REORDER if _may_reorder(stream) else 1)
             pts, shown = pts[order], [shown[position] for position in order]
         exact = is_timed and bool(np.all(pts[1:] > pts[:-1]))
         keyframes = [
-            Keyframe(int(np.searchsorted(pts, stamp.pts)), stamp.pts, stamp.pts if stamp.dts is None else stamp.dts)
+            _Keyframe(int(np.searchsorted(pts, stamp.pts)), stamp.pts, stamp.pts if stamp.dts is None else stamp.dts)
             for stamp in stamps
             if exact and stamp.is_keyframe and stamp.pts is not None
         ]
         clock = _clock(shown, pts, container, stream)
-        look, codec = stream_look(stream), stream.codec_context
+        look, codec = VideoLook.of(stream), stream.codec_context
         width, height = look.size(codec.width, codec.height, turn)
         is_plain = (
             (exact or (not is_timed and _is_even(clock)))
             and bool(len(clock.times_s))
             and clock.times_s[0] == 0
-            and not find_gaps(clock)
-            and look.aspect == 1
-            and look.transfer is None
-            and not is_mirror(turn)
+            and not clock.gaps_s()
+            and look.is_plain(turn)
             and stream == container.streams.video[0]
         )
         return Timeline(clock, pts, sorted(keyframes), exact, width, height, is_plain)
 
 
+def _read_stamps(
+    container: InputContainer, stream: VideoStream, limits: Limits, name: str
+) -> tuple[list[_Stamp], Transpose | None]:
+    """The stamps of all packets as they are stored, and the turn of the first frame."""
+    # A film has a hundred thousand packets: all that is alike for each is asked for once.
+    hides_frames = stream.codec_context.name == "vp8"
+    stamps: list[_Stamp] = []
+    turn: Transpose | None = None
+    is_turn_known = False
+    for packet in container.demux(stream):
+        if packet.size:
+            if packet.is_keyframe and not is_turn_known:
+                turn, is_turn_known = _first_turn(packet, stream), True
+            # A discarded packet lies before the start that an edit list sets: decoded, not shown.
+            is_shown = not packet.is_discard and not (hides_frames and _is_hidden(packet))
+            stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, is_shown))
+            limits.check_frames(len(stamps), name)
+    return stamps, turn
+
+
 def _first_turn(keyframe: Packet[VideoStream], stream: VideoStream) -> Transpose | None:
+    import av
+
     # PyAV shows the display matrix of a stream on decoded frames alone.
     stream.codec_context.thread_count = 1
     try:
         frames = [*keyframe.decode(), *stream.codec_context.decode(None)]
-    except av_error():
+    except av.FFmpegError:
         return None  # Reading the frames will tell.
-    return frame_turn(frames[0]) if frames else None
+    return VideoLook.turn(frames[0]) if frames else None
 
 
 def _is_counted(pts: list[int], container: InputContainer, stream: VideoStream) -> bool:
@@ -233,37 +356,6 @@ def _is_hidden(packet: Packet[VideoStream]) -> bool:
     return not memoryview(packet)[0] & 0x10
 
 
-def decoded_clock(timeline: Timeline, decoded: DecodedFrames) -> Clock:
-    """The clock of the announced frames for those that decode, where a decoder gives out more or fewer of them.
-
-    A frame is told by its stamp. Where stamps do not tell, the frames lie evenly over the time announced.
-    """
-    clock, count = timeline.clock, len(decoded.pts)
-    if count == len(clock.times_s):
-        return clock
-    announced: dict[int | None, list[int]] = {}
-    for position in reversed(range(len(timeline.pts))):
-        announced.setdefault(int(timeline.pts[position]), []).append(position)
-    found = [announced[pts].pop() if announced.get(pts) else -1 for pts in decoded.pts]
-    if found and found[0] >= 0 and all(earlier < later for earlier, later in itertools.pairwise(found)):
-        return Clock(clock.times_s[found], clock.duration_s)
-    start_s = float(clock.times_s[0]) if len(clock.times_s) else 0.0
-    return Clock(np.linspace(start_s, clock.duration_s, count, endpoint=False), clock.duration_s)
-
-
-def _read_decoded(source: Path | bytes, limits: Limits) -> DecodedFrames:
-    with open_clip(source, limits) as (container, stream):
-        pts: list[int | None] = []
-        damaged = False
-        for frame in frames_from_start(container, stream):
-            if frame is None or frame.is_corrupt:
-                damaged = True
-            else:
-                pts.append(frame.pts)
-                check_frame_count(len(pts), limits, describe(source))
-        return DecodedFrames(pts, damaged)
-
-
 def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContainer, stream: VideoStream) -> Clock:
     """The clock of the frames, which are in the order they are shown if they have `pts`."""
     if not shown:
@@ -278,7 +370,7 @@ def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContaine
         steps = np.diff(pts if len(pts) else np.array(values))
         steps = steps[steps > 0]
         step = float(np.median(steps)) if len(steps) else frame_s / tick_s
-        times_s = ascending(values, step) * tick_s
+        times_s = _ascending(values, step) * tick_s
     last_s = shown[-1].duration * tick_s
     if last_s <= 0:
         # As long as others usually stay; a gap says nothing about that.
@@ -329,3 +421,100 @@ def _tick_s(stream: VideoStream) -> float:
 def _frame_s(stream: VideoStream) -> float:
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     return float(1 / rate)
+
+
+def _shown_order(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_], reorder: int = REORDER) -> NDArray[np.intp]:
+    """Sort frames from the order in which they are stored into the one in which they are shown.
+
+    Stamps order the frames of one recording, never those of two joined in one stream: a new recording begins where a
+    keyframe is not later than all before it, or a frame is not later than one stored `reorder` places before it.
+    With `reorder` 1 frames are shown in the order in which they are stored.
+    """
+    starts = _recordings(pts, is_keyframe, reorder)
+    return np.concatenate(
+        [start + np.argsort(pts[start:end], kind="stable") for start, end in itertools.pairwise([*starts, len(pts)])]
+    )
+
+
+def _ascending(stamps: Sequence[int], step: float) -> NDArray[np.float64]:
+    """Make the stamps of frames in the order they are shown ascend strictly: float64 ticks after the first, [N].
+
+    Stamps that ascend are kept. Where they do not,
+
+    - a frame with the stamp of the one before it lies between that one and the next later one;
+    - up to `ASTRAY` frames that fall behind the clock, or run ahead of it, lie evenly between the frames around them:
+      their stamps leave the line of the others by a jump and come back by one;
+    - after any other fall another recording begins: it follows one `step` after the last frame.
+    """
+    values = np.array(stamps, dtype=np.int64)
+    if np.all(values[1:] > values[:-1]):
+        return values.astype(np.float64) - float(values[0])
+    times = _mended([stamp - stamps[0] for stamp in stamps], step)
+    if np.all(times[1:] > times[:-1]):
+        return times
+    # Stamps so far apart that a float cannot hold the steps between them.
+    return np.arange(len(stamps), dtype=np.float64) * step
+
+
+def _recordings(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_], reorder: int) -> list[int]:
+    highest = np.maximum.accumulate(pts)
+    late_keyframe = is_keyframe[1:] & (pts[1:] <= highest[:-1])
+    if not late_keyframe.any() and not np.any(pts[reorder:] <= highest[:-reorder]):
+        return [0]
+    starts = [0]
+    maxima: list[int] = []  # The highest stamp up to each frame of the current recording.
+    for index, (stamp, is_key) in enumerate(zip(pts.tolist(), is_keyframe.tolist(), strict=True)):
+        if maxima and ((is_key and stamp <= maxima[-1]) or (len(maxima) >= reorder and stamp <= maxima[-reorder])):
+            starts.append(index)
+            maxima = []
+        maxima.append(max(stamp, maxima[-1]) if maxima else stamp)
+    return starts
+
+
+def _mended(stamps: list[int], step: float) -> NDArray[np.float64]:
+    kept_at = [0]  # The frames that keep their stamps; the others are placed between them.
+    kept: list[float] = [stamps[0]]
+    shift = 0.0
+    index = 1
+    while index < len(stamps):
+        value = stamps[index] + shift
+        if value < kept[-1]:
+            behind = _frames_behind(stamps, index, kept[-1] - shift, step)
+            ahead = _frames_ahead(kept, value, step)
+            if behind and not 0 < ahead < behind:
+                index += behind
+                continue
+            if ahead:
+                del kept_at[-ahead:], kept[-ahead:]
+            else:
+                following = kept[-1] + step * (index - kept_at[-1])
+                shift += following - value
+                value = following
+        if value > kept[-1]:
+            kept_at.append(index)
+            kept.append(value)
+        index += 1
+    positions = np.arange(len(stamps))
+    times = np.interp(positions, kept_at, kept)
+    times[kept_at[-1] :] = kept[-1] + step * (positions[kept_at[-1] :] - kept_at[-1])
+    return times
+
+
+def _frames_behind(stamps: list[int], index: int, top: float, step: float) -> int:
+    """How many frames from `index` on lie behind the clock, at `top`, until jumps make good the fall; 0 if none do."""
+    jumps = 0.0
+    for later in range(index + 1, min(index + 1 + ASTRAY, len(stamps))):
+        jumps += max(0.0, stamps[later] - stamps[later - 1] - step)
+        if stamps[later] > top and jumps >= top - stamps[index]:
+            return later - index
+    return 0
+
+
+def _frames_ahead(kept: list[float], value: float, step: float) -> int:
+    """How many of the last kept frames ran ahead by jumps that the fall to `value` undoes; 0 if none did."""
+    jumps = 0.0
+    for count in range(1, min(ASTRAY + 1, len(kept))):
+        jumps += max(0.0, kept[-count] - kept[-count - 1] - step)
+        if kept[-count - 1] < value and jumps >= kept[-1] - value:
+            return count
+    return 0

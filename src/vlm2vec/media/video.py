@@ -1,26 +1,29 @@
-"""Which frames of a video does the model see? For files, folders of frames, tuples of frames and animated pictures."""
+"""Which frames of a video does the model see? Of files, folders of frames, tuples of frames and animated pictures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import PIL.Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import FRAME_SUFFIXES, Image, Source, Video
-from vlm2vec.media.animation import is_animation, probe_animation, read_animation
-from vlm2vec.media.clip import probe_clip, read_clip
-from vlm2vec.media.image import open_image, open_picture
-from vlm2vec.media.limits import DEFAULT_LIMITS, Limits
-from vlm2vec.media.sampling import VideoInfo, frame_indices, split_spans
-from vlm2vec.media.source import decoding, is_damage, is_folder
-from vlm2vec.media.timeline import announced_frames
+from vlm2vec.media.image import animation_frames, on_white, open_image, open_picture, orientation, upright
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits, decoding, describe, is_folder, open_source
+from vlm2vec.media.stream import VideoLook, open_clip
+from vlm2vec.media.timeline import Clock, Timeline, VideoInfo, announced_frames, frame_indices, once_a_file
 
-__all__ = ["VideoInfo", "frame_indices", "probe", "read_frames", "shown_otherwise", "split_spans"]
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 
 def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> list[PIL.Image.Image]:
@@ -49,8 +52,8 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
             [paths[position] for position in frame_indices(len(paths), num_frames)], limits, video.as_stored
         )
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
-        return read_animation(source, video.span_s, num_frames, limits, as_stored=video.as_stored)
-    return read_clip(source, video.span_s, num_frames, limits)
+        return _read_animation(source, video.span_s, num_frames, limits, as_stored=video.as_stored)
+    return _read_clip(source, video.span_s, num_frames, limits)
 
 
 def probe(
@@ -68,12 +71,27 @@ def probe(
     if isinstance(video.source, Path) and is_folder(video.source, kind="a video"):
         return _probe_frames(frame_paths(video.source, limits), limits)
     if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
-        return probe_animation(video.source, limits)
-    return probe_clip(video.source, limits)
+        return _probe_animation(video.source, limits)
+    return _probe_clip(video.source, limits)
+
+
+def is_animation(source: Path | bytes, limits: Limits) -> bool:
+    """Whether a source begins like a format that Pillow animates, a still picture of such a format included.
+
+    Raises:
+        MediaError: the file is missing, empty or may not be read. LimitError: it has more than `video_bytes`.
+    """
+    with open_source(source, "a video", limits) as stream:
+        head = stream.read(16)
+    return (
+        head.startswith((b"GIF8", b"\x89PNG\r\n\x1a\n"))
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"))
+    )
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
-    """Whether a video file's picture or clock comes out otherwise than without the rules of `timeline` and `look`.
+    """Whether a video file's picture or clock comes out otherwise than without the rules of `timeline` and `stream`.
 
     True for a mirrored picture, pixels that are not square, HDR, a track other than the first, stamps that do not
     ascend, a late start, a gap, and for a file that cannot be read. False for ordinary films and animated pictures.
@@ -116,7 +134,7 @@ def damaged_frames(sources: Sequence[Source], limits: Limits = DEFAULT_LIMITS) -
         try:
             _open_frames((source,), limits, as_stored=True)
         except MediaError as error:
-            if not is_damage(error):
+            if not _is_damage(error):
                 raise
             damaged[place] = error
     return damaged
@@ -140,3 +158,294 @@ def _probe_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> V
 
 def _frame_limits(limits: Limits) -> Limits:
     return replace(limits, image_px=min(limits.image_px, limits.frame_px))
+
+
+def _is_damage(error: MediaError) -> bool:
+    """Whether the bytes of a medium are at fault, and not who may read them, the disk, or how large they are."""
+    cause = error.__cause__
+    return not isinstance(error, LimitError) and not (isinstance(cause, OSError) and cause.errno is not None)
+
+
+def _read_animation(
+    source: Source, span_s: tuple[float, float] | None, num_frames: int, limits: Limits, *, as_stored: bool = False
+) -> list[PIL.Image.Image]:
+    """Decode the picked frames, composed as a viewer shows them, in RGB.
+
+    Unless `as_stored`, transparency is laid on white and the frames are turned by the EXIF orientation of the file.
+
+    Raises:
+        MediaError: damaged or cut off before a picked frame.
+        LimitError: more bytes, pixels or frames than `limits` allow.
+    """
+    name = describe(source)
+    with open_picture(source, limits, max_px=limits.frame_px) as picture:
+        before = picture.tell()
+        try:
+            frames = _checked_frames(picture, limits, name)
+            if not as_stored and picture is not source:
+                # Before the clock decodes frames, the last of which is kept.
+                _keep_ground(picture)
+            if span_s is None:
+                positions = frame_indices(len(frames), num_frames)
+            else:
+                positions = _animation_clock(picture, frames).pick_frames(span_s, num_frames, name=name)
+            pictures = []
+            for position in positions:
+                picture.seek(frames[position])
+                # The mode of a frame may be told only once it is decoded.
+                picture.load()
+                frame = picture if as_stored else on_white(picture)
+                pictures.append(frame.convert("RGB") if frame is picture else frame)
+            # Asked last, because Pillow may read a PNG to its end for it.
+            turn = 1 if as_stored else orientation(picture)
+        except EOFError as error:
+            raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
+        finally:
+            if picture is source:
+                picture.seek(before)
+    return [upright(one, turn) for one in pictures]
+
+
+def _probe_animation(source: Source, limits: Limits) -> VideoInfo:
+    """Measure an animation; its frames must be decoded for their durations, but are not kept."""
+    name = describe(source)
+    with open_picture(source, limits, max_px=limits.frame_px) as picture:
+        before = picture.tell()
+        try:
+            frames = _checked_frames(picture, limits, name)
+            clock = _animation_clock(picture, frames)
+            width, height = picture.size if orientation(picture) < 5 else picture.size[::-1]
+        finally:
+            if picture is source:
+                picture.seek(before)
+        return VideoInfo(clock.duration_s, len(frames), width, height)
+
+
+def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> range:
+    frames = animation_frames(picture)
+    if len(frames) > limits.frames:
+        raise LimitError(f"{name} has {len(frames):,} frames, more than the {limits.frames:,} allowed (Limits.frames)")
+    if len(frames) * picture.width * picture.height > limits.animation_px:
+        raise LimitError(
+            f"{name} has {len(frames):,} frames of {picture.width} x {picture.height} pixels, together more than the "
+            f"{limits.animation_px:,} pixels allowed (Limits.animation_px)"
+        )
+    return frames
+
+
+def _keep_ground(picture: PIL.Image.Image) -> None:
+    """Make Pillow hand out the alpha of an animated WebP that declares none.
+
+    Encoders declare none where every frame is opaque by itself, also if the frames leave a part of the canvas free.
+    Viewers show the ground there; Pillow would make it black.
+    """
+    if isinstance(picture, WebPImageFile) and picture.rawmode == "RGBX":
+        picture.rawmode = picture._mode = "RGBA"
+
+
+def _animation_clock(picture: PIL.Image.Image, frames: range) -> Clock:
+    durations_s = []
+    for index in frames:
+        picture.seek(index)
+        # WebP and AVIF know the duration of a frame only once it is decoded.
+        picture.load()
+        duration_ms = float(picture.info.get("duration") or 0)
+        # Browsers show a frame for 100 ms if the file says 10 ms or less, and files are made with that in mind.
+        durations_s.append((duration_ms if duration_ms > 10 else 100.0) / 1000)
+    ends_s = np.cumsum(np.array(durations_s, dtype=np.float64))
+    return Clock(np.concatenate([[0.0], ends_s[:-1]]), float(ends_s[-1]))
+
+
+def _read_clip(
+    source: Path | bytes, span_s: tuple[float, float] | None, num_frames: int, limits: Limits
+) -> list[PIL.Image.Image]:
+    """Decode the picked frames of a video file in RGB, as a player shows them (see `stream`).
+
+    The frames are exactly those of a decoding from start to end. Reading the packets alone tells when each frame is
+    shown; the decoder then jumps to the last keyframe before a wanted frame, but only forward, so it never decodes
+    more than reading all would. A file whose packets do not announce its frames is decoded from the start.
+
+    Raises:
+        MediaError: no video in it, damaged, or cut off so that a picked frame is missing.
+        LimitError: more bytes, pixels or frames than `limits` allow.
+    """
+    import av
+
+    name = describe(source)
+    timeline = announced_frames(source, limits)
+    if timeline.exact:
+        positions = timeline.clock.pick_frames(span_s, num_frames, name=name)
+        with open_clip(source, limits) as (container, stream):
+            try:
+                return _read_by_seeking(container, stream, timeline, positions, limits, name)
+            except (_PacketsMisleadError, av.FFmpegError):
+                pass  # Below, from the start, the readable part is found.
+    decoded = _decoded_frames(source, limits)
+    if not decoded.damaged:
+        positions = timeline.clock_of(decoded.pts).pick_frames(span_s, num_frames, name=name)
+    else:
+        positions = _surviving(timeline, decoded, span_s, num_frames, name)
+    with open_clip(source, limits) as (container, stream):
+        return _read_from_start(container, stream, positions, limits, name)
+
+
+def _probe_clip(source: Path | bytes, limits: Limits) -> VideoInfo:
+    """Measure a video file by reading its packets, without decoding.
+
+    Raises:
+        MediaError: no video in it, or damaged.
+        LimitError: more bytes, pixels or frames than `limits` allow.
+    """
+    timeline = announced_frames(source, limits)
+    if len(timeline.clock.times_s) == 0:
+        raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
+    clock = timeline.clock
+    return VideoInfo(clock.duration_s, len(clock.times_s), timeline.width, timeline.height, clock.gaps_s())
+
+
+class _PacketsMisleadError(Exception):
+    """The decoder yields other frames than the packets announced."""
+
+
+def _read_by_seeking(
+    container: InputContainer,
+    stream: VideoStream,
+    timeline: Timeline,
+    positions: list[int],
+    limits: Limits,
+    name: str,
+) -> list[PIL.Image.Image]:
+    look = VideoLook.of(stream)
+    pictures: list[PIL.Image.Image] = []
+    key_positions = np.array([keyframe.position for keyframe in timeline.keyframes])
+    decoder = _Decoder(container, stream)
+    frames: Iterator[VideoFrame] = iter(())
+    started_at = upcoming = -1  # The positions of the first frame since the last jump, and of the one to come next.
+    for target in positions:
+        nearest = int(np.searchsorted(key_positions, target, side="right")) - 1
+        if nearest < 0:
+            raise _PacketsMisleadError
+        keyframe = timeline.keyframes[nearest]
+        if upcoming < 0 or keyframe.pts > decoder.fed_pts:
+            frames = decoder.frames_from(keyframe.pts, keyframe.dts)
+            started_at = upcoming = keyframe.position
+        for frame in frames:
+            if frame.pts is not None and frame.pts < timeline.pts[started_at]:
+                continue  # Shown before the keyframe but stored after it: belongs to the part that was skipped.
+            if upcoming == len(timeline.pts) or frame.pts != timeline.pts[upcoming]:
+                raise _PacketsMisleadError
+            upcoming += 1
+            if upcoming - 1 == target:
+                if frame.is_corrupt:
+                    raise _PacketsMisleadError
+                pictures.append(look.picture(frame, limits, name))
+                break
+        else:
+            raise _PacketsMisleadError
+    return pictures
+
+
+class _Decoder:
+    """Decodes from a keyframe on; `fed_pts` is the latest time stamp that went into the decoder."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        self.fed_pts = -(1 << 63)
+
+    def frames_from(self, pts: int, dts: int) -> Iterator[VideoFrame]:
+        """Yield frames from the keyframe of these stamps on in the order they are shown, perhaps earlier ones first."""
+        # Containers index by either time stamp. The decoding one is never the later, so seeking to it lands on the
+        # keyframe or before, and packets before it are passed over undecoded.
+        self._container.seek(min(pts, dts), stream=self._stream)
+        started = False
+        for packet in self._container.demux(self._stream):
+            started = started or packet.pts == pts
+            if not started:
+                continue
+            if packet.pts is not None:
+                self.fed_pts = max(self.fed_pts, packet.pts)
+            yield from packet.decode()
+
+
+def _surviving(
+    timeline: Timeline, decoded: _DecodedFrames, span_s: tuple[float, float] | None, num_frames: int, name: str
+) -> list[int]:
+    # The wanted frames are those of the whole clip: picking among the survivors would pass a part off as the clip.
+    announced, survived = len(timeline.clock.times_s), len(decoded.pts)
+    if timeline.exact:
+        where = {pts: position for position, pts in enumerate(decoded.pts)}
+        wanted = [int(timeline.pts[position]) for position in timeline.clock.pick_frames(span_s, num_frames, name=name)]
+        if all(pts in where for pts in wanted):
+            return [where[pts] for pts in wanted]
+    raise MediaError(
+        f"{name} is damaged or cut off: {survived} of its {announced} frames decode, but not all that are wanted; "
+        "copy or convert it again"
+    )
+
+
+def _read_from_start(
+    container: InputContainer, stream: VideoStream, positions: list[int], limits: Limits, name: str
+) -> list[PIL.Image.Image]:
+    look = VideoLook.of(stream)
+    pictures: list[PIL.Image.Image] = []
+    position = 0
+    for frame in _frames_from_start(container, stream):
+        if frame is None or frame.is_corrupt:
+            continue
+        if position == positions[len(pictures)]:
+            pictures.append(look.picture(frame, limits, name))
+            if len(pictures) == len(positions):
+                return pictures
+        position += 1
+    raise MediaError(
+        f"{name} yields {len(pictures)} of the {len(positions)} wanted frames: it changes while it is read"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _DecodedFrames:
+    """The stamps of the frames of a file in the order in which a decoding from start to end yields them."""
+
+    pts: list[int | None]
+    damaged: bool
+
+
+@once_a_file
+def _decoded_frames(source: Path | bytes, limits: Limits) -> _DecodedFrames:
+    """Decode a video file from start to end, keeping no picture.
+
+    Raises:
+        MediaError: no video in it. LimitError: larger than `limits` allow.
+    """
+    with open_clip(source, limits) as (container, stream):
+        pts: list[int | None] = []
+        damaged = False
+        for frame in _frames_from_start(container, stream):
+            if frame is None or frame.is_corrupt:
+                damaged = True
+            else:
+                pts.append(frame.pts)
+                limits.check_frames(len(pts), describe(source))
+        return _DecodedFrames(pts, damaged)
+
+
+def _frames_from_start(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
+    """Yield every frame from the start; None where the file or a packet cannot be read."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            yield None
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            yield None
+        else:
+            yield from frames

@@ -23,12 +23,10 @@ import PIL.Image
 from vlm2vec.errors import InputError, LimitError, MediaError, VLM2VecError
 from vlm2vec.items import Image, Source, Video
 from vlm2vec.media.document import Drawing, as_picture, drawn_page, page_count
-from vlm2vec.media.frames import Frames, load_frames
-from vlm2vec.media.image import resolve
-from vlm2vec.media.limits import Limits
-from vlm2vec.media.memory import decoded_bytes
-from vlm2vec.media.pixels import from_pixels
-from vlm2vec.media.sampling import VideoInfo
+from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
+from vlm2vec.media.image import from_pixels, resolve
+from vlm2vec.media.source import Limits
+from vlm2vec.media.timeline import VideoInfo
 from vlm2vec.media.video import probe
 
 if sys.platform != "win32":

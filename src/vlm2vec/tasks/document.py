@@ -16,9 +16,8 @@ from vlm2vec.data.inside import check_inside
 from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Item
-from vlm2vec.media.image import open_image, open_picture
-from vlm2vec.media.limits import DEFAULT_LIMITS
-from vlm2vec.media.shown import upright
+from vlm2vec.media.image import open_image, open_picture, upright
+from vlm2vec.media.source import DEFAULT_LIMITS
 from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, composed
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vlm2vec.files import content_hash
 from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
-from vlm2vec.media.animation import is_animation
 from vlm2vec.media.source import Form, check_file, decoding, is_folder, open_source
+from vlm2vec.media.video import is_animation
 from vlm2vec.model.backbone import Ask
 
 KEY_BYTES = 16

@@ -1,23 +1,31 @@
-"""How is a decoded frame shown: turned or mirrored, its pixels made square, HDR brought to SDR?"""
+"""How is the video in a file opened, and how is a frame of it shown: turned, made square, brought from HDR to SDR?"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from vlm2vec.media.container import check_frame_px
-from vlm2vec.media.limits import Limits
-from vlm2vec.media.pixels import from_pixels
+from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.media.image import from_pixels
+from vlm2vec.media.source import Limits, check_file, decoding, describe, open_source
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.container import InputContainer
     from av.video.stream import VideoStream
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
+"""The formats that FFmpeg may take a file for. Playlists and session descriptions are left out: a text file named .mp4
+could make it open other files and network addresses."""
 
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -61,8 +69,51 @@ _TO_709 = np.array(
 _ROWS = 256  # A frame is tone-mapped in strips, which keeps its floating-point copies small.
 
 
+@contextmanager
+def open_clip(source: Path | bytes, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file and the video stream that a player shows: the default one, of several the largest.
+
+    An error of FFmpeg inside the block becomes a `MediaError`; PyAV keeps FFmpeg's log from the terminal.
+
+    Raises:
+        MediaError: not a video, no picture in it, or coded in an unknown way.
+        LimitError: more bytes, or more pixels a frame, than `limits` allow.
+    """
+    import av
+    from av.stream import Disposition
+
+    name = describe(source)
+    with ExitStack() as stack:
+        file: object
+        if isinstance(source, bytes):
+            file = stack.enter_context(open_source(source, "a video", limits))
+        else:
+            check_file(source, "a video", limits)
+            file = f"file:{source}"  # The prefix keeps FFmpeg from reading a name like "concat:a" as a protocol.
+        stack.enter_context(decoding(name, "a video"))
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        try:
+            container = stack.enter_context(av.open(file, options=options, metadata_errors="replace"))
+        except (av.InvalidDataError, av.ArgumentError) as error:  # The second: of a format that is not let in.
+            raise MediaError(
+                f"{name} cannot be read as a video: its content is damaged or of no known format; "
+                "check that the file is what its name says"
+            ) from error
+        # A cover picture in a music file passes for a video stream.
+        streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not streams:
+            raise MediaError(f"{name} has no video stream: it holds sound or data only")
+        stream = max(streams, key=_preference)  # Of equals the first.
+        if stream.codec_context is None:
+            raise MediaError(f"{name} is coded in a way that this installation cannot decode; convert it to H.264")
+        if stream.codec_context.width < 1 or stream.codec_context.height < 1:
+            raise MediaError(f"{name} cannot be read as a video: it states no frame size that FFmpeg accepts")
+        _check_frame_px(stream.codec_context.width, stream.codec_context.height, limits, name)
+        yield container, stream
+
+
 @dataclass(frozen=True, slots=True)
-class _VideoLook:
+class VideoLook:
     """How the frames of a video stream are shown, beside the turn that every frame carries.
 
     `aspect` is the width of a pixel over its height, 1 where it is as good as square or not possible. `transfer` is
@@ -75,58 +126,73 @@ class _VideoLook:
     is_full_range: bool
     is_wide: bool
 
+    @classmethod
+    def of(cls, stream: VideoStream) -> VideoLook:
+        """Read off the header of a stream how its frames are shown."""
+        codec = stream.codec_context
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        if _SQUARE[0] < aspect < _SQUARE[1] or not _POSSIBLE[0] <= aspect <= _POSSIBLE[1]:
+            aspect = Fraction(1)
+        return cls(
+            aspect,
+            _TRANSFERS.get(codec.color_trc),
+            _LUMA.get(codec.colorspace, _LUMA_2020),
+            codec.color_range == _FULL_RANGE,
+            codec.color_primaries != _PRIMARIES_709,
+        )
+
+    @staticmethod
+    def turn(frame: VideoFrame) -> PIL.Image.Transpose | None:
+        """Which of the eight turns and mirrorings is nearest to the display matrix of a frame; None for as stored."""
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return None
+        # Nine numbers, (a, b, u, c, d, v, x, y, w): the pixel (p, q) is shown at (a p + c q, b p + d q).
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return _TURNS[True, c < 0, b < 0]
+        return _TURNS[False, a < 0, d < 0]
+
     def size(self, width: int, height: int, turn: PIL.Image.Transpose | None) -> tuple[int, int]:
         """Width and height in pixels of a stored frame as it is shown."""
         width = max(1, round(width * self.aspect))
         return (height, width) if turn in _SWAPS else (width, height)
 
+    def is_plain(self, turn: PIL.Image.Transpose | None) -> bool:
+        """Whether frames with this turn have square pixels, are SDR and not mirrored."""
+        return self.aspect == 1 and self.transfer is None and turn not in _MIRRORS
 
-def stream_look(stream: VideoStream) -> _VideoLook:
-    """Read off the header of a stream how its frames are shown."""
+    def picture(self, frame: VideoFrame, limits: Limits, name: str) -> PIL.Image.Image:
+        """The picture of a frame in RGB as a player shows it.
+
+        Raises:
+            LimitError: more pixels than `limits.frame_px`, as stored or as shown.
+        """
+        # The size may change in mid-stream.
+        _check_frame_px(frame.width, frame.height, limits, name)
+        turn = self.turn(frame)
+        _check_frame_px(*self.size(frame.width, frame.height, turn), limits, name)
+        picture = _tone_mapped(frame, self) if self.transfer else _as_stored(frame)
+        if self.aspect != 1:
+            picture = picture.resize(self.size(frame.width, frame.height, None), PIL.Image.Resampling.BICUBIC)
+        return picture.transpose(turn) if turn is not None else picture
+
+
+def _preference(stream: VideoStream) -> tuple[bool, bool, int]:
+    from av.stream import Disposition
+
     codec = stream.codec_context
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    if _SQUARE[0] < aspect < _SQUARE[1] or not _POSSIBLE[0] <= aspect <= _POSSIBLE[1]:
-        aspect = Fraction(1)
-    return _VideoLook(
-        aspect,
-        _TRANSFERS.get(codec.color_trc),
-        _LUMA.get(codec.colorspace, _LUMA_2020),
-        codec.color_range == _FULL_RANGE,
-        codec.color_primaries != _PRIMARIES_709,
-    )
+    size_px = 0 if codec is None else codec.width * codec.height
+    return size_px > 0, bool(stream.disposition & Disposition.default), size_px
 
 
-def frame_turn(frame: VideoFrame) -> PIL.Image.Transpose | None:
-    """How the display matrix of a frame turns or mirrors it: one of the eight ways, the nearest; None for as stored."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    # Nine numbers, (a, b, u, c, d, v, x, y, w): the pixel (p, q) is shown at (a p + c q, b p + d q).
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return _TURNS[True, c < 0, b < 0]
-    return _TURNS[False, a < 0, d < 0]
-
-
-def is_mirror(turn: PIL.Image.Transpose | None) -> bool:
-    """Whether a turn shows the picture as in a mirror."""
-    return turn in _MIRRORS
-
-
-def as_shown(frame: VideoFrame, look: _VideoLook, limits: Limits, name: str) -> PIL.Image.Image:
-    """The picture of a frame in RGB as a player shows it.
-
-    Raises:
-        LimitError: more pixels than `limits.frame_px`, as stored or as shown.
-    """
-    # The size may change in mid-stream.
-    check_frame_px(frame.width, frame.height, limits, name)
-    turn = frame_turn(frame)
-    check_frame_px(*look.size(frame.width, frame.height, turn), limits, name)
-    picture = _tone_mapped(frame, look) if look.transfer else _as_stored(frame)
-    if look.aspect != 1:
-        picture = picture.resize(look.size(frame.width, frame.height, None), PIL.Image.Resampling.BICUBIC)
-    return picture.transpose(turn) if turn is not None else picture
+def _check_frame_px(width: int, height: int, limits: Limits, name: str) -> None:
+    """Raise LimitError if a frame has more pixels than `limits.frame_px`."""
+    if width * height > limits.frame_px:
+        raise LimitError(
+            f"{name} has frames of {width} x {height} pixels, more than the {limits.frame_px:,} pixels allowed; "
+            "convert it to a smaller size"
+        )
 
 
 def _as_stored(frame: VideoFrame) -> PIL.Image.Image:
@@ -136,7 +202,7 @@ def _as_stored(frame: VideoFrame) -> PIL.Image.Image:
     return from_pixels("RGB", (plane.width, plane.height), memoryview(plane), "RGB", abs(plane.line_size), orientation)
 
 
-def _tone_mapped(frame: VideoFrame, look: _VideoLook) -> PIL.Image.Image:
+def _tone_mapped(frame: VideoFrame, look: VideoLook) -> PIL.Image.Image:
     """A PQ or HLG frame in sRGB: light up to `KNEE` of paper white is kept, brighter light runs into white."""
     is_rgb = frame.format.is_rgb
     stored = frame.to_ndarray(format="rgb48le" if is_rgb else "yuv444p16le")
@@ -148,7 +214,7 @@ def _tone_mapped(frame: VideoFrame, look: _VideoLook) -> PIL.Image.Image:
     return PIL.Image.fromarray(mapped)
 
 
-def _rgb_signal(codes: _Floats, look: _VideoLook) -> _Floats:
+def _rgb_signal(codes: _Floats, look: VideoLook) -> _Floats:
     """16-bit Y'CbCr codes [H, W, 3] to the R'G'B' signal, 0 to 1 (ITU-R BT.2100, table 9: quantisation)."""
     red, blue = look.luma
     if look.is_full_range:
@@ -161,7 +227,7 @@ def _rgb_signal(codes: _Floats, look: _VideoLook) -> _Floats:
     return np.stack([r, g, b], axis=-1)
 
 
-def _light(signal: _Floats, look: _VideoLook) -> _Floats:
+def _light(signal: _Floats, look: VideoLook) -> _Floats:
     """R'G'B' signal to light on a display, linear with the primaries of BT.709, 1 for paper white."""
     nits = _pq_nits(signal) if look.transfer == "pq" else _hlg_nits(signal)
     light = nits / np.float32(WHITE_NITS)
