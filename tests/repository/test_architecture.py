@@ -45,6 +45,7 @@ TORCH_ALLOWED = (
 OVER_400: dict[str, str] = {
     "media/image.py": "one picture from its bytes to how its owner sees it; each oddity of a format is a few lines",
     "media/timeline.py": "one clock, from the packets to the frames that are picked",
+    "media/worker.py": "both ends of one line: whoever changes a message changes the other end",
     "media/video.py": "the picked frames of files, folders and animations, which promise the same",
 }
 OF_A_FAMILY = {"pixel_table", "token_head", "visual"}

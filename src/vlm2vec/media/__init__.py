@@ -8,20 +8,6 @@ from vlm2vec.media.timeline import VideoInfo, frame_indices, split_spans
 from vlm2vec.media.video import probe, read_frames
 
 __all__ = [
-    "load_frames",
-    "decoded_bytes",
-    "Frames",
-    "resolve",
-    "media_kind",
-    "open_image",
-    "read_frames",
-    "frame_indices",
-    "probe",
-    "VideoInfo",
-    "split_spans",
-    "read_pages",
-    "page_count",
-    "render_page",
-    "Limits",
-    "DEFAULT_LIMITS",
-]
+    "load_frames", "decoded_bytes", "Frames", "resolve", "media_kind", "open_image", "read_frames", "frame_indices",
+    "probe", "VideoInfo", "split_spans", "read_pages", "page_count", "render_page", "Limits", "DEFAULT_LIMITS",
+]  # fmt: skip

@@ -70,10 +70,10 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
         LimitError: more bytes than `limits` allow.
     """
     with drawn_page(source, page, limits) as drawing:
-        return as_picture(*drawing)
+        return from_pixels("RGB", drawing.size, drawing.pixels, "BGR", drawing.stride)
 
 
-class Drawing(NamedTuple):
+class _Drawing(NamedTuple):
     """A drawn page as PDFium keeps it: blue, green, red, in rows of `stride` bytes."""
 
     size: tuple[int, int]
@@ -84,7 +84,7 @@ class Drawing(NamedTuple):
 @contextmanager
 def drawn_page(
     source: Source, page: int, limits: Limits = DEFAULT_LIMITS, allocate: Callable[[int], mmap] | None = None
-) -> Iterator[Drawing]:
+) -> Iterator[_Drawing]:
     """Draw one page as `render_page` does; the pixels are there inside the block.
 
     Args:
@@ -103,7 +103,7 @@ def drawn_page(
                     sheet.set_cropbox(0, 0, 0, 0)
                 bitmap = sheet.render(scale=_scale(*sheet.get_size()), **_drawing_on(allocate))
                 try:
-                    yield Drawing((bitmap.width, bitmap.height), bitmap.stride, memoryview(bitmap.buffer).cast("B"))
+                    yield _Drawing((bitmap.width, bitmap.height), bitmap.stride, memoryview(bitmap.buffer).cast("B"))
                 finally:
                     bitmap.close()
             finally:
@@ -122,11 +122,6 @@ def _drawing_on(allocate: Callable[[int], mmap] | None) -> dict[str, Callable[..
         return PdfBitmap.new_native(width, height, format, rev_byteorder, buffer)
 
     return {"bitmap_maker": make}
-
-
-def as_picture(size: tuple[int, int], stride: int, pixels: memoryview) -> PIL.Image.Image:
-    """The parts of a `Drawing` as an RGB picture with memory of its own."""
-    return from_pixels("RGB", size, pixels, "BGR", stride)
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:

@@ -5,32 +5,24 @@ In worker processes: each decodes one item at a time within limits of memory and
 
 from __future__ import annotations
 
-import math
 import os
-import select
-import signal
-import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from socket import socketpair
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
 import PIL.Image
 
-from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.document import page_count
 from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
-from vlm2vec.media.source import DEFAULT_LIMITS, Limits, describe
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits
 from vlm2vec.media.timeline import VideoInfo
 from vlm2vec.media.video import probe
-from vlm2vec.media.worker import ERRORS, Message, Segment, as_message, as_pictures, peak_bytes, receive, send
+from vlm2vec.media.worker import Message, Worker
 
 Decoded: TypeAlias = Literal["page", "video", "image"]
 
@@ -44,14 +36,7 @@ SANDBOXED: dict[Decoded, bool] = {
 
 Folders and tuples of frames count as pictures."""
 
-# To import the decoders; much less on a machine that is not busy.
-_START_S = 120.0
-_LOOK_EVERY_S = 1.0
 _CLOSED = "the sandbox is closed"
-
-
-# To give pixels back to the system and to take them again costs more than to copy them.
-_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 class Decoder(Protocol):
@@ -86,12 +71,11 @@ class Sandbox:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS, kinds: dict[Decoded, bool] = SANDBOXED) -> None:
         self._limits = limits
-        self._told_limits = asdict(limits)
         # The parts of a system that this is built on are not in Windows.
         self._kinds = dict.fromkeys(kinds, False) if sys.platform == "win32" else kinds
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
         self._is_closed = False
 
     def load_frames(self, medium: Image | Video, *, num_frames: int) -> Frames:
@@ -162,38 +146,14 @@ class Sandbox:
         return self._kinds[_kind(medium)]
 
     def _ask(self, work: str, medium: Image | Video, num_frames: int = 0) -> Message:
-        blobs: list[bytes] = []
-        request = {
-            "work": work,
-            "medium": as_message(medium, blobs),
-            "num_frames": num_frames,
-            "limits": self._told_limits,
-            "folder": None if _is_absolute(medium) else os.getcwd(),
-            "blobs": [len(blob) for blob in blobs],
-        }
         worker = self._take(medium.source)
         try:
-            reply = worker.ask(request, blobs, self._time_s(medium))
-        except _EndedError as error:
-            self._drop(worker)
-            name = describe(medium.source)
-            place = f" at page {medium.page}" if isinstance(medium, Image) and medium.page is not None else ""
-            raise error.kind(f"{name} cannot be read{place}: {error}") from None
-        except BaseException:
-            # Most of all Ctrl-C: its answer will be that to a question of the past.
-            self._drop(worker)
-            raise
-        if reply["is_spent"]:
-            self._drop(worker)
-        else:
-            self._give_back(worker)
-        if (error_name := reply.get("error")) is None:
-            return reply
-        if error_name == "Memory":
-            raise LimitError(f"{describe(medium.source)} cannot be read: {_too_large(self._limits)}")
-        if error_name in ERRORS:
-            raise ERRORS[error_name](reply["text"])
-        raise RuntimeError(f"decoding {describe(medium.source)} failed in a worker process:\n{reply['text']}")
+            return worker.ask(work, medium, num_frames, self._time_s(medium))
+        finally:
+            if worker.is_spent:
+                self._drop(worker)
+            else:
+                self._give_back(worker)
 
     def _time_s(self, medium: Image | Video) -> float:
         if _kind(medium) != "video":
@@ -206,7 +166,7 @@ class Sandbox:
                 size = medium.source.stat().st_size
         return self._limits.decode_s + self._limits.film_s_per_mb * size / 1e6
 
-    def _take(self, source: object) -> _Worker:
+    def _take(self, source: object) -> Worker:
         with self._lock:
             self._check_open()
             if self._idle:
@@ -216,7 +176,7 @@ class Sandbox:
                 worker.source = source
                 self._busy.add(worker)
                 return worker
-        worker = _Worker(self._limits)
+        worker = Worker(self._limits)
         with self._lock:
             if not self._is_closed:
                 worker.source = source
@@ -225,7 +185,7 @@ class Sandbox:
         worker.end()
         raise RuntimeError(_CLOSED)
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: Worker) -> None:
         with self._lock:
             self._busy.remove(worker)
             if not self._is_closed:
@@ -233,7 +193,7 @@ class Sandbox:
                 return
         worker.end()
 
-    def _drop(self, worker: _Worker) -> None:
+    def _drop(self, worker: Worker) -> None:
         worker.end()
         with self._lock:
             self._busy.remove(worker)
@@ -242,129 +202,6 @@ class Sandbox:
     def _check_open(self) -> None:
         if self._is_closed:
             raise RuntimeError(_CLOSED)
-
-
-class _EndedError(Exception):
-    """Why a worker gives no answer, and as which error that counts."""
-
-    def __init__(self, reason: str, kind: type[MediaError]) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-class _Worker:
-    """A process that decodes, and the connection to it."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.source: object = None
-        self._limits = limits
-        self._connection, other = socketpair()
-        # `-P`, or the interpreter would look for modules in the current folder first. It looks where this one does.
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from vlm2vec.media.worker import serve; serve({other.fileno()})"
-        )
-        reading, writing = os.pipe()
-        with other, open(reading, "rb") as told, open(writing, "wb") as tells:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=tells,
-                pass_fds=[other.fileno()],
-                env=os.environ | _ALLOCATION,
-                # Ctrl-C is for this process, which ends its workers.
-                start_new_session=True,
-            )
-            other.close()
-            tells.close()
-            self._ending = threading.Lock()
-            self._segment: Segment | None = None
-            self._peak_bytes = 0
-            try:
-                answer = self._answer(_START_S)
-            except BaseException:
-                self.end()
-                raise
-            if answer is None:
-                self.end()
-                said = told.read().decode("utf-8", "replace")
-                raise RuntimeError(f"no process that decodes could be started:\n{said}")
-        self._first_peak_bytes = self._peak_bytes = answer[0]["peak_bytes"]
-        self._segment = Segment(answer[1][0])
-
-    def ask(self, request: Message, blobs: list[bytes], time_s: float) -> Message:
-        """The answer to a request, with its pictures. Raises _EndedError if none comes."""
-        try:
-            send(self._connection, request)
-            for blob in blobs:
-                self._connection.sendall(blob)
-        except OSError:
-            raise self._ended() from None
-        answer = self._answer(time_s)
-        if answer is None:
-            raise self._ended()
-        reply = answer[0]
-        self._peak_bytes = reply["peak_bytes"]
-        if "pictures" in reply and self._segment is not None:
-            reply["pictures"] = as_pictures(reply, self._segment)
-        return reply
-
-    def kill(self) -> None:
-        """Stop it at once, whatever it does; `end` must follow."""
-        with self._ending:
-            if self._process.returncode is None:
-                self._process.kill()
-
-    def end(self, patience_s: float = 0.0) -> None:
-        """Wait so long for it to end by itself, then stop it."""
-        with self._ending:
-            until_s = time.monotonic() + patience_s
-            while self._process.returncode is None:
-                if time.monotonic() >= until_s:
-                    self._process.kill()
-                    pid, status, used = os.wait4(self._process.pid, 0)
-                else:
-                    pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
-                if pid:
-                    self._process.returncode = os.waitstatus_to_exitcode(status)
-                    self._peak_bytes = max(self._peak_bytes, peak_bytes(used))
-                else:
-                    time.sleep(0.001)
-            self._connection.close()
-            if self._segment is not None:
-                self._segment.close()
-                self._segment = None
-
-    def _answer(self, time_s: float) -> tuple[Message, list[int]] | None:
-        """The next message; None if the process has ended. Raises _EndedError after so many seconds."""
-        poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
-        waited_s = 0.0
-        # In steps, so that the time in which this process was stopped (Ctrl-Z) does not count.
-        while not poll.poll(math.ceil(1000 * (step_s := min(_LOOK_EVERY_S, time_s - waited_s)))):
-            waited_s += step_s
-            if waited_s >= time_s:
-                raise _EndedError(f"decoding took longer than {time_s:g} s (Limits.decode_s)", LimitError)
-        try:
-            return receive(self._connection)
-        except OSError:
-            return None
-
-    def _ended(self) -> _EndedError:
-        before = self._peak_bytes
-        self.end(patience_s=_LOOK_EVERY_S)
-        code = self._process.returncode
-        grown = self._peak_bytes > before and self._peak_bytes - self._first_peak_bytes
-        # The request that does not fit may be for twice as much memory as there is.
-        if grown > self._limits.decode_bytes / 4:
-            return _EndedError(_too_large(self._limits), LimitError)
-        if code >= 0:
-            return _EndedError(f"the decoder ended with exit status {code}", MediaError)
-        reason = f"the decoder ended with signal {-code} ({signal.Signals(-code).name})"
-        if -code == signal.SIGABRT:
-            # How PDFium ends where it gets no memory.
-            return _EndedError(f"{reason}, most likely because {_too_large(self._limits)}", LimitError)
-        return _EndedError(reason, MediaError)
 
 
 def _kind(medium: Image | Video) -> Decoded:
@@ -383,14 +220,3 @@ def _is_gif(image: Image) -> bool:
     if isinstance(image.source, bytes):
         return image.source.startswith(b"GIF8")
     return image.source.suffix.lower() == ".gif"
-
-
-def _is_absolute(medium: Image | Video) -> bool:
-    sources = medium.source if isinstance(medium.source, tuple) else (medium.source,)
-    return all(isinstance(source, bytes) or (isinstance(source, Path) and source.is_absolute()) for source in sources)
-
-
-def _too_large(limits: Limits) -> str:
-    size = limits.decode_bytes
-    amount = f"{size / (1 << 30):.3g} GB" if size >= 1 << 30 else f"{size / (1 << 20):.3g} MB"
-    return f"decoding used more than {amount} of memory (Limits.decode_bytes)"
