@@ -2,7 +2,7 @@
 
     python recipes/mmeb_mini/baselines.py      writes src/vlm2vec/mmeb_mini/baselines/   (two minutes on two cores)
 
-- chance: the expected score of a random order, worked out exactly (`vlm2vec.vectors.chance`).
+- chance: the expected score of a random order, worked out exactly (`vlm2vec.vectors.metrics.chance_metrics`).
 - 12x12 pixels: a medium is its picture, or the mean of its frames, drawn 12 pixels wide and high in colour; vectors are
   centred and compared by cosine. Texts have no pixels, so tasks with a text on either side alone are left out.
 - untrained: the shape of the bundled model with transformers' initial values (seed 0), its tokenizer and its settings.
