@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from support.places import SRC
 from vlm2vec.errors import DataError, InputError
 from vlm2vec.model.late_interaction import maxsim_with_graph
-from vlm2vec.vectors.late import rank_late
-from vlm2vec.vectors.ranking import AtOnce, rank
+from vlm2vec.vectors.ranking import AtOnce, rank, rank_late
 from vlm2vec.vectors.store import StoredTokens, TokenStore, VectorStore
 
 Tokens = NDArray[np.float32]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from vlm2vec.evaluation.embedding import TaskEmbedder
 from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
-from vlm2vec.vectors.late import rank_late
 from vlm2vec.vectors.metrics import CUTOFFS, Numbers, chance_metrics, query_metrics
-from vlm2vec.vectors.ranking import VectorRows, rank
+from vlm2vec.vectors.ranking import VectorRows, rank, rank_late
 from vlm2vec.vectors.store import StoredTokens, StoredVectors, TokenStore
 
 

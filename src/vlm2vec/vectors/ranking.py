@@ -1,16 +1,21 @@
-"""Which candidates are nearest to each query? Exact, in bounded memory, with a written rule for ties."""
+"""Which candidates are nearest to each query, by one vector or by one for every token?
+
+Exact, in bounded memory, with a written rule for ties.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, Required, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
+from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.vectors.store import StoredTokens, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +35,14 @@ class AtOnce:
     pairs: int = 1 << 22
 
 
-Places: TypeAlias = slice | NDArray[np.int64]
+_Places: TypeAlias = slice | NDArray[np.int64]
 """Some candidates: a run of them, or their indices."""
 
-Score: TypeAlias = Callable[[Places], NDArray[np.float32]]
+_Score: TypeAlias = Callable[[_Places], NDArray[np.float32]]
 """Some queries' scores with the candidates at some places, [Q, places]; a score must not depend on the places."""
+
+_Ranked: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Indices of the best candidates of each query and their scores, [Q, k]."""
 
 
 class VectorRows(Protocol):
@@ -45,7 +53,17 @@ class VectorRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: Places, /) -> NDArray[np.float32]: ...
+    def __getitem__(self, rows: _Places, /) -> NDArray[np.float32]: ...
+
+
+class _RankOptions(TypedDict, total=False):
+    """What `rank` and `rank_late` must know beside vectors and `k`; `rank` says what each means."""
+
+    query_ids: Required[Sequence[str]]
+    candidate_ids: Required[Sequence[str]]
+    pools: Sequence[NDArray[np.int64]] | None
+    empty: NDArray[np.bool_] | None
+    at_once: AtOnce
 
 
 _NOT_RANKED = np.iinfo(np.int64).min
@@ -66,7 +84,7 @@ def top_k(
     *,
     exclude: Sequence[NDArray[np.int64]] | None = None,
     at_once: AtOnce = AtOnce(),
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> _Ranked:
     """The `k` candidates with the largest inner product for each query, best first.
 
     Of equal scores the lower index comes first. Scores are summed in float64 and then rounded to float32: a float32
@@ -96,17 +114,7 @@ def top_k(
     return indices, _scores(ranks)
 
 
-def rank(
-    queries_QD: VectorRows,
-    candidates_CD: VectorRows,
-    k: int,
-    *,
-    query_ids: Sequence[str],
-    candidate_ids: Sequence[str],
-    pools: Sequence[NDArray[np.int64]] | None = None,
-    empty: NDArray[np.bool_] | None = None,
-    at_once: AtOnce = AtOnce(),
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def rank(queries_QD: VectorRows, candidates_CD: VectorRows, k: int, **options: Unpack[_RankOptions]) -> _Ranked:
     """The `k` best candidates of each query for measuring: ties are broken without favour, scores are as in `top_k`.
 
     Of equal scores the one comes first whose tie number is larger. It depends on the ids of query and candidate alone,
@@ -116,7 +124,7 @@ def rank(
 
     Args:
         queries_QD, candidates_CD: candidates are read in chunks.
-        candidate_ids: all different.
+        query_ids, candidate_ids: one for each query and candidate; those of candidates are all different.
         pools: for each query the indices of its own candidates, the only ones it ranks; one named twice counts once.
             None ranks all candidates for every query.
         empty: bool [C], candidates without content. They rank last whatever their vectors hold, with score -inf.
@@ -129,21 +137,50 @@ def rank(
             twice, or a pool names a candidate that does not exist.
     """
     _check_shapes(queries_QD, candidates_CD)
-    return rank_by(
-        lambda rows: _products(queries_QD[rows], candidates_CD),
-        (len(queries_QD), len(candidates_CD)),
-        k,
-        query_ids=query_ids,
-        candidate_ids=candidate_ids,
-        pools=pools,
-        empty=empty,
-        at_once=at_once,
+    return _rank_by(
+        lambda rows: _products(queries_QD[rows], candidates_CD), len(queries_QD), len(candidates_CD), k, **options
     )
 
 
-def rank_by(
-    scores_of: Callable[[NDArray[np.int64]], Score],
-    shape: tuple[int, int],
+def rank_late(
+    queries: Sequence[Vectors] | StoredTokens,
+    candidates: Sequence[Vectors] | StoredTokens,
+    k: int,
+    **options: Unpack[_RankOptions],
+) -> _Ranked:
+    """The `k` best candidates of each query by late interaction; the rest is as in `rank`.
+
+    The score is that of `maxsim`, summed in float64 and rounded to float32.
+
+    Args:
+        queries, candidates: for each item its token vectors, float32 [tokens, D]. Candidates are read in chunks, those
+            that are empty not at all.
+
+    Raises:
+        InputError: as `rank`, or a query or a candidate that is not empty has no tokens.
+    """
+    empty, at_once = options.get("empty"), options.get("at_once", AtOnce())
+    of_queries, of_candidates = _Tokens(queries, "query"), _Tokens(candidates, "candidate")
+    if len(queries) and len(candidates) and of_queries.dim != of_candidates.dim:
+        raise InputError(
+            f"queries with {of_queries.dim} numbers a token and candidates with {of_candidates.dim} cannot be ranked: "
+            "give token vectors of one model"
+        )
+    of_queries.refuse_none()
+    of_candidates.refuse_none(empty)
+    return _rank_by(
+        lambda rows: _late(of_queries, rows, of_candidates, empty, at_once),
+        len(queries),
+        len(candidates),
+        k,
+        **options,
+    )
+
+
+def _rank_by(
+    scores_of: Callable[[NDArray[np.int64]], _Score],
+    num_queries: int,
+    num_candidates: int,
     k: int,
     *,
     query_ids: Sequence[str],
@@ -151,17 +188,8 @@ def rank_by(
     pools: Sequence[NDArray[np.int64]] | None = None,
     empty: NDArray[np.bool_] | None = None,
     at_once: AtOnce = AtOnce(),
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `k` best candidates of each query by any score; the rest is as in `rank`.
-
-    Args:
-        scores_of: given the rows of some queries, how these are scored.
-        shape: how many queries and candidates there are.
-
-    Raises:
-        InputError: as `rank`.
-    """
-    num_queries, num_candidates = shape
+) -> _Ranked:
+    """As `rank`, by any score: `scores_of` says of the rows of some queries how these are scored."""
     _check_k(k)
     if (len(query_ids), len(candidate_ids)) != (num_queries, num_candidates):
         raise InputError(
@@ -193,17 +221,88 @@ def rank_by(
     return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
 
 
-def _products(queries_QD: NDArray[np.float32], candidates_CD: VectorRows) -> Score:
+def _products(queries_QD: NDArray[np.float32], candidates_CD: VectorRows) -> _Score:
     queries = np.asarray(queries_QD, dtype=np.float64)
 
-    def score(places: Places) -> NDArray[np.float32]:
+    def score(places: _Places) -> NDArray[np.float32]:
         return (queries @ np.asarray(candidates_CD[places], dtype=np.float64).T).astype(np.float32)
 
     return score
 
 
+class _Tokens:
+    """Token vectors of items, a list or in a store."""
+
+    def __init__(self, items: Sequence[Vectors] | StoredTokens, kind: str) -> None:
+        self._items = items
+        self._kind = kind
+        if isinstance(items, StoredTokens):
+            self.dim, self.lengths = items.dim, items.lengths
+            return
+        shapes = {np.shape(one)[1:] for one in items}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            found = ", ".join(str(shape) for shape in sorted({np.shape(one) for one in items})[:3])
+            raise InputError(
+                f"{kind} tokens of shapes such as {found} cannot be ranked: give [tokens, D] for each item"
+            )
+        self.dim = next(iter(shapes), (0,))[0]
+        self.lengths = np.array([len(one) for one in items], dtype=np.int64)
+
+    def take(self, places: NDArray[np.int64]) -> list[Vectors]:
+        """Those of some items."""
+        if isinstance(self._items, StoredTokens):
+            return self._items.take(places)
+        return [self._items[place] for place in places]
+
+    def refuse_none(self, empty: NDArray[np.bool_] | None = None) -> None:
+        """Refuse items without tokens, except those that are known to be empty."""
+        bare = self.lengths == 0
+        # A wrong shape is refused later, as for single vectors.
+        if empty is not None and empty.shape == bare.shape:
+            bare &= ~empty
+        if bare.any():
+            raise InputError(f"{self._kind} {int(bare.argmax())} has no tokens: give at least one, or embed it again")
+
+
+def _late(
+    queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None, at_once: AtOnce
+) -> _Score:
+    query_tokens = _wide(queries.take(rows))
+
+    def score(places: _Places) -> NDArray[np.float32]:
+        chosen = np.arange(len(candidates.lengths))[places]
+        scores_QC = np.zeros((len(rows), len(chosen)), dtype=np.float32)
+        filled = np.arange(len(chosen)) if empty is None else np.flatnonzero(~empty[chosen])
+        for part in _parts(candidates.lengths[chosen[filled]], at_once.tokens):
+            of_part = _wide(candidates.take(chosen[filled[part]]))
+            scores_QC[:, filled[part]] = maxsim(query_tokens, of_part, cells=at_once.pairs)
+        return scores_QC
+
+    return score
+
+
+def _parts(lengths: NDArray[np.int64], limit: int) -> Iterator[slice]:
+    """Pieces of a list of items whose lengths add up to `limit` at most, or that are one item."""
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(ends):
+        before = ends[start] - lengths[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def _wide(items: Sequence[Vectors]) -> list[NDArray[np.float64]]:
+    """Token vectors in float64, checked."""
+    wide = [one.astype(np.float64) for one in items]
+    if not all(np.isfinite(one).all() for one in wide):
+        # The largest of several products would hide one that is -inf.
+        raise InputError("vectors cannot be ranked: a token's is not finite; look for nan or inf among them")
+    return wide
+
+
 def _best(
-    score: Score,
+    score: _Score,
     num_queries: int,
     num_candidates: int,
     k: int,

@@ -284,7 +284,7 @@ class StoredVectors:
 
 
 class StoredTokens:
-    """The token vectors of a store under some keys, read from it a piece at a time; for `vectors.late.rank_late`.
+    """The token vectors of a store under some keys, read from it a piece at a time; for `vectors.ranking.rank_late`.
 
     Args:
         store: keeps them.
