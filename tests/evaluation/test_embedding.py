@@ -14,8 +14,8 @@ from support.evaluation_runs import Together, in_threads
 from vlm2vec.errors import DataError, InputError, MediaError, StorageError, VLM2VecError
 from vlm2vec.evaluation.embedding import TaskEmbedder
 from vlm2vec.items import Image, Item, ItemLike, as_item
-from vlm2vec.model.backbone import Ask
-from vlm2vec.vectors.store import Vectors, VectorStore
+from vlm2vec.model.backbone import Ask, Vectors
+from vlm2vec.vectors.store import VectorStore
 
 TEXTS = ["a", "bb", "ccc", "dddd"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import pytest
 from support.media_files import picture
 from vlm2vec.errors import MediaError
 from vlm2vec.evaluation.examples import Example, Shown, pick_examples
-from vlm2vec.evaluation.scoring import rank_task
+from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.thumbnails import data_uri, thumbnail
 from vlm2vec.tasks.data import TaskData
+from vlm2vec.vectors.ranking import rank
 
 
 def _show(text: str, picture: str | None = None) -> Shown:
@@ -139,7 +141,7 @@ def test_a_query_without_candidates_is_no_example() -> None:
 
 def test_what_a_ranking_gives_can_be_picked_from() -> None:
     data = _task(["a", "b"], ["zero", "one"], [{"c0": 1}, {"c0": 1}])
-    ranking = rank_task(data, np.array([[1, 0], [0, 1]], np.float32), np.eye(2, dtype=np.float32))
+    ranking = Ranking.of(data, partial(rank, np.array([[1, 0], [0, 1]], np.float32), np.eye(2, dtype=np.float32)))
     found = pick_examples("task", data, ranking.indices, ranking.scores, ranking.per_query, "hit@1")
     assert [(one.query_id, one.rank, one.margin) for one in found] == [("q0", 1, 1.0), ("q1", 2, -1.0)]
 

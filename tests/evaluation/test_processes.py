@@ -11,9 +11,10 @@ import pytest
 from support.evaluation_runs import Counting, Together, command, in_threads, names_in, run, under_torchrun, written
 from vlm2vec.errors import StorageError
 from vlm2vec.evaluation.runner import Evaluation, evaluate
+from vlm2vec.model.backbone import Vectors
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
-from vlm2vec.vectors.store import Vectors, VectorStore
+from vlm2vec.vectors.store import VectorStore
 
 TASKS = ["ImageNet-1K", "GQA", "MSR-VTT"]
 

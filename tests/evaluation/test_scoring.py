@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vlm2vec.evaluation.scoring import chance, rank_by_tokens, rank_task
+from vlm2vec.evaluation.scoring import Ranking, chance
 from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import mean_metrics
-from vlm2vec.vectors.store import StoredTokens, TokenStore
+from vlm2vec.vectors.ranking import rank, rank_late
+from vlm2vec.vectors.store import TokenStore
 
 
 def _data(
@@ -39,9 +41,9 @@ CANDIDATES = np.array([[0.9, 0.1], [0.8, 0.6], [0.1, 0.9]], dtype=np.float32)
 
 def test_a_global_task_ranks_all_candidates_for_every_query() -> None:
     data = _data({"p": {"b": 1}, "q": {"c": 1}}, ("a", "b", "c"))
-    ranking = rank_task(data, QUERIES, CANDIDATES)
+    ranking = Ranking.of(data, partial(rank, QUERIES, CANDIDATES))
     assert ranking.indices.tolist() == [[0, 1, 2], [2, 1, 0]]
-    np.testing.assert_array_equal(ranking.scores, np.float32([[0.9, 0.8, 0.1], [0.9, 0.6, 0.1]]))
+    np.testing.assert_array_equal(ranking.scores, np.array([[0.9, 0.8, 0.1], [0.9, 0.6, 0.1]], dtype=np.float32))
     metrics = mean_metrics(ranking.per_query)
     assert metrics["hit@1"] == 0.5
     assert metrics["mrr@5"] == (1 / 2 + 1) / 2
@@ -50,14 +52,14 @@ def test_a_global_task_ranks_all_candidates_for_every_query() -> None:
 
 def test_a_local_task_ranks_each_querys_own_candidates() -> None:
     data = _data({"p": {"b": 1}, "q": {"a": 1}}, ("a", "b", "c"), pools=(("b", "c", "b"), ("a", "b")))
-    ranking = rank_task(data, QUERIES, CANDIDATES)
+    ranking = Ranking.of(data, partial(rank, QUERIES, CANDIDATES))
     assert ranking.indices.tolist() == [[1, 2, -1], [1, 0, -1]]
     assert mean_metrics(ranking.per_query)["hit@1"] == 0.5
 
 
 def test_labels_have_grades_and_may_be_several_or_absent() -> None:
     data = _data({"p": {"a": 1, "c": 2}, "q": {"gone": 1}}, ("a", "b", "c"))
-    per_query = rank_task(data, QUERIES, CANDIDATES).per_query
+    per_query = Ranking.of(data, partial(rank, QUERIES, CANDIDATES)).per_query
     assert per_query["hit@1"].tolist() == [1, 0]
     assert per_query["recall@1"].tolist() == [0.5, 0]
     # Gains 1, 0, 2 at ranks 1, 2, 3 against 2, 1 at best.
@@ -67,7 +69,7 @@ def test_labels_have_grades_and_may_be_several_or_absent() -> None:
 
 def test_an_empty_candidate_ranks_last_whatever_its_vector() -> None:
     data = _data({"p": {"b": 1}, "q": {"c": 1}}, ("a", "b", "c"), empty=frozenset({"a"}))
-    ranking = rank_task(data, QUERIES, CANDIDATES)
+    ranking = Ranking.of(data, partial(rank, QUERIES, CANDIDATES))
     assert ranking.indices.tolist() == [[1, 2, 0], [2, 1, 0]]
     assert ranking.scores[:, 2].tolist() == [-np.inf, -np.inf]
 
@@ -78,8 +80,8 @@ def test_vectors_of_tokens_are_ranked_by_late_interaction(tmp_path: Path) -> Non
     tokens = {"p": [[1, 0], [0, 1]], "q": [[0, 1]], "b": [[1, 0], [0, 1]], "c": [[0, 3]]}
     store.put(list(keys.values()), [np.array(tokens[name], dtype=np.float32) for name in keys])
     data = _data({"p": {"c": 1}, "q": {"c": 1}}, ("a", "b", "c"), empty=frozenset({"a"}))
-    queries = StoredTokens(store, [keys["p"], keys["q"]])
-    ranking = rank_by_tokens(data, queries, StoredTokens(store, [b"", keys["b"], keys["c"]]))
+    queries, candidates = store.rows([keys["p"], keys["q"]]), store.rows([b"", keys["b"], keys["c"]])
+    ranking = Ranking.of(data, partial(rank_late, queries, candidates))
     # Of b 1 + 1 and 1, of c 0 + 3 and 3; a is empty.
     assert ranking.indices.tolist() == [[2, 1, 0], [2, 1, 0]]
     assert ranking.scores[:, :2].tolist() == [[3, 2], [3, 1]]

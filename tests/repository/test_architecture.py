@@ -48,6 +48,7 @@ OVER_400: dict[str, str] = {
     "media/worker.py": "both ends of one line: whoever changes a message changes the other end",
     "media/video.py": "the picked frames of files, folders and animations, which promise the same",
     "vectors/ranking.py": "ranking by one vector and by tokens differ in the score alone",
+    "vectors/store.py": "a store is its shards, and their damage is told of as its own",
 }
 OF_A_FAMILY = {"pixel_table", "token_head", "visual"}
 KNOW_A_FAMILY = ("model/families/", "model/adapters.py", "model/packing.py", "training/")

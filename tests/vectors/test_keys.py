@@ -56,7 +56,7 @@ def test_a_key_changes_with_everything_that_makes_a_vector() -> None:
 def test_a_key_changes_with_everything_that_a_medium_says() -> None:
     red, blue = (PIL.Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
     data, pages = encoded(red), encoded(red, "PDF")
-    media = [
+    media: list[Image | Video] = [
         Image(data),
         Image(data, as_stored=True),
         Image(encoded(blue)),
@@ -187,9 +187,10 @@ def test_a_file_that_has_changed_has_another_key(tmp_path: Path) -> None:
 
 
 def test_a_medium_that_cannot_be_read_has_no_key(tmp_path: Path) -> None:
-    for item in (Item(media=(Image(tmp_path / "no.png"),)), Item(media=(Video(tmp_path / "no"),))):
-        with pytest.raises(MediaError, match=re.escape(f"{item.media[0].source} cannot be read as ")):
-            _key(item)
+    gone, away = tmp_path / "no.png", tmp_path / "no"
+    for path, medium in ((gone, Image(gone)), (away, Video(away))):
+        with pytest.raises(MediaError, match=re.escape(f"{path} cannot be read as ")):
+            _key(Item(media=(medium,)))
 
 
 def test_lone_surrogates_have_a_key() -> None:

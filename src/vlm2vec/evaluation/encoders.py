@@ -10,10 +10,9 @@ import numpy as np
 from vlm2vec import media
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
-from vlm2vec.model.backbone import Ask, Output
+from vlm2vec.model.backbone import Ask, Output, Vectors
 from vlm2vec.model.scaling import Precision, check_precision, check_truncation, to_int8
 from vlm2vec.vectors.job import Encoder
-from vlm2vec.vectors.store import Vectors
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder

@@ -13,8 +13,8 @@ from vlm2vec.evaluation.embedding import TaskEmbedder
 from vlm2vec.items import Item
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import CUTOFFS, Numbers, chance_metrics, query_metrics
-from vlm2vec.vectors.ranking import VectorRows, rank, rank_late
-from vlm2vec.vectors.store import StoredTokens, StoredVectors, TokenStore
+from vlm2vec.vectors.ranking import rank, rank_late
+from vlm2vec.vectors.store import TokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,30 @@ class Ranking:
     indices: NDArray[np.int64]
     scores: NDArray[np.float32]
     per_query: Mapping[str, Numbers]
+
+    @classmethod
+    def of(cls, data: TaskData, ranked: Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]) -> Ranking:
+        """Rank a task's candidates, and measure.
+
+        Args:
+            ranked: `rank` or `rank_late` of its queries and candidates, in the order of the task.
+
+        Raises:
+            InputError: vectors do not fit the task or are not finite.
+        """
+        pools = None
+        if data.pools is not None:
+            places = {name: place for place, name in enumerate(data.candidate_names)}
+            pools = [np.array([places[name] for name in pool], dtype=np.int64) for pool in data.pools]
+        indices_QK, scores_QK = ranked(
+            max(CUTOFFS),
+            query_ids=data.query_ids,
+            candidate_ids=data.candidate_names,
+            pools=pools,
+            empty=np.array([name in data.empty for name in data.candidate_names], dtype=np.bool_),
+        )
+        relevant = [data.relevant[query] for query in data.query_ids]
+        return cls(indices_QK, scores_QK, query_metrics(indices_QK, data.candidate_names, relevant))
 
 
 def score_task(
@@ -70,38 +94,8 @@ def score_task(
         of_candidates[place] = key
     store = embedder.store
     if isinstance(store, TokenStore):
-        return rank_by_tokens(data, StoredTokens(store, keys[:num_queries]), StoredTokens(store, of_candidates))
-    return rank_task(data, StoredVectors(store, keys[:num_queries]), StoredVectors(store, of_candidates))
-
-
-def rank_task(data: TaskData, queries: VectorRows, candidates: VectorRows) -> Ranking:
-    """Rank a task's candidates by given vectors, and measure.
-
-    Args:
-        queries, candidates: float32 [Q, D] and [C, D], in the order of the task. The vector of an empty candidate does
-            not count.
-
-    Raises:
-        InputError: vectors do not fit the task or are not finite.
-    """
-    return _measured(data, partial(rank, queries, candidates))
-
-
-def rank_by_tokens(data: TaskData, queries: StoredTokens, candidates: StoredTokens) -> Ranking:
-    """As `rank_task`, by late interaction of the vectors of tokens."""
-    return _measured(data, partial(rank_late, queries, candidates))
-
-
-def _measured(data: TaskData, ranked: Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]) -> Ranking:
-    indices_QK, scores_QK = ranked(
-        max(CUTOFFS),
-        query_ids=data.query_ids,
-        candidate_ids=data.candidate_names,
-        pools=_pools(data),
-        empty=np.array([name in data.empty for name in data.candidate_names], dtype=np.bool_),
-    )
-    relevant = [data.relevant[query] for query in data.query_ids]
-    return Ranking(indices_QK, scores_QK, query_metrics(indices_QK, data.candidate_names, relevant))
+        return Ranking.of(data, partial(rank_late, store.rows(keys[:num_queries]), store.rows(of_candidates)))
+    return Ranking.of(data, partial(rank, store.rows(keys[:num_queries]), store.rows(of_candidates)))
 
 
 def chance(data: TaskData) -> dict[str, float]:
@@ -113,10 +107,3 @@ def chance(data: TaskData) -> dict[str, float]:
         [grade for name, grade in labels.items() if name in pool] for labels, pool in zip(relevant, pools, strict=True)
     ]
     return chance_metrics([len(pool) for pool in pools], found, [list(labels.values()) for labels in relevant])
-
-
-def _pools(data: TaskData) -> list[NDArray[np.int64]] | None:
-    if data.pools is None:
-        return None
-    places = {name: place for place, name in enumerate(data.candidate_names)}
-    return [np.array([places[name] for name in pool], dtype=np.int64) for pool in data.pools]

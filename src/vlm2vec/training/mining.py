@@ -17,11 +17,11 @@ from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.data.tables import JsonLines
 from vlm2vec.errors import ConfigError, DataError, VLM2VecError
 from vlm2vec.files import atomic_writer, writing
-from vlm2vec.model.backbone import Ask
+from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.vectors.job import EmbedJob, Encoder, Work, raise_failure
 from vlm2vec.vectors.keys import content_key, item_key, number
 from vlm2vec.vectors.ranking import top_k
-from vlm2vec.vectors.store import Vectors, VectorStore
+from vlm2vec.vectors.store import VectorStore
 
 Numbers: TypeAlias = NDArray[np.int64]
 _OnProgress: TypeAlias = Callable[[int, int], None]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
+from vlm2vec.model.backbone import Vectors
 from vlm2vec.model.late_interaction import maxsim
-from vlm2vec.vectors.store import StoredTokens, Vectors
+from vlm2vec.vectors.store import StoredTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ _Ranked: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 class VectorRows(Protocol):
-    """Vectors [N, D] of which a piece is read at a time: an array, a mapped file or `StoredVectors`."""
+    """Vectors [N, D] of which a piece is read at a time: an array, a mapped file or `VectorStore.rows`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

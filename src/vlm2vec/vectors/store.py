@@ -6,23 +6,29 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from math import prod
 from pathlib import Path
-from typing import ClassVar, Self, TypeAlias
+from typing import BinaryIO, ClassVar, Self
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from vlm2vec.errors import ConfigError, DataError, InputError
-from vlm2vec.files import reason, remove_drafts, writing
+from vlm2vec.files import atomic_writer, reason, remove_drafts, writing
+from vlm2vec.model.backbone import Vectors
 from vlm2vec.vectors.keys import KEY_BYTES
-from vlm2vec.vectors.shards import Shard, open_shard, write_shard
-
-Vectors: TypeAlias = NDArray[np.float32]
 
 LISTED_WITHIN_S = 90.0
 """A shared file system may list a file some time after another machine has written it; NFS, unless it is told
 otherwise, within 60 seconds (acdirmax of nfs(5))."""
+
+_CHECKSUM_BYTES = 16
 
 
 class _Shards:
@@ -40,15 +46,15 @@ class _Shards:
 
     _prefix: ClassVar[str]
     _counted: ClassVar[bool]
+    """Whether a key has several rows, whose number stands in the shard."""
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
         self.dim = dim
         self._numbers: dict[bytes, int] = {}
-        self._shards: list[Shard] = []
+        self._shards: list[_Shard] = []
         self._starts: list[int] = []
         self._known: set[str] = set()
-        self._verified: set[Path] = set()
 
     @classmethod
     def open(cls, folder: Path, dim: int) -> Self:
@@ -74,6 +80,35 @@ class _Shards:
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._numbers
+
+    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
+        """Write vectors, all of them or none; keys that are there already keep theirs.
+
+        Args:
+            keys: of 16 bytes each (`vectors.keys.item_key`).
+            vectors: of each key float32 [dim], in a `TokenStore` [tokens, dim] of at least one token.
+
+        Raises:
+            InputError: keys and vectors do not fit one another or this store.
+            StorageError: the folder cannot be written.
+        """
+        lengths = {len(key) for key in keys} - {KEY_BYTES}
+        wrong = [shape for shape in map(np.shape, vectors) if not self._fits(shape)]
+        if len(vectors) != len(keys) or wrong or lengths:
+            each = f"arrays [tokens, {self.dim}] of at least one token" if self._counted else f"vectors [{self.dim}]"
+            raise InputError(
+                f"{len(keys)} keys and {len(vectors)} arrays{f', one of shape {wrong[0]},' if wrong else ''} cannot be "
+                f"stored: this store takes keys of {KEY_BYTES} bytes and as many {each}"
+            )
+        new: dict[bytes, Vectors] = {}
+        for key, rows in zip(keys, vectors, strict=True):
+            if key not in self._numbers:
+                new.setdefault(key, rows if self._counted else rows[None])
+        if new:
+            path = self.folder / f"{self._prefix}{self.dim}-{uuid.uuid4().hex}.npy"
+            with writing(self.folder, to="vectors to"):
+                _write_shard(path, new, self.dim, counted=self._counted)
+            self._take_in(path)
 
     def refresh(self) -> None:
         """Take in the shards that other processes have written since.
@@ -107,40 +142,23 @@ class _Shards:
                 )
             time.sleep(0.1)
 
-    def _find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """The number of each key in this store; -1 where it is not there."""
-        return np.fromiter((self._numbers.get(key, -1) for key in keys), np.int64, len(keys))
-
-    def _by_shard(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """Each shard that is needed, the positions in `numbers` that it serves, and where in the shard those lie."""
+    def _by_shard(self, keys: Sequence[bytes]) -> Iterator[tuple[_Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """Each shard that is needed, the positions in `keys` that it serves, and where in the shard those lie."""
+        numbers = np.fromiter((self._numbers.get(key, -1) for key in keys), np.int64, len(keys))
         # One after another: a mapping keeps its file open, and there may be thousands.
         shard_of = np.where(numbers >= 0, np.searchsorted(self._starts, numbers, side="right") - 1, -1)
         for shard in np.unique(shard_of[numbers >= 0]):
             positions = np.flatnonzero(shard_of == shard)
             yield self._shards[shard], positions, numbers[positions] - self._starts[shard]
 
-    def _rows(self, shard: Shard) -> Vectors:
-        """All rows of a shard, which are compared with their checksum the first time."""
-        rows = shard.rows(verify=shard.path not in self._verified)
-        self._verified.add(shard.path)
-        return rows
+    def _has(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        return np.fromiter((key in self._numbers for key in keys), np.bool_, len(keys))
 
-    def _new(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """The keys that are not there yet, each once, with the first position where it stands."""
-        new: dict[bytes, int] = {}
-        for position, key in enumerate(keys):
-            if key not in self._numbers:
-                new.setdefault(key, position)
-        return new
-
-    def _write(self, keys: Iterable[bytes], rows: Sequence[Vectors]) -> None:
-        path = self.folder / f"{self._prefix}{self.dim}-{uuid.uuid4().hex}.npy"
-        with writing(self.folder, to="vectors to"):
-            write_shard(path, keys, rows, self.dim, counted=self._counted)
-        self._take_in(path)
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return shape[-1:] == (self.dim,) and len(shape) == 1 + self._counted and 0 not in shape
 
     def _take_in(self, path: Path) -> None:
-        shard, keys = open_shard(path, self.dim, counted=self._counted)
+        shard, keys = _open_shard(path, self.dim, counted=self._counted)
         start = self._starts[-1] + len(self._shards[-1].bounds) - 1 if self._shards else 0
         for place, key in enumerate(keys):
             self._numbers.setdefault(key, start + place)
@@ -174,32 +192,14 @@ class VectorStore(_Shards):
         Raises:
             DataError: a shard has gone or is damaged.
         """
-        numbers = self._find(keys)
         vectors = np.zeros((len(keys), self.dim), dtype=np.float32)
-        for shard, positions, places in self._by_shard(numbers):
-            vectors[positions] = self._rows(shard)[places]
-        return numbers >= 0, vectors
+        for shard, positions, places in self._by_shard(keys):
+            vectors[positions] = shard.rows()[places]
+        return self._has(keys), vectors
 
-    def put(self, keys: Sequence[bytes], vectors: Vectors | Sequence[Vectors]) -> None:
-        """Write vectors, all of them or none; keys that are there already keep theirs.
-
-        Args:
-            keys: of 16 bytes each (`vectors.keys.item_key`).
-            vectors: float32 [N, dim], or N of [dim].
-
-        Raises:
-            InputError: keys and vectors do not fit one another or this store.
-            StorageError: the folder cannot be written.
-        """
-        vectors = np.asarray(vectors)
-        if vectors.shape != (len(keys), self.dim) or any(len(key) != KEY_BYTES for key in keys):
-            raise InputError(
-                f"{len(keys)} keys and vectors of shape {vectors.shape} cannot be stored: this store takes keys of "
-                f"{KEY_BYTES} bytes and as many vectors of {self.dim} numbers"
-            )
-        new = self._new(keys)
-        if new:
-            self._write(new, [vectors[list(new.values())]])
+    def rows(self, keys: Sequence[bytes]) -> _StoredVectors:
+        """The vectors under some keys, read a piece at a time; to be ranked like an array [N, dim]."""
+        return _StoredVectors(self, keys)
 
 
 class TokenStore(_Shards):
@@ -221,91 +221,67 @@ class TokenStore(_Shards):
         Raises:
             DataError: a shard has gone or is damaged.
         """
-        numbers = self._find(keys)
         tokens: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)] * len(keys)
-        for shard, positions, places in self._by_shard(numbers):
-            rows = np.asarray(self._rows(shard))
+        for shard, positions, places in self._by_shard(keys):
+            rows = np.asarray(shard.rows())
             for position, place in zip(positions, places, strict=True):
                 tokens[position] = rows[shard.bounds[place] : shard.bounds[place + 1]].astype(np.float32)
-        return numbers >= 0, tokens
+        return self._has(keys), tokens
 
     def lengths(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """How many tokens each key has, without reading them; 0 where it is not there."""
         lengths = np.zeros(len(keys), dtype=np.int64)
-        for shard, positions, places in self._by_shard(self._find(keys)):
+        for shard, positions, places in self._by_shard(keys):
             lengths[positions] = np.diff(shard.bounds)[places]
         return lengths
 
-    def put(self, keys: Sequence[bytes], vectors: Sequence[Vectors]) -> None:
-        """Write token vectors, all of them or none; keys that are there already keep theirs.
-
-        Args:
-            keys: of 16 bytes each (`vectors.keys.item_key`).
-            vectors: for each key float32 [tokens, dim], of at least one token.
-
-        Raises:
-            InputError: keys and arrays do not fit one another or this store.
-            StorageError: the folder cannot be written.
-        """
-        wrong = [np.shape(one) for one in vectors if np.ndim(one) != 2 or not len(one) or one.shape[1] != self.dim]
-        if len(vectors) != len(keys) or wrong or any(len(key) != KEY_BYTES for key in keys):
-            raise InputError(
-                f"{len(keys)} keys and {len(vectors)} arrays{f', one of shape {wrong[0]},' if wrong else ''} cannot be "
-                f"stored: this store takes keys of {KEY_BYTES} bytes and as many arrays [tokens, {self.dim}] of at "
-                "least one token"
-            )
-        new = self._new(keys)
-        if new:
-            self._write(new, [vectors[position] for position in new.values()])
+    def rows(self, keys: Sequence[bytes]) -> StoredTokens:
+        """The token vectors under some keys, read a piece at a time; for `vectors.ranking.rank_late`."""
+        return StoredTokens(self, keys)
 
 
-class StoredVectors:
-    """The vectors of a store under some keys, read from it a piece at a time; to be ranked like an array [N, dim].
+@dataclass(frozen=True, slots=True)
+class _StoredVectors:
+    """Of a key that the store lacks, such as b"", the row is zeros."""
 
-    Args:
-        store: keeps them.
-        keys: one for each row. Of a key that the store lacks, such as b"", the row is zeros.
-    """
-
-    def __init__(self, store: VectorStore, keys: Sequence[bytes]) -> None:
-        self._store = store
-        self._keys = keys
+    store: VectorStore
+    keys: Sequence[bytes]
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self._keys), self._store.dim
+        return len(self.keys), self.store.dim
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> Vectors:
-        numbers = range(len(self._keys))[rows] if isinstance(rows, slice) else rows
-        return self._store.get([self._keys[number] for number in numbers])[1]
+        numbers = range(len(self.keys))[rows] if isinstance(rows, slice) else rows
+        return self.store.get([self.keys[number] for number in numbers])[1]
 
 
+@dataclass(frozen=True)
 class StoredTokens:
-    """The token vectors of a store under some keys, read from it a piece at a time; for `vectors.ranking.rank_late`.
+    """The token vectors of a store under some keys, read from it a piece at a time.
 
     Args:
         store: keeps them.
         keys: one for each item. Of a key that the store lacks, such as b"", there are no tokens.
     """
 
-    def __init__(self, store: TokenStore, keys: Sequence[bytes]) -> None:
-        self._store = store
-        self._keys = keys
+    store: TokenStore
+    keys: Sequence[bytes]
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     @property
     def dim(self) -> int:
-        return self._store.dim
+        return self.store.dim
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """The number of tokens of each item."""
-        return self._store.lengths(self._keys)
+        return self.store.lengths(self.keys)
 
     def take(self, places: NDArray[np.int64]) -> list[Vectors]:
         """The token vectors of some items.
@@ -313,7 +289,7 @@ class StoredTokens:
         Raises:
             DataError: a shard has gone or is damaged.
         """
-        return self._store.get([self._keys[place] for place in places])[1]
+        return self.store.get([self.keys[place] for place in places])[1]
 
 
 def _listed(folder: Path) -> list[str]:
@@ -321,3 +297,167 @@ def _listed(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError as error:
         raise DataError(f"cannot read the folder of vectors {folder}: {reason(error)}") from error
+
+
+@dataclass
+class _Shard:
+    """A file of vectors, which never changes.
+
+    It consists of arrays as `np.save` writes them: uint8 keys [N, 16], where a key has several rows their int64 numbers
+    [N], float32 rows [T, dim], and uint8 checksums [2, 16] of what stands before the rows and of the rows. The first is
+    compared by `_open_shard`, the second by `rows`. A shard without checksums, as older versions wrote them, is read
+    unverified.
+
+    Args:
+        path: the file.
+        dim: of its vectors.
+        bounds: int64 [N + 1], at which row those of each of its N keys begin, and how many rows there are.
+        offset: where the rows begin, in bytes.
+        checksum: of the rows; None if none was written, or it has been compared.
+    """
+
+    path: Path
+    dim: int
+    bounds: NDArray[np.int64]
+    offset: int
+    checksum: bytes | None
+
+    def rows(self) -> Vectors:
+        """All rows, mapped from the file, and compared with their checksum the first time.
+
+        Raises:
+            DataError: the file has gone or is damaged.
+        """
+        shape = (int(self.bounds[-1]), self.dim)
+        try:
+            rows = np.memmap(self.path, dtype="<f4", mode="r", offset=self.offset, shape=shape)
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path, str(error)) from error
+        if self.checksum is not None and _checksum(rows.data) != self.checksum:
+            raise _damaged(self.path, "its vectors are not those that were written")
+        self.checksum = None
+        return rows
+
+
+def _write_shard(path: Path, rows: Mapping[bytes, Vectors], dim: int, *, counted: bool) -> None:
+    """Write a shard, whole or not at all, of the rows [n, dim] of each key; n is 1 unless it is `counted`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    counts = np.array([len(array) for array in rows.values()], dtype="<i8")
+    head = BytesIO()
+    key_bytes = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, KEY_BYTES)
+    npy.write_array(head, key_bytes, allow_pickle=False)
+    if counted:
+        npy.write_array(head, counts, allow_pickle=False)
+    shape = (int(counts.sum()), dim)
+    npy.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with atomic_writer(path) as stream:
+        stream.write(head.getbuffer())
+        # Array by array, so that they need not lie in memory a second time.
+        written = blake2b(digest_size=_CHECKSUM_BYTES)
+        for array in rows.values():
+            part = np.ascontiguousarray(array, dtype="<f4").data
+            written.update(part)
+            stream.write(part)
+        stream.write(_footer(_checksum(head.getbuffer()), written.digest()))
+
+
+def _open_shard(path: Path, dim: int, *, counted: bool) -> tuple[_Shard, list[bytes]]:
+    """A shard and its keys, without its rows.
+
+    Raises:
+        DataError: the file has gone, is damaged, or holds something else.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            keys = _read_array(stream, size)
+            if keys.dtype != np.uint8 or keys.shape[1:] != (KEY_BYTES,):
+                raise ValueError(f"its keys are {keys.dtype} {keys.shape}")
+            bounds = _read_bounds(stream, size, len(keys)) if counted else np.arange(len(keys) + 1)
+            shape, dtype = _read_header(stream)
+            num_rows, offset = int(bounds[-1]), stream.tell()
+            if (shape, dtype) != ((num_rows, dim), np.dtype("<f4")):
+                raise ValueError(f"its vectors are {dtype} {shape}")
+            end = offset + num_rows * dim * 4
+            checksum = None if size == end else _read_checksums(stream, offset, end)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path, str(error)) from error
+    return _Shard(path, dim, bounds, offset, checksum), [row.tobytes() for row in keys]
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _footer(*checksums: bytes) -> bytes:
+    """The last array of a shard, in bytes."""
+    stream = BytesIO()
+    array = np.frombuffer(b"".join(checksums), dtype=np.uint8).reshape(len(checksums), _CHECKSUM_BYTES)
+    npy.write_array(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _read_checksums(stream: BinaryIO, offset: int, end: int) -> bytes:
+    """The checksum of the rows, which lie from `offset` to `end`; that of what stands before them is compared."""
+    stream.seek(end)
+    footer = stream.read()
+    stream.seek(0)
+    of_rows = footer[-_CHECKSUM_BYTES:]
+    if footer != _footer(_checksum(stream.read(offset)), of_rows):
+        raise ValueError("its keys, its sizes or its checksums are not those that were written")
+    return of_rows
+
+
+def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64]:
+    stored = _read_array(stream, size)
+    if stored.dtype != np.dtype("<i8") or stored.shape != (num_keys,):
+        raise ValueError(f"its {num_keys} keys have counts {stored.dtype} {stored.shape}")
+    counts = stored.astype(np.int64, copy=False)
+    if (counts < 1).any():
+        raise ValueError("a key of it has a count below 1")
+    # More rows than bytes; their sum may not fit into 64 bits.
+    if num_keys and int(counts.max()) > size:
+        raise ValueError(f"a key of it has {counts.max()} rows, and the file {size} bytes")
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _read_array(stream: BinaryIO, size: int) -> NDArray[np.generic]:
+    """The next array of a file of `size` bytes.
+
+    Raises:
+        ValueError: there is none, or not all of it.
+    """
+    shape, dtype = _read_header(stream)
+    wanted = prod(shape) * dtype.itemsize
+    if wanted > size - stream.tell():
+        raise ValueError(f"an array of {wanted} bytes is to follow byte {stream.tell()} of {size}")
+    return np.frombuffer(stream.read(wanted), dtype).reshape(shape)
+
+
+def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and type of the next array, which must be as `_write_shard` writes them: by rows, and no Python objects.
+
+    Raises:
+        ValueError: the bytes say no such thing.
+    """
+    if npy.read_magic(stream) != (1, 0):
+        raise ValueError("its format is unknown")
+    try:
+        # numpy evaluates the header as a Python literal: a damaged one fails in every way that literals do, or warns.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            shape, by_columns, dtype = npy.read_array_header_1_0(stream)
+    except Exception as error:
+        raise ValueError(f"an array's header is damaged: {error}") from error
+    if by_columns or dtype.hasobject or dtype.itemsize == 0 or any(length < 0 for length in shape):
+        raise ValueError(f"an array of {dtype} {shape} was not written by this package")
+    return shape, dtype
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"the stored vectors {path} cannot be read: {reason}; delete the file, and its vectors are made anew"
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from support.places import DATA
 from vlm2vec.errors import DataError
-from vlm2vec.vectors.store import StoredTokens, TokenStore, VectorStore
+from vlm2vec.vectors.store import TokenStore, VectorStore
 
 KEYS = [b"a" * 16, b"b" * 16]
 ROWS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
@@ -33,7 +33,7 @@ def read_vectors(folder: Path) -> object:
 
 
 def read_tokens(folder: Path) -> object:
-    stored = StoredTokens(TokenStore.open(folder, 2), KEYS)
+    stored = TokenStore.open(folder, 2).rows(KEYS)
     tokens = stored.take(np.arange(2))
     assert stored.lengths.tolist() == [len(one) for one in tokens]
     return [one.tolist() or None for one in tokens]
