@@ -20,7 +20,7 @@ from vlm2vec.errors import ConfigError, DataError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.training.mining import MiningReport, mine, mine_file, select_negatives, write_mined
+from vlm2vec.training.mining import MiningReport, _numbered, mine, mine_file, select_negatives, write_mined
 from vlm2vec.vectors.store import VectorStore
 
 
@@ -335,3 +335,8 @@ def test_a_file_of_one_positive_is_an_error_of_one_line(rows: Path, model: Path)
     code, _, stderr = _run(rows, "--out", rows.with_name("mined.jsonl"), "--model", model)
     assert code == 2
     assert stderr.startswith("error: cannot mine negatives among 1 different positives: ")
+
+
+def test_keys_are_numbered_in_the_order_of_their_first_appearance() -> None:
+    of_each, first = _numbered([b"c", b"a", b"c", b"b", b"a"])
+    assert (of_each.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])

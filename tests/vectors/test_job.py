@@ -19,7 +19,7 @@ from vlm2vec.items import Item, ItemLike, as_item
 from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.vectors.job import EmbedJob, Flush, JobReport, Work, raise_failure
+from vlm2vec.vectors.job import EmbedJob, Flush, JobReport, Work
 from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import VectorStore
 
@@ -200,7 +200,7 @@ def test_an_item_that_fails_is_reported_and_the_others_are_embedded() -> None:
 def test_a_run_that_needs_all_its_items_ends_at_the_first_failure_and_keeps_what_is_done() -> None:
     sink = Shelf()
     with pytest.raises(InputError, match="row 0: it is bad"):
-        EmbedJob(Lengths(), sink).run(_work("bad", "good"), on_failure=raise_failure)
+        EmbedJob(Lengths(), sink).run(_work("bad", "good"), on_failure=Work.fail)
     assert list(sink.vectors) == [b"good"]
 
 
@@ -241,7 +241,7 @@ def test_a_full_disk_is_tried_once_and_hides_no_failure_before_it() -> None:
         EmbedJob(Lengths(), sink).run(_work(*TEXTS))
     assert sink.fail_put == 1
     with pytest.raises(InputError, match="row 0: it is bad"):
-        EmbedJob(Lengths(), sink).run(_work("bad", "good"), on_failure=raise_failure)
+        EmbedJob(Lengths(), sink).run(_work("bad", "good"), on_failure=Work.fail)
     assert sink.fail_put == 0
 
 
@@ -271,10 +271,10 @@ def test_a_sandbox_is_closed_when_the_run_is_cut_short_and_only_then() -> None:
 
     sandbox = Noting()
     job = EmbedJob(Lengths(), Shelf(), decoder=sandbox)
-    job.run(_work("good"), on_failure=raise_failure)
+    job.run(_work("good"), on_failure=Work.fail)
     assert sandbox.is_open
     with pytest.raises(InputError, match="it is bad"):
-        job.run(_work("bad"), on_failure=raise_failure)
+        job.run(_work("bad"), on_failure=Work.fail)
     assert not sandbox.is_open
 
 
@@ -305,7 +305,7 @@ def _shared(sinks: Sequence[Shelf], *texts: str, strict: bool = True) -> list[Jo
 
     def work(processes: Together) -> JobReport:
         job = EmbedJob(OneByOne(), sinks[processes.rank], processes=processes)
-        return job.run(iter(_work(*texts)), on_failure=raise_failure if strict else None)
+        return job.run(iter(_work(*texts)), on_failure=Work.fail if strict else None)
 
     return in_threads(work)
 

@@ -16,7 +16,7 @@ from support.media_files import animation, encoded, picture
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.model.backbone import Ask
-from vlm2vec.vectors.keys import content_key, item_key, number
+from vlm2vec.vectors.keys import content_key, item_key
 
 PICTURE = GOLDEN / "inputs" / "img_28.png"
 
@@ -200,8 +200,3 @@ def test_lone_surrogates_have_a_key() -> None:
 def test_content_is_text_and_media_without_the_instruction() -> None:
     assert content_key(Item("a", instruction="x")) == content_key(Item("a", instruction="y"))
     assert content_key(Item("a")) != content_key(Item("b"))
-
-
-def test_keys_are_numbered_in_the_order_of_their_first_appearance() -> None:
-    of_each, first = number([b"c", b"a", b"c", b"b", b"a"])
-    assert (of_each.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])

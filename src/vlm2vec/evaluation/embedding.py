@@ -10,7 +10,7 @@ from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.video import damaged_frames
 from vlm2vec.processes import Alone, Processes, agree
-from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work, raise_failure
+from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import LISTED_WITHIN_S, TokenStore, VectorStore
 
@@ -140,7 +140,7 @@ class TaskEmbedder:
 
         def refuse(work: Work, error: VLM2VecError) -> None:
             if not isinstance(error, MediaError) or mend(read(place_of[work.origin])) is None:
-                raise_failure(work, error)
+                work.fail(error)
 
         work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
         job = EmbedJob(self._encoder, self.store, flush=self._flush, processes=self.processes)

@@ -18,8 +18,8 @@ from vlm2vec.data.tables import JsonLines
 from vlm2vec.errors import ConfigError, DataError, VLM2VecError
 from vlm2vec.files import atomic_writer, writing
 from vlm2vec.model.backbone import Ask, Vectors
-from vlm2vec.vectors.job import EmbedJob, Encoder, Work, raise_failure
-from vlm2vec.vectors.keys import content_key, item_key, number
+from vlm2vec.vectors.job import EmbedJob, Encoder, Work
+from vlm2vec.vectors.keys import content_key, item_key
 from vlm2vec.vectors.ranking import top_k
 from vlm2vec.vectors.store import VectorStore
 
@@ -169,7 +169,7 @@ class _Search:
         self, pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
     ) -> None:
         queries, positives, present = _contents(pairs)
-        of_row, self.first_row = number(positives)
+        of_row, self.first_row = _numbered(positives)
         if len(self.first_row) < 2:
             raise DataError(
                 f"cannot mine negatives among {len(self.first_row)} different positives: "
@@ -268,6 +268,13 @@ def _contents(pairs: Sequence[Pair]) -> _Contents:
     return contents
 
 
+def _numbered(keys: Sequence[bytes]) -> tuple[Numbers, Numbers]:
+    """The number of each key [N], in the order of first appearance, and where each number first appears [U]."""
+    numbers: dict[bytes, int] = {}
+    of_each = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(keys))
+    return of_each, np.unique(of_each, return_index=True)[1].astype(np.int64)
+
+
 class _Answers:
     """Which candidates certainly answer the query of a row: positives of rows of its label, or with its query."""
 
@@ -306,7 +313,7 @@ def _encode_all(
     EmbedJob(embedder, store).run(
         (Work(key, item, origin, ask) for key, (item, ask, origin) in zip(keys, asked, strict=True)),
         on_progress=None if on_progress is None else lambda done, _: on_progress(done, len(asked)),
-        on_failure=raise_failure,
+        on_failure=Work.fail,
     )
     vectors = _unit(store.get(keys)[1])
     return vectors[: len(pairs)], vectors[len(pairs) :]

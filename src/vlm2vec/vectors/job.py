@@ -64,6 +64,10 @@ class Work:
     origin: str
     ask: Ask = Ask()
 
+    def fail(self, error: VLM2VecError) -> NoReturn:
+        """Raise an error of the item with its origin in front; for `on_failure` of a run that needs all its items."""
+        raise error.of(self.origin) from error
+
 
 class Sink(Protocol):
     """A place that keeps vectors: a `VectorStore`, a `TokenStore`, an index. It is used by one thread at a time."""
@@ -155,7 +159,7 @@ class EmbedJob:
             on_progress: called with (items done, all items); all items are None unless `work` has a length. Items of
                 other processes are taken to be as far as those of this one.
             on_failure: called for each item that cannot be embedded, in the process that tried. Where it raises an
-                error (`raise_failure` does), the run ends with it, of several processes in all.
+                error (`Work.fail` does), the run ends with it, of several processes in all.
 
         Raises:
             VLM2VecError: the sink cannot keep the vectors; of several processes all raise it.
@@ -217,11 +221,6 @@ class EmbedJob:
                     raise
         if errors:
             raise errors[0]
-
-
-def raise_failure(work: Work, error: VLM2VecError) -> NoReturn:
-    """Raise the error of an item with its origin in front; for `on_failure` of a run that needs all its items."""
-    raise error.of(work.origin) from error
 
 
 def _until_error(work: Iterable[Work], errors: list[Exception]) -> Iterator[Work]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 from vlm2vec.files import content_hash
 from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
@@ -70,26 +67,10 @@ def uninstructed_key(item: Item) -> bytes:
 def written_key(item: Item) -> bytes:
     """16 bytes of an item's text and media as `uninstructed_key`, but by the paths of files, which are not read."""
     media = [
-        [
-            type(medium).__name__,
-            _as_written(medium.source),
-            getattr(medium, "page", None),
-            getattr(medium, "span_s", None),
-        ]
-        for medium in item.media
+        [type(one).__name__, _as_written(one.source), getattr(one, "page", None), getattr(one, "span_s", None)]
+        for one in item.media
     ]
     return _digest([_FORMAT, item.text, None if item.text or media else item.verbatim, media])
-
-
-def number(keys: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the different keys in the order of their first appearance.
-
-    Returns:
-        int64 [N], the number of each key; int64 [U], the position where each number first appears.
-    """
-    numbers: dict[bytes, int] = {}
-    of_each = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(keys))
-    return of_each, np.unique(of_each, return_index=True)[1].astype(np.int64)
 
 
 def _digest(parts: object) -> bytes:
@@ -98,17 +79,14 @@ def _digest(parts: object) -> bytes:
 
 
 def _content(item: Item) -> list[object]:
-    return [item.text, item.verbatim, [_of_medium(medium) for medium in item.media]]
+    media = [_of_video(medium) if isinstance(medium, Video) else _of_image(medium) for medium in item.media]
+    return [item.text, item.verbatim, media]
 
 
 def _as_written(source: Source | tuple[Source, ...]) -> object:
     if isinstance(source, tuple):
         return [_as_written(part) for part in source]
     return os.path.abspath(source) if isinstance(source, Path) else _of_frame(source, as_stored=True)
-
-
-def _of_medium(medium: Image | Video) -> list[object]:
-    return _of_video(medium) if isinstance(medium, Video) else _of_image(medium)
 
 
 def _of_image(image: Image) -> list[object]:
@@ -163,13 +141,8 @@ def _of_folder(folder: Path) -> list[tuple[str, str]]:
 
 def _of_pictures(medium: Image | Video) -> list[object]:
     frames = load_frames(medium, num_frames=DEFAULT_LIMITS.frames)
-    return [
-        frames.is_video,
-        [
-            [picture.mode, picture.size, picture.getpalette(), content_hash(picture.tobytes())]
-            for picture in frames.images
-        ],
-    ]
+    pictures = [[one.mode, one.size, one.getpalette(), content_hash(one.tobytes())] for one in frames.images]
+    return [frames.is_video, pictures]
 
 
 def _of_bytes(source: Path | bytes, kind: Form) -> str:
