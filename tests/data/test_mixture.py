@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vec.data.mixture import Mixture, Schedule
-from vlm2vec.data.shuffle import shuffled
+from vlm2vec.data.mixture import Mixture, Schedule, _shuffled
 from vlm2vec.errors import ConfigError
 
 
@@ -27,7 +26,7 @@ def _mixture(**changes: object) -> Mixture:
 
 
 def _groups(schedule: Schedule, steps: int) -> list[int]:
-    return [int(group[0]) for step in range(steps) for group in schedule.rows(step)[0].reshape(-1, 4)]
+    return [source for step in range(steps) for source in schedule.rows(step)[0][::4].tolist()]
 
 
 def test_every_sub_batch_is_of_one_source() -> None:
@@ -38,17 +37,17 @@ def test_every_sub_batch_is_of_one_source() -> None:
 
 
 def _turns(weights: list[float], turns: int, seed: int, **changes: object) -> list[int]:
-    """Source of each of so many sub-batches."""
+    """Source of each of so many sub-batches, a multiple of 40, which make a step."""
     names = [f"{i:02}" for i in range(len(weights))]
     mixture = _mixture(
         sizes=dict.fromkeys(names, 10),
         weights=dict(zip(names, weights, strict=True)),
-        batch_size=4,
+        batch_size=160,
         sub_batch=4,
         seed=seed,
         **changes,
     )
-    return _groups(mixture.schedule(turns), turns)
+    return _groups(mixture.schedule(turns // 40), turns // 40)
 
 
 @given(weights=st.lists(st.floats(0.01, 10), min_size=1, max_size=30), seed=st.integers(0, 5))
@@ -72,8 +71,10 @@ def test_shares_stay_exact_over_a_run_longer_than_any_planned_piece() -> None:
 
 def test_counts_are_the_rows_that_come() -> None:
     for draw in ("even", "sampled"):
-        schedule = _mixture(draw=draw, stage_starts=(31,), weights={"a": [5, 0], "b": 1, "c": [2, 7]}).schedule(700)
-        seen = Counter(schedule.sources[s] for step in range(700) for s in schedule.rows(step)[0])
+        weights = {"a": [5, 0], "b": 1, "c": [2, 7]}
+        # More sub-batches than a sampled order draws at once.
+        schedule = _mixture(draw=draw, batch_size=320, stage_starts=(2,), weights=weights).schedule(35)
+        seen = Counter(schedule.sources[s] for step in range(35) for s in schedule.rows(step)[0])
         assert schedule.counts() == seen
 
 
@@ -114,13 +115,13 @@ def test_the_parts_of_all_ranks_are_the_batch_of_one(sub_batch: int, world: int)
 @given(size=st.integers(1, 500), key=st.integers(0, 2**63))
 @settings(deadline=None)
 def test_a_shuffle_is_a_permutation(size: int, key: int) -> None:
-    rows = shuffled(np.arange(size), np.full(size, size), np.full(size, key, dtype=np.uint64))
+    rows = _shuffled(np.arange(size), np.full(size, size), np.full(size, key, dtype=np.uint64))
     assert sorted(rows.tolist()) == list(range(size))
 
 
 def test_every_order_of_three_rows_is_equally_frequent() -> None:
     keys = np.arange(6000, dtype=np.uint64).repeat(3)
-    orders = shuffled(np.tile(np.arange(3), 6000), np.full(18000, 3), keys).reshape(-1, 3)
+    orders = _shuffled(np.tile(np.arange(3), 6000), np.full(18000, 3), keys).reshape(-1, 3)
     counts = Counter(map(tuple, orders.tolist()))
     assert len(counts) == 6
     # Four standard deviations of a count with p = 1/6.

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from math import lcm
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.data.orders import EvenOrder, Order, SampledOrder
-from vlm2vec.data.shuffle import mixed, shuffled, words
 from vlm2vec.errors import ConfigError
 
 _Draw: TypeAlias = Literal["even", "sampled"]
 _Weight: TypeAlias = "float | Sequence[float]"
+
+_MAX_TURNS = 2**18
+"""Turns that an even order plans one by one; a longer one is made of such pieces."""
+
+_BLOCK = 2048
+"""Turns that a sampled order draws at once."""
+
+_PASSES = 48
+"""Rounds in which the neighbours of an even order may change places."""
+
+_ROUNDS = 4
+"""Of the network that shuffles the rows of a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +42,7 @@ class Mixture:
         sub_batch: rows of one source that stand together; must divide `batch_size`. 0: every row is drawn for itself.
         seed: of the order of sources and rows.
         draw: "even": after any number of sub-batches of a stage every source is within one of its exact share, in
-            random order (see `EvenOrder` for weights without a common period in runs beyond 262,144 sub-batches).
+            random order (see `_EvenOrder` for weights without a common period in runs beyond 262,144 sub-batches).
             "sampled": each sub-batch is drawn by weight, independently of the others, as published.
         stage_starts: first step of the second and of each later stage.
     """
@@ -58,8 +71,8 @@ class Mixture:
         for number, (start, end) in enumerate(zip(starts, (*starts[1:], steps), strict=True)):
             num_groups = (end - start) * per_step
             # Each stage has a seed of its own, or equal stages would repeat their order.
-            build = EvenOrder if self.draw == "even" else SampledOrder
-            order: Order = build.build(table[number], num_groups, (self.seed, number))
+            build = _EvenOrder if self.draw == "even" else _SampledOrder
+            order: _Order = build.build(table[number], num_groups, (self.seed, number))
             stages.append(_Stage(start * per_step, before, order))
             before = before + order.counts(num_groups)
         return Schedule(sources, self, steps, tuple(stages))
@@ -93,7 +106,7 @@ class Mixture:
 class _Stage:
     first_group: int
     before: NDArray[np.int64]
-    order: Order
+    order: _Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +136,15 @@ class Schedule:
         group_size = self.mixture.sub_batch or 1
         places = np.arange(step * size + rank * share, step * size + (rank + 1) * share)
         groups, inside = places // group_size, places % group_size
-        stage = self._stage_of(int(groups[0]))
+        stage = next(stage for stage in reversed(self._stages) if stage.first_group <= groups[0])
         distinct, which = np.unique(groups, return_inverse=True)
         sources, occurrence = stage.order.places(distinct - stage.first_group)
         occurrence = occurrence + stage.before[sources]
         source, turn = sources[which], occurrence[which] * group_size + inside
         sizes = np.array([self.mixture.sizes[name] for name in self.sources])[source]
         epochs, offsets = np.divmod(turn, sizes)
-        keys = mixed(*words(self.mixture.seed), source.astype(np.uint64), epochs.astype(np.uint64))
-        rows = shuffled(offsets, sizes, keys)
+        keys = _mixed(_word(self.mixture.seed), source.astype(np.uint64), epochs.astype(np.uint64))
+        rows = _shuffled(offsets, sizes, keys)
         return source, rows
 
     def counts(self) -> dict[str, int]:
@@ -142,5 +155,227 @@ class Schedule:
         turns = last.before + last.order.counts(num_groups)
         return {name: int(number) * group_size for name, number in zip(self.sources, turns, strict=True)}
 
-    def _stage_of(self, group: int) -> _Stage:
-        return next(stage for stage in reversed(self._stages) if stage.first_group <= group)
+
+class _Order(Protocol):
+    """A sequence of turns, each of one source."""
+
+    def places(self, turns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Source of each turn, and how many turns the same source had before it."""
+
+    def counts(self, turns: int) -> NDArray[np.int64]:
+        """Turns of each source among the first so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EvenOrder:
+    """After any number of turns every source has had its exact share, less than one turn more or less.
+
+    The k-th turn of a source with share p falls into the places floor((k - 1) / p) to ceil(k / p) - 1, counted from 0.
+    The source that must go first is served first, which always works out (Pfair scheduling: Baruah, Cohen, Plaxton and
+    Varvel, Algorithmica 1996); then neighbours change places at random as often as these bounds allow.
+
+    Shares are ratios of whole numbers, so the order can start anew when all have had exactly theirs: a long order is
+    put together from random pieces of that length. Shares without such a length below 2^18 turns are rounded to
+    multiples of 2^-18 in orders that are longer.
+    """
+
+    weights: NDArray[np.int64]
+    pieces: NDArray[np.int16]
+    occurrence: NDArray[np.int32]
+    key: int
+
+    @classmethod
+    def build(cls, weights: NDArray[np.float64], turns: int, seed: tuple[int, int]) -> _EvenOrder:
+        """Plan an order of at least that many turns."""
+        whole = _whole_weights(weights, turns)
+        period = int(whole.sum())
+        generator = np.random.default_rng(seed)
+        length = min(period, turns + 1)
+        number = 1 if length < period else max(1, min(-(-turns // period), _MAX_TURNS // period))
+        pieces = _shuffled_pieces(_earliest_deadline_first(whole, length), whole, number, generator)
+        return cls(whole, pieces, _occurrence(pieces, len(whole)), int(generator.integers(2**63)))
+
+    def places(self, turns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        length = self.pieces.shape[1]
+        rounds, inside = turns // length, turns % length
+        piece = self._piece(rounds)
+        sources = self.pieces[piece, inside].astype(np.int64)
+        occurrence: NDArray[np.int64] = self.occurrence[piece, inside].astype(np.int64) + rounds * self.weights[sources]
+        return sources, occurrence
+
+    def counts(self, turns: int) -> NDArray[np.int64]:
+        rounds, rest = divmod(turns, self.pieces.shape[1])
+        piece = int(self._piece(np.array([rounds]))[0])
+        started = np.bincount(self.pieces[piece, :rest], minlength=len(self.weights))
+        counts: NDArray[np.int64] = started.astype(np.int64) + rounds * self.weights
+        return counts
+
+    def _piece(self, rounds: NDArray[np.int64]) -> NDArray[np.int64]:
+        number = len(self.pieces)
+        # The first rounds take the pieces in turn; a run that is longer draws among them.
+        drawn = _mixed(_word(self.key), rounds.astype(np.uint64)) % np.uint64(number)
+        return np.where(rounds < number, rounds, drawn.astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class _SampledOrder:
+    """Every turn is drawn by weight, independently of all others.
+
+    Drawn in blocks, first how often each source occurs, then in which order: the same distribution as one by one, but a
+    block needs none before it.
+    """
+
+    before: NDArray[np.int64]
+    seed: tuple[int, int]
+    _cache: dict[int, tuple[NDArray[np.int16], NDArray[np.int32]]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def build(cls, weights: NDArray[np.float64], turns: int, seed: tuple[int, int]) -> _SampledOrder:
+        """Plan an order of at least that many turns."""
+        blocks = turns // _BLOCK + 1
+        drawn = np.random.default_rng(seed).multinomial(_BLOCK, weights / weights.sum(), size=blocks)
+        before = np.zeros((blocks + 1, len(weights)), dtype=np.int64)
+        np.cumsum(drawn, axis=0, out=before[1:])
+        return cls(before, seed)
+
+    def places(self, turns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        blocks, inside = np.divmod(turns, _BLOCK)
+        sources, occurrence = np.empty_like(turns), np.empty_like(turns)
+        for block in np.unique(blocks):
+            at = blocks == block
+            order, earlier = self._block(int(block))
+            sources[at] = order[inside[at]]
+            occurrence[at] = earlier[inside[at]] + self.before[block, sources[at]]
+        return sources, occurrence
+
+    def counts(self, turns: int) -> NDArray[np.int64]:
+        block, rest = divmod(turns, _BLOCK)
+        started = np.bincount(self._block(block)[0][:rest], minlength=self.before.shape[1])
+        counts: NDArray[np.int64] = self.before[block] + started.astype(np.int64)
+        return counts
+
+    def _block(self, block: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+        if block not in self._cache:
+            counts = self.before[block + 1] - self.before[block]
+            order = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
+            order = np.random.default_rng((*self.seed, block)).permutation(order)
+            if len(self._cache) > 2:
+                self._cache.clear()
+            self._cache[block] = order, _occurrence(order[None], len(counts))[0]
+        return self._cache[block]
+
+
+def _whole_weights(weights: NDArray[np.float64], turns: int) -> NDArray[np.int64]:
+    """Whole numbers in proportion to the weights, with a small sum where there is one."""
+    fractions = [Fraction(str(float(weight))) for weight in weights]
+    scale = lcm(*(fraction.denominator for fraction in fractions))
+    numbers = [int(fraction * scale) for fraction in fractions]
+    divisor = int(np.gcd.reduce(np.array(numbers, dtype=object)))
+    numbers = [number // divisor for number in numbers]
+    if sum(numbers) <= _MAX_TURNS:
+        return np.array(numbers, dtype=np.int64)
+    # No turn comes twice in a short order, so its shares may be as fine as the arithmetic below can hold.
+    unit = 2**40 if turns <= _MAX_TURNS else _MAX_TURNS
+    exact = weights / weights.sum() * unit
+    whole = np.where(weights > 0, np.maximum(1, np.floor(exact)), 0).astype(np.int64)
+    short = unit - int(whole.sum())
+    # The largest remainders get what is left; it is negative only where tiny weights were lifted to 1.
+    receivers = np.argsort(whole - exact, kind="stable")[:short] if short >= 0 else [int(np.argmax(whole))]
+    whole[receivers] += 1 if short >= 0 else short
+    return whole
+
+
+def _earliest_deadline_first(weights: NDArray[np.int64], length: int) -> NDArray[np.int16]:
+    """The first `length` turns: of all sources that may go, the one that must go soonest."""
+    total = int(weights.sum())
+    shares = [int(weight) for weight in weights]
+    waiting: list[list[int]] = [[] for _ in range(length + 1)]
+    waiting[0] = [source for source, weight in enumerate(shares) if weight]
+    done = [0] * len(shares)
+    ready: list[tuple[int, int]] = []
+    order = np.empty(length, dtype=np.int16)
+    for place in range(length):
+        for source in waiting[place]:
+            heapq.heappush(ready, (-(-(done[source] + 1) * total // shares[source]), source))
+        source = heapq.heappop(ready)[1]
+        order[place] = source
+        done[source] += 1
+        # The next turn may not come before floor(done / share).
+        waiting[min(max(place + 1, done[source] * total // shares[source]), length)].append(source)
+    return order
+
+
+def _shuffled_pieces(
+    order: NDArray[np.int16], weights: NDArray[np.int64], number: int, generator: np.random.Generator
+) -> NDArray[np.int16]:
+    """Copies [number, length] in which neighbours changed places at random, within the bounds of their turns."""
+    total = int(weights.sum())
+    length = len(order)
+    turn = _occurrence(order[None], len(weights))[0].astype(np.int64)
+    share = weights[order]
+    first = turn * total // share
+    last = -(-(turn + 1) * total // share) - 1
+    first, last = first.astype(np.int32), np.minimum(last, length).astype(np.int32)
+    index = np.tile(np.arange(length, dtype=np.int32), (number, 1))
+    places = np.arange(length, dtype=np.int32)
+    for step in range(_PASSES):
+        here = places[step % 2 : length - 1 : 2]
+        one, other = index[:, here], index[:, here + 1]
+        swap = (first[other] <= here) & (last[one] > here)
+        swap &= generator.integers(0, 2, size=swap.shape, dtype=np.int8).astype(bool)
+        index[:, here] = np.where(swap, other, one)
+        index[:, here + 1] = np.where(swap, one, other)
+    return order[index]
+
+
+def _occurrence(orders: NDArray[np.int16], num_sources: int) -> NDArray[np.int32]:
+    """For each turn of each row, how many turns of the same source stand before it in that row."""
+    before = np.empty(orders.shape, dtype=np.int32)
+    for source in range(num_sources):
+        at = orders == source
+        before[at] = (np.cumsum(at, axis=1, dtype=np.int32) - 1)[at]
+    return before
+
+
+def _shuffled(offsets: NDArray[np.int64], sizes: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Place of each offset in a permutation of `range(size)` that its key alone decides, element by element.
+
+    A Feistel network permutes a rectangle that is hardly larger than `size`; what falls outside is sent round again
+    until it falls inside, which keeps it a permutation (Black and Rogaway, CT-RSA 2002).
+    """
+    columns = np.ceil(np.sqrt(sizes)).astype(np.uint64)
+    rows = -(-sizes // columns.astype(np.int64))
+    found = offsets.astype(np.uint64)
+    todo = np.arange(len(found))
+    limits, heights = sizes.astype(np.uint64), rows.astype(np.uint64)
+    while len(todo):
+        found[todo] = _feistel(found[todo], heights[todo], columns[todo], keys[todo])
+        todo = todo[found[todo] >= limits[todo]]
+    return found.astype(np.int64)
+
+
+def _feistel(
+    values: NDArray[np.uint64], rows: NDArray[np.uint64], columns: NDArray[np.uint64], keys: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    row, column = np.divmod(values, columns)
+    for number in range(_ROUNDS):
+        row = (row + _mixed(keys + np.uint64(2 * number), column) % rows) % rows
+        column = (column + _mixed(keys + np.uint64(2 * number + 1), row) % columns) % columns
+    return row * columns + column
+
+
+def _mixed(*words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """64 well-mixed bits of the words, element by element (the finaliser of SplitMix64, Steele et al. 2014)."""
+    state = np.zeros(1, dtype=np.uint64)
+    # Products are meant to wrap; arrays do so silently where scalars would warn.
+    for word in words:
+        state = (state ^ word) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def _word(value: int) -> NDArray[np.uint64]:
+    """A whole number as a word for `_mixed`."""
+    return np.array([value % 2**64], dtype=np.uint64)
