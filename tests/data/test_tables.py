@@ -15,10 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vlm2vec.data.records import read_pairs
-from vlm2vec.data.tables import JsonLines, Table, TableName, load_arrow, open_mirrored, open_table
+from vlm2vec.data.tables import JsonLines, Table, TableName, load_arrow, open_table
 from vlm2vec.errors import ConfigError, DataError, Hint, StorageError
-from vlm2vec.items import Item
 
 ROWS: list[dict[str, object]] = [
     {"text": f"row {number} é\u2028", "image": {"bytes": bytes([number]), "path": None}} for number in range(5)
@@ -237,9 +235,9 @@ def test_the_mirror_holds_data_sets_by_name_configuration_and_split(tmp_path: Pa
     (base / "c").mkdir()
     (base / "c" / "test.jsonl").write_text('{"x": "lines"}\n')
     _parquet(base / "c" / "train" / "0.parquet", [{"x": "folder"}])
-    assert open_mirrored(tmp_path, TableName("a/b", None, "train"))[0] == {"x": "parquet"}
-    assert open_mirrored(tmp_path, TableName("a/b", "c", "test"))[0] == {"x": "lines"}
-    assert open_mirrored(tmp_path, TableName("a/b", "c", "train"))[0] == {"x": "folder"}
+    assert TableName("a/b", None, "train").open(tmp_path)[0] == {"x": "parquet"}
+    assert TableName("a/b", "c", "test").open(tmp_path)[0] == {"x": "lines"}
+    assert TableName("a/b", "c", "train").open(tmp_path)[0] == {"x": "folder"}
 
 
 def test_a_table_that_the_mirror_lacks_is_an_error_with_what_to_do_unless_it_may_be_fetched(tmp_path: Path) -> None:
@@ -250,7 +248,7 @@ def test_a_table_that_the_mirror_lacks_is_an_error_with_what_to_do_unless_it_may
         return open_table(_jsonl(tmp_path / "rows.jsonl"))
 
     with pytest.raises(DataError) as failure:
-        open_mirrored(tmp_path, TableName("a/b", "c", "train"), "download", remedy="put it there")
+        TableName("a/b", "c", "train").open(tmp_path, "download", remedy="put it there")
     folder = tmp_path / "annotations" / "a__b" / "c"
     assert failure.value.message == (
         f"a/b (config c, split train) is not here: there is none of {folder}/train.parquet, {folder}/train.jsonl, "
@@ -258,27 +256,6 @@ def test_a_table_that_the_mirror_lacks_is_an_error_with_what_to_do_unless_it_may
     )
     assert failure.value.hints == (Hint("download"),)
     with pytest.raises(DataError, match=r"split train\) is not here: data_root, its mirror, is not set$"):
-        open_mirrored(None, TableName("a/b", None, "train"))
-    assert len(open_mirrored(None, TableName("a/b", None, "train"), fetch=fetch)) == 5
+        TableName("a/b", None, "train").open(None)
+    assert len(TableName("a/b", None, "train").open(None, fetch=fetch)) == 5
     assert asked == [("a/b", None, "train")]
-
-
-def test_pairs_are_a_sequence_of_which_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_text('{"query": "a", "positive": "A"}\n{\n\n{"query": "c", "positive": "C"}\n')
-    pairs = read_pairs(path)
-    assert (len(pairs), pairs[0].positive, pairs[-1].query) == (3, Item("A"), Item("c"))
-    assert [pair.query.text for pair in pairs[::2]] == ["a", "c"]
-    assert pairs[2].origin == f"{path}:4"
-    with pytest.raises(DataError, match=r"pairs.jsonl:2 is not JSON"):
-        list(pairs)
-    with pytest.raises(IndexError):
-        pairs[3]
-
-
-def test_pairs_that_are_missing_or_none_at_all_are_an_error_at_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.jsonl cannot be read"):
-        read_pairs(tmp_path / "none.jsonl")
-    (tmp_path / "empty.jsonl").write_text("\n  \n")
-    with pytest.raises(DataError, match=r"empty.jsonl holds no pair"):
-        read_pairs(tmp_path / "empty.jsonl")

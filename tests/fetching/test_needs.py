@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from support.task_fixtures import write_fixture, write_rows
 from vlm2vec.cli.data import data
-from vlm2vec.data.tables import Table, TableName, mirror_places, open_mirrored
+from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
@@ -51,7 +51,7 @@ def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(spec:
 
     def fetch(name: TableName) -> Table:
         opened.append(name)
-        return open_mirrored(tmp_path / "full", name)
+        return name.open(tmp_path / "full")
 
     # A mirror without annotations: each of them is asked for.
     parse_task(spec, tmp_path, media=open_media(tmp_path / "full"), fetch=fetch)
@@ -62,10 +62,10 @@ def test_the_places_of_annotations_are_those_that_are_looked_at(tmp_path: Path) 
     spec = _spec("MSR-VTT")
     (table,) = spec.tables()
     folder = tmp_path / "annotations" / "VLM2Vec__MSR-VTT" / "test_1k"
-    assert mirror_places(tmp_path, table) == [folder / "test.parquet", folder / "test.jsonl", folder / "test"]
+    assert table.places(tmp_path) == [folder / "test.parquet", folder / "test.jsonl", folder / "test"]
     with pytest.raises(DataError) as caught:
-        open_mirrored(tmp_path, table)
-    assert all(str(place) in str(caught.value) for place in mirror_places(tmp_path, table))
+        table.open(tmp_path)
+    assert all(str(place) in str(caught.value) for place in table.places(tmp_path))
 
 
 def test_missing_annotations_are_all_named(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_command_words_advice_by_flags(tmp_path: Path) -> None:
     spec = _spec("GQA")
     write_fixture(spec, tmp_path / "data")
     (table,) = spec.tables()
-    place = next(one for one in mirror_places(tmp_path / "data", table) if one.exists())
+    place = table.places(tmp_path / "data")[1]
     rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
     write_rows(spec, tmp_path / "data", [row | {"qry_img_path": "../../x.png"} for row in rows])
     for options in ((), ("--json",)):

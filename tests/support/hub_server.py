@@ -25,7 +25,7 @@ import pyarrow
 import pyarrow.parquet
 import yaml
 
-from vlm2vec.data.tables import TableName, mirror_places
+from vlm2vec.data.tables import TableName
 from vlm2vec.tasks.data import TaskSpec
 
 MMEB = "TIGER-Lab/MMEB-V2"
@@ -177,7 +177,7 @@ def write_tar(path: Path, members: Mapping[str, bytes], mode: str = "w:gz") -> N
 
 
 def _publish_tables(tables: Sequence[TableName], full: Path, repo: Path) -> None:
-    places = {table: next(one for one in mirror_places(full, table) if one.exists()) for table in tables}
+    places = {table: place for table in tables if (place := table.found(full))}
     # The tables of a data set are of one kind there.
     suffix = max(place.suffix for place in places.values())
     configs = {}

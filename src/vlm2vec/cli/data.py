@@ -13,7 +13,6 @@ import typer
 from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable
-from vlm2vec.data.tables import mirror_places
 from vlm2vec.errors import ConfigError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
@@ -209,7 +208,7 @@ def _print_needs(needs: Sequence[TaskNeeds], root: Path, *, deep: bool) -> None:
 
 def _missing(need: TaskNeeds, root: Path) -> Iterator[str]:
     for source in need.annotations[:_SHOWN]:
-        place = mirror_places(root, source)[0].relative_to(root)
+        place = source.places(root)[0].relative_to(root)
         yield f"annotations missing: {place}, or .jsonl or a folder in its place"
     if len(need.annotations) > _SHOWN:
         yield f"annotations missing: {len(need.annotations) - _SHOWN} more"
@@ -234,7 +233,7 @@ def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
         "queries": need.queries,
         "candidates": need.candidates,
         "missing_annotations": [
-            source._asdict() | {"looked_for": [str(path) for path in mirror_places(root, source)]}
+            source._asdict() | {"looked_for": [str(path) for path in source.places(root)]}
             for source in need.annotations
         ],
         "missing_pictures": list(need.pictures),

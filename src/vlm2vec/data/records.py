@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,6 @@ from typing import TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.data.inside import links_in
 from vlm2vec.data.tables import JsonLines, Table
 from vlm2vec.errors import DataError, InputError, VLM2VecError
 from vlm2vec.items import Image, Item, Target, Video, as_item
@@ -149,7 +149,7 @@ def item_of(value: object, folder: Path, check: Check = lambda path: None) -> It
         for source in medium.source if isinstance(medium.source, tuple) else (medium.source,):
             if isinstance(source, Path):
                 check(source)
-                for link in links_in(source) if isinstance(medium, Video) else ():
+                for link in _links_in(source) if isinstance(medium, Video) else ():
                     check(link)
     return Item(item.text, media, item.instruction)
 
@@ -160,3 +160,12 @@ def _under(folder: Path, medium: Image | Video) -> Image | Video:
     if isinstance(medium, Video) and isinstance(medium.source, tuple):
         return replace(medium, source=tuple(folder / one if isinstance(one, Path) else one for one in medium.source))
     return medium
+
+
+def _links_in(folder: Path) -> list[Path]:
+    """The links in a folder, sorted; none where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_symlink())
+    except OSError:
+        return []

@@ -9,15 +9,15 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
 
-from vlm2vec.documents import load_json, parse_json, problems
+from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import Action, ConfigError, DataError, Hint, StorageError
 from vlm2vec.extras import require
+from vlm2vec.text import shortened
 
 if TYPE_CHECKING:
     import pyarrow
@@ -130,7 +130,7 @@ class JsonLines:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrowTable:
+class _ArrowTable:
     """A memory-mapped data set of the library `datasets`.
 
     Args:
@@ -198,7 +198,7 @@ def open_table(path: Path, split: str | None = None) -> Table:
 
 
 class TableName(NamedTuple):
-    """A table by the names that the hub gives it; `config` None is the default configuration."""
+    """A published table by the names that the hub gives it; `config` None is the default configuration."""
 
     dataset: str
     config: str | None
@@ -207,43 +207,46 @@ class TableName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.dataset} (config {self.config or 'default'}, split {self.split})"
 
+    def places(self, root: Path) -> list[Path]:
+        """Where it may lie in a mirror: ROOT/annotations/<dataset, / as __>/<config or default>/<split>, the last part
+        as a `.parquet` file, a `.jsonl` file, or a folder as `open_table` takes it.
+        """
+        folder = root / "annotations" / self.dataset.replace("/", "__") / (self.config or "default")
+        return [folder / f"{self.split}.parquet", folder / f"{self.split}.jsonl", folder / self.split]
+
+    def found(self, root: Path) -> Path | None:
+        """The first of its places at which something is."""
+        return next((place for place in self.places(root) if place.exists()), None)
+
+    def open(
+        self, root: Path | None, *hints: Hint | Action, fetch: FetchTable | None = None, remedy: str = ""
+    ) -> Table:
+        """Open it from the mirror.
+
+        Args:
+            root: the mirror; None: there is none.
+            hints, remedy: what to do if the table is nowhere, for the message.
+            fetch: is asked for a table that the mirror lacks; None: that is an error.
+
+        Raises:
+            DataError: the table is neither here nor may be asked for, or it cannot be read.
+        """
+        place = None if root is None else self.found(root)
+        if place is not None:
+            return open_table(place)
+        if fetch is not None:
+            return fetch(self)
+        looked = "data_root, its mirror, is not set"
+        if root is not None:
+            looked = f"there is none of {', '.join(map(str, self.places(root)))}"
+        raise DataError(f"{self} is not here: {looked}{remedy and '; ' + remedy}", *hints)
+
 
 FetchTable: TypeAlias = Callable[[TableName], Table]
 """Opens a table that the mirror lacks, from wherever it can be got."""
 
 
-def mirror_places(root: Path, name: TableName) -> list[Path]:
-    """Where `open_mirrored` looks for a table, in its order."""
-    folder = root / "annotations" / name.dataset.replace("/", "__") / (name.config or "default")
-    return [folder / f"{name.split}.parquet", folder / f"{name.split}.jsonl", folder / name.split]
-
-
-def open_mirrored(
-    root: Path | None, name: TableName, *hints: Hint | Action, fetch: FetchTable | None = None, remedy: str = ""
-) -> Table:
-    """Open a published table from the local mirror ROOT/annotations/<dataset, / as __>/<config or default>/<split>.
-
-    The last part is a `.parquet` file, a `.jsonl` file, or a folder as `open_table` takes it; the first that is there.
-
-    Args:
-        root: the mirror; None: there is none.
-        hints, remedy: what to do if the table is nowhere, for the message.
-        fetch: is asked for a table that the mirror lacks; None: that is an error.
-
-    Raises:
-        DataError: the table is neither here nor may be asked for, or it cannot be read.
-    """
-    places = [] if root is None else mirror_places(root, name)
-    for place in places:
-        if place.exists():
-            return open_table(place)
-    if fetch is not None:
-        return fetch(name)
-    looked = f"there is none of {', '.join(map(str, places))}" if places else "data_root, its mirror, is not set"
-    raise DataError(f"{name} is not here: {looked}{remedy and '; ' + remedy}", *hints)
-
-
-def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> ArrowTable:
+def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> Table:
     """The table of a data set that `load` loads.
 
     Args:
@@ -257,7 +260,7 @@ def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str |
     from datasets.exceptions import DatasetsError
 
     try:
-        return ArrowTable(origin, load().with_format("arrow"))
+        return _ArrowTable(origin, load().with_format("arrow"))
     except (OSError, ValueError, DatasetsError) as error:
         # The library's own error may only say that there was one.
         cause: BaseException = error
@@ -327,19 +330,14 @@ def _columns(schema: pyarrow.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema) or "(none)"
 
 
-class _Listing(BaseModel):
-    """What `dataset_dict.json` holds."""
-
-    splits: Annotated[list[str], Field(min_length=1)]
-
-
 def _split_of(listing: Path, split: str | None) -> str:
     try:
-        names = _Listing.model_validate(load_json(listing)).splits
-    except ValidationError as error:
-        raise DataError(f"{listing} does not list splits: {'; '.join(problems(error))}") from None
+        listed = load_json(listing)
     except (OSError, ValueError) as error:
         raise DataError(f"{listing} does not list splits: {error}") from None
+    names = listed.get("splits") if isinstance(listed, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{listing} does not list splits: 'splits' must be a list of names, and is {shortened(names)}")
     wanted = names[0] if split is None and len(names) == 1 else split
     if wanted is None or wanted not in names:
         raise ConfigError(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from vlm2vec.data.tables import Table, TableName, load_arrow, mirror_places, open_mirrored
+from vlm2vec.data.tables import Table, TableName, load_arrow
 from vlm2vec.errors import DataError, HubError
 from vlm2vec.extras import require
 from vlm2vec.fetching.hub import (
@@ -73,9 +73,9 @@ def fetch_table(name: TableName, root: Path | None) -> Table:
             raise HubError(error.message) from None
     with download_folder(root, patience_s=-1) as folder:
         # Another process may have brought it meanwhile.
-        if not any(place.exists() for place in mirror_places(root, name)):
+        if name.found(root) is None:
             fetch_annotations(plan_annotations(name), root, folder, lambda count: None)
-    return open_mirrored(root, name)
+    return name.open(root)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def fetch_annotations(plan: AnnotationPlan, root: Path, folder: Path, on_bytes: 
         StorageError: the disk is full, or the mirror may not be written.
     """
     fetched = [fetch(file, folder, on_bytes) for file in plan.files]
-    parquet, lines, _ = mirror_places(root, plan.table)
+    parquet, lines, _ = plan.table.places(root)
     place = lines if plan.builder is None else parquet
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vlm2vec.cores import usable_cores
-from vlm2vec.data.tables import TableName, mirror_places
+from vlm2vec.data.tables import TableName
 from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
@@ -76,7 +76,7 @@ def task_needs(
         allow_outside: as for `parse_task`.
         on_progress: called with (media that were decoded, all that will be).
     """
-    lacking = [table for table in spec.tables() if not any(place.exists() for place in mirror_places(root, table))]
+    lacking = [table for table in spec.tables() if table.found(root) is None]
     if lacking:
         return TaskNeeds(spec, annotations=tuple(lacking))
     recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)

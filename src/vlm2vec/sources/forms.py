@@ -16,8 +16,8 @@ from typing import Annotated, Literal, TypeAlias
 import yaml
 from pydantic import Discriminator, PositiveInt, Tag, model_validator
 
-from vlm2vec.data.columns import Columns
 from vlm2vec.data.records import Pair, Row, item_of, parse_pair
+from vlm2vec.data.rows import Columns
 from vlm2vec.errors import InputError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import DEFAULT_LIMITS, frame_indices

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.data.columns import Columns
 from vlm2vec.data.records import Pair, PairRows, Row
-from vlm2vec.data.tables import FetchTable, Table, TableName, open_mirrored, open_table
+from vlm2vec.data.rows import Columns
+from vlm2vec.data.tables import FetchTable, Table, TableName, open_table
 from vlm2vec.errors import ConfigError, DataError, VLM2VecError
 from vlm2vec.sources.forms import FORMS, ColumnSource, OwnSource, PairSource, SourceConfig
 from vlm2vec.sources.source import RowSource
@@ -58,7 +58,7 @@ def _table(source: SourceConfig, root: Path | None, fetch: FetchTable | None) ->
     if source.dataset is not None:
         table = TableName(source.dataset, source.config, source.split or "train")
         remedy = "put it there (docs/data.md says how) or set download: true to ask the hub"
-        return open_mirrored(root, table, fetch=fetch if source.download else None, remedy=remedy), root or Path()
+        return table.open(root, fetch=fetch if source.download else None, remedy=remedy), root or Path()
     path = source.path or source.annotation_file or Path()
     return open_table(path, source.split), path if path.is_dir() else path.parent
 

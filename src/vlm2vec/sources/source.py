@@ -9,9 +9,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from vlm2vec.data.columns import Columns
-from vlm2vec.data.inside import check_inside
 from vlm2vec.data.records import Pair, Row
+from vlm2vec.data.rows import Columns, check_inside
 from vlm2vec.items import Image
 
 ORIGINS = ("path", "dataset", "annotation_file")

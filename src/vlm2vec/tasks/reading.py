@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlm2vec.data.columns import Columns
-from vlm2vec.data.inside import check_inside
-from vlm2vec.data.tables import FetchTable, Table, open_mirrored
+from vlm2vec.data.rows import Columns, check_inside
+from vlm2vec.data.tables import FetchTable, Table
 from vlm2vec.errors import DataError, Hint, MediaError, VLM2VecError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import frame_indices
@@ -79,7 +78,7 @@ class TaskReader:
         """The table of a configuration and split, else of the task's own."""
         own = self._spec.source
         name = own._replace(config=config or own.config, split=split or own.split)
-        return open_mirrored(self.root, name, Hint("download", self._spec.benchmark), fetch=self._fetch)
+        return name.open(self.root, Hint("download", self._spec.benchmark), fetch=self._fetch)
 
     def rows(self, config: str | None = None) -> Iterator[TaskRow]:
         """The rows that become queries."""

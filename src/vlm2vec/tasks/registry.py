@@ -108,7 +108,7 @@ def parse_task(
 
     Args:
         spec: the task.
-        root: the data root: annotations lie in its mirror (see `open_mirrored`), media under `spec.media_dir`.
+        root: the data root: annotations lie in its mirror (see `TableName`), media under `spec.media_dir`.
         limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
             a packaged list are all there.
         fetch: opens annotations that are not in the mirror (`vlm2vec.fetching.annotations.fetch_table`); None: that
