@@ -22,7 +22,7 @@ from vlm2vec.evaluation.scores import read_score_list
 from vlm2vec.fetching.archives import unpack
 from vlm2vec.model.checkpoint import read_json, read_settings
 from vlm2vec.search.stores import open_store
-from vlm2vec.sources.yaml_files import read_yaml
+from vlm2vec.sources.config import read_yaml
 from vlm2vec.training.checkpoint import check_same_run
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.log import read_log

@@ -26,7 +26,6 @@ from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.sources.config import read_sources
 from vlm2vec.sources.forms import OwnSource
-from vlm2vec.sources.opening import open_source
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 
@@ -184,7 +183,7 @@ def _open(tmp_path: Path, parser: str, path: str, **more: object) -> object:
     folders = {name: data for name in ("image_dir", "frame_dir") if name in fields}
     mine = fields | folders | more | {"path": data / "rows.jsonl"}
     source = read_sources({"mine": mine}, None, data)["mine"]
-    return pickle.loads(pickle.dumps(open_source("mine", source, None)))[0]
+    return pickle.loads(pickle.dumps(source.open("mine", None)))[0]
 
 
 @pytest.mark.parametrize("path", _LEAVING)
@@ -218,7 +217,7 @@ def test_a_picture_may_lie_in_the_folder_of_the_data_too(tmp_path: Path) -> None
     data = _outside(tmp_path)
     write_lines(data / "rows.jsonl", [{"anchor": "q", "positive": {"path": "../inner/0.png"}}])
     source = OwnSource(path=data / "rows.jsonl", image_dir=data / "inner")
-    assert open_source("mine", source, None)[0].positive.media == (Image(data / "inner" / "../inner/0.png"),)
+    assert source.open("mine", None)[0].positive.media == (Image(data / "inner" / "../inner/0.png"),)
 
 
 # Benchmarks

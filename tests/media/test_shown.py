@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from support.media_files import animation, encoded, picture
 from vlm2vec.data.records import parse_pair
+from vlm2vec.data.rows import Columns
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames, open_image, probe, resolve
 from vlm2vec.media.image import shown_otherwise
@@ -416,7 +417,7 @@ def test_animations_and_files_that_cannot_be_opened_may_be_shown_otherwise(tmp_p
 
 
 def test_media_of_own_rows_are_taken_as_their_owner_sees_them(tmp_path: Path) -> None:
-    own = parse_pair({"query": {"image": "a.png"}, "positive": {"video": ["b.png"]}}, "row", tmp_path)
+    own = parse_pair(Columns({"query": {"image": "a.png"}, "positive": {"video": ["b.png"]}}), "row", tmp_path)
     assert own.query.media == (Image(tmp_path / "a.png"),)
     assert own.positive.media == (Video((tmp_path / "b.png",)),)
     assert [one.as_stored for one in (*own.query.media, *own.positive.media)] == [False, False]

@@ -13,8 +13,11 @@ from support.train_files import write_rows
 from vlm2vec.errors import ConfigError
 from vlm2vec.items import Video
 from vlm2vec.sources.config import read_sources
-from vlm2vec.sources.forms import LlavahoundCaptionSource, MmebSource, VidoreSource, VisragSource
-from vlm2vec.sources.opening import open_source
+from vlm2vec.sources.forms import SourceConfig, parse_source
+
+
+def _of(parser: str, **fields: object) -> SourceConfig:
+    return parse_source("s", {"parser": parser, **fields})
 
 
 def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
@@ -46,13 +49,12 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
         "llavahound_qa": 1,
     }
     assert all(source.config == name for name, source in mix.items() if source.parser == "mmeb")
-    colpali, visrag = mix["colpali_train_set"], mix["visrag-indomain"]
-    assert isinstance(colpali, VidoreSource)
-    assert isinstance(visrag, VisragSource)
-    assert (colpali.query_to_page, visrag.placeholder_first) == (False, False)
+    colpali, visrag = (mix[name].model_dump() for name in ("colpali_train_set", "visrag-indomain"))
+    assert (colpali["query_to_page"], visrag["placeholder_first"]) == (False, False)
     base = tmp_path / "vlm2vec_train"
     hound = base / "train_video_and_instruction"
-    assert mix["CIRR"] == MmebSource(
+    assert mix["CIRR"] == _of(
+        "mmeb",
         weight=0.5,
         dataset="TIGER-Lab/MMEB-train",
         config="CIRR",
@@ -60,7 +62,8 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
         image_dir=base / "MMEB-train" / "image",
         max_rows=30_000,
     )
-    assert mix["video_caption_300k-video"] == LlavahoundCaptionSource(
+    assert mix["video_caption_300k-video"] == _of(
+        "llavahound_caption",
         weight=5,
         annotation_file=hound / "video_instruction" / "train" / "sft" / "video_caption_300k.jsonl",
         frame_dir=hound / "train_300k",
@@ -84,7 +87,8 @@ def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path, caplog: pytest.L
     sources = read_sources("mix.yaml", root, tmp_path)
     assert caplog.messages == [f"{tmp_path}/mix.yaml: num_rows of video has no effect, as published"]
     assert sources == {
-        "CIRR": MmebSource(
+        "CIRR": _of(
+            "mmeb",
             weight=0.5,
             dataset="TIGER-Lab/MMEB-train",
             config="CIRR",
@@ -92,18 +96,19 @@ def test_a_published_yaml_file_is_read_as_it_is(tmp_path: Path, caplog: pytest.L
             image_dir=root / "pics",
             max_rows=7,
         ),
-        "video": LlavahoundCaptionSource(
+        "video": _of(
+            "llavahound_caption",
             weight=5,
             annotation_file=root / "a.jsonl",
             frame_dir=root / "frames",
             num_frames=4,
             mode="video_retrieval",
         ),
-        "page": VisragSource(weight=12, dataset="openbmb/V"),
+        "page": _of("visrag", weight=12, dataset="openbmb/V"),
     }
     write_rows(root / "a.jsonl", [video_row("v", "<video>", "A dog.")])
     write_frames(root / "frames" / "v", ["0.png"])
-    (pair,) = open_source("video", sources["video"], root)
+    (pair,) = sources["video"].open("video", root)
     assert pair.positive.media == (Video((root / "frames" / "v" / "0.png",), as_stored=True),)
 
 

@@ -17,7 +17,7 @@ from vlm2vec.errors import ConfigError, DataError, ModelError
 from vlm2vec.model.attention import Segments
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.families.qwen_vl import Encoded, QwenVLBackbone
-from vlm2vec.sources.yaml_files import read_yaml
+from vlm2vec.sources.config import read_yaml
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.loop import StepReport, learning_rate, train
 from vlm2vec.training.trainee import build_trainee

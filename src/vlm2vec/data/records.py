@@ -12,6 +12,7 @@ from typing import TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm2vec.data.rows import Columns
 from vlm2vec.data.tables import JsonLines, Table
 from vlm2vec.errors import DataError, InputError, VLM2VecError
 from vlm2vec.items import Image, Item, Target, Video, as_item
@@ -45,7 +46,7 @@ class Pair:
 
 Row: TypeAlias = Mapping[str, object]
 Check: TypeAlias = Callable[[Path], object]
-Parse: TypeAlias = Callable[[Row, str], Pair]
+Parse: TypeAlias = Callable[[Columns, str], Pair]
 """From a row and its name to a pair. Raises VLM2VecError, without the name, where the row is wrong."""
 
 
@@ -82,7 +83,7 @@ class PairRows(Sequence[Pair]):
             return [self[position] for position in range(len(self))[index]]
         row = int(self._rows[index])
         name = self._table.name(row)
-        values = self._table[row]
+        values = Columns(self._table[row])
         try:
             return self._parse(values, name)
         except VLM2VecError as error:
@@ -105,7 +106,7 @@ def read_pairs(path: Path) -> Sequence[Pair]:
     return PairRows(table, partial(parse_pair, folder=path.parent), range(len(table)))
 
 
-def parse_pair(row: Row, name: str, folder: Path, check: Check = lambda path: None) -> Pair:
+def parse_pair(columns: Columns, name: str, folder: Path, check: Check = lambda path: None) -> Pair:
     """Make a pair of a row as `read_pairs` describes it, with paths relative to `folder`.
 
     Args:
@@ -114,6 +115,7 @@ def parse_pair(row: Row, name: str, folder: Path, check: Check = lambda path: No
     Raises:
         InputError: the row is malformed; DataError: it names such a path.
     """
+    row = columns.values
     if not set(row) >= _NEEDED or not set(row) <= _NEEDED | _OPTIONAL:
         raise InputError(
             "a row is an object with 'query', 'positive', optionally 'label' and 'negatives', "

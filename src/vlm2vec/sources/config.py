@@ -6,23 +6,19 @@ import logging
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.sources.forms import FORMS, OwnSource, SourceConfig, form_of
-from vlm2vec.sources.source import OPTIONS, ORIGINS
-from vlm2vec.sources.yaml_files import read_yaml
+from vlm2vec.sources.forms import FORMS, SourceConfig, parse_source
+from vlm2vec.sources.source import ORIGINS
 from vlm2vec.text import did_you_mean
 
 Fields: TypeAlias = Mapping[str, object]
 
 _LOG = logging.getLogger("vlm2vec")
 _PATHS = ("path", "annotation_file", "image_dir", "frame_dir")
-_SOURCE: TypeAdapter[SourceConfig] = TypeAdapter(SourceConfig)
 
 _PUBLISHED_KEYS = {
     "weight": "weight",
@@ -49,6 +45,10 @@ _OTHER_KEYS = {"config_name": "the configuration of a data set for the parser 'd
 """Keys of parsers that VLM2Vec has and this package has not, and what they mean."""
 
 
+# PyYAML raises these for values that look like dates or numbers and are none, such as 2024-13-45 and "!!bool 5".
+_NO_VALUE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+
+
 def read_sources(data: str | Fields, root: Path | None, folder: Path) -> dict[str, SourceConfig]:
     """Check the field `data` of a configuration and make its paths absolute.
 
@@ -63,40 +63,7 @@ def read_sources(data: str | Fields, root: Path | None, folder: Path) -> dict[st
         ConfigError: a source, field or value is unknown or missing; the message names it.
     """
     entries = _entries_of(data, folder) if isinstance(data, str) else _filled(data)
-    return {name: _absolute(name, _checked(name, fields), root, folder) for name, fields in entries.items()}
-
-
-def _checked(name: str, fields: object) -> SourceConfig:
-    """A source of its fields.
-
-    Raises:
-        ConfigError: a field is unknown, wrong or missing, or of another form; the message names each.
-    """
-    try:
-        return _SOURCE.validate_python(fields)
-    except ValidationError as error:
-        problems: dict[str, str] = {}
-        for found in error.errors():
-            field = str(found["loc"][1]) if len(found["loc"]) > 1 else ""
-            # A union tells every way in which the value is wrong; the first is enough.
-            problems.setdefault(field, _problem(form_of(fields), field, found))
-        raise ConfigError(f"source {name!r}: {'; '.join(problems.values())}") from None
-
-
-def _problem(form: str, field: str, found: ErrorDetails) -> str:
-    """The mistake in a field, in the words of a configuration."""
-    if found["type"] == "union_tag_invalid":
-        return f"no parser is named {form!r}{did_you_mean(form, FORMS) or ';'} use one of {', '.join(FORMS)}"
-    if found["type"] == "missing":
-        return f"parser {form!r} needs {field!r}"
-    model = FORMS.get(form, OwnSource)
-    if found["type"] == "extra_forbidden" and field in OPTIONS:
-        own = [option for option in OPTIONS if option in model.model_fields]
-        uses = f"uses {', '.join(own)}" if own else "has no options"
-        of_form = f"with parser {form!r}" if form else "without 'parser'"
-        return f"{field!r} has no effect {of_form}, which {uses}; leave it out"
-    hint = did_you_mean(field, model.model_fields) if found["type"] == "extra_forbidden" else ""
-    return f"{field and field + ': '}{found['msg'].removeprefix('Value error, ')}{hint}"
+    return {name: _absolute(name, parse_source(name, fields), root, folder) for name, fields in entries.items()}
 
 
 def _absolute(name: str, source: SourceConfig, root: Path | None, folder: Path) -> SourceConfig:
@@ -176,3 +143,34 @@ class _Packaged(NamedTuple):
 def _packaged() -> _Packaged:
     table = yaml.safe_load(Path(__file__).with_name("train_v2.yaml").read_text("utf-8"))
     return _Packaged(table["sources"], table["mixes"])
+
+
+def read_yaml(path: Path) -> object:
+    """The content of a file.
+
+    Raises:
+        ConfigError: it is missing or no YAML, or a mapping in it has a key twice, of which PyYAML would keep the last.
+    """
+    try:
+        return yaml.load(path.read_text("utf-8"), _EachKeyOnce)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid YAML: its brackets lie too deep in one another") from None
+    except (yaml.YAMLError, *_NO_VALUE) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    # Before "<<" brings in keys that may stand again beside it.
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return node

@@ -14,16 +14,18 @@ from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias
 
 import yaml
-from pydantic import Discriminator, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, PositiveInt, Tag, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from vlm2vec.data.records import Pair, Row, item_of, parse_pair
 from vlm2vec.data.rows import Columns
-from vlm2vec.errors import InputError
+from vlm2vec.data.tables import Table
+from vlm2vec.errors import ConfigError, DataError, InputError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import DEFAULT_LIMITS, frame_indices
 from vlm2vec.media.video import frame_paths
-from vlm2vec.sources.source import RowSource, Source
-from vlm2vec.text import shortened
+from vlm2vec.sources.source import OPTIONS, RowSource, SourceFields
+from vlm2vec.text import did_you_mean, shortened
 
 _TO_PAGE = "Find a document image that matches the given query:"
 _PAGE = "Understand the content of the provided document image."
@@ -32,11 +34,11 @@ _VIDEO = "Understand the content of the provided video:"
 _ABOUT_VIDEO = "Answer a question based on the content of a video."
 
 
-class OwnSource(Source):
-    """Own data that say by their columns whether they are pairs or row.
+class OwnSource(SourceFields):
+    """Own data that say by their columns whether they are of the form "pairs" or "columns".
 
     Args:
-        image_dir: as of `ColumnSource`.
+        image_dir: for the form "columns": what paths of pictures are relative to; None: the folder of the data.
     """
 
     parser: None = None
@@ -48,18 +50,32 @@ class OwnSource(Source):
             raise ValueError(f"give 'parser', one of {', '.join(FORMS)}")
         return self
 
+    def form(self, table: Table) -> RowSource:
+        columns = table.columns or tuple(table[0])
+        fields = self.model_dump(exclude_unset=True, exclude={"parser"})
+        if {*_PairSource.columns} <= {*columns}:
+            if self.image_dir is not None:
+                raise ConfigError("'image_dir' has no effect with parser 'pairs', which has no options; leave it out")
+            return _PairSource.model_validate(fields)
+        if {*_ColumnSource.columns} <= {*columns}:
+            return _ColumnSource.model_validate(fields)
+        raise DataError(
+            f"the rows hold {', '.join(columns) or 'nothing'}: they need 'query' and 'positive', or 'anchor' and "
+            f"'positive', or a 'parser', one of {', '.join(FORMS)}"
+        )
 
-class PairSource(RowSource):
+
+class _PairSource(RowSource):
     """Our own form: `query`, `positive`, `label`, `negatives`."""
 
     columns = ("query", "positive")
     parser: Literal["pairs"] = "pairs"
 
     def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
-        return parse_pair(row.values, name, folder, partial(self.check, folder=folder))
+        return parse_pair(row, name, folder, partial(self.check, folder=folder))
 
 
-class ColumnSource(RowSource):
+class _ColumnSource(RowSource):
     """Sentence-transformers' form: `anchor`, `positive`, and `negative` or `negative_1` to `negative_n`.
 
     A string is a text, `{"bytes": ..., "path": ...}` a picture, another object an item of our own form. A negative may
@@ -99,7 +115,7 @@ class ColumnSource(RowSource):
         return self.image_dir or folder
 
 
-class MmebSource(RowSource):
+class _MmebSource(RowSource):
     """TIGER-Lab/MMEB-train: a text with its instruction and at most one picture on either side.
 
     Args:
@@ -132,7 +148,7 @@ class MmebSource(RowSource):
         return self.image_dir
 
 
-class VidoreSource(RowSource):
+class _VidoreSource(RowSource):
     """vidore/colpali_train_set: as published a page and its question seek the answer.
 
     Args:
@@ -153,7 +169,7 @@ class VidoreSource(RowSource):
         return Pair(question, Item(answer, (), "", answer), None, name)
 
 
-class VisragSource(RowSource):
+class _VisragSource(RowSource):
     """openbmb/VisRAG-Ret-Train-In-domain-data: a question seeks its page, each with a prompt by the page's source.
 
     Args:
@@ -201,7 +217,7 @@ class _VideoSource(RowSource):
         return self.frame_dir
 
 
-class LlavahoundCaptionSource(_VideoSource):
+class _LlavahoundCaptionSource(_VideoSource):
     """LLaVA-Hound's captions: the video and a request seek the caption, or the caption seeks the video.
 
     Args:
@@ -219,7 +235,7 @@ class LlavahoundCaptionSource(_VideoSource):
         return Pair(_whole(_with_marker(request), (video,)), Item(caption, (), "", caption), None, name)
 
 
-class LlavahoundQaSource(_VideoSource):
+class _LlavahoundQaSource(_VideoSource):
     """LLaVA-Hound's questions: the video and the question seek the answer."""
 
     parser: Literal["llavahound_qa"] = "llavahound_qa"
@@ -233,19 +249,19 @@ class LlavahoundQaSource(_VideoSource):
 
 FORMS: Mapping[str, type[RowSource]] = MappingProxyType(
     {
-        "pairs": PairSource,
-        "columns": ColumnSource,
-        "mmeb": MmebSource,
-        "vidore": VidoreSource,
-        "visrag": VisragSource,
-        "llavahound_caption": LlavahoundCaptionSource,
-        "llavahound_qa": LlavahoundQaSource,
+        "pairs": _PairSource,
+        "columns": _ColumnSource,
+        "mmeb": _MmebSource,
+        "vidore": _VidoreSource,
+        "visrag": _VisragSource,
+        "llavahound_caption": _LlavahoundCaptionSource,
+        "llavahound_qa": _LlavahoundQaSource,
     }
 )
 """Each form by the name that a configuration gives as `parser`."""
 
 
-def form_of(fields: object) -> str:
+def _form_of(fields: object) -> str:
     """The form that the fields of a source name; "" if they name none, or are no mapping."""
     parser = fields.get("parser") if isinstance(fields, Mapping) else getattr(fields, "parser", None)
     return "" if parser is None else str(parser)
@@ -253,16 +269,55 @@ def form_of(fields: object) -> str:
 
 SourceConfig: TypeAlias = Annotated[
     Annotated[OwnSource, Tag("")]
-    | Annotated[PairSource, Tag("pairs")]
-    | Annotated[ColumnSource, Tag("columns")]
-    | Annotated[MmebSource, Tag("mmeb")]
-    | Annotated[VidoreSource, Tag("vidore")]
-    | Annotated[VisragSource, Tag("visrag")]
-    | Annotated[LlavahoundCaptionSource, Tag("llavahound_caption")]
-    | Annotated[LlavahoundQaSource, Tag("llavahound_qa")],
-    Discriminator(form_of),
+    | Annotated[_PairSource, Tag("pairs")]
+    | Annotated[_ColumnSource, Tag("columns")]
+    | Annotated[_MmebSource, Tag("mmeb")]
+    | Annotated[_VidoreSource, Tag("vidore")]
+    | Annotated[_VisragSource, Tag("visrag")]
+    | Annotated[_LlavahoundCaptionSource, Tag("llavahound_caption")]
+    | Annotated[_LlavahoundQaSource, Tag("llavahound_qa")],
+    Discriminator(_form_of),
 ]
 """One source of a mixture, of any form."""
+
+_SOURCE: TypeAdapter[SourceConfig] = TypeAdapter(SourceConfig)
+
+
+def parse_source(name: str, fields: object) -> SourceConfig:
+    """The source that fields describe.
+
+    Args:
+        name: for messages.
+        fields: a mapping, as a configuration has it.
+
+    Raises:
+        ConfigError: a field is unknown, wrong or missing, or of another form; the message names each.
+    """
+    try:
+        return _SOURCE.validate_python(fields)
+    except ValidationError as error:
+        problems: dict[str, str] = {}
+        for found in error.errors():
+            field = str(found["loc"][1]) if len(found["loc"]) > 1 else ""
+            # A union tells every way in which the value is wrong; the first is enough.
+            problems.setdefault(field, _problem(_form_of(fields), field, found))
+        raise ConfigError(f"source {name!r}: {'; '.join(problems.values())}") from None
+
+
+def _problem(form: str, field: str, found: ErrorDetails) -> str:
+    """The mistake in a field, in the words of a configuration."""
+    if found["type"] == "union_tag_invalid":
+        return f"no parser is named {form!r}{did_you_mean(form, FORMS) or ';'} use one of {', '.join(FORMS)}"
+    if found["type"] == "missing":
+        return f"parser {form!r} needs {field!r}"
+    model = FORMS.get(form, OwnSource)
+    if found["type"] == "extra_forbidden" and field in OPTIONS:
+        own = [option for option in OPTIONS if option in model.model_fields]
+        uses = f"uses {', '.join(own)}" if own else "has no options"
+        of_form = f"with parser {form!r}" if form else "without 'parser'"
+        return f"{field!r} has no effect {of_form}, which {uses}; leave it out"
+    hint = did_you_mean(field, model.model_fields) if found["type"] == "extra_forbidden" else ""
+    return f"{field and field + ': '}{found['msg'].removeprefix('Value error, ')}{hint}"
 
 
 def _listed(row: Columns, column: str) -> list[str]:

@@ -21,9 +21,8 @@ from pydantic import (
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import BUNDLED_NAMES
 from vlm2vec.model.prompts import STYLES
-from vlm2vec.sources.config import read_sources
+from vlm2vec.sources.config import read_sources, read_yaml
 from vlm2vec.sources.forms import SourceConfig
-from vlm2vec.sources.yaml_files import read_yaml
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:

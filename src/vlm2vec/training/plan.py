@@ -15,7 +15,6 @@ from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.items import Item
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.families.qwen_inputs import QwenVLInput, QwenVLProcessor
-from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import build_training_processor
 
@@ -50,7 +49,7 @@ def open_rows(config: TrainConfig) -> dict[str, Rows]:
         ConfigError: one cannot be opened.
     """
     fetch = partial(fetch_table, root=config.data_root)
-    return {name: open_source(name, source, config.data_root, fetch=fetch) for name, source in config.data.items()}
+    return {name: source.open(name, config.data_root, fetch=fetch) for name, source in config.data.items()}
 
 
 def build_schedule(config: TrainConfig, rows: dict[str, Rows]) -> Schedule:

@@ -14,7 +14,6 @@ from vlm2vec.model.families.qwen_inputs import QwenVLInput
 from vlm2vec.model.pooling import normalize
 from vlm2vec.processes import own_rank, world_size
 from vlm2vec.sources.forms import OwnSource
-from vlm2vec.sources.opening import open_source
 from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
 from vlm2vec.training.trainee import Trainee
@@ -41,7 +40,7 @@ class Validator:
         self.queries: list[QwenVLInput] = []
         self.documents: list[QwenVLInput] = []
         seen: set[object] = set()
-        rows = open_source("validation", OwnSource(path=config.path, allow_outside=config.allow_outside), None)
+        rows = OwnSource(path=config.path, allow_outside=config.allow_outside).open("validation", None)
         # Read only until the pool is full.
         for row in random.Random(0).sample(range(len(rows)), len(rows)):
             pair = rows[row]
