@@ -21,7 +21,8 @@ from PIL import Image as PILImage
 
 from support.cli_runs import Result, save_picture, write_files, write_model
 from support.places import DATA
-from vlm2vec.media.thumbnails import half_blocks
+from vlm2vec.items import Image
+from vlm2vec.media.thumbnails import thumbnail_text
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import IndexInfo
@@ -127,15 +128,18 @@ def test_thumbnails_need_a_terminal_with_colour(folder: Path, model: Path) -> No
 def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:
     picture = PILImage.new("RGB", (2, 2))
     picture.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
-    text = half_blocks(picture, 2)
+    text = thumbnail_text(Image(picture), 2)
+    assert text is not None
     assert text.plain == "▀▀\n"
     assert [str(span.style) for span in text.spans] == ["#ff0000 on #0000ff", "#00ff00 on #090909"]
 
 
 def test_a_tall_picture_takes_no_more_lines_in_the_terminal_than_a_square() -> None:
-    lines = half_blocks(PILImage.new("RGB", (10, 1000)), 32).plain.splitlines()
-    assert (len(lines), {len(line) for line in lines}) == (16, {1})
-    assert half_blocks(PILImage.new("RGB", (100, 100)), 32).plain == 16 * ("▀" * 32 + "\n")
+    tall, square = (thumbnail_text(Image(PILImage.new("RGB", size)), 32) for size in ((10, 1000), (100, 100)))
+    assert tall is not None
+    assert tall.plain == 16 * "▀\n"
+    assert square is not None
+    assert square.plain == 16 * ("▀" * 32 + "\n")
 
 
 def test_a_name_that_is_no_text_is_printed_with_a_replacement(folder: Path, model: Path) -> None:

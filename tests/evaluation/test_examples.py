@@ -18,7 +18,7 @@ from vlm2vec.errors import MediaError
 from vlm2vec.evaluation.examples import Example, Shown, pick_examples
 from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.items import Image, Item, Video
-from vlm2vec.media.thumbnails import data_uri, thumbnail
+from vlm2vec.media.thumbnails import thumbnail_uri
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.ranking import rank
 
@@ -159,12 +159,15 @@ def test_a_text_is_one_line_of_200_letters_without_the_instruction() -> None:
     assert [one.query.text for one in found] == ["two lines", "x" * 200, "y" * 199 + "…"]
 
 
+def _opened(uri: str | None) -> PIL.Image.Image:
+    kind, _, data = (uri or "").partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return PIL.Image.open(io.BytesIO(base64.b64decode(data)))
+
+
 @pytest.mark.parametrize(("size", "expected"), [((300, 1), (128, 1)), ((1, 300), (1, 128)), ((128, 1), (128, 1))])
 def test_of_a_long_thin_picture_something_is_left(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    small = thumbnail(Image(PIL.Image.new("RGB", size, "red")), 128)
-    assert small is not None
-    assert small.size == expected
-    assert data_uri(small).startswith("data:image/jpeg;base64,")
+    assert _opened(thumbnail_uri(Image(PIL.Image.new("RGB", size, "red")), 128)).size == expected
 
 
 def test_a_thumbnail_is_the_first_medium_at_most_128_pixels_wide(tmp_path: Path) -> None:
@@ -172,11 +175,7 @@ def test_a_thumbnail_is_the_first_medium_at_most_128_pixels_wide(tmp_path: Path)
     small = picture(40, 30)
     queries = [Item("a", (Image(red), Image(blue))), Item("b", (Video((red, green, blue)),)), Item("", (Image(small),))]
     found = _pick(_task(queries, ["zero"], [{}] * 3), [[0]] * 3, [[1]] * 3, [3, 2, 1])
-    pictures = []
-    for one in found:
-        kind, _, data = (one.query.picture or "").partition(",")
-        assert kind == "data:image/jpeg;base64"
-        pictures.append(PIL.Image.open(io.BytesIO(base64.b64decode(data))))
+    pictures = [_opened(one.query.picture) for one in found]
     assert [one.size for one in pictures] == [(128, 32), (128, 32), (40, 30)]
     middle = [one.getpixel((64, 16)) for one in pictures[:2]]
     np.testing.assert_allclose(middle, [(255, 0, 0), (0, 255, 0)], atol=3)

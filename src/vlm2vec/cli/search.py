@@ -115,12 +115,12 @@ def _print_hits(library: Library, hits: Sequence[Hit], *, thumbnails: bool) -> N
             print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
             if console is not None:
                 from vlm2vec.media.sandbox import Sandbox
-                from vlm2vec.media.thumbnails import half_blocks, thumbnail
+                from vlm2vec.media.thumbnails import thumbnail_text
 
                 decoder = decoder or stack.enter_context(Sandbox())
-                picture = thumbnail(library.medium(hit), 4 * _COLUMNS, decoder)
+                picture = thumbnail_text(library.medium(hit), _COLUMNS, decoder)
                 if picture is not None:
-                    console.print(half_blocks(picture, _COLUMNS))
+                    console.print(picture)
 
 
 def _colour_console() -> Console | None:

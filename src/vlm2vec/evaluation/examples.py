@@ -19,7 +19,7 @@ from vlm2vec.errors import DataError, MediaError
 from vlm2vec.evaluation.scores import Text
 from vlm2vec.files import reason, write_atomically, writing
 from vlm2vec.items import MEDIA_MARKER, Item
-from vlm2vec.media.thumbnails import data_uri, thumbnail
+from vlm2vec.media.thumbnails import thumbnail_uri
 from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.metrics import Numbers
 
@@ -210,8 +210,7 @@ def _candidate(data: TaskData, place: int) -> Shown:
 
 def _shown(item: Item) -> Shown:
     text = " ".join(item.text.replace(MEDIA_MARKER, " ").split())
-    picture = thumbnail(item.media[0], _THUMBNAIL_PX) if item.media else None
     return Shown(
         text=text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…",
-        picture=None if picture is None else data_uri(picture),
+        picture=thumbnail_uri(item.media[0], _THUMBNAIL_PX) if item.media else None,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlm2vec.items import Image, Item, Video
+from vlm2vec.items import Item
 from vlm2vec.media import DEFAULT_LIMITS, Limits
-from vlm2vec.media.sandbox import Decoder, Sandbox
-from vlm2vec.media.thumbnails import data_uri, thumbnail
+from vlm2vec.media.sandbox import Sandbox
+from vlm2vec.media.thumbnails import thumbnail_uri
 from vlm2vec.pages import page
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import Hit
@@ -29,14 +29,14 @@ def hits_page(library: Library, query: Item, hits: Sequence[Hit], limits: Limits
             _TEMPLATES,
             "hits.html",
             title=query.text or "Search by example",
-            example=_picture(query.media[0], decoder) if query.media else None,
+            example=thumbnail_uri(query.media[0], _THUMBNAIL_PX, decoder) if query.media else None,
             count=counted(len(hits), "hit"),
             folder=str(library.folder.resolve()),
             model=library.info.model,
             hits=[
                 {
                     "link": _link(library.folder / hit.path, hit),
-                    "picture": _picture(library.medium(hit), decoder),
+                    "picture": thumbnail_uri(library.medium(hit), _THUMBNAIL_PX, decoder),
                     "path": hit.path,
                     "place": hit.place or hit.kind,
                     "score": f"{hit.score:.3f}",
@@ -49,9 +49,3 @@ def hits_page(library: Library, query: Item, hits: Sequence[Hit], limits: Limits
 def _link(path: Path, hit: Hit) -> str:
     moment = "" if hit.span_s is None else f"#t={hit.span_s[0]:g}"
     return path.resolve().as_uri() + (f"#page={hit.page}" if hit.page else moment)
-
-
-def _picture(medium: Image | Video, decoder: Decoder) -> str | None:
-    """A thumbnail as an address; None if the medium cannot be read any more."""
-    picture = thumbnail(medium, _THUMBNAIL_PX, decoder)
-    return None if picture is None else data_uri(picture)
