@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from vlm2vec.errors import InputError
 from vlm2vec.text import shortened
@@ -83,6 +83,11 @@ class Image:
         object.__setattr__(self, "as_stored", _as_stored(as_stored, exif, "Image"))
 
     @property
+    def kind(self) -> Target:
+        """A picture or a page; what is animated counts as a picture until `media.resolve` has told."""
+        return "image" if self.page is None else "page"
+
+    @property
     def exif(self) -> bool:
         """The old word for `not as_stored`; deprecated."""
         warnings.warn("Image.exif is deprecated: ask for as_stored, its opposite", DeprecationWarning, stacklevel=2)
@@ -107,6 +112,7 @@ class Video:
     source: Source | tuple[Source, ...]
     span_s: tuple[float, float] | None = None
     as_stored: bool = False
+    kind: ClassVar[Target] = "video"
 
     def __init__(
         self,

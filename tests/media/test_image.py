@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.media_files import animation, encoded, picture, png_header
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media import DEFAULT_LIMITS, Frames, Limits, load_frames, media_kind, open_image, resolve
+from vlm2vec.media import DEFAULT_LIMITS, Frames, Limits, load_frames, open_image, resolve
 from vlm2vec.media.image import open_picture
 
 COLORS, DURATIONS_MS = ("red", "lime", "blue"), (100, 200, 300)
@@ -140,7 +140,7 @@ def test_an_animated_picture_counts_as_video_for_users_only(format: str, tmp_pat
     path.write_bytes(source)
     for medium in (Image(source), Image(path)):
         assert resolve(medium) == Video(medium.source)
-        assert media_kind(resolve(medium)) == "video"
+        assert resolve(medium).kind == "video"
     with PIL.Image.open(path) as opened:
         assert resolve(Image(opened)) == Video(opened)
     stored = Image(source, as_stored=True)
@@ -178,11 +178,7 @@ def test_load_frames_of_an_image_is_one_picture_that_is_no_video() -> None:
     frames = load_frames(Image(encoded(picture())), num_frames=8)
     assert frames == Frames(frames.images, is_video=False)
     assert [image.tobytes() for image in frames.images] == [picture().tobytes()]
-    assert [media_kind(Image(b"x")), media_kind(Video(b"x")), media_kind(Image(b"x", page=1))] == [
-        "image",
-        "video",
-        "page",
-    ]
+    assert [Image(b"x").kind, Video(b"x").kind, Image(b"x", page=1).kind] == ["image", "video", "page"]
 
 
 def _broken_files(folder: Path) -> dict[str, str]:

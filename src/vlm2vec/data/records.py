@@ -16,7 +16,6 @@ from vlm2vec.data.rows import Columns
 from vlm2vec.data.tables import JsonLines, Table
 from vlm2vec.errors import DataError, InputError, VLM2VecError
 from vlm2vec.items import Image, Item, Target, Video, as_item
-from vlm2vec.media import media_kind
 
 _NEEDED, _OPTIONAL = {"query", "positive"}, {"label", "negatives"}
 
@@ -41,7 +40,7 @@ class Pair:
     @property
     def target(self) -> Target | None:
         """Kind of what the query looks for, whose instruction it is asked with; None for a text."""
-        return media_kind(self.positive.media[0]) if self.positive.media else None
+        return self.positive.media[0].kind if self.positive.media else None
 
 
 Row: TypeAlias = Mapping[str, object]

@@ -1,13 +1,13 @@
 """From a path, bytes or a PIL image to RGB pictures: images, videos, PDF pages."""
 
 from vlm2vec.media.document import page_count, read_pages, render_page
-from vlm2vec.media.frames import Frames, decoded_bytes, load_frames, media_kind
+from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import open_image, resolve
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits
 from vlm2vec.media.timeline import VideoInfo, frame_indices, split_spans
 from vlm2vec.media.video import probe, read_frames
 
 __all__ = [
-    "load_frames", "decoded_bytes", "Frames", "resolve", "media_kind", "open_image", "read_frames", "frame_indices",
+    "load_frames", "decoded_bytes", "Frames", "resolve", "open_image", "read_frames", "frame_indices",
     "probe", "VideoInfo", "split_spans", "read_pages", "page_count", "render_page", "Limits", "DEFAULT_LIMITS",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import PIL.Image
 
 from vlm2vec.errors import MediaError
-from vlm2vec.items import Image, Target, Video
+from vlm2vec.items import Image, Video
 from vlm2vec.media.document import PAGE_PX, render_page
 from vlm2vec.media.image import RGB_BYTES, animation_frames, decoding_bytes, open_image, open_picture
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, is_folder
@@ -46,13 +46,6 @@ def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFA
     if medium.page is not None:
         return Frames((render_page(medium.source, medium.page, limits),), is_video=False)
     return Frames((open_image(medium, limits),), is_video=False)
-
-
-def media_kind(medium: Image | Video) -> Target:
-    """Say what a medium counts as, once `resolve` has told animated pictures from still ones."""
-    if isinstance(medium, Video):
-        return "video"
-    return "image" if medium.page is None else "page"
 
 
 def decoded_bytes(medium: Image | Video, *, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> int:

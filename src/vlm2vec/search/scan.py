@@ -215,7 +215,7 @@ def expand(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[U
             return [Unit("video", Video(path))]
         return [Unit("video", Video(path, span_s=span), span_s=span) for span in spans]
     medium = decoder.resolve(Image(path))
-    return [Unit(direct.media_kind(medium), medium)]
+    return [Unit(medium.kind, medium)]
 
 
 def file_kind(path: str) -> FileKind | None:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vlm2vec import media as direct
 from vlm2vec.errors import InputError, MediaError
 from vlm2vec.items import MEDIA_MARKER, Item, Kind
-from vlm2vec.media import media_kind
 from vlm2vec.media.source import describe
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.families.qwen_tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
@@ -94,7 +93,7 @@ class QwenVLProcessor:
 
     def _composed(self, item: Item, ask: Ask, decoder: Decoder) -> QwenVLInput:
         media = tuple(decoder.resolve(medium) for medium in item.media)
-        kind: Kind = media_kind(media[0]) if media else "text"
+        kind: Kind = media[0].kind if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, ask))
         parts = text.split(MEDIA_MARKER)
         if not media:
