@@ -23,9 +23,9 @@ from vlm2vec.media import (
     read_frames,
     split_spans,
 )
-from vlm2vec.media.stream import open_clip
+from vlm2vec.media.stream import VideoLook, open_clip
 from vlm2vec.media.timeline import announced_frames
-from vlm2vec.media.video import _read_by_seeking
+from vlm2vec.media.video import _frames_by_seeking
 
 B_FRAMES = {"bf": "2"}
 CLIPS: dict[str, tuple[str, dict[str, str], str]] = {
@@ -131,7 +131,8 @@ def test_seeking_alone_finds_every_frame(clips: dict[str, Path], name: str) -> N
     timeline = announced_frames(clips[name], DEFAULT_LIMITS)
     for positions in ([0], [59], [11, 12, 13], [5, 6, 30, 58], list(range(60))):
         with open_clip(clips[name], DEFAULT_LIMITS) as (container, stream):
-            found = _read_by_seeking(container, stream, timeline, positions, DEFAULT_LIMITS, name)
+            frames = _frames_by_seeking(container, stream, timeline, positions)
+            found = [VideoLook.of(stream).picture(frame, DEFAULT_LIMITS, name) for frame in frames]
         assert as_bytes(found) == [every[position] for position in positions]
 
 

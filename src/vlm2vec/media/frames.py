@@ -54,11 +54,9 @@ def decoded_bytes(medium: Image | Video, *, num_frames: int, limits: Limits = DE
     0 for one that cannot be read, or not within `limits`: decoding it says why.
     """
     try:
-        return (
-            _of_video(medium, num_frames, limits)
-            if isinstance(medium, Video)
-            else _of_image(medium, num_frames, limits)
-        )
+        if isinstance(medium, Video):
+            return _of_video(medium, num_frames, limits)
+        return _of_image(medium, num_frames, limits)
     except MediaError:
         return 0
 
@@ -125,9 +123,7 @@ def _of_video(video: Video, num_frames: int, limits: Limits) -> int:
         frames = source if isinstance(source, tuple) else frame_paths(source, limits)[:num_frames]
         with open_picture(frames[0], limits) as first:
             return _of_frames(first.size, len(frames))
-    if isinstance(source, PIL.Image.Image):
-        return _of_frames(source.size, num_frames)
-    if is_animation(source, limits):
+    if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
         with open_picture(source, limits, max_px=limits.frame_px) as picture:
             return _of_frames(picture.size, num_frames)
     if isinstance(source, Path):

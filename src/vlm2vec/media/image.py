@@ -47,14 +47,11 @@ def open_image(image: Image, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image
         key = None if image.as_stored else _key_of_8_bits(picture)
         if image.as_stored and picture.tell() != 0:
             frame = _frame_at(picture, 0)
-        elif picture is image.source:
-            picture.load()
-            frame = picture
         else:
             picture.load()
             # Free of the closed file that the opened picture still refers to. Not by `copy`, which of a 200-megapixel
             # photograph takes another 800 MB.
-            frame = picture._new(picture.im)
+            frame = picture if picture is image.source else picture._new(picture.im)
         if not image.as_stored:
             if key is not None:
                 frame = frame.copy() if frame is image.source else frame

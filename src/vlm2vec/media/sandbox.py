@@ -150,10 +150,7 @@ class Sandbox:
         try:
             return worker.ask(work, medium, num_frames, self._time_s(medium))
         finally:
-            if worker.is_spent:
-                self._drop(worker)
-            else:
-                self._give_back(worker)
+            self._put_back(worker)
 
     def _time_s(self, medium: Image | Video) -> float:
         if _kind(medium) != "video":
@@ -168,7 +165,8 @@ class Sandbox:
 
     def _take(self, source: object) -> Worker:
         with self._lock:
-            self._check_open()
+            if self._is_closed:
+                raise RuntimeError(_CLOSED)
             if self._idle:
                 # One that has the file open already, otherwise the one that was used last.
                 at = next((i for i, worker in enumerate(self._idle) if worker.source == source), -1)
@@ -185,22 +183,16 @@ class Sandbox:
         worker.end()
         raise RuntimeError(_CLOSED)
 
-    def _give_back(self, worker: Worker) -> None:
+    def _put_back(self, worker: Worker) -> None:
         with self._lock:
             self._busy.remove(worker)
-            if not self._is_closed:
+            is_closed = self._is_closed
+            if not (worker.is_spent or is_closed):
                 self._idle.append(worker)
                 return
         worker.end()
-
-    def _drop(self, worker: Worker) -> None:
-        worker.end()
-        with self._lock:
-            self._busy.remove(worker)
-            self._check_open()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
+        if worker.is_spent and is_closed:
+            # Its file is not to blame.
             raise RuntimeError(_CLOSED)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -52,7 +54,7 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
             [paths[position] for position in frame_indices(len(paths), num_frames)], limits, video.as_stored
         )
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
-        return _read_animation(source, video.span_s, num_frames, limits, as_stored=video.as_stored)
+        return _read_animation(source, video.span_s, num_frames, limits, video.as_stored)
     return _read_clip(source, video.span_s, num_frames, limits)
 
 
@@ -167,58 +169,57 @@ def _is_damage(error: MediaError) -> bool:
 
 
 def _read_animation(
-    source: Source, span_s: tuple[float, float] | None, num_frames: int, limits: Limits, *, as_stored: bool = False
+    source: Source, span_s: tuple[float, float] | None, num_frames: int, limits: Limits, as_stored: bool
 ) -> list[PIL.Image.Image]:
     """Decode the picked frames, composed as a viewer shows them, in RGB.
 
     Unless `as_stored`, transparency is laid on white and the frames are turned by the EXIF orientation of the file.
-
-    Raises:
-        MediaError: damaged or cut off before a picked frame.
-        LimitError: more bytes, pixels or frames than `limits` allow.
     """
-    name = describe(source)
-    with open_picture(source, limits, max_px=limits.frame_px) as picture:
-        before = picture.tell()
-        try:
-            frames = _checked_frames(picture, limits, name)
-            if not as_stored and picture is not source:
-                # Before the clock decodes frames, the last of which is kept.
-                _keep_ground(picture)
-            if span_s is None:
-                positions = frame_indices(len(frames), num_frames)
-            else:
-                positions = _animation_clock(picture, frames).pick_frames(span_s, num_frames, name=name)
-            pictures = []
-            for position in positions:
-                picture.seek(frames[position])
-                # The mode of a frame may be told only once it is decoded.
-                picture.load()
-                frame = picture if as_stored else on_white(picture)
-                pictures.append(frame.convert("RGB") if frame is picture else frame)
-            # Asked last, because Pillow may read a PNG to its end for it.
-            turn = 1 if as_stored else orientation(picture)
-        except EOFError as error:
-            raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
-        finally:
-            if picture is source:
-                picture.seek(before)
+    with _open_animation(source, limits) as (picture, frames):
+        if not as_stored and picture is not source:
+            # Before the clock decodes frames, the last of which is kept.
+            _keep_ground(picture)
+        if span_s is None:
+            positions = frame_indices(len(frames), num_frames)
+        else:
+            positions = _animation_clock(picture, frames).pick_frames(span_s, num_frames, name=describe(source))
+        pictures = []
+        for position in positions:
+            picture.seek(frames[position])
+            # The mode of a frame may be told only once it is decoded.
+            picture.load()
+            frame = picture if as_stored else on_white(picture)
+            pictures.append(frame.convert("RGB") if frame is picture else frame)
+        # Asked last, because Pillow may read a PNG to its end for it.
+        turn = 1 if as_stored else orientation(picture)
     return [upright(one, turn) for one in pictures]
 
 
 def _probe_animation(source: Source, limits: Limits) -> VideoInfo:
     """Measure an animation; its frames must be decoded for their durations, but are not kept."""
+    with _open_animation(source, limits) as (picture, frames):
+        clock = _animation_clock(picture, frames)
+        width, height = picture.size if orientation(picture) < 5 else picture.size[::-1]
+    return VideoInfo(clock.duration_s, len(frames), width, height)
+
+
+@contextmanager
+def _open_animation(source: Source, limits: Limits) -> Iterator[tuple[PIL.Image.Image, range]]:
+    """Open an animation; with it come the numbers of its frames. A PIL image is left at the frame where it was.
+
+    Raises:
+        MediaError: damaged or cut off. LimitError: more bytes, pixels or frames than `limits` allow.
+    """
     name = describe(source)
     with open_picture(source, limits, max_px=limits.frame_px) as picture:
         before = picture.tell()
         try:
-            frames = _checked_frames(picture, limits, name)
-            clock = _animation_clock(picture, frames)
-            width, height = picture.size if orientation(picture) < 5 else picture.size[::-1]
+            yield picture, _checked_frames(picture, limits, name)
+        except EOFError as error:
+            raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
         finally:
             if picture is source:
                 picture.seek(before)
-        return VideoInfo(clock.duration_s, len(frames), width, height)
 
 
 def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> range:
@@ -264,10 +265,6 @@ def _read_clip(
     The frames are exactly those of a decoding from start to end. Reading the packets alone tells when each frame is
     shown; the decoder then jumps to the last keyframe before a wanted frame, but only forward, so it never decodes
     more than reading all would. A file whose packets do not announce its frames is decoded from the start.
-
-    Raises:
-        MediaError: no video in it, damaged, or cut off so that a picked frame is missing.
-        LimitError: more bytes, pixels or frames than `limits` allow.
     """
     import av
 
@@ -276,8 +273,10 @@ def _read_clip(
     if timeline.exact:
         positions = timeline.clock.pick_frames(span_s, num_frames, name=name)
         with open_clip(source, limits) as (container, stream):
+            look = VideoLook.of(stream)
             try:
-                return _read_by_seeking(container, stream, timeline, positions, limits, name)
+                found = _frames_by_seeking(container, stream, timeline, positions)
+                return [look.picture(frame, limits, name) for frame in found]
             except (_PacketsMisleadError, av.FFmpegError):
                 pass  # Below, from the start, the readable part is found.
     decoded = _decoded_frames(source, limits)
@@ -286,20 +285,23 @@ def _read_clip(
     else:
         positions = _surviving(timeline, decoded, span_s, num_frames, name)
     with open_clip(source, limits) as (container, stream):
-        return _read_from_start(container, stream, positions, limits, name)
+        look, wanted = VideoLook.of(stream), set(positions)
+        sound = (frame for frame in _frames_from_start(container, stream) if frame is not None and not frame.is_corrupt)
+        upto = itertools.islice(enumerate(sound), positions[-1] + 1)
+        pictures = [look.picture(frame, limits, name) for position, frame in upto if position in wanted]
+    if len(pictures) < len(positions):
+        raise MediaError(
+            f"{name} yields {len(pictures)} of the {len(positions)} wanted frames: it changes while it is read"
+        )
+    return pictures
 
 
 def _probe_clip(source: Path | bytes, limits: Limits) -> VideoInfo:
-    """Measure a video file by reading its packets, without decoding.
-
-    Raises:
-        MediaError: no video in it, or damaged.
-        LimitError: more bytes, pixels or frames than `limits` allow.
-    """
+    """Measure a video file by reading its packets, without decoding."""
     timeline = announced_frames(source, limits)
-    if len(timeline.clock.times_s) == 0:
-        raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
     clock = timeline.clock
+    if len(clock.times_s) == 0:
+        raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
     return VideoInfo(clock.duration_s, len(clock.times_s), timeline.width, timeline.height, clock.gaps_s())
 
 
@@ -307,29 +309,24 @@ class _PacketsMisleadError(Exception):
     """The decoder yields other frames than the packets announced."""
 
 
-def _read_by_seeking(
-    container: InputContainer,
-    stream: VideoStream,
-    timeline: Timeline,
-    positions: list[int],
-    limits: Limits,
-    name: str,
-) -> list[PIL.Image.Image]:
-    look = VideoLook.of(stream)
-    pictures: list[PIL.Image.Image] = []
+def _frames_by_seeking(
+    container: InputContainer, stream: VideoStream, timeline: Timeline, positions: list[int]
+) -> Iterator[VideoFrame]:
+    """Yield the frames at these positions, which ascend. Raises _PacketsMisleadError."""
     key_positions = np.array([keyframe.position for keyframe in timeline.keyframes])
-    decoder = _Decoder(container, stream)
-    frames: Iterator[VideoFrame] = iter(())
+    frames: Iterator[tuple[VideoFrame, int]] = iter(())
     started_at = upcoming = -1  # The positions of the first frame since the last jump, and of the one to come next.
+    fed_pts = -(1 << 63)
     for target in positions:
         nearest = int(np.searchsorted(key_positions, target, side="right")) - 1
         if nearest < 0:
             raise _PacketsMisleadError
         keyframe = timeline.keyframes[nearest]
-        if upcoming < 0 or keyframe.pts > decoder.fed_pts:
-            frames = decoder.frames_from(keyframe.pts, keyframe.dts)
+        if upcoming < 0 or keyframe.pts > fed_pts:
+            frames = _frames_from_keyframe(container, stream, keyframe.pts, keyframe.dts)
             started_at = upcoming = keyframe.position
-        for frame in frames:
+        for frame, fed in frames:
+            fed_pts = max(fed_pts, fed)
             if frame.pts is not None and frame.pts < timeline.pts[started_at]:
                 continue  # Shown before the keyframe but stored after it: belongs to the part that was skipped.
             if upcoming == len(timeline.pts) or frame.pts != timeline.pts[upcoming]:
@@ -338,34 +335,28 @@ def _read_by_seeking(
             if upcoming - 1 == target:
                 if frame.is_corrupt:
                     raise _PacketsMisleadError
-                pictures.append(look.picture(frame, limits, name))
+                yield frame
                 break
         else:
             raise _PacketsMisleadError
-    return pictures
 
 
-class _Decoder:
-    """Decodes from a keyframe on; `fed_pts` is the latest time stamp that went into the decoder."""
+def _frames_from_keyframe(
+    container: InputContainer, stream: VideoStream, pts: int, dts: int
+) -> Iterator[tuple[VideoFrame, int]]:
+    """Yield frames from the keyframe of these stamps on in the order they are shown, perhaps earlier ones first.
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self._container = container
-        self._stream = stream
-        self.fed_pts = -(1 << 63)
-
-    def frames_from(self, pts: int, dts: int) -> Iterator[VideoFrame]:
-        """Yield frames from the keyframe of these stamps on in the order they are shown, perhaps earlier ones first."""
-        # Containers index by either time stamp. The decoding one is never the later, so seeking to it lands on the
-        # keyframe or before, and packets before it are passed over undecoded.
-        self._container.seek(min(pts, dts), stream=self._stream)
-        started = False
-        for packet in self._container.demux(self._stream):
-            started = started or packet.pts == pts
-            if not started:
-                continue
-            if packet.pts is not None:
-                self.fed_pts = max(self.fed_pts, packet.pts)
-            yield from packet.decode()
+    With each comes the latest time stamp that has gone into the decoder.
+    """
+    # Containers index by either time stamp. The decoding one is never the later, so seeking to it lands on the
+    # keyframe or before, and packets before it are passed over undecoded.
+    container.seek(min(pts, dts), stream=stream)
+    fed_pts = pts
+    for packet in itertools.dropwhile(lambda packet: packet.pts != pts, container.demux(stream)):
+        if packet.pts is not None:
+            fed_pts = max(fed_pts, packet.pts)
+        for frame in packet.decode():
+            yield frame, fed_pts
 
 
 def _surviving(
@@ -384,25 +375,6 @@ def _surviving(
     )
 
 
-def _read_from_start(
-    container: InputContainer, stream: VideoStream, positions: list[int], limits: Limits, name: str
-) -> list[PIL.Image.Image]:
-    look = VideoLook.of(stream)
-    pictures: list[PIL.Image.Image] = []
-    position = 0
-    for frame in _frames_from_start(container, stream):
-        if frame is None or frame.is_corrupt:
-            continue
-        if position == positions[len(pictures)]:
-            pictures.append(look.picture(frame, limits, name))
-            if len(pictures) == len(positions):
-                return pictures
-        position += 1
-    raise MediaError(
-        f"{name} yields {len(pictures)} of the {len(positions)} wanted frames: it changes while it is read"
-    )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _DecodedFrames:
     """The stamps of the frames of a file in the order in which a decoding from start to end yields them."""
@@ -413,11 +385,7 @@ class _DecodedFrames:
 
 @once_a_file
 def _decoded_frames(source: Path | bytes, limits: Limits) -> _DecodedFrames:
-    """Decode a video file from start to end, keeping no picture.
-
-    Raises:
-        MediaError: no video in it. LimitError: larger than `limits` allow.
-    """
+    """Decode a video file from start to end, keeping no picture."""
     with open_clip(source, limits) as (container, stream):
         pts: list[int | None] = []
         damaged = False
