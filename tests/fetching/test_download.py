@@ -16,9 +16,8 @@ import pytest
 from support.hub_server import MMEB, VIDEO_QA, Done, Hub, publish, run_vlm2vec, serving, start_vlm2vec
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import HubError
-from vlm2vec.fetching.download import Watcher, _archive, plan_download
+from vlm2vec.fetching.download import _media_source, _MediaSource, _Watcher, plan_download
 from vlm2vec.fetching.hub import HubFile, RefusedError
-from vlm2vec.fetching.media_sources import MediaSource, media_source
 from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.tasks.data import TaskData, TaskSpec
@@ -261,7 +260,7 @@ def test_offline_the_error_says_so(tmp_path: Path) -> None:
     (spec,) = get_tasks(names=["MSVD"])
     # All tests run so: see conftest.py.
     with pytest.raises(HubError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
-        plan_download([TaskNeeds(spec, annotations=tuple(spec.tables()))], tmp_path, Mock(spec=Watcher))
+        plan_download([TaskNeeds(spec, annotations=tuple(spec.tables()))], tmp_path, Mock(spec=_Watcher))
 
 
 @pytest.mark.slow
@@ -316,7 +315,7 @@ def test_without_a_hub_the_error_says_so(benchmark: str, task: str, dataset: str
 
 def test_all_media_of_the_benchmarks_have_a_source() -> None:
     found = {
-        (benchmark, media_source(benchmark, spec.media_dir).archive)  # type: ignore[union-attr]
+        (benchmark, _media_source(benchmark, spec.media_dir).archive)  # type: ignore[union-attr]
         for benchmark in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval")
         for spec in get_tasks(benchmark)
         if spec.media_dir
@@ -347,20 +346,20 @@ def test_all_media_of_the_benchmarks_have_a_source() -> None:
     ],
 )
 def test_members_go_where_the_tasks_look_for_them(path: str, inner: str, place: str) -> None:
-    source = media_source("mmeb-v2", path)
+    source = _media_source("mmeb-v2", path)
     assert source is not None
     assert source.place(inner) == (place if place.startswith(source.prefix) else f"{source.prefix}/{place}")
 
 
 def test_the_parts_of_an_archive_must_be_complete() -> None:
-    source = MediaSource(prefix="video-tasks/frames/video_qa", repo=MMEB, archive="video_qa.tar.gz")
+    source = _MediaSource(prefix="video-tasks/frames/video_qa", repo=MMEB, archive="video_qa.tar.gz")
 
     def files(*names: str) -> list[HubFile]:
         return [HubFile(MMEB, "main", name, 1, "e") for name in names]
 
     parts = files("video_qa.tar.gz-00", "video_qa.tar.gz-01", "video_qa.tar.gz-02", "video_qa.tar.gz.md5")
-    assert _archive(source, parts[::-1]) == tuple(parts[:3])
-    assert _archive(source, files("video_qa.tar.gz", "video_qa.tar.gz-00")) == tuple(files("video_qa.tar.gz"))
-    assert len(_archive(source, files("video_qa.tar.gz.part-00", "video_qa.tar.gz.part-01"))) == 2
+    assert source.parts(parts[::-1]) == tuple(parts[:3])
+    assert source.parts(files("video_qa.tar.gz", "video_qa.tar.gz-00")) == tuple(files("video_qa.tar.gz"))
+    assert len(source.parts(files("video_qa.tar.gz.part-00", "video_qa.tar.gz.part-01"))) == 2
     with pytest.raises(RefusedError, match=r"lacks a part of video_qa.tar.gz: it has the numbers \[0, 2\]"):
-        _archive(source, [parts[0], parts[2]])
+        source.parts([parts[0], parts[2]])

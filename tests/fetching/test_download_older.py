@@ -19,7 +19,7 @@ import pytest
 from support.hub_server import Done, Hub, environment, publish, run_vlm2vec, serving, write_tar
 from support.task_fixtures import write_fixture
 from vlm2vec.data.tables import TableName
-from vlm2vec.fetching.media_sources import annotation_file
+from vlm2vec.fetching.annotations import _file_of
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
@@ -123,9 +123,9 @@ def test_the_first_mmeb_comes_from_a_zip(hub: Hub, tmp_path: Path) -> None:
 
 def test_annotations_that_are_files_are_those_of_two_data_sets() -> None:
     pool = TableName("TIGER-Lab/M-BEIR", "query/test", "mbeir_x_test")
-    assert annotation_file(pool) == "query/test/mbeir_x_test.jsonl"
-    assert annotation_file(TableName(FLICKR, None, "test")) == "test_1k_flickr.csv"
-    assert annotation_file(TableName("VLM2Vec/MSVD", None, "test")) is None
+    assert _file_of(pool) == "query/test/mbeir_x_test.jsonl"
+    assert _file_of(TableName(FLICKR, None, "test")) == "test_1k_flickr.csv"
+    assert _file_of(TableName("VLM2Vec/MSVD", None, "test")) is None
 
 
 def test_an_evaluation_that_may_ask_the_hub_gets_queries_and_pool_of_m_beir(hub: Hub, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm2vec.fetching.hub import HubFile, RefusedError, local_path
+from vlm2vec.fetching.hub import HubFile, RefusedError
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ from vlm2vec.fetching.hub import HubFile, RefusedError, local_path
 def test_a_name_on_the_hub_that_would_leave_its_folder_is_refused(tmp_path: Path, repo: str, path: str) -> None:
     message = f"{repo!r} on the hub names a file {path!r}, which leads out of its folder: it is not fetched"
     with pytest.raises(RefusedError, match=f"^{re.escape(message)}$"):
-        local_path(HubFile(repo, "1", path, 1, "e"), tmp_path)
+        HubFile(repo, "1", path, 1, "e").place(tmp_path)
 
 
 @given(path=st.text(alphabet="ab./\\:\0C", max_size=12), repo=st.sampled_from(["a/b", "squad"]))
 def test_a_name_on_the_hub_stays_in_its_folder_or_is_refused(path: str, repo: str) -> None:
     folder = Path("/data/.download")
     try:
-        place = local_path(HubFile(repo, "1", path, 1, "e"), folder)
+        place = HubFile(repo, "1", path, 1, "e").place(folder)
     except RefusedError:
         return
     assert os.path.normpath(place) == str(place)
@@ -57,4 +57,4 @@ def test_a_name_on_the_hub_stays_in_its_folder_or_is_refused(path: str, repo: st
 
 @pytest.mark.parametrize("path", ["x", "data/x.parquet", "a/..b/...", "data/x y:z.tar.gz-00"])
 def test_other_names_on_the_hub_are_places_as_they_are(tmp_path: Path, path: str) -> None:
-    assert local_path(HubFile("a/b", "1", path, 1, "e"), tmp_path) == tmp_path / "a__b" / path
+    assert HubFile("a/b", "1", path, 1, "e").place(tmp_path) == tmp_path / "a__b" / path

@@ -164,8 +164,6 @@ class _Shown:
 
 
 def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
-    from vlm2vec.fetching.download import to_fetch
-
     for dataset in dict.fromkeys(table.table.dataset for table in plan.annotations):
         tables = [table for table in plan.annotations if table.table.dataset == dataset]
         files = dict.fromkeys(file for table in tables for file in table.files)
@@ -180,7 +178,7 @@ def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
         )
     files = dict.fromkeys(plan.files())
     if files:
-        left, whole = to_fetch(plan, root), sum(file.size for file in files)
+        left, whole = plan.bytes_left(root), sum(file.size for file in files)
         here = f" ({_size(whole - left)} of it is here already)" if left < whole else ""
         yield f"to fetch: {counted(len(files), 'file')}, {_size(left)}{here}; free in {root}: {_size(free)}"
     else:

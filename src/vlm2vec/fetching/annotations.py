@@ -16,22 +16,18 @@ from typing import Any, BinaryIO, NamedTuple
 from vlm2vec.data.tables import Table, TableName, load_arrow
 from vlm2vec.errors import DataError, HubError
 from vlm2vec.extras import require
-from vlm2vec.fetching.hub import (
-    HubFile,
-    RefusedError,
-    absent,
-    fetch,
-    gated,
-    hub_errors,
-    list_files,
-    local_path,
-    newest_revision,
-)
-from vlm2vec.fetching.media_sources import annotation_file
+from vlm2vec.fetching.hub import HubFile, RefusedError, dataset_builder, list_files
 from vlm2vec.files import atomic_writer, locked, remove_drafts, writing
 
 FOLDER = ".download"
 """Under the data root: what is fetched and not yet in its place."""
+
+_FILES = {
+    # Its one configuration, TEST, is a script.
+    "nlphuji/flickr_1k_test_image_text_retrieval": "test_1k_flickr.csv",
+    "TIGER-Lab/M-BEIR": "{config}/{split}.jsonl",
+}
+"""By data set, annotations that are files in it, and no configuration of it; .csv becomes .jsonl with texts alone."""
 
 _PLACE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 """How the library `datasets` names a file of the hub: data set, commit and path."""
@@ -50,6 +46,98 @@ class AnnotationPlan(NamedTuple):
     files: tuple[HubFile, ...]
     builder: Any
 
+    @classmethod
+    def of(cls, table: TableName) -> AnnotationPlan:
+        """Ask the hub which files hold annotations, and how they are read.
+
+        Raises:
+            HubError: the hub cannot be reached; RefusedError: it has no such data set, configuration or split.
+        """
+        if (alone := _file_of(table)) is not None:
+            if not (files := list_files(table.dataset, paths=[alone])):
+                raise RefusedError(
+                    f"{table.dataset} on the hub has no file {alone}; see what is there, and put it in place"
+                )
+            return cls(table, tuple(files), None)
+        builder = dataset_builder(table)
+        splits = builder.config.data_files or {}
+        if table.split not in splits:
+            raise RefusedError(
+                f"{table} is not on the hub: there are the splits {', '.join(map(str, splits)) or '(none)'}"
+            )
+        places = [_PLACE.fullmatch(str(place)) for place in splits[table.split]]
+        found = [place for place in places if place is not None]
+        if len(found) < len(places) or not found:
+            raise RefusedError(f"{table} does not lie on the hub but at {splits[table.split]}; fetch it there")
+        # A data set that was renamed has another name there.
+        repo, commit, _ = found[0].groups()
+        listed = {file.path: file for file in list_files(repo, revision=commit, paths=[place[3] for place in found])}
+        return cls(table, tuple(listed[place[3]] for place in found), builder)
+
+    def fetch(self, root: Path, folder: Path, on_bytes: Callable[[int], None]) -> None:
+        """Bring them into the mirror under a data root; pictures in them stay as they are stored.
+
+        Args:
+            root: the data root.
+            folder: where files of the hub are kept while they are needed.
+            on_bytes: told of every piece that arrives.
+
+        Raises:
+            RefusedError: the hub does not give them, or they cannot be read; HubError: it cannot be reached.
+            StorageError: the disk is full, or the mirror may not be written.
+        """
+        fetched = [file.fetch(folder, on_bytes) for file in self.files]
+        parquet, lines, _ = self.table.places(root)
+        place = lines if self.builder is None else parquet
+        with writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            remove_drafts(place.parent)
+            if self.builder is None and fetched[0].suffix == ".jsonl":
+                os.replace(fetched[0], place)
+                return
+            with atomic_writer(place) as draft:
+                if self.builder is None:
+                    self._write_lines(fetched[0], draft)
+                else:
+                    # Of the library's own cache nothing is left over.
+                    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
+                        self._write(fetched, Path(scratch) / "rows", draft)
+        for file in self.files:
+            file.place(folder).unlink(missing_ok=True)
+
+    def _write(self, files: Sequence[Path], scratch: Path, draft: BinaryIO) -> None:
+        from datasets.data_files import DataFilesDict, DataFilesList
+        from datasets.exceptions import DatasetsError
+
+        builder, split = self.builder, self.table.split
+        # By itself the library would fetch every split of the configuration, and start over after a killed run.
+        # A relative path it would look for on the hub.
+        places = [str(file.absolute()) for file in files]
+        builder.config.data_files = DataFilesDict({split: DataFilesList(places, [])})
+        builder.info.splits = None
+        try:
+            builder.download_and_prepare(str(scratch), verification_mode="no_checks")
+            builder.as_dataset(split=split).to_parquet(draft)
+        except (ValueError, DatasetsError) as error:
+            raise RefusedError(f"{self.table} cannot be read: {_short(error)}") from None
+
+    def _write_lines(self, table: Path, draft: BinaryIO) -> None:
+        """Write a table in CSV as JSON lines. Every value stays a text: its column's reader knows what it means."""
+        path = self.files[0].path
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as stream:
+                rows = csv.DictReader(stream, strict=True)
+                for row in rows:
+                    # The reader's way to say that a row has more values, or fewer, than there are columns.
+                    if None in row or None in row.values():
+                        raise RefusedError(
+                            f"{self.table} cannot be read: {path} has other columns in the row that ends in line "
+                            f"{rows.line_num} than in its first line"
+                        )
+                    draft.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        except (ValueError, csv.Error) as error:
+            raise RefusedError(f"{self.table} cannot be read: {path} is no CSV: {_short(error)}") from None
+
 
 def fetch_table(name: TableName, root: Path | None) -> Table:
     """Open a table of the hub; one that is a file of its data set, and no configuration of it, comes into the mirror.
@@ -63,7 +151,7 @@ def fetch_table(name: TableName, root: Path | None) -> Table:
         HubError: the hub cannot be reached, or does not give the table.
         StorageError: the disk is full, or the mirror may not be written.
     """
-    if root is None or annotation_file(name) is None:
+    if root is None or _file_of(name) is None:
         require("evaluate", "datasets", "pyarrow")
         from datasets import load_dataset
 
@@ -74,7 +162,7 @@ def fetch_table(name: TableName, root: Path | None) -> Table:
     with download_folder(root, patience_s=-1) as folder:
         # Another process may have brought it meanwhile.
         if name.found(root) is None:
-            fetch_annotations(plan_annotations(name), root, folder, lambda count: None)
+            AnnotationPlan.of(name).fetch(root, folder, lambda count: None)
     return name.open(root)
 
 
@@ -103,119 +191,10 @@ def download_folder(root: Path, *, patience_s: float = 0.0) -> Iterator[Path]:
                 place.rmdir()
 
 
-def plan_annotations(table: TableName) -> AnnotationPlan:
-    """Ask the hub which files hold annotations, and how they are read. Nothing is fetched yet.
-
-    Raises:
-        HubError: the hub cannot be reached; RefusedError: it has no such data set, configuration or split.
-    """
-    alone = annotation_file(table)
-    if alone is not None:
-        files = list_files(table.dataset, paths=[alone])
-        if not files:
-            raise RefusedError(
-                f"{table.dataset} on the hub has no file {alone}; see what is there, and put it in place"
-            )
-        return AnnotationPlan(table, tuple(files), None)
-    # The library itself would try for half a minute to reach a hub that is not there.
-    revision = newest_revision(table.dataset)
-    # It leaves lock files in its cache.
-    with hub_errors(table.dataset), tempfile.TemporaryDirectory() as cache:
-        builder = _builder(table, revision, cache)
-    splits = builder.config.data_files or {}
-    if table.split not in splits:
-        raise RefusedError(f"{table} is not on the hub: there are the splits {', '.join(map(str, splits)) or '(none)'}")
-    places = [_PLACE.fullmatch(str(place)) for place in splits[table.split]]
-    found = [place for place in places if place is not None]
-    if len(found) < len(places) or not found:
-        raise RefusedError(f"{table} does not lie on the hub but at {splits[table.split]}; fetch it there")
-    # A data set that was renamed has another name there.
-    repo, commit, _ = found[0].groups()
-    listed = {file.path: file for file in list_files(repo, revision=commit, paths=[place[3] for place in found])}
-    return AnnotationPlan(table, tuple(listed[place[3]] for place in found), builder)
-
-
-def fetch_annotations(plan: AnnotationPlan, root: Path, folder: Path, on_bytes: Callable[[int], None]) -> None:
-    """Bring annotations into the mirror under a data root; pictures in them stay as they are stored.
-
-    Args:
-        plan: what to bring.
-        root: the data root.
-        folder: where files of the hub are kept while they are needed.
-        on_bytes: told of every piece that arrives.
-
-    Raises:
-        RefusedError: the hub does not give them, or they cannot be read; HubError: it cannot be reached.
-        StorageError: the disk is full, or the mirror may not be written.
-    """
-    fetched = [fetch(file, folder, on_bytes) for file in plan.files]
-    parquet, lines, _ = plan.table.places(root)
-    place = lines if plan.builder is None else parquet
-    with writing(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        remove_drafts(place.parent)
-        if plan.builder is None and fetched[0].suffix == ".jsonl":
-            os.replace(fetched[0], place)
-            return
-        with atomic_writer(place) as draft:
-            if plan.builder is None:
-                _write_lines(plan, fetched[0], draft)
-            else:
-                # Of the library's own cache nothing is left over.
-                with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
-                    _write(plan, fetched, Path(scratch) / "rows", draft)
-    for file in plan.files:
-        local_path(file, folder).unlink(missing_ok=True)
-
-
-def _builder(table: TableName, revision: str, cache: str) -> Any:
-    require("evaluate", "datasets")
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
-    try:
-        return load_dataset_builder(table.dataset, table.config, revision=revision, cache_dir=cache)
-    except DatasetNotFoundError as error:
-        # The library keeps the hub's reason in its words alone.
-        raise (gated if "gated" in str(error) else absent)(table.dataset) from None
-    except (ValueError, RuntimeError, FileNotFoundError, DatasetsError) as error:
-        # Among them: no such configuration, and a data set that is a script, which is never run.
-        raise RefusedError(f"{table} cannot be read from the hub: {_short(error)}") from None
-
-
-def _write(plan: AnnotationPlan, files: Sequence[Path], scratch: Path, draft: BinaryIO) -> None:
-    from datasets.data_files import DataFilesDict, DataFilesList
-    from datasets.exceptions import DatasetsError
-
-    builder, split = plan.builder, plan.table.split
-    # By itself the library would fetch every split of the configuration, and start over after a killed run.
-    # A relative path it would look for on the hub.
-    places = [str(file.absolute()) for file in files]
-    builder.config.data_files = DataFilesDict({split: DataFilesList(places, [])})
-    builder.info.splits = None
-    try:
-        builder.download_and_prepare(str(scratch), verification_mode="no_checks")
-        builder.as_dataset(split=split).to_parquet(draft)
-    except (ValueError, DatasetsError) as error:
-        raise RefusedError(f"{plan.table} cannot be read: {_short(error)}") from None
-
-
-def _write_lines(plan: AnnotationPlan, table: Path, draft: BinaryIO) -> None:
-    """Write a table in CSV as JSON lines. Every value stays a text: its column's reader knows what it means."""
-    path = plan.files[0].path
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream, strict=True)
-            for row in rows:
-                # The reader's way to say that a row has more values, or fewer, than there are columns.
-                if None in row or None in row.values():
-                    raise RefusedError(
-                        f"{plan.table} cannot be read: {path} has other columns in the row that ends in line "
-                        f"{rows.line_num} than in its first line"
-                    )
-                draft.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    except (ValueError, csv.Error) as error:
-        raise RefusedError(f"{plan.table} cannot be read: {path} is no CSV: {_short(error)}") from None
+def _file_of(table: TableName) -> str | None:
+    """The file of its data set that a table is, where it is no configuration of it."""
+    pattern = _FILES.get(table.dataset)
+    return None if pattern is None else pattern.format(config=table.config, split=table.split)
 
 
 def _short(error: Exception) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+import yaml
+from pydantic import BaseModel, ConfigDict
+
 from vlm2vec.errors import DataError, StorageError
-from vlm2vec.fetching.annotations import FOLDER, AnnotationPlan, download_folder, fetch_annotations, plan_annotations
+from vlm2vec.fetching.annotations import FOLDER, AnnotationPlan, download_folder
 from vlm2vec.fetching.archives import Unpacked, unpack
-from vlm2vec.fetching.hub import HubFile, RefusedError, bytes_left, fetch, list_files
-from vlm2vec.fetching.media_sources import MediaSource, media_source
+from vlm2vec.fetching.hub import HubFile, RefusedError, list_files
 from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import PACK
@@ -22,7 +25,7 @@ from vlm2vec.text import counted
 class ArchivePlan(NamedTuple):
     """An archive on the hub, its parts in order, and the missing paths that it should hold."""
 
-    source: MediaSource
+    source: _MediaSource
     files: tuple[HubFile, ...]
     wanted: tuple[str, ...]
 
@@ -47,11 +50,15 @@ class Plan(NamedTuple):
         parts = [*(table.files for table in self.annotations), *(archive.files for archive in self.archives)]
         return list(dict.fromkeys(file for part in parts for file in part))
 
+    def bytes_left(self, root: Path) -> int:
+        """How many bytes of it are not here yet."""
+        return _left(self.files(), root)
+
 
 Doing: TypeAlias = Literal["asking the hub for", "fetching", "unpacking"]
 
 
-class Watcher(Protocol):
+class _Watcher(Protocol):
     """Is told how a download proceeds."""
 
     def planned(self, plan: Plan, free: int) -> None:
@@ -76,7 +83,7 @@ class Watcher(Protocol):
 
 
 def download(
-    look: Callable[[], Sequence[TaskNeeds]], root: Path, watcher: Watcher, *, keep_archives: bool = False
+    look: Callable[[], Sequence[TaskNeeds]], root: Path, watcher: _Watcher, *, keep_archives: bool = False
 ) -> None:
     """Fetch what tasks lack and the hub has: first annotations, then those archives that hold missing media.
 
@@ -104,7 +111,7 @@ def download(
 
 
 def plan_download(
-    needs: Sequence[TaskNeeds], root: Path, watcher: Watcher, *, keep_archives: bool = False
+    needs: Sequence[TaskNeeds], root: Path, watcher: _Watcher, *, keep_archives: bool = False
 ) -> tuple[Plan, int]:
     """What `download` would fetch, and how many bytes are free for it.
 
@@ -120,7 +127,7 @@ def plan_download(
     return plan, _room(plan, root, keep_archives=keep_archives)
 
 
-def _plan_tables(needs: Sequence[TaskNeeds], watcher: Watcher) -> Plan:
+def _plan_tables(needs: Sequence[TaskNeeds], watcher: _Watcher) -> Plan:
     """Find the hub's files of missing annotations."""
     # Tasks share tables, as MS COCO's in both directions do.
     tables = list(dict.fromkeys(table for need in needs for table in need.annotations))
@@ -129,7 +136,7 @@ def _plan_tables(needs: Sequence[TaskNeeds], watcher: Watcher) -> Plan:
     plans, refused = [], dict[str, None]()
     for table in tables:
         try:
-            plans.append(plan_annotations(table))
+            plans.append(AnnotationPlan.of(table))
         except RefusedError as error:
             refused[str(error)] = None
         watcher.advance(1)
@@ -138,7 +145,7 @@ def _plan_tables(needs: Sequence[TaskNeeds], watcher: Watcher) -> Plan:
 
 def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[TaskSpec] = ()) -> Plan:
     """Find the hub's archives of missing pictures and frames; of tasks that are unread, of all their media."""
-    wanted: dict[MediaSource, dict[str, None]] = {}
+    wanted: dict[_MediaSource, dict[str, None]] = {}
     unknown: dict[tuple[str, str], list[str]] = {}
     missing = [(need.spec, path) for need in needs for path in (*need.pictures, *need.videos)]
     if missing and (root / PACK).is_file():
@@ -147,7 +154,7 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
         )
     missing += [(spec, spec.media_dir) for spec in unread if spec.media_dir]
     for spec, path in missing:
-        source = media_source(spec.benchmark, path)
+        source = _media_source(spec.benchmark, path)
         if source is None or source.repo is None:
             what = source.by_hand if source else f"the media of {spec.benchmark}, of which no place on the hub is known"
             unknown.setdefault((source.prefix if source else spec.media_dir, what), []).append(path)
@@ -159,7 +166,7 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
         try:
             if repo not in listings:
                 listings[repo] = list_files(repo)
-            archives.append(ArchivePlan(source, _archive(source, listings[repo]), tuple(paths)))
+            archives.append(ArchivePlan(source, source.parts(listings[repo]), tuple(paths)))
         except RefusedError as error:
             refused[str(error)] = None
     return Plan(
@@ -170,11 +177,6 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
             for (prefix, what), paths in unknown.items()
         ),
     )
-
-
-def to_fetch(plan: Plan, root: Path) -> int:
-    """How many bytes of a plan are not here yet."""
-    return _left(plan.files(), root)
 
 
 def _room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
@@ -196,7 +198,7 @@ def _room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
     return free
 
 
-def _carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool) -> None:
+def _carry_out(plan: Plan, root: Path, watcher: _Watcher, *, keep_archives: bool) -> None:
     """Fetch everything in a plan and put it in its place."""
     if not plan.files():
         return
@@ -205,14 +207,14 @@ def _carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool)
         for table in plan.annotations:
             watcher.begin("fetching", " ".join(filter(None, table.table)), _left(table.files, root))
             try:
-                fetch_annotations(table, root, folder, watcher.advance)
+                table.fetch(root, folder, watcher.advance)
             except RefusedError as error:
                 refused[str(error)] = None
         for archive in plan.archives:
             source = archive.source
             watcher.begin("fetching", source.archive, _left(archive.files, root))
             try:
-                parts = [fetch(file, folder, watcher.advance) for file in archive.files]
+                parts = [file.fetch(folder, watcher.advance) for file in archive.files]
             except RefusedError as error:
                 refused[str(error)] = None
                 continue
@@ -227,23 +229,70 @@ def _carry_out(plan: Plan, root: Path, watcher: Watcher, *, keep_archives: bool)
             watcher.refused(reason)
 
 
-def _archive(source: MediaSource, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
-    found = sorted((file for file in files if source.is_archive(file.path)), key=lambda file: file.path)
-    whole = [file for file in found if file.path == source.archive]
-    if not found:
-        near = [file.path for file in files if file.path.endswith((".zip", ".tar")) or ".tar." in file.path]
-        raise RefusedError(
-            f"{source.repo} on the hub has no archive {source.archive}; it has {', '.join(near) or 'none at all'}. "
-            f"Unpack what holds them into {source.prefix} by hand"
-        )
-    numbers = [int(re.findall("[0-9]+", file.path)[-1]) for file in found if not whole]
-    if numbers and (numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers)))):
-        raise RefusedError(f"{source.repo} on the hub lacks a part of {source.archive}: it has the numbers {numbers}")
-    return tuple(whole or found)
+class _MediaSource(BaseModel):
+    """Where the media under one folder of the data root come from.
+
+    Args:
+        prefix: the folder.
+        benchmarks: whose media they are; empty: of all.
+        repo: data set on the hub; None: they are put there by hand.
+        archive: file in it, or what the names of its numbered parts begin with.
+        rewrite: regular expressions and replacements that turn a path in the archive into one under the prefix.
+        by_hand: what has to be put there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: str
+    benchmarks: tuple[str, ...] = ()
+    repo: str | None = None
+    archive: str = ""
+    rewrite: tuple[tuple[str, str], ...] = ()
+    by_hand: str = ""
+
+    def place(self, inner: str) -> str:
+        """The path under the data root at which a member of the archive belongs."""
+        for pattern, replacement in self.rewrite:
+            inner = re.sub(pattern, replacement, inner)
+        return f"{self.prefix}/{inner}"
+
+    def parts(self, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
+        """Those files of the data set that make up the archive, in order: itself, or its numbered parts.
+
+        Raises:
+            RefusedError: the data set has no such archive, or lacks a part of it.
+        """
+        pattern = re.escape(self.archive) + r"([-.](part)?-?[0-9]+)?"
+        found = sorted((file for file in files if re.fullmatch(pattern, file.path)), key=lambda file: file.path)
+        whole = [file for file in found if file.path == self.archive]
+        if not found:
+            near = [file.path for file in files if file.path.endswith((".zip", ".tar")) or ".tar." in file.path]
+            raise RefusedError(
+                f"{self.repo} on the hub has no archive {self.archive}; it has {', '.join(near) or 'none at all'}. "
+                f"Unpack what holds them into {self.prefix} by hand"
+            )
+        numbers = [int(re.findall("[0-9]+", file.path)[-1]) for file in found if not whole]
+        if numbers and (numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers)))):
+            raise RefusedError(f"{self.repo} on the hub lacks a part of {self.archive}: it has the numbers {numbers}")
+        return tuple(whole or found)
+
+
+@cache
+def _media_sources() -> tuple[_MediaSource, ...]:
+    table = yaml.safe_load(Path(__file__).with_name("media_sources.yaml").read_text("utf-8"))
+    return tuple(_MediaSource.model_validate(source) for source in table)
+
+
+def _media_source(benchmark: str, path: str) -> _MediaSource | None:
+    """The source of a path under the data root, or for what lies under it; None if none is known."""
+    sources = [source for source in _media_sources() if not source.benchmarks or benchmark in source.benchmarks]
+    around = [source for source in sources if f"{path}/".startswith(f"{source.prefix}/")]
+    within = [source for source in sources if source.benchmarks and source.prefix.startswith(f"{path}/")]
+    return max(around or within, key=lambda source: len(source.prefix), default=None)
 
 
 def _left(files: Sequence[HubFile], root: Path) -> int:
-    return sum(bytes_left(file, root / FOLDER) for file in files)
+    return sum(file.bytes_left(root / FOLDER) for file in files)
 
 
 def _existing(path: Path) -> Path:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from vlm2vec.data.tables import TableName
 from vlm2vec.errors import HubError
+from vlm2vec.extras import require
 from vlm2vec.files import writing
 
 _TRIES = 5
@@ -19,6 +22,14 @@ _TRIES = 5
 
 _SILENCE_S = 60.0
 """A server that sends nothing for so long has broken off."""
+
+
+class RefusedError(HubError):
+    """The hub does not give one data set or file; it may give others."""
+
+
+class _BrokenOffError(Exception):
+    """A transfer ended before its end; trying again may help."""
 
 
 class HubFile(NamedTuple):
@@ -33,13 +44,120 @@ class HubFile(NamedTuple):
     size: int
     etag: str
 
+    def place(self, folder: Path) -> Path:
+        """Where `fetch` puts it.
 
-class RefusedError(HubError):
-    """The hub does not give one data set or file; it may give others."""
+        Raises:
+            RefusedError: its name would lead out of the folder, on whatever system.
+        """
+        for name in (self.repo, self.path):
+            parts = re.split(r"[/\\]", name)
+            if "\0" in name or any(part in ("", ".", "..") or re.match("[A-Za-z]:", part) for part in parts):
+                raise RefusedError(
+                    f"{self.repo!r} on the hub names a file {self.path!r}, which leads out of its folder: it is not "
+                    "fetched"
+                )
+        return folder / self.repo.replace("/", "__") / self.path
 
+    def bytes_left(self, folder: Path) -> int:
+        """How much of it `fetch` will ask for."""
+        path = self.place(folder)
+        return 0 if self._is_whole(path) else self.size - min(_size(self._part(path)), self.size)
 
-class _BrokenOffError(Exception):
-    """A transfer ended before its end; trying again may help."""
+    def fetch(self, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+        """Bring it here, from where an earlier try was cut off.
+
+        The hub's own client starts over after a killed run, which is no way to get archives of many GB.
+
+        Args:
+            folder: where files of the hub are kept while they are needed.
+            on_bytes: told of every piece that arrives.
+
+        Raises:
+            HubError: the hub cannot be reached, or other bytes came than the hub says.
+            RefusedError: the hub does not give the file.
+            StorageError: the disk is full, or the folder may not be written.
+        """
+        path = self.place(folder)
+        if self._is_whole(path):
+            return path
+        part, digest = self._part(path), self._digest()
+        with writing(path.parent, "other_data"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for stale in sorted(path.parent.glob(f"{path.name}.*.part")):
+                if stale != part:
+                    stale.unlink()
+        tries = 0
+        while not self._is_whole(part):
+            have = _size(part)
+            try:
+                self._append(part, have, on_bytes)
+            except _BrokenOffError as error:
+                tries = 1 if _size(part) > have else tries + 1
+                if tries == _TRIES:
+                    raise HubError(
+                        f"{self.repo}: {self.path} broke off at {_size(part):,} of {self.size:,} bytes, {_TRIES} "
+                        f"times: {error}; the next try continues from there"
+                    ) from None
+                time.sleep(tries)
+        with part.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+        if digest.hexdigest() != self.etag:
+            part.unlink()
+            raise HubError(
+                f"{self.repo}: {self.path} came with other bytes than the hub says (hash {digest.hexdigest()}, not "
+                f"{self.etag}), so it was deleted; fetch it again"
+            )
+        os.replace(part, path)
+        return path
+
+    def _append(self, part: Path, have: int, on_bytes: Callable[[int], None]) -> None:
+        from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # It is documented.
+
+        if have > self.size:
+            part.unlink()
+            have = 0
+        url = hf_hub_url(self.repo, self.path, repo_type="dataset", revision=self.revision)
+        # Compressed in transit the bytes would not be those of the file, and not be counted right.
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        try:
+            with get_session().stream(
+                "GET", url, headers=headers, follow_redirects=True, timeout=_SILENCE_S
+            ) as response:
+                if response.status_code >= 500:
+                    raise _BrokenOffError(f"the server answers {response.status_code}")
+                if response.status_code >= 400:
+                    response.read()
+                    with _hub_errors(self.repo):
+                        hf_raise_for_status(response)
+                # A server that does not know ranges sends everything.
+                ranged = response.status_code == 206
+                if not ranged:
+                    on_bytes(-have)
+                with writing(part), part.open("ab" if ranged else "wb") as stream:
+                    # As they come in: what is collected first would be lost with a killed run.
+                    for block in response.iter_bytes():
+                        stream.write(block)
+                        on_bytes(len(block))
+        except _transport_error() as error:
+            raise _BrokenOffError(str(error) or type(error).__name__) from None
+
+    def _digest(self) -> hashlib._Hash:
+        """The hash that becomes `etag` when the file's bytes are put in."""
+        if re.fullmatch("[0-9a-f]{64}", self.etag):
+            return hashlib.sha256()
+        if re.fullmatch("[0-9a-f]{40}", self.etag):
+            return hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
+        raise HubError(
+            f"{self.repo}: {self.path} has the hash {self.etag!r} on the hub, of a kind that is not known here"
+        )
+
+    def _is_whole(self, path: Path) -> bool:
+        return path.is_file() and path.stat().st_size == self.size
+
+    def _part(self, path: Path) -> Path:
+        return path.with_name(f"{path.name}.{self.etag[:16]}.part")
 
 
 def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] | None = None) -> list[HubFile]:
@@ -53,12 +171,12 @@ def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] |
     Raises:
         HubError: the hub cannot be reached; RefusedError: it does not give them.
     """
-    with hub_errors(repo):
-        from huggingface_hub import HfApi
-        from huggingface_hub.hf_api import RepoFile, RepoFolder
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile, RepoFolder
 
+    with _hub_errors(repo):
         api = HfApi()
-        commit = revision or newest_revision(repo)
+        commit = revision or str(api.dataset_info(repo).sha)
         entries: Iterable[RepoFile | RepoFolder] = (
             api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit)
             if paths is None
@@ -71,92 +189,33 @@ def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] |
         ]
 
 
-def newest_revision(repo: str) -> str:
-    """The commit that a data set is at.
+def dataset_builder(table: TableName) -> Any:
+    """What reads a table of the hub and knows its files, of the library `datasets`. Nothing is fetched yet.
 
     Raises:
-        HubError: the hub cannot be reached; RefusedError: it does not have the data set.
+        HubError: the hub cannot be reached; RefusedError: it has no such data set or configuration.
     """
-    with hub_errors(repo):
-        from huggingface_hub import HfApi
+    require("evaluate", "datasets")
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub import HfApi
 
-        return str(HfApi().dataset_info(repo).sha)
-
-
-def local_path(file: HubFile, folder: Path) -> Path:
-    """Where `fetch` puts a file.
-
-    Raises:
-        RefusedError: its name would lead out of the folder, on whatever system.
-    """
-    for name in (file.repo, file.path):
-        parts = re.split(r"[/\\]", name)
-        if "\0" in name or any(part in ("", ".", "..") or re.match("[A-Za-z]:", part) for part in parts):
-            raise RefusedError(
-                f"{file.repo!r} on the hub names a file {file.path!r}, which leads out of its folder: it is not fetched"
-            )
-    return folder / file.repo.replace("/", "__") / file.path
-
-
-def bytes_left(file: HubFile, folder: Path) -> int:
-    """How much of a file `fetch` will ask for."""
-    path = local_path(file, folder)
-    if path.is_file() and path.stat().st_size == file.size:
-        return 0
-    return file.size - min(_size(_part(path, file)), file.size)
-
-
-def fetch(file: HubFile, folder: Path, on_bytes: Callable[[int], None]) -> Path:
-    """Bring a file here, from where an earlier try was cut off.
-
-    The hub's own client starts over after a killed run, which is no way to get archives of many GB.
-
-    Args:
-        file: which.
-        folder: where files of the hub are kept while they are needed.
-        on_bytes: told of every piece that arrives.
-
-    Raises:
-        HubError: the hub cannot be reached, or other bytes came than the hub says.
-        RefusedError: the hub does not give the file.
-        StorageError: the disk is full, or the folder may not be written.
-    """
-    path = local_path(file, folder)
-    if path.is_file() and path.stat().st_size == file.size:
-        return path
-    part, digest = _part(path, file), _digest(file)
-    with writing(path.parent, "other_data"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in sorted(path.parent.glob(f"{path.name}.*.part")):
-            if stale != part:
-                stale.unlink()
-    tries = 0
-    while (have := _size(part)) != file.size or not part.is_file():
+    # The library leaves lock files in its cache.
+    with _hub_errors(table.dataset), tempfile.TemporaryDirectory() as cache:
+        # It would try for half a minute to reach a hub that is not there.
+        revision = HfApi().dataset_info(table.dataset).sha
         try:
-            _append(file, part, have, on_bytes)
-        except _BrokenOffError as error:
-            tries = 1 if _size(part) > have else tries + 1
-            if tries == _TRIES:
-                raise HubError(
-                    f"{file.repo}: {file.path} broke off at {_size(part):,} of {file.size:,} bytes, {_TRIES} times: "
-                    f"{error}; the next try continues from there"
-                ) from None
-            time.sleep(tries)
-    with part.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != file.etag:
-        part.unlink()
-        raise HubError(
-            f"{file.repo}: {file.path} came with other bytes than the hub says (hash {digest.hexdigest()}, not "
-            f"{file.etag}), so it was deleted; fetch it again"
-        )
-    os.replace(part, path)
-    return path
+            return load_dataset_builder(table.dataset, table.config, revision=revision, cache_dir=cache)
+        except DatasetNotFoundError as error:
+            # It keeps the hub's reason in its words alone.
+            raise (_gated if "gated" in str(error) else _absent)(table.dataset) from None
+        except (ValueError, RuntimeError, FileNotFoundError, DatasetsError) as error:
+            # Among them: no such configuration, and a data set that is a script, which is never run.
+            raise RefusedError(f"{table} cannot be read from the hub: {_first_line(error)}") from None
 
 
 @contextmanager
-def hub_errors(repo: str) -> Iterator[None]:
+def _hub_errors(repo: str) -> Iterator[None]:
     """Say what a refusal of the hub means, and what to do.
 
     Raises:
@@ -172,9 +231,9 @@ def hub_errors(repo: str) -> Iterator[None]:
         yield
     except errors.GatedRepoError:
         # It counts as not found too, so the order matters.
-        raise gated(repo) from None
+        raise _gated(repo) from None
     except errors.RepositoryNotFoundError:
-        raise absent(repo) from None
+        raise _absent(repo) from None
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise RefusedError(f"{where} lacks a file that it should have: {_first_line(error)}") from None
     except errors.HfHubHTTPError as error:
@@ -186,66 +245,22 @@ def hub_errors(repo: str) -> Iterator[None]:
         ) from None
 
 
-def gated(repo: str) -> RefusedError:
+def _gated(repo: str) -> RefusedError:
     """The error for a data set whose terms have to be accepted."""
     return RefusedError(
         f"{_address(repo)} is gated: accept its terms there, and set HF_TOKEN to a token of your account"
     )
 
 
-def absent(repo: str) -> RefusedError:
+def _absent(repo: str) -> RefusedError:
     """The error for a data set that the hub does not show."""
     return RefusedError(f"{_address(repo)} is not there, or private: for a private one set HF_TOKEN")
-
-
-def _append(file: HubFile, part: Path, have: int, on_bytes: Callable[[int], None]) -> None:
-    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # It is documented.
-
-    if have > file.size:
-        part.unlink()
-        have = 0
-    url = hf_hub_url(file.repo, file.path, repo_type="dataset", revision=file.revision)
-    # Compressed in transit the bytes would not be those of the file, and not be counted right.
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=_SILENCE_S) as response:
-            if response.status_code >= 500:
-                raise _BrokenOffError(f"the server answers {response.status_code}")
-            if response.status_code >= 400:
-                response.read()
-                with hub_errors(file.repo):
-                    hf_raise_for_status(response)
-            # A server that does not know ranges sends everything.
-            ranged = response.status_code == 206
-            if not ranged:
-                on_bytes(-have)
-            with writing(part), part.open("ab" if ranged else "wb") as stream:
-                # As they come in: what is collected first would be lost with a killed run.
-                for block in response.iter_bytes():
-                    stream.write(block)
-                    on_bytes(len(block))
-    except _transport_error() as error:
-        raise _BrokenOffError(str(error) or type(error).__name__) from None
-
-
-def _digest(file: HubFile) -> hashlib._Hash:
-    """The hash that becomes `file.etag` when the file's bytes are put in."""
-    if re.fullmatch("[0-9a-f]{64}", file.etag):
-        return hashlib.sha256()
-    if re.fullmatch("[0-9a-f]{40}", file.etag):
-        return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-    raise HubError(f"{file.repo}: {file.path} has the hash {file.etag!r} on the hub, of a kind that is not known here")
 
 
 def _address(repo: str) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/datasets/{repo}"
-
-
-def _part(path: Path, file: HubFile) -> Path:
-    return path.with_name(f"{path.name}.{file.etag[:16]}.part")
 
 
 def _size(path: Path) -> int:
