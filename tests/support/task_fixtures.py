@@ -15,12 +15,10 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 
-from vlm2vec.tasks.captions import CaptionParser
 from vlm2vec.tasks.data import TaskParser, TaskSpec
-from vlm2vec.tasks.document import PageParser
-from vlm2vec.tasks.image import ImageParser, InstructedParser
-from vlm2vec.tasks.m_beir import MBeirParser
-from vlm2vec.tasks.video import ChoiceParser, ClipParser, LabelParser, ListedClipParser, RetrievalParser
+from vlm2vec.tasks.document import _PageParser
+from vlm2vec.tasks.image import _CaptionParser, _ImageParser, _InstructedParser, _MBeirParser
+from vlm2vec.tasks.video import _ChoiceParser, _ClipParser, _LabelParser, _ListedClipParser, _RetrievalParser
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -48,7 +46,7 @@ def write_corpus(spec: TaskSpec, root: Path, pages: Sequence[tuple[object, bytes
 
 def write_pool(spec: TaskSpec, root: Path, rows: Rows) -> Path:
     """Put the candidates of a task of M-BEIR where the mirror has them."""
-    assert isinstance(spec.parser, MBeirParser)
+    assert isinstance(spec.parser, _MBeirParser)
     path = _place(spec, root, "cand_pool/local").with_name(f"{spec.parser.candidates}.jsonl")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
@@ -85,7 +83,7 @@ def _place(spec: TaskSpec, root: Path, config: str | None) -> Path:
 
 
 def _image(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, ImageParser)
+    assert isinstance(spec.parser, _ImageParser)
     for colour in COLOURS:
         write_picture(media / spec.name / f"{colour}.png", colour)
     asks, answers = spec.parser.query == "text", spec.parser.target == "text"
@@ -110,7 +108,7 @@ def _image(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _labels(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, LabelParser)
+    assert isinstance(spec.parser, _LabelParser)
     listed = spec.parser.fixed()[:3] if spec.parser.labels else ("Closing a box", "Lifting a box", "Hitting a box")
     rows: list[dict[str, object]] = []
     for number, (colour, label) in enumerate(zip(COLOURS, listed, strict=True)):
@@ -122,7 +120,7 @@ def _labels(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _choices(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, ChoiceParser)
+    assert isinstance(spec.parser, _ChoiceParser)
     for config in spec.parser.configs or (None,):
         rows = []
         for number, colour in enumerate(COLOURS[:2]):
@@ -153,7 +151,7 @@ def _question(form: str, number: int, colour: str) -> dict[str, object]:
 
 
 def _retrieval(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, RetrievalParser)
+    assert isinstance(spec.parser, _RetrievalParser)
     rows = []
     for number, colour in enumerate(COLOURS):
         write_frames(media / f"video_{number}", colour)
@@ -206,7 +204,7 @@ def _listed_clips(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _pages(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, PageParser)
+    assert isinstance(spec.parser, _PageParser)
     by_id = spec.parser.saved_as == "by-id"
     pages = [f"{colour}.{'jpg' if by_id else ''}" if by_id else number for number, colour in enumerate(COLOURS)]
     queries: list[object] = [f"q{number}" if by_id else 100 + number for number in range(2)]
@@ -241,7 +239,7 @@ def _instructed(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, MBeirParser)
+    assert isinstance(spec.parser, _MBeirParser)
     # From the name, as in visualnews_task0.
     task = int(spec.name[-1])
     asks = spec.parser.query
@@ -278,7 +276,7 @@ def _m_beir(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
-    assert isinstance(spec.parser, CaptionParser)
+    assert isinstance(spec.parser, _CaptionParser)
     rows: list[dict[str, object]] = []
     for number, colour in enumerate(COLOURS):
         texts = [f"{word} {colour} square" for word in ("a", "one", "this", "that", "some")]
@@ -298,14 +296,14 @@ def _captions(spec: TaskSpec, root: Path, media: Path) -> None:
 
 
 _WRITERS: Mapping[type[TaskParser], Callable[[TaskSpec, Path, Path], None]] = {
-    ImageParser: _image,
-    LabelParser: _labels,
-    ChoiceParser: _choices,
-    RetrievalParser: _retrieval,
-    ClipParser: _clips,
-    ListedClipParser: _listed_clips,
-    PageParser: _pages,
-    InstructedParser: _instructed,
-    MBeirParser: _m_beir,
-    CaptionParser: _captions,
+    _ImageParser: _image,
+    _LabelParser: _labels,
+    _ChoiceParser: _choices,
+    _RetrievalParser: _retrieval,
+    _ClipParser: _clips,
+    _ListedClipParser: _listed_clips,
+    _PageParser: _pages,
+    _InstructedParser: _instructed,
+    _MBeirParser: _m_beir,
+    _CaptionParser: _captions,
 }

@@ -11,7 +11,7 @@ import pytest
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.tasks.media import MediaPack
+from vlm2vec.tasks.media import open_media
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 
@@ -42,16 +42,16 @@ def test_a_task_reads_the_same_from_packed_media_as_from_files(tmp_path: Path) -
 def test_what_a_pack_of_media_lacks_is_named(tmp_path: Path) -> None:
     table = {"path": ["videos/v/1.webp", "videos/v/10.webp", "videos/v/2.webp"], "bytes": [b"a", b"c", b"b"]}
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "media.parquet")
-    pack = MediaPack(tmp_path / "media.parquet")
+    pack = open_media(tmp_path)
     assert pack.frames("videos/v") == [b"a", b"b", b"c"]
     assert (pack.folders("videos"), pack.folders("gone")) == (["v"], [])
     with pytest.raises(MediaError, match=r"media\.parquet holds no file videos/w"):
         pack.picture("videos/w")
     with pytest.raises(MediaError, match=r"media\.parquet holds no frames in videos$"):
         pack.frames("videos")
-    pyarrow.parquet.write_table(pyarrow.table({"path": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(DataError, match=r"other\.parquet .*bytes"):
-        MediaPack(tmp_path / "other.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"path": ["a"]}), tmp_path / "media.parquet")
+    with pytest.raises(DataError, match=r"media\.parquet .*bytes"):
+        open_media(tmp_path)
 
 
 def _bytes(medium: Image | Video) -> list[bytes]:

@@ -16,7 +16,7 @@ from support.places import ROOT
 from vlm2vec.items import Image, Item
 from vlm2vec.media.image import open_image
 from vlm2vec.tasks.data import TaskData
-from vlm2vec.tasks.media import PACK, MediaPack
+from vlm2vec.tasks.media import PACK, TaskMedia, open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
 REPOSITORY = ROOT
@@ -56,8 +56,8 @@ POOLS = {
 
 
 @cache
-def media() -> MediaPack:
-    return MediaPack(ROOT / PACK)
+def media() -> TaskMedia:
+    return open_media(ROOT)
 
 
 @cache

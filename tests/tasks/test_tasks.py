@@ -16,7 +16,7 @@ from vlm2vec.items import MEDIA_MARKER, Item, Video
 from vlm2vec.model.prompts import prompt_style
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
-from vlm2vec.tasks.video import ChoiceParser
+from vlm2vec.tasks.video import _ChoiceParser
 
 GOLDEN = DATA / "golden"
 PARSERS = GOLDEN / "parsers"
@@ -101,7 +101,7 @@ def _golden_root(tmp_path: Path, case: dict[str, object], spec: TaskSpec) -> Pat
         write_rows(spec, tmp_path, case["qrel_rows"], "qrels")  # type: ignore[arg-type]
         pages = [(row["corpus-id"], (MEDIA / row["image"]).read_bytes()) for row in case["corpus_rows"]]  # type: ignore[attr-defined]
         write_corpus(spec, tmp_path, pages)
-    elif isinstance(spec.parser, ChoiceParser) and spec.parser.configs:
+    elif isinstance(spec.parser, _ChoiceParser) and spec.parser.configs:
         for config in spec.parser.configs:
             rows = [row for row in case["rows"] if row["subset"] == config]  # type: ignore[attr-defined]
             write_rows(spec, tmp_path, rows, config)
@@ -140,7 +140,7 @@ def test_a_task_becomes_what_the_published_parser_makes_of_it(tmp_path: Path, na
     case = json.loads((PARSERS / f"{name}.json").read_text("utf-8"))
     spec = task(case["name"])
     calls = {tuple(call) for call in case["hf_calls"]}
-    configs = spec.parser.configs if isinstance(spec.parser, ChoiceParser) else ()
+    configs = spec.parser.configs if isinstance(spec.parser, _ChoiceParser) else ()
     if spec.modality == "visdoc":
         configs = ("queries", "corpus", "qrels")
     dataset, config, split = spec.source

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
-
 from vlm2vec.data.tables import TableName
 from vlm2vec.items import Item
 
@@ -19,10 +17,9 @@ Modality: TypeAlias = Literal["image", "video", "visdoc"]
 PoolKind: TypeAlias = Literal["global", "local"]
 
 
-class TaskParser(BaseModel, ABC):
+class TaskParser(ABC):
     """A known form of annotations: a class that reads it, with the options of a task as fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     min_frames: ClassVar[int] = 1
     """A video of fewer frames is missing."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, overload
 
 import PIL.Image
@@ -23,7 +24,8 @@ from vlm2vec.tasks.reading import TaskReader, composed
 _ORIENTATION = 0x0112
 
 
-class PageParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _PageParser(TaskParser):
     """Reads a task of the tables `queries`, `corpus` and `qrels`.
 
     Candidates are the right pages of the queries in their order, then the rest of the corpus. Pages are read from the
@@ -73,6 +75,10 @@ class PageParser(TaskParser):
         return reader.data((pages.names, pages))
 
 
+PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType({"pages": _PageParser})
+"""Each form by the name that a benchmark's table gives it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages(Sequence[Item]):
     """The pages of a corpus, each read from its table when it is asked for; can be pickled.
@@ -90,7 +96,7 @@ class Pages(Sequence[Item]):
     names: tuple[str, ...]
     rows: tuple[int, ...]
     root: Path
-    parser: PageParser
+    parser: _PageParser
     allow_outside: bool = False
 
     def __len__(self) -> int:

@@ -71,7 +71,7 @@ class _MediaFolder:
         return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
-class MediaPack:
+class _MediaPack:
     """Media in a parquet file with the columns `path` (text) and `bytes`; it is held in memory, so it should be small.
 
     Raises:
@@ -111,7 +111,7 @@ class MediaPack:
 def open_media(root: Path) -> TaskMedia:
     """The media under a data root."""
     pack = root / PACK
-    return MediaPack(pack) if pack.is_file() else _MediaFolder(root)
+    return _MediaPack(pack) if pack.is_file() else _MediaFolder(root)
 
 
 def _read_pack(path: Path) -> Mapping[str, bytes]:

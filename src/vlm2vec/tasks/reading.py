@@ -274,8 +274,3 @@ def composed(instruction: str, text: str = "", medium: Image | Video | None = No
 def plain(text: str) -> Item:
     """A candidate that is a text and nothing else."""
     return Item(text, (), "", text)
-
-
-def base_name(path: str) -> str:
-    """The last part of a path without its last ending."""
-    return os.path.splitext(os.path.basename(path))[0]

@@ -12,14 +12,10 @@ import yaml
 
 from vlm2vec.data.tables import FetchTable, TableName
 from vlm2vec.errors import ConfigError, Hint
-from vlm2vec.tasks.captions import CaptionParser
-from vlm2vec.tasks.data import TaskData, TaskParser, TaskSpec
-from vlm2vec.tasks.document import PageParser
-from vlm2vec.tasks.image import ImageParser, InstructedParser
-from vlm2vec.tasks.m_beir import MBeirParser
+from vlm2vec.tasks import document, image, video
+from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
-from vlm2vec.tasks.video import ChoiceParser, ClipParser, LabelParser, ListedClipParser, RetrievalParser
 from vlm2vec.text import did_you_mean
 
 _BENCHMARKS: Mapping[str, str] = MappingProxyType(
@@ -33,21 +29,7 @@ _BENCHMARKS: Mapping[str, str] = MappingProxyType(
 )
 """The packaged table of each benchmark."""
 
-
-_PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
-    {
-        "image": ImageParser,
-        "labels": LabelParser,
-        "choices": ChoiceParser,
-        "retrieval": RetrievalParser,
-        "clips": ClipParser,
-        "listed-clips": ListedClipParser,
-        "pages": PageParser,
-        "instructed": InstructedParser,
-        "m-beir": MBeirParser,
-        "captions": CaptionParser,
-    }
-)
+_PARSERS = {**image.PARSERS, **video.PARSERS, **document.PARSERS}
 
 
 def get_tasks(
@@ -141,7 +123,7 @@ def _table(benchmark: str) -> Mapping[str, TaskSpec]:
 
 def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row: dict[str, Any]) -> TaskSpec:
     merged = families[row["family"]] | {key: value for key, value in row.items() if key != "family"}
-    values = {key: value.replace("{name}", name) if isinstance(value, str) else value for key, value in merged.items()}
+    values = {key: _fixed(value, name) for key, value in merged.items()}
     source = TableName(values.pop("dataset"), values.pop("config", None), values.pop("split"))
     parser = _PARSERS[values.pop("parser")]
     own = {field: values.pop(field) for field in TaskSpec.__dataclass_fields__ if field in values}
@@ -149,9 +131,16 @@ def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row
         name=name,
         benchmark=benchmark,
         source=source,
-        parser=parser.model_validate(values),
+        parser=parser(**values),
         **({"media_dir": "", "instruction": None, "max_rows": None, "control": False} | own),
     )
+
+
+def _fixed(value: Any, name: str) -> Any:
+    """A value of a table as a field of a task, which must not change."""
+    if isinstance(value, str):
+        return value.replace("{name}", name)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _all(known: Iterable[str]) -> str:

@@ -6,7 +6,9 @@ commit 6e1e1d4).
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -16,13 +18,14 @@ import yaml
 
 from vlm2vec.data.tables import TableName
 from vlm2vec.tasks.data import TaskData, TaskParser
-from vlm2vec.tasks.reading import TaskReader, TaskRow, base_name, composed, plain
+from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
 
 _NUM_FRAMES = 8
 """Frames that stand for a video in the published evaluation (arXiv 2507.04590)."""
 
 
-class LabelParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _LabelParser(TaskParser):
     """Reads a task of a video and its label: columns `video_id` and `pos_text`.
 
     Args:
@@ -69,7 +72,8 @@ class _Choices(NamedTuple):
 _Form = Literal["lettered", "five-columns", "written", "written-inline", "yes-no"]
 
 
-class ChoiceParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _ChoiceParser(TaskParser):
     """Reads a task of questions about a video with answers to choose from.
 
     Args:
@@ -165,7 +169,8 @@ _FORMS: Mapping[_Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = 
 """The function that reads a form, and the column of its answers for messages."""
 
 
-class RetrievalParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _RetrievalParser(TaskParser):
     """Reads a task of sentences that each seek a video among all of the task.
 
     Args:
@@ -191,13 +196,14 @@ class RetrievalParser(TaskParser):
             if not sentences:
                 raise row.wrong(self.query, "is empty: it must hold a sentence")
             name = row.key(self.video)
-            name = base_name(name) if self.is_path else name
+            name = _base_name(name) if self.is_path else name
             _clip(reader, row, name, self.target_instruction, self.video, needed=self.min_frames, name=name)
             reader.query(row, composed(reader.instruction, sentences[0]), [name], column=self.video)
         return reader.data()
 
 
-class ClipParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _ClipParser(TaskParser):
     """Reads a task of moments: the folder of a video holds `query` (the whole of it) and one folder for each clip.
 
     Names of clips are their folders relative to the data root.
@@ -210,7 +216,7 @@ class ClipParser(TaskParser):
 
     def parse(self, reader: TaskReader) -> TaskData:
         for row in reader.rows():
-            folder = base_name(row.text("video_path"))
+            folder = _base_name(row.text("video_path"))
             query = composed(reader.instruction, row.text("query"), reader.video(row, f"{folder}/query", _NUM_FRAMES))
             # Published in the order in which the file system lists them.
             clips = [clip for clip in reader.folders(folder) if clip != "query"]
@@ -226,7 +232,8 @@ class ClipParser(TaskParser):
         return reader.data()
 
 
-class ListedClipParser(TaskParser):
+@dataclass(frozen=True, kw_only=True)
+class _ListedClipParser(TaskParser):
     """Reads MomentSeeker: a text, alone or with a picture or video, seeks clips. All frames of a folder are taken.
 
     Args:
@@ -266,6 +273,18 @@ class ListedClipParser(TaskParser):
         return names
 
 
+PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
+    {
+        "labels": _LabelParser,
+        "choices": _ChoiceParser,
+        "retrieval": _RetrievalParser,
+        "clips": _ClipParser,
+        "listed-clips": _ListedClipParser,
+    }
+)
+"""Each form by the name that a benchmark's table gives it."""
+
+
 def _clip_folder(path: str) -> str:
     return "video_frames/" + path.replace("/", "_").split(".mp4")[0]
 
@@ -285,6 +304,11 @@ def _clip(
     item = composed(instruction, medium=reader.video(row, folder, wanted, needed=needed))
     name = f"{reader.media_dir}/{folder}" if name is None else name
     return reader.candidate(row, column, name, item.verbatim or "", lambda verbatim: item)
+
+
+def _base_name(path: str) -> str:
+    """The last part of a path without its last ending."""
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _with_letters(texts: list[str]) -> list[str]:
