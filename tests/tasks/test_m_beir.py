@@ -45,11 +45,14 @@ POOL: list[dict[str, object]] = [
 
 
 def _m_beir(
-    root: Path, name: str = "webqa_task2", *, pool: Sequence[Mapping[str, object]] = POOL, **columns: object
+    root: Path,
+    name: str = "webqa_task2",
+    columns: Mapping[str, object] = {},
+    pool: Sequence[Mapping[str, object]] = POOL,
 ) -> TaskData:
     write_picture(root / "image-tasks/mbeir_images/a.jpg", "red")
     spec = _task("m-beir", name)
-    write_rows(spec, root, [QUERY | columns])
+    write_rows(spec, root, [{**QUERY, **columns}])
     write_pool(spec, root, pool)
     return parse_task(spec, root)
 
@@ -96,7 +99,7 @@ def test_m_beir_has_sentences_behind_instructions_and_the_whole_pool(tmp_path: P
 def test_words_of_m_beir_become_sentences_as_uniir_writes_them(
     tmp_path: Path, text: str, query: str, candidate: str
 ) -> None:
-    data = _m_beir(tmp_path, query_txt=text, pool=[{"did": "2:1", "txt": text, "img_path": None}])
+    data = _m_beir(tmp_path, columns={"query_txt": text}, pool=[{"did": "2:1", "txt": text, "img_path": None}])
     assert _strings(data.queries) == [f"Find a Wikipedia image that answers this question. {query}"]
     assert _strings(data.candidates) == [candidate]
 
@@ -119,7 +122,7 @@ def test_words_of_m_beir_become_sentences_as_uniir_writes_them(
 def test_a_query_of_m_beir_shows_its_picture_first(
     tmp_path: Path, name: str, columns: dict[str, object], verbatim: str
 ) -> None:
-    assert _strings(_m_beir(tmp_path, name, **columns).queries) == [verbatim]
+    assert _strings(_m_beir(tmp_path, name, columns).queries) == [verbatim]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_a_query_of_m_beir_shows_its_picture_first(
 def test_a_label_that_the_pool_lacks_stays_a_label_and_is_counted(
     tmp_path: Path, labels: list[str], problem: str
 ) -> None:
-    data = _m_beir(tmp_path, pos_cand_list=labels)
+    data = _m_beir(tmp_path, columns={"pos_cand_list": labels})
     assert data.relevant == {"2:7": dict.fromkeys(labels, 1)}
     assert _problems(data) == [("pos_cand_list", problem, 1)]
 
@@ -159,7 +162,7 @@ def test_a_limit_of_queries_leaves_the_pool_of_m_beir_whole(tmp_path: Path) -> N
 )
 def test_a_malformed_query_of_m_beir_is_named(tmp_path: Path, columns: dict[str, object], message: str) -> None:
     with pytest.raises(DataError) as error:
-        _m_beir(tmp_path, **columns)
+        _m_beir(tmp_path, columns=columns)
     rows = tmp_path / "annotations/TIGER-Lab__M-BEIR/query/test/mbeir_webqa_task2_test.jsonl"
     assert str(error.value) == f"webqa_task2: {rows}:1: {message}"
 
@@ -186,7 +189,7 @@ def test_missing_pictures_and_pools_of_m_beir_are_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"^webqa_task2: .*cand_pool\.jsonl:1: column 'img_path': .*gone\.jpg is not"):
         _m_beir(tmp_path, pool=[POOL[0] | {"img_path": "mbeir_images/gone.jpg"}])
     with pytest.raises(DataError, match=r"nights_task4: .*:1: column 'query_img_path' is empty: it must name a pict"):
-        _m_beir(tmp_path, "nights_task4", query_modality="image")
+        _m_beir(tmp_path, "nights_task4", {"query_modality": "image"})
     spec = _task("m-beir", "edis_task2")
     write_rows(spec, tmp_path, [QUERY])
     with pytest.raises(DataError, match=r"^TIGER-Lab/M-BEIR \(config cand_pool/local, split mbeir_edis_task2_cand"):

@@ -54,6 +54,6 @@ def test_what_a_pack_of_media_lacks_is_named(tmp_path: Path) -> None:
         open_media(tmp_path)
 
 
-def _bytes(medium: Image | Video) -> list[bytes]:
+def _bytes(medium: Image | Video) -> list[object]:
     sources = medium.source if isinstance(medium.source, tuple) else (medium.source,)
-    return [source.read_bytes() if isinstance(source, Path) else bytes(source) for source in sources]
+    return [source.read_bytes() if isinstance(source, Path) else source for source in sources]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
-from types import ModuleType
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -66,17 +66,12 @@ def parsed(name: str) -> TaskData:
 
 
 @cache
-def holdouts() -> ModuleType:
+def holdouts() -> dict[str, Any]:
     """The rule of the bundled model's corpus itself; the module needs nothing but the standard library."""
-    spec = importlib.util.spec_from_file_location("holdouts", REPOSITORY / "recipes" / "bundled" / "holdouts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return runpy.run_path(str(REPOSITORY / "recipes" / "bundled" / "holdouts.py"))
 
 
-def annotations(name: str, config: str = "default") -> list[dict[str, object]]:
+def rows_of(name: str, config: str = "default") -> list[dict[str, object]]:
     path = ROOT / "annotations" / f"mmeb-mini__{name}" / config / "test.parquet"
     rows: list[dict[str, object]] = pyarrow.parquet.read_table(path).to_pylist()
     return rows
@@ -84,7 +79,7 @@ def annotations(name: str, config: str = "default") -> list[dict[str, object]]:
 
 def content(item: Item) -> tuple[object, ...]:
     """What of an item tells it from another one."""
-    return (item.verbatim, *(m.source if isinstance(m, Image) else tuple(m.source) for m in item.media))
+    return item.verbatim, *(medium.source for medium in item.media)
 
 
 def pool_of(data: TaskData, number: int) -> Sequence[str]:
@@ -151,19 +146,19 @@ def test_the_media_of_a_task_can_be_opened(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_THINGS)
 def test_no_row_shows_or_names_a_concept_that_is_trained(name: str) -> None:
-    rows = annotations(name)
+    rows = rows_of(name)
     rule = holdouts()
     concepts = {concept for row in rows for concept in listed(row["concepts"])}
     assert concepts
-    assert {concept for concept in concepts if rule.bucket(rule.root(concept)) >= rule.HELD_SHARE} == set()
+    assert {concept for concept in concepts if rule["bucket"](rule["root"](concept)) >= rule["HELD_SHARE"]} == set()
 
 
 def test_titles_of_slides_and_whole_manuals_are_held_out() -> None:
     rule = holdouts()
-    titles = [str(row["title"]) for row in annotations("slide-by-title", "queries")]
-    manuals = {str(row["manual"]) for row in annotations("manual-by-section", "queries")}
-    foreign = {str(row["manual"]) for row in annotations("foreign-manual", "queries")}
-    assert [name for name in (*titles, *sorted(manuals)) if rule.bucket(name) >= rule.HELD_SHARE] == []
+    titles = [str(row["title"]) for row in rows_of("slide-by-title", "queries")]
+    manuals = {str(row["manual"]) for row in rows_of("manual-by-section", "queries")}
+    foreign = {str(row["manual"]) for row in rows_of("foreign-manual", "queries")}
+    assert [name for name in (*titles, *sorted(manuals)) if rule["bucket"](name) >= rule["HELD_SHARE"]] == []
     assert foreign == {"gle", "debmake", "reportlab"}
 
 
@@ -179,8 +174,8 @@ def test_a_clip_and_its_reverse_hold_the_same_frames(folder: str) -> None:
 
 def test_the_control_is_the_motion_task_with_frames_in_an_order_without_a_direction() -> None:
     """Earlier frames come neither sooner nor later on the whole, so the order leans to neither motion of a pair."""
-    assert [(row["video_id"], row["pos_text"]) for row in annotations(CONTROL)] == [
-        (row["video_id"], row["pos_text"]) for row in annotations("motion")
+    assert [(row["video_id"], row["pos_text"]) for row in rows_of(CONTROL)] == [
+        (row["video_id"], row["pos_text"]) for row in rows_of("motion")
     ]
     for clip in media().folders("clips/motion"):
         frames, shuffled = media().frames(f"clips/motion/{clip}"), media().frames(f"clips/shuffled/{clip}")
@@ -209,10 +204,8 @@ def test_a_frame_file_is_never_larger_than_four_kilobytes() -> None:
 
 def pictures(item: Item) -> Iterator[Image]:
     for medium in item.media:
-        if isinstance(medium, Image):
-            yield medium
-        else:
-            yield from (Image(frame) for frame in medium.source if isinstance(frame, bytes))
+        sources = medium.source if isinstance(medium.source, tuple) else (medium.source,)
+        yield from (Image(source) for source in sources)
 
 
 def listed(value: object) -> list[str]:

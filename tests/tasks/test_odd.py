@@ -222,7 +222,9 @@ def test_a_turned_page_keeps_its_alpha_channel_as_the_library_datasets_does(tmp_
     buffer = io.BytesIO()
     drawing.save(buffer, "PNG", exif=exif)
     data = _documents(tmp_path, "ViDoRe_tatdqa", [(1, buffer.getvalue())], [("q", 1, 1)])
-    shown = open_image(data.candidates[0].media[0])
+    (page,) = data.candidates[0].media
+    assert isinstance(page, Image)
+    shown = open_image(page)
     assert (shown.mode, shown.size, shown.tobytes()) == ("RGBA", (1, 2), bytes([1, 2, 3, 0, 4, 5, 6, 255]))
 
 
