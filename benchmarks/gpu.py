@@ -32,10 +32,15 @@ from size import TOY, write_results  # noqa: E402
 
 from vlm2vec.model.backbone import plan_packs  # noqa: E402
 from vlm2vec.model.checkpoint import PUBLISHED  # noqa: E402
-from vlm2vec.model.families.qwen_inputs import QwenVLInput  # noqa: E402
-from vlm2vec.model.families.qwen_vl import QwenVLBackbone, normalize_patches  # noqa: E402
-from vlm2vec.model.packing import pack  # noqa: E402
-from vlm2vec.model.vision import MAX_PIXELS, MIN_PIXELS, image_patches, video_patches  # noqa: E402
+from vlm2vec.model.families.qwen_inputs import (  # noqa: E402
+    MAX_PIXELS,
+    MIN_PIXELS,
+    PackedBatch,
+    QwenVLInput,
+    image_patches,
+    video_patches,
+)
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, _normalize_patches  # noqa: E402
 from vlm2vec.training.encoder import StepEncoder  # noqa: E402
 from vlm2vec.training.gradcache import cached_step  # noqa: E402
 from vlm2vec.training.losses import info_nce  # noqa: E402
@@ -128,7 +133,8 @@ def measure_forward(model: Any, workload: str, rate: float) -> dict[str, Any]:
     prepared = inputs(workload)
     backbone = QwenVLBackbone(model, None, PUBLISHED).to(device)  # type: ignore[arg-type]
     packs = [
-        (members, pack([prepared[i] for i in members])) for members in plan_packs([p.cost for p in prepared], 32_768)
+        (members, PackedBatch.of([prepared[i] for i in members]))
+        for members in plan_packs([p.cost for p in prepared], 32_768)
     ]
     batches = [padded_batch(prepared[start : start + BATCH], device) for start in range(0, len(prepared), BATCH)]
 
@@ -197,7 +203,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
 
         def ours(texts: Sequence[QwenVLInput] = texts, pictures: Sequence[QwenVLInput] = pictures) -> float:
             queries, documents = (
-                [pack([side[i] for i in members]) for members in plan_packs([p.cost for p in side], 8192)]
+                [PackedBatch.of([side[i] for i in members]) for members in plan_packs([p.cost for p in side], 8192)]
                 for side in (texts, pictures)
             )
             orders = [_order(side, 8192, device) for side in (texts, pictures)]
@@ -276,10 +282,10 @@ def padded_batch(
     }
     grids = [grid for one in prepared for grid in one.grids]
     if grids:
-        from vlm2vec.model.vision import normalization_table
+        from vlm2vec.model.families.qwen_vl import _normalization_table
 
         patches = torch.from_numpy(np.concatenate([one.patches for one in prepared]))
-        pixels = normalize_patches(patches, torch.from_numpy(normalization_table()))
+        pixels = _normalize_patches(patches, torch.from_numpy(_normalization_table()))
         kind = ("pixel_values_videos", "video_grid_thw") if grids[0].t > 1 else ("pixel_values", "image_grid_thw")
         batch |= {kind[0]: pixels.to(torch.bfloat16), kind[1]: torch.tensor(grids)}
     return {name: value.to(device) for name, value in batch.items()}

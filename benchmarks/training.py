@@ -156,9 +156,9 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     from vlm2vec.items import Image, Item
     from vlm2vec.model.backbone import Ask, plan_packs
     from vlm2vec.model.checkpoint import Settings, find_folders
+    from vlm2vec.model.families.qwen_inputs import PackedBatch
     from vlm2vec.model.families.qwen_vl import load
-    from vlm2vec.model.packing import pack
-    from vlm2vec.model.pooling import normalize
+    from vlm2vec.model.similarity import normalize
     from vlm2vec.training.encoder import StepEncoder
     from vlm2vec.training.gradcache import cached_step
     from vlm2vec.training.losses import info_nce
@@ -178,7 +178,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     for items, role in ((words, "query"), ([pictures[i % 8] for i in range(batch)], "document")):
         prepared = [backbone.processor.prepare(item, Ask(role)) for item in items]  # type: ignore[arg-type]
         plan = plan_packs([one.cost for one in prepared], budget or 2**62)
-        sides.append([pack([prepared[i] for i in members]) for members in plan])
+        sides.append([PackedBatch.of([prepared[i] for i in members]) for members in plan])
 
     def run(keep_features: bool) -> None:
         backbone.zero_grad(set_to_none=True)

@@ -119,15 +119,15 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
     from torch import Tensor
 
     from vlm2vec.model.backbone import plan_packs
-    from vlm2vec.model.packing import pack
-    from vlm2vec.model.pooling import normalize
+    from vlm2vec.model.families.qwen_inputs import PackedBatch
+    from vlm2vec.model.similarity import normalize
     from vlm2vec.training.encoder import StepEncoder
     from vlm2vec.training.gradcache import cached_step
     from vlm2vec.training.losses import info_nce
 
     plans = [plan_packs([one.cost for one in side], TOKEN_BUDGET) for side in (queries, documents)]
     packs = [
-        [pack([side[i] for i in members]) for members in plan]
+        [PackedBatch.of([side[i] for i in members]) for members in plan]
         for side, plan in zip((queries, documents), plans, strict=True)
     ]
     # Where each input lies behind its packs.

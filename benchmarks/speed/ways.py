@@ -21,8 +21,8 @@ from workloads import MAX_PIXELS
 from vlm2vec import Embedder, Item
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
+from vlm2vec.model.families.qwen_inputs import MAX_PIXELS as PUBLISHED_MAX_PIXELS
 from vlm2vec.model.prompts import prompt_style
-from vlm2vec.model.vision import MAX_PIXELS as PUBLISHED_MAX_PIXELS
 
 BATCH = 16
 """Of the padded way, in input order."""

@@ -17,7 +17,7 @@ from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.scaling import to_int8
+from vlm2vec.model.similarity import to_int8
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 from vlm2vec.vectors.keys import item_key

@@ -1,4 +1,4 @@
-"""Attention inside packs."""
+"""Attention inside packs, and MLPs in pieces of rows: what the plain modules give, to rounding."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2MLP, VisionMlp
 
 from support.golden_cases import qwen
 from vlm2vec.items import Item
-from vlm2vec.model.attention import Segments, _near_groups, last_token_attention, packed_attention
+from vlm2vec.model.attention import Segments, _near_groups
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.families import qwen_vl
+from vlm2vec.model.families.qwen_vl import _feed_forward
 
 
 def test_runs_join_neighbours_of_equal_length() -> None:
-    assert Segments((4, 4, 2, 4)).runs() == [(2, 4), (1, 2), (1, 4)]
+    assert Segments((4, 4, 2, 4))._runs() == [(2, 4), (1, 2), (1, 4)]
 
 
 def _reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
@@ -34,17 +36,17 @@ def test_packed_attention_is_attention_under_a_block_mask(lengths: tuple[int, ..
     torch.manual_seed(0)
     q, k, v = (torch.randn(total, heads, 8, requires_grad=with_graph) for heads in (4, 2, 2))
     expected = _reference(q, k, v, lengths)
-    torch.testing.assert_close(packed_attention(q, k, v, Segments(lengths), causal=True), expected)
+    torch.testing.assert_close(Segments(lengths).attend(q, k, v, causal=True), expected)
     last = torch.tensor(Segments(lengths).ends) - 1
-    torch.testing.assert_close(last_token_attention(q[last], k, v, Segments(lengths)), expected[last])
+    torch.testing.assert_close(Segments(lengths).attend_last(q[last], k, v), expected[last])
 
 
 def test_groups_made_without_a_graph_serve_one_with_a_graph_too() -> None:
     segments = Segments((7, 6, 5))
     q, k, v = (torch.randn(18, heads, 8, requires_grad=True) for heads in (4, 2, 2))
     with torch.inference_mode():
-        packed_attention(q, k, v, segments, causal=True)
-    packed_attention(q, k, v, segments, causal=True).sum().backward()
+        segments.attend(q, k, v, causal=True)
+    segments.attend(q, k, v, causal=True).sum().backward()
     assert q.grad is not None
 
 
@@ -64,27 +66,59 @@ def test_attention_to_everything_in_blocks_is_plain_attention(lengths: tuple[int
         F.scaled_dot_product_attention(*(x.transpose(0, 1).float() for x in part)).transpose(0, 1)
         for part in zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
     ]
-    found = packed_attention(q, k, v, Segments(lengths), causal=False)
+    found = Segments(lengths).attend(q, k, v, causal=False)
     torch.testing.assert_close(
         found.float(), torch.cat(expected), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
     )
 
 
 def test_under_autocast_attention_gets_what_projections_give(own: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen = set()
 
-    def watched(attention: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
-            seen.append((attention, q.dtype, k.dtype, v.dtype))
-            return attention(q, k, v, *args, **kwargs)
+    def watched(name: str) -> Callable[..., torch.Tensor]:
+        attention = getattr(Segments, name)
+
+        def attend(
+            segments: Segments, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **options: bool
+        ) -> torch.Tensor:
+            seen.add((name, q.dtype, k.dtype, v.dtype))
+            attended: torch.Tensor = attention(segments, q, k, v, **options)
+            return attended
 
         return attend
 
-    for attention in (packed_attention, last_token_attention):
-        monkeypatch.setattr(qwen_vl, attention.__name__, watched(attention))
+    for name in ("attend", "attend_last"):
+        monkeypatch.setattr(Segments, name, watched(name))
     backbone = qwen(own)
     batch = backbone.pack([backbone.processor.prepare(Item("two words"))])
     # In float32 no kernel for sequences of many lengths takes them on a GPU, and on a CPU attention is slower.
     with torch.autocast("cpu", torch.bfloat16):
         backbone(batch)
-    assert set(seen) == {(attention, *(torch.bfloat16,) * 3) for attention in (packed_attention, last_token_attention)}
+    assert seen == {(name, *(torch.bfloat16,) * 3) for name in ("attend", "attend_last")}
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "silu"])
+@pytest.mark.parametrize("rows", [1, 300])
+def test_pieces_give_what_the_whole_mlp_gives(activation: str, rows: int) -> None:
+    torch.manual_seed(0)
+    config = Qwen2VLTextConfig(hidden_size=24, intermediate_size=40, hidden_act=activation)
+    for mlp in (VisionMlp(24, 40, activation), Qwen2MLP(config)):
+        x = torch.randn(rows, 24)
+        expected = mlp(x)
+        untouched = x.clone()
+        with torch.inference_mode():
+            found = _feed_forward(mlp, x, piece_bytes=1)
+        torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-6)
+        assert torch.equal(x, untouched)
+
+
+def test_with_a_graph_the_mlp_stays_whole() -> None:
+    torch.manual_seed(0)
+    mlp = VisionMlp(8, 16, "quick_gelu")
+    x = torch.randn(5, 8, requires_grad=True)
+    _feed_forward(mlp, x).sum().backward()
+    mine = x.grad
+    x.grad = None
+    mlp(x).sum().backward()
+    assert mine is not None
+    torch.testing.assert_close(mine, x.grad, rtol=0, atol=0)

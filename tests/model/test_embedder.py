@@ -20,7 +20,7 @@ from vlm2vec.errors import InputError, MediaError, ModelError, StyleError, VLM2V
 from vlm2vec.items import Image, Item, Video, as_item
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.prompts import STYLES
-from vlm2vec.model.scaling import to_int8
+from vlm2vec.model.similarity import to_int8
 
 PICTURE = GOLDEN / "inputs" / "img_square224.png"
 

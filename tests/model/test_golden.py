@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.golden_cases import ADAPTER_IDS, CASES, EMBEDDINGS, EXPECTED, GOLDEN, MODEL, SINGLE_IDS, item, qwen
 from vlm2vec import Image, Item
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.families.qwen_vl import normalize_patches
+from vlm2vec.model.families.qwen_vl import _normalize_patches
 
 TOLERANCE = 2e-6
 
@@ -30,7 +30,7 @@ def test_pixels_equal_the_published_ones_to_the_bit(published: Embedder, case_id
     prepared = qwen(published).processor.prepare(item(case_id))
     expected = EXPECTED[case_id]
     is_video = "pixel_values_videos" in expected
-    pixels = normalize_patches(torch.from_numpy(prepared.patches), qwen(published).pixel_table).numpy()
+    pixels = _normalize_patches(torch.from_numpy(prepared.patches), qwen(published).pixel_table).numpy()
     stated = expected["pixel_values_videos" if is_video else "pixel_values"]
     assert [list(grid) for grid in prepared.grids] == expected["video_grid_thw" if is_video else "image_grid_thw"]
     assert (list(pixels.shape), pixels.dtype) == (stated["shape"], np.float32)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm2vec.model.families.qwen_inputs import _mrope_positions
-from vlm2vec.model.vision import Grid
+from vlm2vec.model.families.qwen_inputs import Grid, _mrope_positions
 
 
 def test_text_alone_counts_up_in_all_three() -> None:

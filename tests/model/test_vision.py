@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from vlm2vec.errors import InputError
-from vlm2vec.model.vision import check_pixel_limits, image_patches, smart_resize, video_patches
+from vlm2vec.model.families.qwen_inputs import _check_pixel_limits, _smart_resize, image_patches, video_patches
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from vlm2vec.model.vision import check_pixel_limits, image_patches, smart_resize
     ],
 )
 def test_sizes_are_those_of_the_publication(size: tuple[int, int], resized: tuple[int, int]) -> None:
-    assert smart_resize(*size) == resized
+    assert _smart_resize(*size) == resized
 
 
 @given(height=st.integers(1, 20_000), width=st.integers(1, 20_000), tokens=st.integers(1, 2_000))
 def test_every_size_becomes_multiples_of_28_under_the_limit(height: int, width: int, tokens: int) -> None:
-    h, w = smart_resize(height, width, min_pixels=784, max_pixels=784 * tokens)
+    h, w = _smart_resize(height, width, min_pixels=784, max_pixels=784 * tokens)
     assert (h % 28, w % 28) == (0, 0)
     assert 784 <= h * w <= 784 * tokens
 
@@ -38,7 +38,7 @@ def test_every_size_becomes_multiples_of_28_under_the_limit(height: int, width: 
 @pytest.mark.parametrize("limits", [(0, 784), (3136, 784), (100, 783)])
 def test_limits_that_no_picture_meets_are_refused(limits: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=f"min_pixels={limits[0]}, max_pixels={limits[1]}"):
-        check_pixel_limits(*limits)
+        _check_pixel_limits(*limits)
 
 
 def test_patches_stand_in_blocks_of_two_by_two() -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from support.golden_cases import MODEL, SINGLE_IDS, item
 from vlm2vec.model.backbone import plan_packs
 from vlm2vec.model.checkpoint import Settings, find_folders
+from vlm2vec.model.families.qwen_inputs import PackedBatch
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
-from vlm2vec.model.packing import PackedBatch, pack
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.similarity import normalize
 from vlm2vec.training.config import Adapter
 from vlm2vec.training.encoder import StepEncoder
 from vlm2vec.training.gradcache import cached_step
@@ -43,7 +43,7 @@ def _sides(backbone: QwenVLBackbone, token_budget: int) -> tuple[list[PackedBatc
     sides = []
     for members in (prepared[:6], prepared[6:]):
         plan = plan_packs([one.cost for one in members], token_budget)
-        sides.append([pack([members[i] for i in one]) for one in plan])
+        sides.append([PackedBatch.of([members[i] for i in one]) for one in plan])
     return sides[0], sides[1]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from support.golden_cases import GOLDEN
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.similarity import normalize
 from vlm2vec.training.losses import above_positive, info_nce, matryoshka
 
 EYE = torch.eye(3)

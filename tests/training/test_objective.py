@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.model.packing import PackedBatch
+from vlm2vec.model.families.qwen_inputs import PackedBatch
 from vlm2vec.training.config import Loss
 from vlm2vec.training.objective import Objective, Side, StepOutcome
 

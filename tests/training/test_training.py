@@ -16,7 +16,7 @@ from vlm2vec.cli.app import app
 from vlm2vec.errors import ConfigError, DataError, ModelError
 from vlm2vec.model.attention import Segments
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.families.qwen_vl import Encoded, QwenVLBackbone
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, _Encoded
 from vlm2vec.sources.config import read_yaml
 from vlm2vec.training.config import TrainConfig, read_config
 from vlm2vec.training.loop import StepReport, learning_rate, train
@@ -208,12 +208,12 @@ def test_a_loss_that_is_no_number_stops_with_a_checkpoint_and_names_the_rows(
 ) -> None:
     original = QwenVLBackbone.decode
 
-    def broken(self: QwenVLBackbone, x_TD: torch.Tensor, positions: torch.Tensor, segments: Segments) -> Encoded:
+    def broken(self: QwenVLBackbone, x_TD: torch.Tensor, positions: torch.Tensor, segments: Segments) -> _Encoded:
         encoded = original(self, x_TD, positions, segments)
         # One document of step 2 has no numbers: the longest sequence is a video.
         calls.append(1)
         if len(calls) == 6:
-            return Encoded(encoded.pooled.index_fill(0, torch.tensor([0]), torch.nan), None)
+            return _Encoded(encoded.pooled.index_fill(0, torch.tensor([0]), torch.nan), None)
         return encoded
 
     calls: list[int] = []

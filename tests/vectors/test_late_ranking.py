@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
-from vlm2vec.model.late_interaction import maxsim_with_graph
+from vlm2vec.model.similarity import maxsim_with_graph
 from vlm2vec.vectors.ranking import AtOnce, rank, rank_late
 from vlm2vec.vectors.store import StoredTokens, TokenStore
 

@@ -11,7 +11,7 @@ from vlm2vec import media
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
 from vlm2vec.model.backbone import Ask, Output, Vectors
-from vlm2vec.model.scaling import Precision, check_precision, check_truncation, to_int8
+from vlm2vec.model.similarity import Precision, check_form, to_int8
 from vlm2vec.vectors.job import Encoder
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class SmallerVectors:
     """
 
     def __init__(self, embedder: Embedder, *, dim: int | None = None, precision: Precision = "float32") -> None:
-        check_truncation(dim, embedder.dim, "dim")
-        check_precision(precision)
+        check_form(dim, embedder.dim, precision, name="dim")
         self._embedder = embedder
         self._precision = precision
         self.dim = dim or embedder.dim

@@ -1,4 +1,4 @@
-"""Attention over sequences laid end to end instead of padded, which stays inside each of them."""
+"""Sequences laid end to end instead of padded: their borders, attention inside of each, and the pooling of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class Segments(NamedTuple):
-    """Lengths of the sequences of a pack, in order; attention never crosses their borders."""
+    """The sequences of a pack: N lengths in order, T tokens in all."""
 
     lengths: tuple[int, ...]
 
@@ -24,48 +24,54 @@ class Segments(NamedTuple):
         """Position behind the last token of each sequence."""
         return tuple(np.cumsum(self.lengths).tolist())
 
-    def runs(self) -> list[tuple[int, int]]:
+    def last(self, x_TD: Tensor) -> Tensor:
+        """State of the last token of each sequence, [N, D]."""
+        return x_TD[torch.tensor(self.ends, device=x_TD.device) - 1]
+
+    def mean(self, x_TD: Tensor) -> Tensor:
+        """Mean state of each sequence, [N, D], summed in float32."""
+        return torch.stack([part.float().mean(0) for part in x_TD.split(self.lengths)])
+
+    def attend(self, q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, *, causal: bool) -> Tensor:
+        """Attention of each sequence to itself. H query heads, G key/value heads (H a multiple of G).
+
+        On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over neighbours of equal length;
+        on CPU short texts of nearly equal length are taken together too.
+
+        Returns:
+            [T, H, D].
+        """
+        varlen = _varlen_kernel() if _kernel_takes(q_THD) else None
+        if varlen is not None:
+            return varlen(q_THD, k_TGD, v_TGD, self, causal)
+        if causal and q_THD.device.type == "cpu":
+            groups = _near_groups(self)
+            parts = _split((q_THD, k_TGD, v_TGD), [len(group.real) for group in groups])
+            return torch.cat([_attend_near(q, k, v, group) for (q, k, v), group in zip(parts, groups, strict=True)])
+        heads, runs = q_THD.shape[1], self._runs()
+        parts = _split((q_THD, k_TGD, v_TGD), [count * length for count, length in runs])
+        return torch.cat(
+            [
+                _attend(*(_batch(x, run, heads) for x in part), causal=causal).transpose(1, 2).flatten(0, 1)
+                for part, run in zip(parts, runs, strict=True)
+            ]
+        )
+
+    def attend_last(self, q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor) -> Tensor:
+        """Attention of one query a sequence, its last token, to the whole of that sequence. Returns [N, H, D]."""
+        heads, runs = q_NHD.shape[1], self._runs()
+        queries = q_NHD.unsqueeze(2).split([count for count, _ in runs])
+        parts = _split((k_TGD, v_TGD), [count * length for count, length in runs])
+        return torch.cat(
+            [
+                F.scaled_dot_product_attention(q_NHLD, _batch(k, run, heads), _batch(v, run, heads)).squeeze(2)
+                for q_NHLD, (k, v), run in zip(queries, parts, runs, strict=True)
+            ]
+        )
+
+    def _runs(self) -> list[tuple[int, int]]:
         """(count, length) of neighbours of equal length, which attention can take as one batch."""
         return [(len(list(group)), length) for length, group in groupby(self.lengths)]
-
-
-def packed_attention(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments, *, causal: bool) -> Tensor:
-    """Attention of each sequence to itself. H query heads, G key/value heads (H a multiple of G).
-
-    On CUDA in half precision by a variable-length kernel, everywhere else by SDPA over neighbours of equal length; on
-    CPU short texts of nearly equal length are taken together too.
-
-    Returns:
-        [T, H, D].
-    """
-    varlen = _varlen_kernel() if _kernel_takes(q_THD) else None
-    if varlen is not None:
-        return varlen(q_THD, k_TGD, v_TGD, segments, causal)
-    if causal and q_THD.device.type == "cpu":
-        groups = _near_groups(segments)
-        parts = _split((q_THD, k_TGD, v_TGD), [len(group.real) for group in groups])
-        return torch.cat([_attend_near(q, k, v, group) for (q, k, v), group in zip(parts, groups, strict=True)])
-    heads, runs = q_THD.shape[1], segments.runs()
-    parts = _split((q_THD, k_TGD, v_TGD), [count * length for count, length in runs])
-    return torch.cat(
-        [
-            _attend(*(_batch(x, run, heads) for x in part), causal=causal).transpose(1, 2).flatten(0, 1)
-            for part, run in zip(parts, runs, strict=True)
-        ]
-    )
-
-
-def last_token_attention(q_NHD: Tensor, k_TGD: Tensor, v_TGD: Tensor, segments: Segments) -> Tensor:
-    """Attention of one query a sequence, its last token, to the whole of that sequence. Returns [N, H, D]."""
-    heads, runs = q_NHD.shape[1], segments.runs()
-    queries = q_NHD.unsqueeze(2).split([count for count, _ in runs])
-    parts = _split((k_TGD, v_TGD), [count * length for count, length in runs])
-    return torch.cat(
-        [
-            F.scaled_dot_product_attention(q_NHLD, _batch(k, run, heads), _batch(v, run, heads)).squeeze(2)
-            for q_NHLD, (k, v), run in zip(queries, parts, runs, strict=True)
-        ]
-    )
 
 
 def _split(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:

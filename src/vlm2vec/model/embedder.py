@@ -16,9 +16,8 @@ from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
 from vlm2vec.model.checkpoint import BUNDLED, Settings, find_folders, read_json
 from vlm2vec.model.fingerprint import fingerprint
-from vlm2vec.model.late_interaction import maxsim
 from vlm2vec.model.pipeline import Pipeline
-from vlm2vec.model.scaling import Precision, as_unit, check_precision, check_truncation, to_int8
+from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -254,7 +253,7 @@ class Embedder:
             ModelError: tokens are asked for, and the model has no token head.
             InputError: `truncate_dim` is not one of its dimensions.
         """
-        check_truncation(options.get("truncate_dim"), self.dim if output == "pooled" else self.token_dim)
+        check_form(options.get("truncate_dim"), self.dim if output == "pooled" else self.token_dim)
         return Pipeline(self.backbone, output=output, **options)
 
     def similarity(self, a: NDArray[Any], b: NDArray[Any]) -> Vectors:
@@ -265,12 +264,11 @@ class Embedder:
         return cosine
 
     def late_similarity(self, queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
-        """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `late_interaction`."""
+        """MaxSim of token vectors as `encode_tokens` gives them: [N, M]; see `maxsim`."""
         return maxsim(queries, documents)
 
     def _encode(self, items: ItemLike | Sequence[ItemLike], ask: Ask, options: EncodeOptions) -> NDArray[Any]:
-        check_truncation(options.get("truncate_dim"), self.dim)
-        check_precision(options.get("precision", "float32"))
+        check_form(options.get("truncate_dim"), self.dim, options.get("precision", "float32"))
         alone = is_single(items)
         sequence = items if isinstance(items, Sequence) and not isinstance(items, (str, bytes)) else [items]
         shape = (len(sequence), options.get("truncate_dim") or self.dim)
@@ -286,7 +284,7 @@ class Embedder:
         others = options.copy()
         others.pop("prompt", None)
         precision, shown = others.pop("precision", "float32"), others.pop("show_progress_bar", False)
-        check_precision(precision)
+        check_form(None, self.dim, precision)
         given: PipelineOptions = others
         results = self.stream(items, ask, output=output, **given)
         # A caller that keeps an error keeps its traceback, and with it all that is not closed.

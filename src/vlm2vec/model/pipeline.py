@@ -23,7 +23,7 @@ from vlm2vec.errors import BusyError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item, check_several
 from vlm2vec.media.frames import IN_FLIGHT, Budget
 from vlm2vec.model.backbone import Ask, Backbone, Input, Output, Pack, Vectors
-from vlm2vec.model.scaling import as_unit
+from vlm2vec.model.similarity import as_unit
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder

@@ -14,8 +14,7 @@ from vlm2vec.data.collate import PairBatch, PairSteps, Rows
 from vlm2vec.data.mixture import Schedule
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.model.backbone import plan_packs
-from vlm2vec.model.families.qwen_inputs import QwenVLInput, QwenVLProcessor
-from vlm2vec.model.packing import PackedBatch, pack
+from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput, QwenVLProcessor
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.distillation import TeacherVectors
 from vlm2vec.training.plan import RowInputs
@@ -45,7 +44,7 @@ def batches_from(
         inputs.query,
         inputs.document,
         partial(plan_packs, budget=config.token_budget or 2**62),
-        pack,
+        PackedBatch.of,
         # Files are read for their content only where the loss compares contents.
         key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,
         teachers=teachers,

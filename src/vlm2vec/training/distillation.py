@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vlm2vec.errors import ConfigError, DataError, InputError
 from vlm2vec.items import Item
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.similarity import normalize
 from vlm2vec.training.config import Teacher
 from vlm2vec.training.losses import matryoshka
 from vlm2vec.vectors.keys import uninstructed_key

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from vlm2vec.model.backbone import Trainable
-from vlm2vec.model.families.qwen_inputs import QwenVLInput
-from vlm2vec.model.packing import PackedBatch
+from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput
 
 
 class StepEncoder:

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from vlm2vec.data.collate import PairBatch
 from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.extras import require
-from vlm2vec.model.packing import PackedBatch
+from vlm2vec.model.families.qwen_inputs import PackedBatch
 from vlm2vec.training.batches import batches_from
 from vlm2vec.training.checkpoint import (
     RunState,

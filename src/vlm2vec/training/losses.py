@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.similarity import normalize
 
 
 def info_nce(

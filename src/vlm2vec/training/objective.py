@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.model.late_interaction import maxsim_with_graph
-from vlm2vec.model.packing import PackedBatch
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.families.qwen_inputs import PackedBatch
+from vlm2vec.model.similarity import maxsim_with_graph, normalize
 from vlm2vec.training.config import Loss
 from vlm2vec.training.distillation import Distillation
 from vlm2vec.training.distributed import gathered

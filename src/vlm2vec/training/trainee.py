@@ -11,7 +11,7 @@ from torch import nn
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, find_folders, read_json, settle_settings
 from vlm2vec.model.families.qwen_inputs import QwenVLProcessor
-from vlm2vec.model.families.qwen_vl import QwenVLBackbone, build_processor, load
+from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
 from vlm2vec.training.config import Adapter, Scratch, TrainConfig
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def build_training_processor(config: TrainConfig) -> QwenVLProcessor:
     if isinstance(start, Scratch):
         if not (start.tokenizer / "tokenizer.json").is_file():
             raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
-        return build_processor(Folders(start.tokenizer, None, ()), _new_settings(config))
+        return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
     folders = find_folders(start, None, None, None)
-    return build_processor(folders, settle_settings(folders, _asked_settings(config)))
+    return QwenVLProcessor.of(folders, settle_settings(folders, _asked_settings(config)))
 
 
 def _asked_settings(config: TrainConfig) -> Settings:

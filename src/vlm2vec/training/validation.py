@@ -11,7 +11,7 @@ from torch import Tensor
 from vlm2vec.errors import DataError, VLM2VecError
 from vlm2vec.model.backbone import Ask, plan_packs
 from vlm2vec.model.families.qwen_inputs import QwenVLInput
-from vlm2vec.model.pooling import normalize
+from vlm2vec.model.similarity import normalize
 from vlm2vec.processes import own_rank, world_size
 from vlm2vec.sources.forms import OwnSource
 from vlm2vec.training.config import Validation

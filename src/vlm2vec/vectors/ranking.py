@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.model.backbone import Vectors
-from vlm2vec.model.late_interaction import maxsim
+from vlm2vec.model.similarity import maxsim
 from vlm2vec.vectors.store import StoredTokens
 
 

@@ -1,32 +1,67 @@
-"""From an item to one model input: token ids, positions and patches, on the CPU and without torch."""
+"""From items to packs of a Qwen-VL model: token ids, positions and patches, bit-exact to the publication."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image as PILImage
+from torch import Tensor
 
 from vlm2vec import media as direct
-from vlm2vec.errors import InputError, MediaError
+from vlm2vec.errors import InputError, MediaError, ModelError
 from vlm2vec.items import MEDIA_MARKER, Item, Kind
 from vlm2vec.media.source import describe
+from vlm2vec.model.attention import Segments
 from vlm2vec.model.backbone import Ask
+from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.families.qwen_tokenizer import IMAGE_TOKEN, VIDEO_TOKEN, TextTokenizer
-from vlm2vec.model.prompts import PromptStyle
-from vlm2vec.model.vision import MERGE, PATCH_VALUES, Grid, check_pixel_limits, image_patches, video_patches
+from vlm2vec.model.prompts import PromptStyle, prompt_style
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("vlm2vec")
 
 # PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
 _pictures = Lock()
+
+PATCH_PX = 14
+MERGE = 2
+TEMPORAL = 2
+FACTOR_PX = PATCH_PX * MERGE
+MIN_PIXELS = 4 * FACTOR_PX * FACTOR_PX
+MAX_PIXELS = 1280 * FACTOR_PX * FACTOR_PX
+PATCH_VALUES = 3 * TEMPORAL * PATCH_PX * PATCH_PX
+TINY_PX = 56
+MAX_ASPECT = 200
+
+
+class Grid(NamedTuple):
+    """Size of one medium in patches: time steps (pairs of frames), rows, columns."""
+
+    t: int
+    h: int
+    w: int
+
+    @property
+    def num_patches(self) -> int:
+        return self.t * self.h * self.w
+
+    @property
+    def num_tokens(self) -> int:
+        """Visual tokens after merging 2 x 2 patches."""
+        return self.num_patches // (MERGE * MERGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +89,60 @@ class QwenVLInput:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Several inputs laid end to end. T tokens, N sequences, P patches, V visual tokens.
+
+    Args:
+        input_ids: int64 [T].
+        positions: int64 [3, T].
+        segments: lengths of the N sequences.
+        visual_at: int64 [V], the rows of [T] that the visual features replace.
+        patches: uint8 [P, 1176], normalised only on the device.
+        grids: one for each medium.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    segments: Segments
+    visual_at: Tensor
+    patches: Tensor
+    grids: tuple[Grid, ...]
+
+    @classmethod
+    def of(cls, prepared: Sequence[QwenVLInput]) -> PackedBatch:
+        """Lay inputs end to end, in the order given."""
+        starts = np.cumsum([0] + [one.cost for one in prepared[:-1]])
+        moved = [one.visual_at + start for one, start in zip(prepared, starts, strict=True)]
+        return cls(
+            input_ids=torch.from_numpy(np.concatenate([one.input_ids for one in prepared])),
+            positions=torch.from_numpy(np.concatenate([one.positions for one in prepared], axis=1)),
+            segments=Segments(tuple(one.cost for one in prepared)),
+            visual_at=torch.from_numpy(np.concatenate(moved)),
+            patches=torch.from_numpy(np.concatenate([one.patches for one in prepared])),
+            grids=tuple(grid for one in prepared for grid in one.grids),
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.input_ids)
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """The same on a device. A copy to a GPU runs beside the caller, in order with its launches."""
+
+        def moved(x: Tensor) -> Tensor:
+            # From other than pinned memory the copy would wait for the GPU.
+            return (x.pin_memory() if device.type == "cuda" and not x.is_cuda else x).to(device, non_blocking=True)
+
+        return replace(
+            self,
+            input_ids=moved(self.input_ids),
+            positions=moved(self.positions),
+            visual_at=moved(self.visual_at),
+            patches=moved(self.patches),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class QwenVLProcessor:
     """Prepares items for a Qwen-VL model. Cheap to send to worker processes.
 
@@ -70,10 +159,28 @@ class QwenVLProcessor:
     num_frames: int
     max_frame_pixels: int | None = None
 
+    @classmethod
+    def of(cls, folders: Folders, settings: Settings) -> QwenVLProcessor:
+        """The processor of a checkpoint; an adapter's own tokenizer goes before its base's.
+
+        Raises:
+            ModelError: the tokenizer is missing or no Qwen-VL tokenizer, or the settings leave something open.
+            InputError: pixel limits or number of frames make no sense.
+        """
+        parts = [folder for folder in (folders.adapter, folders.base) if folder is not None]
+        return cls(
+            tokenizer=TextTokenizer(next((f for f in parts if (f / "tokenizer.json").is_file()), folders.base)),
+            style=prompt_style(_settled(settings.prompt_style, "prompt_style")),
+            min_pixels=_settled(settings.min_pixels, "min_pixels"),
+            max_pixels=_settled(settings.max_pixels, "max_pixels"),
+            max_frame_pixels=settings.max_frame_pixels,
+            num_frames=_settled(settings.num_frames, "num_frames"),
+        )
+
     def __post_init__(self) -> None:
-        check_pixel_limits(self.min_pixels, self.max_pixels)
+        _check_pixel_limits(self.min_pixels, self.max_pixels)
         if self.max_frame_pixels is not None:
-            check_pixel_limits(self.min_pixels, self.max_frame_pixels, "max_frame_pixels")
+            _check_pixel_limits(self.min_pixels, self.max_frame_pixels, "max_frame_pixels")
         if type(self.num_frames) is not int or self.num_frames < 1:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
 
@@ -165,6 +272,12 @@ class QwenVLProcessor:
         )
 
 
+def _settled(value: T | None, name: str) -> T:
+    if value is None:
+        raise ModelError(f"no {name} is settled: the checkpoint does not state it, and none was asked for")
+    return value
+
+
 def _mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: list[Grid]) -> NDArray[np.int64]:
     """Qwen2-VL's 3-D positions, int64 [3, length]: time, row and column of every token.
 
@@ -184,3 +297,86 @@ def _mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: lis
         token = int(at[-1]) + 1
     positions[:, token:] = np.arange(position, position + length - token)
     return positions
+
+
+def _smart_resize(
+    height: int, width: int, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+    """Size (height, width) in pixels that a picture is scaled to: multiples of 28 within the pixel limits.
+
+    Sides under 28 px and aspects over 200 are squared first, as VLM2Vec was published; Qwen2-VL's own processor
+    refuses them. A limit too small for a long thin picture shortens its long side.
+    """
+    if height < FACTOR_PX or width < FACTOR_PX or max(height, width) / min(height, width) > MAX_ASPECT:
+        height = width = max(FACTOR_PX, height, width)
+    h, w = round(height / FACTOR_PX) * FACTOR_PX, round(width / FACTOR_PX) * FACTOR_PX
+    if h * w > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        h = max(FACTOR_PX, math.floor(height / shrink / FACTOR_PX) * FACTOR_PX)
+        w = max(FACTOR_PX, math.floor(width / shrink / FACTOR_PX) * FACTOR_PX)
+        longest = max(FACTOR_PX, math.floor(max_pixels / min(h, w) / FACTOR_PX) * FACTOR_PX)
+        h, w = min(h, longest), min(w, longest)
+    elif h * w < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        h = math.ceil(height * grow / FACTOR_PX) * FACTOR_PX
+        w = math.ceil(width * grow / FACTOR_PX) * FACTOR_PX
+    return h, w
+
+
+def _check_pixel_limits(min_pixels: int, max_pixels: int, name: str = "max_pixels") -> None:
+    """Refuse limits that no picture can meet; `name` is that of the maximum in the message.
+
+    Raises:
+        InputError: the smallest picture, 28 x 28, is over the maximum, or the minimum is over the maximum.
+    """
+    whole = type(min_pixels) is int and type(max_pixels) is int
+    if not whole or not 0 < min_pixels <= max_pixels or max_pixels < FACTOR_PX * FACTOR_PX:
+        raise InputError(
+            f"min_pixels={min_pixels!r}, {name}={max_pixels!r}: need whole numbers, 0 < min_pixels <= {name} "
+            f"and {name} >= {FACTOR_PX * FACTOR_PX} (one token)"
+        )
+
+
+def image_patches(image: PILImage.Image, min_pixels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Grid]:
+    """Patches of one still picture.
+
+    Returns:
+        uint8 values [patches, 1176] in Qwen2-VL's order (2 x 2 blocks of patches; channel, time, row, column inside a
+        patch) and the grid. The one frame is repeated to fill the temporal patch.
+    """
+    if image.width < FACTOR_PX or image.height < FACTOR_PX:
+        # Before the conversion to RGB, as published: a palette picture is then resized by nearest neighbour.
+        image = image.resize((TINY_PX, TINY_PX))
+    height, width = _smart_resize(image.height, image.width, min_pixels, max_pixels)
+    frame = _resized(image, height, width)
+    return _patches(np.stack([frame, frame]))
+
+
+def video_patches(frames: Sequence[PILImage.Image], min_pixels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Grid]:
+    """Patches of a video, all frames scaled to the size that the first one gets; an odd last frame is repeated.
+
+    Returns:
+        as `image_patches`; the grid's `t` is half the number of frames. The pixel limits hold for each frame.
+    """
+    height, width = _smart_resize(frames[0].height, frames[0].width, min_pixels, max_pixels)
+    pixels = [_resized(frame, height, width) for frame in frames]
+    if len(pixels) % TEMPORAL:
+        pixels.append(pixels[-1])
+    return _patches(np.stack(pixels))
+
+
+def _resized(image: PILImage.Image, height: int, width: int) -> NDArray[np.uint8]:
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if rgb.size != (width, height):
+        rgb = rgb.resize((width, height), PILImage.Resampling.BICUBIC)
+    return np.asarray(rgb)
+
+
+def _patches(frames_THWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Grid]:
+    num_frames, height, width, _ = frames_THWC.shape
+    grid = Grid(num_frames // TEMPORAL, height // PATCH_PX, width // PATCH_PX)
+    blocks = frames_THWC.reshape(
+        grid.t, TEMPORAL, grid.h // MERGE, MERGE, PATCH_PX, grid.w // MERGE, MERGE, PATCH_PX, 3
+    )
+    ordered = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    return np.ascontiguousarray(ordered).reshape(grid.num_patches, PATCH_VALUES), grid

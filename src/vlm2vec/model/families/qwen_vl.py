@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.activations import QuickGELUActivation, SiLUActivation
 
 from vlm2vec import media
 from vlm2vec.errors import ModelError
 from vlm2vec.items import Item, Kind
 from vlm2vec.model.adapters import OLD_NAMES, load_adapter
-from vlm2vec.model.attention import Segments, last_token_attention, packed_attention
+from vlm2vec.model.attention import Segments
 from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
 from vlm2vec.model.checkpoint import Folders, Settings, read_json, settle_settings
-from vlm2vec.model.families.qwen_inputs import QwenVLInput, QwenVLProcessor
-from vlm2vec.model.families.qwen_tokenizer import TextTokenizer
-from vlm2vec.model.feed_forward import gated_mlp, vision_mlp
+from vlm2vec.model.families.qwen_inputs import (
+    MERGE,
+    PATCH_PX,
+    PATCH_VALUES,
+    TEMPORAL,
+    Grid,
+    PackedBatch,
+    QwenVLInput,
+    QwenVLProcessor,
+)
 from vlm2vec.model.fingerprint import states_of_files
 from vlm2vec.model.loading import check_unquantized, choose_device, choose_dtype, load_token_head, load_weights
-from vlm2vec.model.packing import PackedBatch, pack
-from vlm2vec.model.pooling import Pooling, known_pooling, last_tokens, mean_tokens, normalize
-from vlm2vec.model.prompts import prompt_style
-from vlm2vec.model.vision import MERGE, PATCH_PX, PATCH_VALUES, TEMPORAL, Grid, normalization_table
+from vlm2vec.model.similarity import normalize
 
 if TYPE_CHECKING:
     from transformers import Qwen2VLModel
 
     from vlm2vec.media.sandbox import Decoder
 
-T = TypeVar("T")
-
 # Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
 _PREPROCESSING = 2
+
+# Of the inner values of an MLP that are made at once, so that they stay in the cache. Beyond 32 MiB the C library asks
+# the system for fresh pages each time, which costs more than the activation itself.
+_PIECE_BYTES = 8 << 20
+# A matrix product of fewer rows is slow.
+_LEAST_ROWS = 128
+
+# OpenAI CLIP's channel statistics, as in Qwen2-VL's preprocessor configuration.
+_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 
 def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) -> QwenVLBackbone:
@@ -51,7 +66,7 @@ def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) 
     on = choose_device(device)
     precision = choose_dtype(dtype, on)
     settings = settle_settings(folders, wanted)
-    processor = build_processor(folders, settings)
+    processor = QwenVLProcessor.of(folders, settings)
     _check_config(folders.base)
     from transformers import Qwen2VLModel
 
@@ -72,25 +87,7 @@ def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) 
     return backbone.to(on).eval().requires_grad_(False)
 
 
-def build_processor(folders: Folders, settings: Settings) -> QwenVLProcessor:
-    """The processor of a checkpoint; an adapter's own tokenizer goes before its base's.
-
-    Raises:
-        ModelError: the tokenizer is missing or no Qwen-VL tokenizer, or the settings leave something open.
-        InputError: pixel limits or number of frames make no sense.
-    """
-    with_tokenizer = [f for f in (folders.adapter, folders.base) if f is not None and (f / "tokenizer.json").is_file()]
-    return QwenVLProcessor(
-        tokenizer=TextTokenizer(with_tokenizer[0] if with_tokenizer else folders.base),
-        style=prompt_style(_settled(settings.prompt_style, "prompt_style")),
-        min_pixels=_settled(settings.min_pixels, "min_pixels"),
-        max_pixels=_settled(settings.max_pixels, "max_pixels"),
-        max_frame_pixels=settings.max_frame_pixels,
-        num_frames=_settled(settings.num_frames, "num_frames"),
-    )
-
-
-class Encoded(NamedTuple):
+class _Encoded(NamedTuple):
     """The output for a pack of N inputs and T tokens.
 
     Args:
@@ -131,11 +128,13 @@ class QwenVLBackbone(nn.Module):
         self.model = model
         self.processor = processor
         self.settings = settings
-        self.pooling: Pooling = known_pooling(settings.pooling)
+        if settings.pooling not in ("last", "mean"):
+            raise ModelError(f"pooling {settings.pooling!r} is unknown; use one of last, mean")
+        self.pooling = settings.pooling
         self.dim: int = model.config.text_config.hidden_size
         self.token_head: nn.Linear | None = None
         self._folders = folders
-        self.register_buffer("pixel_table", torch.from_numpy(normalization_table()), persistent=False)
+        self.register_buffer("pixel_table", torch.from_numpy(_normalization_table()), persistent=False)
 
     def add_token_head(self, token_dim: int) -> nn.Linear:
         """Give every token a vector of so many dimensions too; drawn at random until it is trained or loaded."""
@@ -177,12 +176,12 @@ class QwenVLBackbone(nn.Module):
 
     def pack(self, prepared: Sequence[QwenVLInput]) -> PackedBatch:
         """Lay prepared inputs end to end."""
-        return pack(prepared)
+        return PackedBatch.of(prepared)
 
     def encode(self, packs: Iterable[PackedBatch], output: Output) -> Iterator[list[Vectors]]:
         """Vectors as float32 arrays, for each pack those of each input."""
         device = self.pixel_table.device
-        launched: list[tuple[Encoded, tuple[int, ...]]] = []
+        launched: list[tuple[_Encoded, tuple[int, ...]]] = []
         for batch in packs:
             with torch.inference_mode():
                 launched.append((self(batch.to(device)), batch.segments.lengths))
@@ -206,7 +205,7 @@ class QwenVLBackbone(nn.Module):
         with torch.no_grad():
             return self.visual_features(batch.patches, batch.grids)
 
-    def forward(self, batch: PackedBatch, features_VD: Tensor | None = None) -> Encoded:
+    def forward(self, batch: PackedBatch, features_VD: Tensor | None = None) -> _Encoded:
         """Pooled states of the final norm, and token vectors if there is a head for them.
 
         Args:
@@ -233,12 +232,12 @@ class QwenVLBackbone(nn.Module):
             q, k, v = qkv.unbind(1)
             # Rotated in float32, as transformers does for vision.
             q, k = (_rotate(x.float(), *rotation).to(x.dtype) for x in (q, k))
-            x_PD = x_PD + block.attn.proj(packed_attention(q, k, v, segments, causal=False).flatten(1))
-            x_PD = x_PD + vision_mlp(block.mlp, block.norm2(x_PD))
+            x_PD = x_PD + block.attn.proj(segments.attend(q, k, v, causal=False).flatten(1))
+            x_PD = x_PD + _feed_forward(block.mlp, block.norm2(x_PD))
         merged: Tensor = visual.merger(x_PD)
         return merged
 
-    def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> Encoded:
+    def decode(self, x_TD: Tensor, positions: Tensor, segments: Segments) -> _Encoded:
         """Run the decoder over token embeddings [T, D] and pool."""
         language = self.model.language_model
         config = self.model.config.text_config
@@ -254,22 +253,20 @@ class QwenVLBackbone(nn.Module):
             is_end = index == len(language.layers) - 1 and only_last
             if is_end:
                 # Nothing reads the other tokens' states any more: one query a sequence is enough.
-                x_TD, normed, *rotation = (last_tokens(t, segments) for t in (x_TD, normed, *rotation))
+                x_TD, normed, *rotation = (segments.last(t) for t in (x_TD, normed, *rotation))
             q = _rotate(attention.q_proj(normed).unflatten(-1, (-1, head_dim)), *rotation).to(v.dtype)
-            attended = (
-                last_token_attention(q, k, v, segments) if is_end else packed_attention(q, k, v, segments, causal=True)
-            )
+            attended = segments.attend_last(q, k, v) if is_end else segments.attend(q, k, v, causal=True)
             x_TD = x_TD + attention.o_proj(attended.flatten(1))
-            x_TD = x_TD + gated_mlp(layer.mlp, layer.post_attention_layernorm(x_TD))
+            x_TD = x_TD + _feed_forward(layer.mlp, layer.post_attention_layernorm(x_TD))
         states = language.norm(x_TD)
         if only_last:
-            return Encoded(states, None)
-        pooled = last_tokens(states, segments) if self.pooling == "last" else mean_tokens(states, segments)
-        return Encoded(pooled, None if self.token_head is None else normalize(self.token_head(states)))
+            return _Encoded(states, None)
+        pooled = segments.last(states) if self.pooling == "last" else segments.mean(states)
+        return _Encoded(pooled, None if self.token_head is None else normalize(self.token_head(states)))
 
     def _embed_patches(self, patches: Tensor) -> Tensor:
         projection = self.model.visual.patch_embed.proj
-        pixels = normalize_patches(patches, self.pixel_table).to(projection.weight.dtype)
+        pixels = _normalize_patches(patches, self.pixel_table).to(projection.weight.dtype)
         if type(projection) is not nn.Conv3d:
             # Wrapped by an adapter, which acts in its own forward.
             embedded: Tensor = projection(pixels.view(-1, 3, TEMPORAL, PATCH_PX, PATCH_PX)).flatten(1)
@@ -293,8 +290,18 @@ class QwenVLBackbone(nn.Module):
         return [factor.to(dtype) for factor in _rotation(angles, rotary.attention_scaling)]
 
 
-def normalize_patches(patches: Tensor, table: Tensor) -> Tensor:
-    """float32 pixels [P, 1176] of uint8 patches, by the table [3, 256] of `normalization_table`."""
+def _normalization_table() -> NDArray[np.float32]:
+    """Normalised value of every uint8 value, [3 channels, 256].
+
+    Scaling goes through float64 and the rest through float32, which gives the published pixels to the bit.
+    """
+    scaled = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
+    table: NDArray[np.float32] = (scaled[None, :] - _MEAN[:, None]) / _STD[:, None]
+    return table
+
+
+def _normalize_patches(patches: Tensor, table: Tensor) -> Tensor:
+    """float32 pixels [P, 1176] of uint8 patches, by the table [3, 256] of `_normalization_table`."""
     values = patches.to(torch.int32).unflatten(-1, (3, -1))
     return torch.stack([table[channel][values[:, channel]] for channel in range(3)], dim=1).flatten(1)
 
@@ -311,25 +318,44 @@ def _rotate(x_THD: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     return torch.addcmul(x_THD * cos, x_THD.roll(x_THD.shape[-1] // 2, dims=-1), signed_sin)
 
 
-def _patch_places(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _patch_places(grid: Grid) -> NDArray[np.int64]:
     """Row and column of every patch in patch order (2 x 2 blocks), int64 [2, patches]."""
     places = np.indices((grid.h, grid.w)).reshape(2, grid.h // MERGE, MERGE, grid.w // MERGE, MERGE)
     return np.tile(places.transpose(0, 1, 3, 2, 4).reshape(2, -1), grid.t)
 
 
-def _arrays(encoded: Encoded, lengths: Sequence[int], output: Output) -> list[Vectors]:
+def _feed_forward(mlp: Any, x_TD: Tensor, piece_bytes: int = _PIECE_BYTES) -> Tensor:
+    """The output of Qwen2-VL's vision MLP, or of Qwen2's gated one."""
+    if x_TD.device.type != "cpu" or not torch.is_inference_mode_enabled():
+        # A gradient needs the inner values whole; a GPU waits for no page.
+        whole: Tensor = mlp(x_TD)
+        return whole
+    gated = hasattr(mlp, "gate_proj")
+    width = (mlp.gate_proj if gated else mlp.fc1).out_features
+    pieces = x_TD.split(max(_LEAST_ROWS, piece_bytes // (width * x_TD.element_size())))
+    if gated:
+        inner = (_activate(mlp.act_fn, mlp.gate_proj(piece)).mul_(mlp.up_proj(piece)) for piece in pieces)
+        return torch.cat([mlp.down_proj(values) for values in inner])
+    return torch.cat([mlp.fc2(_activate(mlp.act, mlp.fc1(piece))) for piece in pieces])
+
+
+def _activate(activation: nn.Module, x: Tensor) -> Tensor:
+    """The activation, written over its input where that is known how; equal to the bit."""
+    if type(activation) is SiLUActivation:
+        return F.silu(x, inplace=True)
+    if type(activation) is QuickGELUActivation:
+        return x.mul_((1.702 * x).sigmoid_())
+    activated: Tensor = activation(x)
+    return activated
+
+
+def _arrays(encoded: _Encoded, lengths: Sequence[int], output: Output) -> list[Vectors]:
     """The vectors of each input of a pack."""
     if output == "pooled":
         return list(encoded.pooled.float().cpu().numpy())
     if encoded.tokens is None:
         raise ModelError("the model has no token head; train one with loss.token_dim")
     return [tokens.numpy() for tokens in encoded.tokens.float().cpu().split(list(lengths))]
-
-
-def _settled(value: T | None, name: str) -> T:
-    if value is None:
-        raise ModelError(f"no {name} is settled: the checkpoint does not state it, and none was asked for")
-    return value
 
 
 def _check_config(folder: Path) -> None:

@@ -1,25 +1,69 @@
-"""How alike are two items with a vector for every token? MaxSim: the one definition, for arrays and for tensors.
+"""How are vectors scaled, cut, rounded and compared? In arrays, and in tensors where a graph is needed.
 
-The score of a document for a query is the sum over the query's tokens of the largest inner product with a token of the
-document (ColBERT, arXiv 2004.12832).
+Of two items with a vector for every token the score is MaxSim: the sum over the query's tokens of the largest inner
+product with a token of the document (ColBERT, arXiv 2004.12832).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
+from vlm2vec.model.backbone import Vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Number = TypeVar("Number", np.float32, np.float64)
+Precision: TypeAlias = Literal["float32", "int8"]
 
 _CELLS = 2**26
+
+
+def as_unit(vectors: NDArray[np.generic]) -> Vectors:
+    """Vectors [..., D] scaled to length one in float32; a length counts as at least 1e-12, as published."""
+    wide = np.asarray(vectors, dtype=np.float32)
+    length = np.sqrt(np.square(wide, dtype=np.float64).sum(axis=-1, keepdims=True)).astype(np.float32)
+    unit: Vectors = wide / np.maximum(length, np.float32(1e-12))
+    return unit
+
+
+def normalize(x_ND: Tensor) -> Tensor:
+    """As `as_unit`, of tensors and with a graph."""
+    from torch.nn import functional
+
+    return functional.normalize(x_ND.float(), dim=-1, eps=1e-12)
+
+
+def check_form(dim: int | None, full: int, precision: str = "float32", *, name: str = "truncate_dim") -> None:
+    """Refuse a number of dimensions to keep, called `name`, that is not between 1 and `full`, or an unknown precision.
+
+    Raises:
+        InputError: it is so; None keeps all dimensions.
+    """
+    if dim is not None and (type(dim) is not int or not 1 <= dim <= full):
+        raise InputError(f"{name}={dim!r}: this model's vectors have 1 to {full} dimensions")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision={precision!r} is unknown; use {' or '.join(get_args(Precision))}")
+
+
+def to_int8(vectors: Vectors) -> NDArray[np.int8]:
+    """Vectors [..., D] as whole numbers from -127 to 127: each scaled so that its largest number has that size.
+
+    Its length is lost, which cosine similarity does not look at; its direction is kept to half a unit a dimension.
+
+    Raises:
+        InputError: a number is not finite, for which int8 has no sign.
+    """
+    if not np.isfinite(vectors).all():
+        raise InputError("a vector is not finite and has no form in int8; look for nan in the model's weights")
+    largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=np.finfo(np.float32).tiny)
+    scaled: NDArray[np.float64] = vectors * (127 / largest.astype(np.float64))
+    return np.rint(scaled).astype(np.int8)
 
 
 def maxsim(

@@ -15,7 +15,7 @@ from vlm2vec.errors import ConfigError, InputError, ModelError
 from vlm2vec.items import Item
 from vlm2vec.model.backbone import Ask
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.model.late_interaction import maxsim, maxsim_with_graph
+from vlm2vec.model.similarity import maxsim, maxsim_with_graph
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
