@@ -155,7 +155,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
 
     from vlm2vec.items import Image, Item
     from vlm2vec.model.backbone import Ask, plan_packs
-    from vlm2vec.model.checkpoint import Settings, find_folders
+    from vlm2vec.model.checkpoint import Folders, Settings
     from vlm2vec.model.families.qwen_inputs import PackedBatch
     from vlm2vec.model.families.qwen_vl import load
     from vlm2vec.model.similarity import normalize
@@ -166,7 +166,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     wanted = Settings(max_pixels=SIDE_PX**2)
-    backbone = load(find_folders("bundled", None, None, None), wanted, device="cpu", dtype="float32")
+    backbone = load(Folders.find("bundled"), wanted, device="cpu", dtype="float32")
     backbone.requires_grad_(True).train()
     if frozen:
         backbone.model.visual.requires_grad_(False)

@@ -20,7 +20,7 @@ from vlm2vec.evaluation.examples import read_examples, task_file
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import read_score_list
 from vlm2vec.fetching.archives import unpack
-from vlm2vec.model.checkpoint import read_json, read_settings
+from vlm2vec.model.checkpoint import Settings, read_json
 from vlm2vec.search.stores import open_store
 from vlm2vec.sources.config import read_yaml
 from vlm2vec.training.checkpoint import check_same_run
@@ -91,7 +91,7 @@ def _rows(path: Path) -> object:
 READERS: dict[
     str, tuple[str, object, Callable[[Path], object], type[VLM2VecError] | tuple[type[VLM2VecError], ...]]
 ] = {
-    "settings": ("vlm2vec.json", {"pooling": "last", "max_pixels": 9}, lambda f: read_settings(f.parent), ModelError),
+    "settings": ("vlm2vec.json", {"pooling": "last", "max_pixels": 9}, lambda f: Settings.read(f.parent), ModelError),
     "model": ("config.json", {"hidden_size": 4, "rope": {"type": "default"}}, read_json, ModelError),
     "index": ("index.json", INDEX, lambda f: open_store(f.parent), IndexFolderError),
     "run": (

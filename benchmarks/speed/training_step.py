@@ -75,12 +75,12 @@ def _make(way: str, folder: Path) -> Callable[[str], Any]:
     import torch
     from workloads import MAX_PIXELS, images, texts
 
-    from vlm2vec.model.checkpoint import Settings, find_folders
+    from vlm2vec.model.checkpoint import Folders, Settings
     from vlm2vec.model.families.qwen_vl import load
     from vlm2vec.training.config import Adapter
     from vlm2vec.training.trainee import attach_adapter
 
-    folders = find_folders(folder / "large", None, None, None)
+    folders = Folders.find(folder / "large")
     backbone = load(folders, Settings(max_pixels=MAX_PIXELS["images"]), device="cpu", dtype="float32")
     # Both ways begin with the same adapter.
     torch.manual_seed(1)

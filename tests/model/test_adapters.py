@@ -20,6 +20,7 @@ from support.golden_cases import GOLDEN, MODEL, item, load_tiny, qwen
 from support.places import DATA
 from vlm2vec.errors import AdapterError
 from vlm2vec.model.adapters import load_adapter
+from vlm2vec.model.families.qwen_vl import _NAMINGS, _OLD_NAMES
 from vlm2vec.model.loading import no_progress_bar
 
 ADAPTERS = DATA / "adapters"
@@ -132,7 +133,7 @@ def _merged_by_peft(folder: Path) -> dict[str, Tensor]:
 
 
 def _assert_loads_as(folder: Path, expected: dict[str, Tensor]) -> None:
-    got = load_adapter(copy.deepcopy(_loaded().model), folder).merge().state_dict()
+    got = load_adapter(copy.deepcopy(_loaded().model), folder, _NAMINGS, _OLD_NAMES).merge().state_dict()
     assert got.keys() == expected.keys()
     for name, tensor in got.items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6, msg=name)

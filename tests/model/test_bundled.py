@@ -16,7 +16,7 @@ from safetensors import safe_open
 from support.index_folders import paths_of
 from support.places import ROOT
 from vlm2vec import Embedder, Image, Item, Library
-from vlm2vec.model.checkpoint import find_folders
+from vlm2vec.model.checkpoint import Folders
 
 BUNDLED = ROOT / "src" / "vlm2vec" / "bundled"
 
@@ -41,7 +41,7 @@ def test_it_is_small_half_precision_and_complete() -> None:
 
 
 def test_tiny_is_its_other_name() -> None:
-    found = [find_folders(name, None, None, None).base for name in ("tiny", "bundled")]
+    found = [Folders.find(name).base for name in ("tiny", "bundled")]
     assert found == [BUNDLED, BUNDLED]
 
 

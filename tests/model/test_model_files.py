@@ -104,13 +104,13 @@ def test_a_memory_of_hashes_from_elsewhere_is_not_believed(
 _AS_NOBODY = """
 import os, sys
 from vlm2vec.errors import ModelError
-from vlm2vec.model.checkpoint import find_folders
+from vlm2vec.model.checkpoint import Folders
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for pair in sys.argv[1:]:
     name, _, base = pair.partition("+")
     try:
-        find_folders(name, base or None, None, None)
+        Folders.find(name, base or None, None, None)
         print("found")
     except ModelError as error:
         print(error)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from support.golden_cases import MODEL, SINGLE_IDS, item
 from vlm2vec.model.backbone import plan_packs
-from vlm2vec.model.checkpoint import Settings, find_folders
+from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.families.qwen_inputs import PackedBatch
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
 from vlm2vec.model.similarity import normalize
@@ -25,7 +25,7 @@ IDS = [name for name in SINGLE_IDS if len(name) < 60][:12]
 def _backbone(adapter: Adapter | None, freeze: bool) -> QwenVLBackbone:
     torch.manual_seed(0)
     settings = Settings(prompt_style="vlm2vec", max_pixels=28 * 28 * 16)
-    backbone = load(find_folders(MODEL, None, None, None), settings, device="cpu", dtype="float32")
+    backbone = load(Folders.find(MODEL), settings, device="cpu", dtype="float32")
     backbone.requires_grad_(True)
     if adapter is not None:
         attach_adapter(backbone.model, adapter)

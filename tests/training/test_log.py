@@ -16,7 +16,7 @@ from support.places import ROOT
 from support.train_files import logged, write_config, write_data
 from vlm2vec.cli.app import app
 from vlm2vec.errors import ConfigError, MissingError
-from vlm2vec.model.checkpoint import read_settings
+from vlm2vec.model.checkpoint import Settings
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 from vlm2vec.training.plan import plan_run
@@ -59,7 +59,7 @@ def test_a_source_is_seen_in_fewer_pixels_than_the_run_allows(folder: Path) -> N
         train(read_config(path))
     large_loss, small_loss, limited_loss = (logged(folder / path.stem, "loss") for path in configs)
     assert limited_loss == small_loss != large_loss
-    assert read_settings(folder / "limited").max_pixels == 3136
+    assert Settings.read(folder / "limited").max_pixels == 3136
 
 
 def test_a_sources_limit_below_one_token_is_named(folder: Path) -> None:

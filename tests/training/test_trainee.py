@@ -10,7 +10,7 @@ from transformers import Qwen2VLConfig, Qwen2VLModel
 
 from support.train_files import write_config, write_data
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import Settings, find_folders
+from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.families.qwen_vl import load
 from vlm2vec.training.config import Adapter, read_config
@@ -110,12 +110,12 @@ def test_an_adapter_moves_and_its_base_does_not(folder: Path, dora: bool) -> Non
     kinds = {name.rpartition("lora_")[2].partition(".")[0] for name in trained_counts(trainee.backbone)}
     assert kinds == ({"A", "B", "magnitude_vector"} if dora else {"A", "B"})
     train(config)
-    folders = find_folders(folder / "out", None, None, None)
+    folders = Folders.find(folder / "out")
     assert folders.base == folder / "base"
     settings = Settings()
     # In half precision the adapter stays beside its base.
     backbone = load(folders, settings, device="cpu", dtype="float16")
-    base = load(find_folders(folder / "base", None, None, None), settings, device="cpu", dtype="float16")
+    base = load(Folders.find(folder / "base"), settings, device="cpu", dtype="float16")
     weights = {name.replace(".base_layer", ""): tensor for name, tensor in backbone.state_dict().items()}
     assert _moved(base.state_dict(), weights) == set()
     trained = {name: tensor for name, tensor in weights.items() if "lora_B" in name}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
-from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, is_cached, read_settings
+from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, Settings, is_cached
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
 from vlm2vec.text import aligned
 
@@ -41,5 +41,5 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
 def _known_models() -> list[_KnownModel]:
     """The bundled model, then those that the table of prompt styles names."""
     there = any(BUNDLED_FOLDER.glob("*.safetensors"))
-    bundled = _KnownModel(BUNDLED, read_settings(BUNDLED_FOLDER).prompt_style, there)
+    bundled = _KnownModel(BUNDLED, Settings.read(BUNDLED_FOLDER).prompt_style, there)
     return [bundled, *(_KnownModel(name, style, is_cached(name)) for name, style in KNOWN_CHECKPOINTS.items())]

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from vlm2vec.errors import AdapterError
 from vlm2vec.model.checkpoint import read_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
-    from transformers import Qwen2VLModel
+    from transformers import PreTrainedModel
+
+Model = TypeVar("Model", bound="PreTrainedModel")
 
 _PREFIX = "base_model.model."
 _HEAD = "lm_head"
-OLD_NAMES = {
-    "model.language_model.": "language_model.",
-    "model.visual.": "visual.",
-    "model.layers.": "language_model.layers.",
-    "model.norm.": "language_model.norm.",
-    "model.embed_tokens.": "language_model.embed_tokens.",
-}
-"""Where the parts of `Qwen2VLModel` lie in checkpoints and adapters of Transformers 4, and of whole models of 5."""
 # How an adapter starts decides nothing once it is trained, unless peft changes the base's weights for it.
 _HARMLESS_STARTS = ("gaussian", "eva", "orthogonal", "mica")
 # Both take from the base's weights, at every load, a part that they compute anew: the same one each time.
@@ -40,8 +35,20 @@ _REPEATABLE_STARTS = ("pissa", "olora")
 _OTHER_KINDS = ("alora_invocation_tokens", "arrow_config", "layer_replication", "monteclora_config")
 
 
+class Naming(NamedTuple):
+    """The names that modules had in the class for which adapters were trained.
+
+    Args:
+        parts: attribute of that class -> attribute of the base, or "" for the base itself.
+        has_head: whether it has a language-model head too.
+    """
+
+    parts: Mapping[str, str]
+    has_head: bool
+
+
 @dataclass(frozen=True, slots=True)
-class _Attached:
+class _Attached(Generic[Model]):
     """A base with an adapter on it.
 
     Args:
@@ -49,10 +56,10 @@ class _Attached:
         peft: the same modules under the names for which the adapter was made.
     """
 
-    model: Qwen2VLModel
+    model: Model
     peft: PeftModel
 
-    def merge(self) -> Qwen2VLModel:
+    def merge(self) -> Model:
         """The base model with the adapter folded into its weights.
 
         Raises:
@@ -62,15 +69,20 @@ class _Attached:
             named = self.peft.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise AdapterError(f"the adapter cannot be merged: {error}") from None
-        return named.give_back(self.model)
+        named.give_back(self.model)
+        return self.model
 
 
-def load_adapter(model: Qwen2VLModel, folder: Path) -> _Attached:
+def load_adapter(
+    model: Model, folder: Path, namings: Sequence[Naming], old_names: Mapping[str, str]
+) -> _Attached[Model]:
     """Attach the adapter of a folder to its base, in evaluation mode, as peft does on the generation class.
 
-    Keys and patterns may have the names of Transformers 4 (decoder at `model.layers`, or `language_model.layers` in the
-    model alone) or 5 (at `model.language_model.layers`). Tensors of the LM head, which an embedding has no use for, are
-    passed over.
+    Tensors of the LM head, which an embedding has no use for, are passed over.
+
+    Args:
+        namings: of the classes that adapters of this family were trained on; keys and patterns may be of any.
+        old_names: how names of tensors begin in those classes, with the beginning in the base.
 
     Raises:
         AdapterError: the adapter is no LoRA or DoRA, one of its patterns matches no module of this base, one of its
@@ -80,15 +92,10 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> _Attached:
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     config = _read_config(folder)
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise AdapterError(f"{folder} holds no adapter_model.safetensors (pickled weights are not loaded)")
-    try:
-        stored = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
-    named = _named_as_trained(model, config, list(stored), folder)
-    tensors = {_current_key(key): value for key, value in stored.items() if f"{_HEAD}." not in key}
+    stored = _read_tensors(folder)
+    named = _named_as_trained(model, config, list(stored), folder, namings)
+    current = partial(_current_key, old_names=old_names)
+    tensors = {current(key): value for key, value in stored.items() if f"{_HEAD}." not in key}
     with _quiet_peft():
         try:
             attached = get_peft_model(named, config)
@@ -96,9 +103,9 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> _Attached:
         except Exception as error:
             raise AdapterError(f"{folder} does not fit its base: {type(error).__name__}: {error}") from None
         named.drop_head()
-        places = {_current_key(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
+        places = {current(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
         # An adapter on the embeddings keeps a copy of them.
-        embeddings = {_current_key(key): key for key in attached.state_dict() if ".embed_tokens." in key}
+        embeddings = {current(key): key for key in attached.state_dict() if ".embed_tokens." in key}
         strays = sorted(set(tensors) - set(places) - set(embeddings))
         missing = sorted(set(places) - set(tensors))
         if strays or missing:
@@ -111,7 +118,19 @@ def load_adapter(model: Qwen2VLModel, folder: Path) -> _Attached:
         except RuntimeError as error:
             raise AdapterError(f"{folder} does not fit its base: {error}") from None
     attached.eval()
-    return _Attached(named.give_back(model), attached)
+    named.give_back(model)
+    return _Attached(model, attached)
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise AdapterError(f"{folder} holds no adapter_model.safetensors (pickled weights are not loaded)")
+    try:
+        tensors: dict[str, Tensor] = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{folder} cannot be read as an adapter: {error}") from None
+    return tensors
 
 
 def _read_config(folder: Path) -> LoraConfig:
@@ -176,54 +195,45 @@ def _quiet_peft() -> Iterator[None]:
 
 # --- names
 
-Naming: TypeAlias = Literal["generation 5", "generation 4", "model"]
-
 
 class _Named(nn.Module):
-    """The model's own modules under other names, for peft to change; never run.
+    """The modules of a base under other names, for peft to change; never run."""
 
-    Args:
-        naming: of the generation class of Transformers 5 (`model.visual`, `model.language_model`; since 4.52), of that
-            of 4 (`visual`, and `model` for the decoder), or of `Qwen2VLModel` (`visual`, `language_model`; no LM head).
-    """
-
-    def __init__(self, model: Qwen2VLModel, naming: Naming) -> None:
+    def __init__(self, model: PreTrainedModel, naming: Naming) -> None:
         super().__init__()
-        if naming == "generation 5":
-            self.model = model
-        elif naming == "generation 4":
-            self.visual, self.model = model.visual, model.language_model
-        else:
-            self.visual, self.language_model = model.visual, model.language_model
-        if naming != "model":
+        for name, own in naming.parts.items():
+            self.add_module(name, model.get_submodule(own))
+        if naming.has_head:
             # Without memory, for patterns that match it; nothing reads its weights.
-            text = model.config.text_config
+            text = model.config.get_text_config()
             self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, device="meta")
+        self._naming = naming
 
     def drop_head(self) -> None:
         """Forget the LM head, and with it the part of an adapter on it."""
-        if hasattr(self, "lm_head"):
+        if hasattr(self, _HEAD):
             del self.lm_head
 
-    def give_back(self, model: Qwen2VLModel) -> Qwen2VLModel:
-        """The model, with modules that were replaced as a whole."""
-        if hasattr(self, "visual"):
-            model.visual = self.visual
-            model.language_model = self.language_model if hasattr(self, "language_model") else self.model
-        return model
+    def give_back(self, model: PreTrainedModel) -> None:
+        """Put modules that were replaced as a whole into the base."""
+        for name, own in self._naming.parts.items():
+            if own:
+                model.add_module(own, self.get_submodule(name))
 
 
-def _named_as_trained(model: Qwen2VLModel, config: LoraConfig, keys: Sequence[str], folder: Path) -> _Named:
-    """The model under the names that fit the adapter's patterns; those of its tensors are tried first.
+def _named_as_trained(
+    model: PreTrainedModel, config: LoraConfig, keys: Sequence[str], folder: Path, namings: Sequence[Naming]
+) -> _Named:
+    """The model under the names that fit the adapter's patterns; those that most of its tensors have are tried first.
 
     Raises:
         AdapterError: under no naming does every pattern match a module.
     """
-    own = _naming([key.removeprefix(_PREFIX) for key in keys])
+    tops = [".".join(key.removeprefix(_PREFIX).split(".")[:2]) for key in keys]
+    every = [(named, dict(named.named_modules())) for named in (_Named(model, naming) for naming in namings)]
     fault = ""
-    for naming in sorted(get_args(Naming), key=lambda naming: naming != own):
-        named = _Named(model, naming)
-        names = [name for name, _ in named.named_modules() if name]
+    for named, modules in sorted(every, key=lambda one: -sum(top in one[1] for top in tops)):
+        names = [name for name in modules if name]
         try:
             unmatched = next(_unmatched(config, names), None)
         except (re.error, TypeError, AttributeError) as error:
@@ -231,21 +241,12 @@ def _named_as_trained(model: Qwen2VLModel, config: LoraConfig, keys: Sequence[st
         if unmatched is None:
             return named
         if not fault:
-            (field, pattern), examples = unmatched, [one for one in names if one.endswith((".q_proj", ".qkv", _HEAD))]
+            (field, pattern), examples = unmatched, [name for name in names if isinstance(modules[name], nn.Linear)]
             fault = (
                 f"{field} in adapter_config.json has {pattern!r}, which matches no module of the base by peft's rules; "
                 f"names are such as {', '.join((examples[0], examples[-1]))}. Mend it, or take it out"
             )
     raise AdapterError(f"{folder}: {fault}")
-
-
-def _naming(modules: Sequence[str]) -> Naming:
-    """For which class an adapter's tensors were named."""
-    if any(name.startswith(("model.language_model.", "model.visual.")) for name in modules):
-        return "generation 5"
-    if any(name.startswith("language_model.") for name in modules):
-        return "model"
-    return "generation 4"
 
 
 def _unmatched(config: LoraConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -272,13 +273,11 @@ def _matches(pattern: str | Collection[str], names: Sequence[str]) -> bool:
     return any(f".{name}".endswith(tuple(f".{ending}" for ending in pattern)) for name in names)
 
 
-def _current_key(key: str) -> str:
-    """Name of an adapter tensor under `Qwen2VLModel`, from the naming of any Transformers version."""
+def _current_key(key: str, old_names: Mapping[str, str]) -> str:
+    """Name of an adapter's tensor in the base."""
     module = key.removeprefix(_PREFIX)
-    for old, new in OLD_NAMES.items():
-        if module.startswith(old):
-            return _PREFIX + new + module.removeprefix(old)
-    return _PREFIX + module
+    old = next((old for old in old_names if module.startswith(old)), "")
+    return _PREFIX + old_names.get(old, "") + module.removeprefix(old)
 
 
 def _listed(keys: list[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -48,6 +47,35 @@ class Settings:
     max_frame_pixels: StrictInt | None = None
     num_frames: StrictInt | None = None
 
+    @classmethod
+    def read(cls, folder: Path) -> Settings:
+        """Those of a checkpoint folder; empty ones if it has no `vlm2vec.json`.
+
+        Raises:
+            ModelError: the file is not a JSON object, or holds an unknown key or a value of the wrong type.
+        """
+        path = folder / SETTINGS_FILE
+        if not path.is_file():
+            return cls()
+        try:
+            values = load_json(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}; mend its rights, or save it again") from None
+        except ValueError as error:
+            raise ModelError(f"{path} is not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            kind = type(values).__name__
+            raise ModelError(f'{path} holds a {kind}: it must be an object such as {{"pooling": "last"}}')
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise ModelError(f"{path}: {'; '.join(problems(error))} (known are {known})") from None
+
+    def write(self, folder: Path) -> None:
+        """Write `vlm2vec.json` into a checkpoint folder."""
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.said(), indent=1) + "\n", "utf-8")
+
     def over(self, other: Settings) -> Settings:
         """These settings, with those of `other` where these say nothing."""
         return replace(other, **self.said())
@@ -66,35 +94,6 @@ PUBLISHED = Settings(pooling="last", normalize=True, min_pixels=3136, max_pixels
 """VLM2Vec-V2's own; its pixel limits hold whatever the checkpoint's preprocessor file says."""
 
 
-def read_settings(folder: Path) -> Settings:
-    """`vlm2vec.json` of a checkpoint folder; empty settings if there is none.
-
-    Raises:
-        ModelError: the file is not a JSON object, or holds an unknown key or a value of the wrong type.
-    """
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        return Settings()
-    try:
-        values = load_json(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}; mend its rights, or save it again") from None
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ModelError(f'{path} holds a {type(values).__name__}: it must be an object such as {{"pooling": "last"}}')
-    try:
-        return TypeAdapter(Settings).validate_python(values)
-    except ValidationError as error:
-        known = ", ".join(field.name for field in fields(Settings))
-        raise ModelError(f"{path}: {'; '.join(problems(error))} (known are {known})") from None
-
-
-def write_settings(folder: Path, settings: Settings) -> None:
-    """Write `vlm2vec.json` into a checkpoint folder."""
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings.said(), indent=1) + "\n", "utf-8")
-
-
 class Folders(NamedTuple):
     """Where the parts of a model lie."""
 
@@ -102,69 +101,70 @@ class Folders(NamedTuple):
     adapter: Path | None
     names: tuple[str, ...]
 
+    @classmethod
+    def find(
+        cls,
+        name: str | Path,
+        base: str | Path | None = None,
+        adapter: str | Path | None = None,
+        revision: str | None = None,
+    ) -> Folders:
+        """Folders of a model given as a whole, as adapter with `base`, or as base with `adapter`.
 
-def find_folders(
-    name: str | Path, base: str | Path | None, adapter: str | Path | None, revision: str | None
-) -> Folders:
-    """Folders of a model given as a whole, as adapter with `base`, or as base with `adapter`.
+        Raises:
+            ModelError: a part is missing, or base and adapter are given in a way that contradicts itself.
+            HubError: the hub has no such model, or cannot be reached.
+        """
+        folder = _find_checkpoint(name, revision)
+        if not _is_adapter(folder):
+            if base is not None:
+                raise ModelError(f"{name} is a whole model, so base={base} has no meaning; did you mean adapter=?")
+            if adapter is None:
+                return cls(folder, None, (str(name),))
+            adapter_folder = _find_checkpoint(adapter)
+            if not _is_adapter(adapter_folder):
+                raise ModelError(f"adapter={adapter} holds no adapter_config.json, so it is no adapter")
+            return cls(folder, adapter_folder, (str(adapter), str(name)))
+        if adapter is not None:
+            raise ModelError(f"{name} is itself an adapter, so adapter={adapter} has no meaning; did you mean base=?")
+        named = base if base is not None else read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        if not named:
+            raise ModelError(
+                f"{name} does not name its base model; pass base=, or name it in {folder / 'adapter_config.json'} as "
+                "base_model_name_or_path"
+            )
+        try:
+            return cls(_find_checkpoint(named), folder, (str(name), str(named)))
+        except (ModelError, HubError) as error:
+            raise error.of(f"base model of {name}") from None
 
-    Raises:
-        ModelError: a part is missing, or base and adapter are given in a way that contradicts itself.
-        HubError: the hub has no such model, or cannot be reached.
-    """
-    folder = _find_checkpoint(name, revision)
-    if not _is_adapter(folder):
-        if base is not None:
-            raise ModelError(f"{name} is a whole model, so base={base} has no meaning; did you mean adapter=?")
-        if adapter is None:
-            return Folders(folder, None, (str(name),))
-        adapter_folder = _find_checkpoint(adapter)
-        if not _is_adapter(adapter_folder):
-            raise ModelError(f"adapter={adapter} holds no adapter_config.json, so it is no adapter")
-        return Folders(folder, adapter_folder, (str(adapter), str(name)))
-    if adapter is not None:
-        raise ModelError(f"{name} is itself an adapter, so adapter={adapter} has no meaning; did you mean base=?")
-    named = base if base is not None else read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not named:
-        raise ModelError(
-            f"{name} does not name its base model; pass base=, or name it in {folder / 'adapter_config.json'} as "
-            "base_model_name_or_path"
-        )
-    try:
-        base_folder = _find_checkpoint(named)
-    except (ModelError, HubError) as error:
-        raise error.of(f"base model of {name}") from None
-    return Folders(base_folder, folder, (str(name), str(named)))
+    @property
+    def parts(self) -> list[Path]:
+        """The folders; what is in the adapter's goes before the same in its base's."""
+        return [folder for folder in (self.adapter, self.base) if folder is not None]
 
+    def with_file(self, name: str) -> Path | None:
+        """The folder whose file of that name holds; None if there is none."""
+        return next((folder for folder in self.parts if (folder / name).is_file()), None)
 
-def settle_settings(folders: Folders, wanted: Settings) -> Settings:
-    """The settings that hold: wanted, else the checkpoint's own (an adapter's before its base's), else published.
+    def settled(self, wanted: Settings) -> Settings:
+        """The settings that hold: wanted, else the checkpoint's own, else published.
 
-    Raises:
-        StyleError: none of them names a prompt style, or there is no such style.
-        ModelError: a `vlm2vec.json` is damaged.
-    """
-    own = [read_settings(folder) for folder in (folders.adapter, folders.base) if folder is not None]
-    for settings in (*own, PUBLISHED):
-        wanted = wanted.over(settings)
-    return _settle_style(wanted, folders.names)
-
-
-def _settle_style(settings: Settings, names: Sequence[str]) -> Settings:
-    """Settings with a prompt style: the given one, otherwise that of a known checkpoint name.
-
-    Raises:
-        StyleError: no name is known, or the style does not exist; the message lists the styles.
-    """
-    style = settings.prompt_style or next((KNOWN_CHECKPOINTS[n] for n in names if n in KNOWN_CHECKPOINTS), None)
-    if style is None:
-        raise StyleError(
-            f"{' + '.join(names)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known one; "
-            f"pass prompt_style= (in a training configuration inputs.prompt_style) or name it in {SETTINGS_FILE}: "
-            f"{', '.join(sorted(STYLES))}"
-        )
-    prompt_style(style)
-    return replace(settings, prompt_style=style)
+        Raises:
+            StyleError: none of them names a prompt style, the checkpoint is not a known one, or there is no such style.
+            ModelError: a `vlm2vec.json` is damaged.
+        """
+        for settings in (*map(Settings.read, self.parts), PUBLISHED):
+            wanted = wanted.over(settings)
+        style = wanted.prompt_style or next((KNOWN_CHECKPOINTS[n] for n in self.names if n in KNOWN_CHECKPOINTS), None)
+        if style is None:
+            raise StyleError(
+                f"{' + '.join(self.names)}: no {SETTINGS_FILE} names a prompt style and the checkpoint is not a known "
+                f"one; pass prompt_style= (in a training configuration inputs.prompt_style) or name it in "
+                f"{SETTINGS_FILE}: {', '.join(sorted(STYLES))}"
+            )
+        prompt_style(style)
+        return replace(wanted, prompt_style=style)
 
 
 def _find_checkpoint(name: str | Path, revision: str | None = None) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlm2vec.errors import InputError, ModelError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
-from vlm2vec.model.checkpoint import BUNDLED, Settings, find_folders, read_json
+from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings, read_json
 from vlm2vec.model.fingerprint import fingerprint
 from vlm2vec.model.pipeline import Pipeline
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
@@ -110,7 +110,7 @@ class Embedder:
             HubError: the hub has no such model, or cannot be reached.
             InputError: pixel limits or number of frames make no sense.
         """
-        folders = find_folders(name, base, adapter, revision)
+        folders = Folders.find(name, base, adapter, revision)
         wanted = Settings(
             prompt_style=prompt_style,
             min_pixels=min_pixels,

@@ -31,7 +31,7 @@ def fingerprint(states: Sequence[object]) -> str:
 
 def states_of_files(folders: Folders, tokenizer: Path) -> list[object]:
     """Of a checkpoint: its configurations, and the hashes of its weights and of a tokenizer file."""
-    parts = [folder for folder in (folders.base, folders.adapter) if folder is not None]
+    parts = folders.parts[::-1]
     files = [path for folder in parts for path in sorted(folder.glob("*.safetensors"))] + [tokenizer]
     configs = [
         {key: value for key, value in read_json(path).items() if key not in _IDLE_KEYS}

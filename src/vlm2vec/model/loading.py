@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm2vec.errors import ModelError
+from vlm2vec.model.checkpoint import Folders, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from vlm2vec.model.checkpoint import Folders
 
     Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -34,8 +33,9 @@ def load_weights(kind: type[Model], folder: Path, dtype: torch.dtype, old_names:
         old_names: how names of weights begin in older checkpoints, with the beginning in this class.
 
     Raises:
-        ModelError: unreadable weights, or weights that do not cover the model.
+        ModelError: unreadable or quantised weights, or weights that do not cover the model.
     """
+    _check_unquantized(folder)
     try:
         with no_progress_bar():
             model, report = kind.from_pretrained(
@@ -72,10 +72,11 @@ def load_token_head(folders: Folders, dim: int) -> Tensor | None:
     Raises:
         ModelError: it cannot be read, or has another shape.
     """
-    paths = [folder / f"{TOKEN_HEAD}.safetensors" for folder in (folders.adapter, folders.base) if folder is not None]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
+    name = f"{TOKEN_HEAD}.safetensors"
+    folder = folders.with_file(name)
+    if folder is None:
         return None
+    path = folder / name
     try:
         weight_ED: Tensor = load_file(path)["weight"]
     except (SafetensorError, KeyError) as error:
@@ -85,43 +86,34 @@ def load_token_head(folders: Folders, dim: int) -> Tensor | None:
     return weight_ED
 
 
-def choose_device(device: str | None) -> torch.device:
-    """As asked, else the first CUDA device, else the CPU.
+def choose_device(device: str | None, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype as asked; else the first CUDA device or the CPU; "auto" is bfloat16 on CUDA, else float32.
 
     Raises:
-        ModelError: it cannot be used.
+        ModelError: the device cannot be used, or there is no such dtype.
     """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    asked = device if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(device)
+        chosen = torch.device(asked)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"device {str(device)!r} cannot be used: {reason}", "doctor") from None
-    return chosen
-
-
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """As asked; "auto" is bfloat16 on CUDA and float32 elsewhere.
-
-    Raises:
-        ModelError: there is no such dtype.
-    """
+        raise ModelError(f"device {str(asked)!r} cannot be used: {reason}", "doctor") from None
     if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return chosen, torch.bfloat16 if chosen.type == "cuda" else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known:
         raise ModelError(f"dtype={dtype!r}: use 'auto', 'float32', 'bfloat16' or 'float16'")
-    return known[dtype]
+    return chosen, known[dtype]
 
 
-def check_unquantized(folder: Path, config: dict[str, Any]) -> None:
+def _check_unquantized(folder: Path) -> None:
     """Refuse weights that are stored as other than floating-point numbers of the usual kinds.
 
     Raises:
         ModelError: the configuration, or that of one of its towers, says so.
     """
+    config = read_json(folder / "config.json")
     parts = [config, *(part for part in map(config.get, ("text_config", "vision_config")) if isinstance(part, dict))]
     for said in (part.get(key) for part in parts for key in ("quantization_config", "compression_config")):
         if said is None:

@@ -24,7 +24,6 @@ from torch.optim import Optimizer
 from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, DataError, StorageError
 from vlm2vec.files import locked, reason, writing
-from vlm2vec.model.checkpoint import write_settings
 from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
 from vlm2vec.processes import own_rank
 from vlm2vec.training.config import TrainConfig
@@ -314,7 +313,7 @@ def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], conf
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
-    write_settings(folder, trainee.backbone.settings)
+    trainee.backbone.settings.write(folder)
     (folder / _CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
     _open_to_others(folder)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, find_folders, read_json, settle_settings
+from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, read_json
 from vlm2vec.model.families.qwen_inputs import QwenVLProcessor
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
 from vlm2vec.training.config import Adapter, Scratch, TrainConfig
@@ -105,8 +105,8 @@ def build_training_processor(config: TrainConfig) -> QwenVLProcessor:
         if not (start.tokenizer / "tokenizer.json").is_file():
             raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
         return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
-    folders = find_folders(start, None, None, None)
-    return QwenVLProcessor.of(folders, settle_settings(folders, _asked_settings(config)))
+    folders = Folders.find(start)
+    return QwenVLProcessor.of(folders, folders.settled(_asked_settings(config)))
 
 
 def _asked_settings(config: TrainConfig) -> Settings:
@@ -122,7 +122,7 @@ def _initial_backbone(config: TrainConfig) -> QwenVLBackbone:
     if isinstance(start, Scratch):
         backbone = _random_backbone(start, build_training_processor(config), _new_settings(config))
     else:
-        folders = find_folders(start, None, None, None)
+        folders = Folders.find(start)
         if config.adapter is not None and folders.adapter is not None:
             raise ConfigError(f"init: {start} is an adapter; put a new one on its base, or leave out 'adapter'")
         backbone = load(folders, _asked_settings(config), device="cpu", dtype="float32")

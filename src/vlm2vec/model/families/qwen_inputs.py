@@ -167,9 +167,8 @@ class QwenVLProcessor:
             ModelError: the tokenizer is missing or no Qwen-VL tokenizer, or the settings leave something open.
             InputError: pixel limits or number of frames make no sense.
         """
-        parts = [folder for folder in (folders.adapter, folders.base) if folder is not None]
         return cls(
-            tokenizer=TextTokenizer(next((f for f in parts if (f / "tokenizer.json").is_file()), folders.base)),
+            tokenizer=TextTokenizer(folders.with_file("tokenizer.json") or folders.base),
             style=prompt_style(_settled(settings.prompt_style, "prompt_style")),
             min_pixels=_settled(settings.min_pixels, "min_pixels"),
             max_pixels=_settled(settings.max_pixels, "max_pixels"),

@@ -16,10 +16,10 @@ from transformers.activations import QuickGELUActivation, SiLUActivation
 from vlm2vec import media
 from vlm2vec.errors import ModelError
 from vlm2vec.items import Item, Kind
-from vlm2vec.model.adapters import OLD_NAMES, load_adapter
+from vlm2vec.model.adapters import Naming, load_adapter
 from vlm2vec.model.attention import Segments
 from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
-from vlm2vec.model.checkpoint import Folders, Settings, read_json, settle_settings
+from vlm2vec.model.checkpoint import Folders, Settings, read_json
 from vlm2vec.model.families.qwen_inputs import (
     MERGE,
     PATCH_PX,
@@ -31,7 +31,7 @@ from vlm2vec.model.families.qwen_inputs import (
     QwenVLProcessor,
 )
 from vlm2vec.model.fingerprint import states_of_files
-from vlm2vec.model.loading import check_unquantized, choose_device, choose_dtype, load_token_head, load_weights
+from vlm2vec.model.loading import choose_device, load_token_head, load_weights
 from vlm2vec.model.similarity import normalize
 
 if TYPE_CHECKING:
@@ -41,6 +41,21 @@ if TYPE_CHECKING:
 
 # Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
 _PREPROCESSING = 2
+
+# How the names of weights began in checkpoints and adapters of Transformers 4, and begin in those of whole models of 5.
+_OLD_NAMES = {
+    "model.language_model.": "language_model.",
+    "model.visual.": "visual.",
+    "model.layers.": "language_model.layers.",
+    "model.norm.": "language_model.norm.",
+    "model.embed_tokens.": "language_model.embed_tokens.",
+}
+_NAMINGS = (
+    # Of the generation class of Transformers 5 (since 4.52), of that of 4, and of `Qwen2VLModel` alone.
+    Naming({"model": ""}, has_head=True),
+    Naming({"visual": "visual", "model": "language_model"}, has_head=True),
+    Naming({"visual": "visual", "language_model": "language_model"}, has_head=False),
+)
 
 # Of the inner values of an MLP that are made at once, so that they stay in the cache. Beyond 32 MiB the C library asks
 # the system for fresh pages each time, which costs more than the activation itself.
@@ -63,16 +78,15 @@ def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) 
         ModelError: the checkpoint is of an unknown kind or incomplete, or there is no such device or dtype.
         InputError: pixel limits or number of frames make no sense.
     """
-    on = choose_device(device)
-    precision = choose_dtype(dtype, on)
-    settings = settle_settings(folders, wanted)
+    on, precision = choose_device(device, dtype)
+    settings = folders.settled(wanted)
     processor = QwenVLProcessor.of(folders, settings)
     _check_config(folders.base)
     from transformers import Qwen2VLModel
 
-    model = load_weights(Qwen2VLModel, folders.base, precision, OLD_NAMES)
+    model = load_weights(Qwen2VLModel, folders.base, precision, _OLD_NAMES)
     if folders.adapter is not None:
-        attached = load_adapter(model, folders.adapter)
+        attached = load_adapter(model, folders.adapter, _NAMINGS, _OLD_NAMES)
         if precision == torch.float32:
             model = attached.merge()
         else:
@@ -360,7 +374,6 @@ def _arrays(encoded: _Encoded, lengths: Sequence[int], output: Output) -> list[V
 
 def _check_config(folder: Path) -> None:
     config = read_json(folder / "config.json")
-    check_unquantized(folder, config)
     text = config.get("text_config", config)
     if not isinstance(config.get("vision_config"), dict) or not isinstance(text, dict) or "hidden_size" not in text:
         # transformers would fill in the shape of the 7B model.
