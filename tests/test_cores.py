@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm2vec.cli.doctor import examine
+from vlm2vec.cli.doctor import _examine
 from vlm2vec.cores import WAITING, WAITING_NAMES, share_cores
 
 # torch's own OpenMP says as it is loaded how its threads are to wait.
@@ -96,7 +96,7 @@ def test_doctor_says_how_threads_wait_and_what_to_export(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    [finding] = [finding for finding in examine() if finding.name == "CPU waiting"]
+    [finding] = [finding for finding in _examine() if finding.name == "CPU waiting"]
     [(name, value)] = WAITING.items()
     assert finding.value == said.replace("{}", f"{name}={value}")
     assert finding.advice is None

@@ -24,10 +24,9 @@ from typer.testing import CliRunner
 from support.cli_runs import Result, save_picture, write_files, write_model
 from support.places import DATA
 from vlm2vec.cli.app import app
-from vlm2vec.cli.doctor import Finding, examine_packages
-from vlm2vec.cli.embed import Input, embedded, read_inputs
-from vlm2vec.cli.reading import without_mark
-from vlm2vec.cli.starting import without_garbage_collection
+from vlm2vec.cli.doctor import _examine_packages, _Finding
+from vlm2vec.cli.embed import _embedded, _Input, _read_inputs, _without_mark
+from vlm2vec.cli.search import _without_garbage_collection
 from vlm2vec.errors import InputError, VLM2VecError
 from vlm2vec.items import Image
 from vlm2vec.media.sandbox import Sandbox
@@ -103,7 +102,7 @@ def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model:
 def test_a_start_leaves_garbage_collection_on_or_off_as_it_was(enabled: bool) -> None:
     (gc.enable if enabled else gc.disable)()
     try:
-        with without_garbage_collection():
+        with _without_garbage_collection():
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
     finally:
@@ -253,7 +252,7 @@ def test_text_in_another_encoding_is_refused_by_its_mark(encoding: str) -> None:
         io.BytesIO("\ufeffcat\ndog\n".encode(encoding)), encoding="utf-8", errors="surrogateescape"
     )
     with pytest.raises(InputError, match="stdin is text in UTF-16 or UTF-32: convert it to UTF-8"):
-        list(without_mark(lines))
+        list(_without_mark(lines))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
@@ -269,19 +268,19 @@ def test_text_in_another_encoding_is_refused_by_its_mark(encoding: str) -> None:
 )
 def test_only_the_mark_is_taken_from_the_lines_of_a_pipe(encoding: str, content: bytes, lines: list[str]) -> None:
     stream = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="surrogateescape")
-    assert list(without_mark(stream)) == lines
+    assert list(_without_mark(stream)) == lines
 
 
 def test_embed_answers_in_parts_of_so_many_inputs(model: Path) -> None:
     embedder, texts, taken = Embedder.load(model), ["one", "", "three", "last"], list[str]()
 
-    def inputs() -> Iterator[Input]:
-        for source in read_inputs([], texts, decoder):
+    def inputs() -> Iterator[_Input]:
+        for source in _read_inputs([], texts, decoder):
             taken.append(source.name)
             yield source
 
     with Sandbox() as decoder:
-        results = [(*one, len(taken)) for one in embedded(embedder, inputs(), decoder, num_at_once=2)]
+        results = [(*one, len(taken)) for one in _embedded(embedder, inputs(), decoder, num_at_once=2)]
     assert [(source.name, num_taken) for source, _, num_taken in results] == list(zip(texts, (2, 2, 4, 4), strict=True))
     vectors = [result for _, result, _ in results if not isinstance(result, VLM2VecError)]
     np.testing.assert_allclose(vectors, embedder.encode(["one", "three", "last"]), atol=2e-6)
@@ -377,12 +376,12 @@ def test_doctor_names_what_is_missing_or_too_old_by_the_metadata_of_the_package(
     (tmp_path / "toy-1.0.dist-info").mkdir()
     (tmp_path / "toy-1.0.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert list(examine_packages("toy")) == [
-        Finding("pillow", version("pillow")),
-        Finding("numpy", version("numpy"), "too old: pip install --upgrade 'numpy>=999'"),
-        Finding("no-such-package", "missing", "install it: pip install 'no-such-package>=1.5'"),
-        Finding("no-other-package", "not installed; it comes with the extra 'train'"),
-        Finding("no-third-package", "not installed; it comes with the extra 'all'"),
+    assert list(_examine_packages("toy")) == [
+        _Finding("pillow", version("pillow")),
+        _Finding("numpy", version("numpy"), "too old: pip install --upgrade 'numpy>=999'"),
+        _Finding("no-such-package", "missing", "install it: pip install 'no-such-package>=1.5'"),
+        _Finding("no-other-package", "not installed; it comes with the extra 'train'"),
+        _Finding("no-third-package", "not installed; it comes with the extra 'all'"),
     ]
 
 

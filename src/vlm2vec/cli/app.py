@@ -10,8 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from vlm2vec.cli.hints import told
-from vlm2vec.cli.output import fail
+from vlm2vec.cli.output import fail, told
 from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.processes import leave, world_size
@@ -25,14 +24,14 @@ class _Entry(NamedTuple):
 
 
 _COMMANDS = {
-    "index": _Entry("vlm2vec.cli.index:index", "Make or update the search index of a folder."),
+    "index": _Entry("vlm2vec.cli.search:index", "Make or update the search index of a folder."),
     "search": _Entry("vlm2vec.cli.search:search", "Find images, videos and pages by text, image, video or page."),
     "embed": _Entry("vlm2vec.cli.embed:embed", "Print or save the vectors of files and texts."),
     "models": _Entry("vlm2vec.cli.models:models", "List the models that are known by name."),
     "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
-    "ablate": _Entry("vlm2vec.cli.ablate:ablate", "Train with sub-batches of several sizes and compare."),
+    "ablate": _Entry("vlm2vec.cli.train:ablate", "Train with sub-batches of several sizes and compare."),
     "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
-    "teach": _Entry("vlm2vec.cli.teach:teach", "Cache what a larger model says of training pairs."),
+    "teach": _Entry("vlm2vec.cli.train:teach", "Cache what a larger model says of training pairs."),
     "evaluate": _Entry("vlm2vec.cli.evaluate:evaluate", "Measure a model on a benchmark."),
     "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
     "data": _Entry("vlm2vec.cli.data:data", "Fetch a benchmark's data, or check that they are all there."),

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
-from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable
+from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable, told
 from vlm2vec.errors import ConfigError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import IndexPath
-from vlm2vec.cli.output import print_json
+from vlm2vec.cli.output import print_json, told
 from vlm2vec.cores import WAITING, WAITING_NAMES, usable_cores
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.search.scan import check_folder
@@ -32,7 +31,7 @@ _FOR_DEVELOPERS = {"test", "check"}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class _Finding:
     """One thing looked at; `advice` says what to do about it, None if it is as it should be."""
 
     name: str
@@ -50,7 +49,7 @@ def doctor(
     With a folder, its index is read from end to end instead, and compared with its checksums.
     """
     of_index = folder is not None or index_path is not None
-    findings = list(_examine_index(folder, index_path) if of_index else examine())
+    findings = list(_examine_index(folder, index_path) if of_index else _examine())
     wrong = [finding for finding in findings if finding.advice]
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -67,49 +66,49 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _examine_index(folder: Path | None, index_path: Path | None) -> Iterator[Finding]:
+def _examine_index(folder: Path | None, index_path: Path | None) -> Iterator[_Finding]:
     """Look at all of an index: that of a folder, or the one at a path."""
     from vlm2vec.search.library import Library
     from vlm2vec.search.store import DEFAULT_NAME
 
     if folder is not None:
         check_folder(folder)
-    yield Finding("index", str(index_path if index_path is not None else (folder or Path()) / DEFAULT_NAME))
+    yield _Finding("index", str(index_path if index_path is not None else (folder or Path()) / DEFAULT_NAME))
     try:
         with Library.open(folder, index=index_path) as library:
             verdict = library.verify()
             failures = {} if verdict.problems else library.failures()
     except VLM2VecError as error:
-        yield Finding("state", "it cannot be used", told(error))
+        yield _Finding("state", "it cannot be used", told(error))
         return
-    yield Finding("model", verdict.model)
+    yield _Finding("model", verdict.model)
     if not verdict.problems:
-        yield Finding("vectors", f"{verdict.num_units:,} of {verdict.num_files:,} files")
+        yield _Finding("vectors", f"{verdict.num_units:,} of {verdict.num_files:,} files")
     old = "none yet; the next 'vlm2vec index' writes them"
-    yield Finding("checksums", old if verdict.num_sealed is None else f"{verdict.num_sealed:,} hold")
+    yield _Finding("checksums", old if verdict.num_sealed is None else f"{verdict.num_sealed:,} hold")
     for problem in verdict.problems[:_MOST_PROBLEMS]:
-        yield Finding("damage", problem, "'vlm2vec index FOLDER --rebuild' makes the index anew")
+        yield _Finding("damage", problem, "'vlm2vec index FOLDER --rebuild' makes the index anew")
     if (rest := len(verdict.problems) - _MOST_PROBLEMS) > 0:
-        yield Finding("damage", f"and {rest:,} more")
-    yield Finding("files not read", f"{len(failures):,}" + ("; 'vlm2vec index' says why" if failures else ""))
+        yield _Finding("damage", f"and {rest:,} more")
+    yield _Finding("files not read", f"{len(failures):,}" + ("; 'vlm2vec index' says why" if failures else ""))
 
 
-def examine() -> Iterator[Finding]:
+def _examine() -> Iterator[_Finding]:
     """Look at everything, most general first."""
     old = sys.version_info < (3, 11)
-    yield Finding("python", platform.python_version(), "install Python 3.11 or newer" if old else None)
-    yield Finding("system", f"{platform.system()} {platform.machine()}")
+    yield _Finding("python", platform.python_version(), "install Python 3.11 or newer" if old else None)
+    yield _Finding("system", f"{platform.system()} {platform.machine()}")
     try:
-        yield Finding("vlm2vec", importlib.metadata.version("vlm2vec"))
-        yield from examine_packages()
+        yield _Finding("vlm2vec", importlib.metadata.version("vlm2vec"))
+        yield from _examine_packages()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("vlm2vec", "run from its source without being installed; its packages are not looked at")
+        yield _Finding("vlm2vec", "run from its source without being installed; its packages are not looked at")
     yield from _examine_torch()
     yield from _examine_models()
     yield _examine_codecs()
 
 
-def examine_packages(distribution: str = "vlm2vec") -> Iterator[Finding]:
+def _examine_packages(distribution: str = "vlm2vec") -> Iterator[_Finding]:
     """Look for each package that an installed one needs by its own metadata, then for those of its extras."""
     from packaging.requirements import Requirement
 
@@ -129,69 +128,69 @@ def examine_packages(distribution: str = "vlm2vec") -> Iterator[Finding]:
                 yield _examine_package(package, extra)
 
 
-def _examine_package(package: Requirement, extra: str) -> Finding:
+def _examine_package(package: Requirement, extra: str) -> _Finding:
     wanted = f"'{package.name}{package.specifier}'"
     try:
         version = importlib.metadata.version(package.name)
     except importlib.metadata.PackageNotFoundError:
         if extra:
-            return Finding(package.name, f"not installed; it comes with the extra {extra!r}")
-        return Finding(package.name, "missing", f"install it: pip install {wanted}")
+            return _Finding(package.name, f"not installed; it comes with the extra {extra!r}")
+        return _Finding(package.name, "missing", f"install it: pip install {wanted}")
     fits = package.specifier.contains(version, prereleases=True)
-    return Finding(package.name, version, None if fits else f"too old: pip install --upgrade {wanted}")
+    return _Finding(package.name, version, None if fits else f"too old: pip install --upgrade {wanted}")
 
 
-def _examine_torch() -> Iterator[Finding]:
+def _examine_torch() -> Iterator[_Finding]:
     try:
         import torch
     except Exception as error:
         # A torch built for another system fails in many ways, and this command is there to say so.
-        yield Finding("device", f"torch cannot be imported: {error}", "install torch again for this system")
+        yield _Finding("device", f"torch cannot be imported: {error}", "install torch again for this system")
         return
-    yield Finding("CPU threads", f"{torch.get_num_threads()} of {usable_cores()}")
+    yield _Finding("CPU threads", f"{torch.get_num_threads()} of {usable_cores()}")
     yield _examine_waiting()
     if not torch.cuda.is_available():
-        yield Finding("CUDA", f"none (torch built for {torch.version.cuda or 'CPU only'})")
-        yield Finding("device", "cpu, float32")
+        yield _Finding("CUDA", f"none (torch built for {torch.version.cuda or 'CPU only'})")
+        yield _Finding("device", "cpu, float32")
         return
     properties = torch.cuda.get_device_properties(0)
-    yield Finding("CUDA", f"{torch.version.cuda}, {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    yield _Finding("CUDA", f"{torch.version.cuda}, {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    yield Finding("bfloat16", "yes" if has_bf16 else "emulated: slow on this device; Embedder.load(dtype=...) chooses")
-    yield Finding("device", "cuda:0, bfloat16")
+    yield _Finding("bfloat16", "yes" if has_bf16 else "emulated: slow on this device; Embedder.load(dtype=...) chooses")
+    yield _Finding("device", "cuda:0, bfloat16")
 
 
-def _examine_waiting() -> Finding:
+def _examine_waiting() -> _Finding:
     """How torch's threads wait in this command, and in a user's own programs if the environment does not say."""
     chosen = {name: os.environ[name] for name in WAITING_NAMES if name in os.environ}
     value = " ".join(f"{name}={setting}" for name, setting in chosen.items()) or "spinning, OpenMP's default"
     if chosen in ({}, WAITING):
         export = " ".join(f"{name}={setting}" for name, setting in WAITING.items())
         value += f"; for Python programs of your own beside other work, export {export} before they start"
-    return Finding("CPU waiting", value)
+    return _Finding("CPU waiting", value)
 
 
-def _examine_models() -> Iterator[Finding]:
+def _examine_models() -> Iterator[_Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
     from vlm2vec.model.checkpoint import BUNDLED_FOLDER
 
     there = any(BUNDLED_FOLDER.glob("*.safetensors")) and (BUNDLED_FOLDER / "config.json").exists()
-    yield Finding(
+    yield _Finding(
         "bundled model",
         str(BUNDLED_FOLDER) if there else "missing",
         None if there else f"{BUNDLED_FOLDER} is incomplete: install vlm2vec again, or name another model with --model",
     )
-    yield Finding("hub cache", f"{HF_HUB_CACHE}{' (offline)' if HF_HUB_OFFLINE else ''}")
+    yield _Finding("hub cache", f"{HF_HUB_CACHE}{' (offline)' if HF_HUB_OFFLINE else ''}")
 
 
-def _examine_codecs() -> Finding:
+def _examine_codecs() -> _Finding:
     try:
         import av
     except Exception as error:
-        return Finding("video", f"PyAV cannot be imported: {error}", "install it again: pip install av")
+        return _Finding("video", f"PyAV cannot be imported: {error}", "install it again: pip install av")
     missing = [name for name in _DECODERS if not _can_decode(name)]
-    return Finding(
+    return _Finding(
         "video",
         f"FFmpeg {av.ffmpeg_version_info}, decodes {', '.join(name for name in _DECODERS if name not in missing)}",
         f"videos in {', '.join(missing)} cannot be read: install PyAV's own build, pip install av" if missing else None,

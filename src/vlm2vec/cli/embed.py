@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
-from vlm2vec.cli.hints import told
-from vlm2vec.cli.output import fail, note
-from vlm2vec.cli.reading import without_mark
+from vlm2vec.cli.output import fail, note, told
 from vlm2vec.errors import InputError, MediaError, VLM2VecError
 from vlm2vec.files import writing
 from vlm2vec.items import PDF_SUFFIXES, Image, Item, as_item
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
 
 
-class Input(NamedTuple):
+class _Input(NamedTuple):
     """One vector's origin: what the user wrote, the page of a PDF, and the item or why there is none."""
 
     name: str
@@ -60,7 +59,7 @@ def embed(
     num_failed = 0
     decoder = Sandbox()
     # The sandbox is closed first: threads wait for it.
-    with closing(embedded(embedder, read_inputs(files or [], text or [], decoder), decoder)) as results, decoder:
+    with closing(_embedded(embedder, _read_inputs(files or [], text or [], decoder), decoder)) as results, decoder:
         for source, result in results:
             if isinstance(result, VLM2VecError):
                 # Most name their file themselves.
@@ -79,7 +78,7 @@ def embed(
         raise typer.Exit(1)
 
 
-def _print_vector(source: Input, vector: Vectors) -> None:
+def _print_vector(source: _Input, vector: Vectors) -> None:
     page = {} if source.page is None else {"page": source.page}
     numbers = [float(f"{x:.9g}") for x in vector]
     print(json.dumps({"input": source.name, **page, "vector": numbers}), flush=True)
@@ -103,34 +102,55 @@ def _check_parent(out: Path) -> None:
         raise InputError(f"cannot write {out}: there is no folder {parent}")
 
 
-def read_inputs(files: Iterable[Path], texts: Iterable[str], decoder: Decoder) -> Iterator[Input]:
+def _read_inputs(files: Iterable[Path], texts: Iterable[str], decoder: Decoder) -> Iterator[_Input]:
     """Files, each page of a PDF by itself, then texts; the file "-" is the lines of stdin."""
     for file in files:
         if str(file) == "-":
-            for line in without_mark(sys.stdin):
+            for line in _without_mark(sys.stdin):
                 words = line.rstrip("\r\n")
-                yield Input(words, None, Item(text=words))
+                yield _Input(words, None, Item(text=words))
         else:
             yield from _inputs_of_file(file, decoder)
     for words in texts:
-        yield Input(words, None, Item(text=words))
+        yield _Input(words, None, Item(text=words))
 
 
-def _inputs_of_file(file: Path, decoder: Decoder) -> Iterator[Input]:
+def _without_mark(stream: TextIO) -> Iterator[str]:
+    """The lines of a stream without the byte order mark that some programs put before text.
+
+    Raises:
+        InputError: the mark says that it is UTF-16 or UTF-32.
+    """
+    lines = iter(stream)
+    try:
+        first = next(lines, "")
+    except UnicodeDecodeError as error:
+        # A stream that does not take bytes as they are.
+        raise InputError(f"stdin is no text in {error.encoding}: convert it to UTF-8") from error
+    encoding = stream.encoding or "utf-8"
+    for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE):
+        if first.startswith(mark.decode(encoding, "surrogateescape")):
+            raise InputError("stdin is text in UTF-16 or UTF-32: convert it to UTF-8")
+    if text := first.removeprefix(codecs.BOM_UTF8.decode(encoding, "surrogateescape")):
+        yield text
+    yield from lines
+
+
+def _inputs_of_file(file: Path, decoder: Decoder) -> Iterator[_Input]:
     name = str(file)
     try:
         if file.suffix.lower() not in PDF_SUFFIXES:
-            yield Input(name, None, as_item(file))
+            yield _Input(name, None, as_item(file))
             return
         for page in range(1, decoder.page_count(file) + 1):
-            yield Input(name, page, Item(media=(Image(file, page=page),)))
+            yield _Input(name, page, Item(media=(Image(file, page=page),)))
     except (InputError, MediaError) as error:
-        yield Input(name, None, error)
+        yield _Input(name, None, error)
 
 
-def embedded(
-    embedder: Embedder, inputs: Iterator[Input], decoder: Decoder, *, num_at_once: int = 1024
-) -> Generator[tuple[Input, Vectors | VLM2VecError], None, None]:
+def _embedded(
+    embedder: Embedder, inputs: Iterator[_Input], decoder: Decoder, *, num_at_once: int = 1024
+) -> Generator[tuple[_Input, Vectors | VLM2VecError], None, None]:
     """The inputs in their order, each with its vector or why it has none."""
     # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
     while part := list(islice(inputs, num_at_once)):
@@ -138,11 +158,11 @@ def embedded(
 
 
 def _in_order(
-    embedder: Embedder, inputs: Iterable[Input], decoder: Decoder
-) -> Iterator[tuple[Input, Vectors | VLM2VecError]]:
+    embedder: Embedder, inputs: Iterable[_Input], decoder: Decoder
+) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
     """Embed as a stream, but hand on in the order given; only what overtook its predecessors waits in memory."""
     numbers: list[int] = []
-    given: dict[int, Input] = {}
+    given: dict[int, _Input] = {}
     done: dict[int, Vectors | VLM2VecError] = {}
 
     def items() -> Iterator[Item]:

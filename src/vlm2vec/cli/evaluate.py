@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlm2vec.cli.hints import told
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
-from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets, write_file
+from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets, told, write_file
 from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
 from vlm2vec.tasks.registry import get_tasks

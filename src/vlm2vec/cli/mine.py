@@ -55,11 +55,11 @@ def mine(
     if as_json:
         print_json(asdict(report) | {"out": str(out)})
         return
-    note(as_text(report))
+    note(_as_text(report))
     print(out)
 
 
-def as_text(report: MiningReport) -> str:
+def _as_text(report: MiningReport) -> str:
     """The report in three lines."""
     similarity = f"mean similarity to positives {report.positive_similarity:.3f}"
     if report.negative_similarity is not None:

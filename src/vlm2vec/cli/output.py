@@ -1,21 +1,44 @@
-"""How does the command line speak: results to stdout, notes, errors and progress to stderr?"""
+"""How does the command line speak: results to stdout, notes, errors and progress to stderr, advice in its own words?"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from typer import Exit
 
+from vlm2vec.errors import IN_PYTHON, Action, VLM2VecError
 from vlm2vec.files import writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+ON_COMMAND_LINE: Mapping[Action, str] = {
+    **IN_PYTHON,
+    "make_index": "'vlm2vec index FOLDER' makes one",
+    "rebuild": "'vlm2vec index FOLDER --rebuild' makes it anew",
+    "rebuild_with": "'vlm2vec index FOLDER --rebuild --model {about!r}' makes it anew",
+    "other_index": "give another folder with --index",
+    "other_model": "or name the first model with --model {about!r}",
+    "other_out": "give another folder with --out",
+    "other_data": "give another folder with --data",
+    "resume": "continue it with --resume",
+    "no_resume": "leave out --resume",
+    "single_vectors": "or rank single vectors: leave out --late-interaction",
+    "evaluate": "'vlm2vec evaluate --out {about}', with the options that it was begun with, continues it",
+    "download": "'vlm2vec data download {about} --data FOLDER' fetches it",
+    "allow_outside": "allow other places with --allow-outside",
+    "list_tasks": "'vlm2vec tasks --benchmark {about}' lists all",
+    "teach": "'vlm2vec teach' makes them",
+    "processes": "start with 'vlm2vec train' or 'torchrun --nproc-per-node {about} -m vlm2vec train' ('accelerate "
+    "launch' starts one process on a machine without GPU), or change 'processes'",
+}
+"""What a hint means to a user of the command line; `{about}` stands for what it is about."""
 
 
 def print_json(value: object) -> None:
@@ -31,6 +54,11 @@ def note(message: str) -> None:
 def fail(message: str) -> None:
     """Report an error in one line."""
     print(f"error: {_printable(message)}", file=sys.stderr)
+
+
+def told(error: VLM2VecError) -> str:
+    """What happened and what to do next, as a command prints it."""
+    return error.worded(ON_COMMAND_LINE)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`vlm2vec train`: train a model from a YAML configuration."""
+"""`vlm2vec train`, `ablate` and `teach`: the commands of a training configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm2vec.cli.output import note, progress
+from vlm2vec.cli.output import fail, note, progress, stoppable
+from vlm2vec.processes import among_processes, launched
 from vlm2vec.text import aligned
 
 if TYPE_CHECKING:
@@ -25,16 +26,10 @@ def train(
     Writes the model, ready for `--model`, with a model card, curves, and log.jsonl with a line for every step. With
     `processes: N` in the file, or under torchrun, N processes share every batch.
     """
-    from vlm2vec.training.config import read_config
-
-    settings = read_config(config)
-    if out is not None:
-        settings = settings.model_copy(update={"out": out.resolve()})
+    settings = _read(config, out)
     if plan:
         _print_plan(settings)
         return
-    from vlm2vec.processes import among_processes, launched
-
     options = ["--out", str(settings.out), *(["--resume"] if resume else [])]
     if launched(["train", str(config), *options], settings.processes):
         return
@@ -42,6 +37,76 @@ def train(
         _run(settings, resume=resume)
     if first:
         print(settings.out)
+
+
+def ablate(
+    config: Annotated[Path, typer.Argument(help="A YAML file as for 'vlm2vec train', with validation.")],
+    sub_batches: Annotated[str, typer.Option(help="Sizes, with commas between; 0 draws every row for itself.")],
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between; each size is run with each.")] = "1",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where runs, table and plot go; by default as the file says."),
+    ] = None,
+) -> None:
+    """Train once for each size of the sub-batches and compare held-out recall.
+
+    Writes ablation.md, ablation.json and ablation.png into OUT and prints the table. Started again, it continues where
+    it was stopped.
+    """
+    from vlm2vec.training.ablation import ablate_sub_batch
+    from vlm2vec.training.loop import StepReport
+
+    settings = _read(config, out)
+    options = ["--sub-batches", sub_batches, "--seeds", seeds, "--out", str(settings.out)]
+    if launched(["ablate", str(config), *options], settings.processes):
+        return
+    with progress("training") as show, among_processes() as first:
+
+        def on_run(done: int, total: int, name: str) -> None:
+            if first:
+                note(f"run {done + 1} of {total}: {name}")
+
+        def on_step(report: StepReport) -> None:
+            show(report.step + 1, settings.steps)
+
+        ablate_sub_batch(settings, _numbers(sub_batches), _numbers(seeds), on_run, on_step)
+    if first:
+        print((settings.out / "ablation.md").read_text("utf-8"), end="")
+
+
+def teach(
+    config: Annotated[Path, typer.Argument(help="Configuration of the run to be taught.")],
+    model: Annotated[str, typer.Option(help="Name or folder of the teacher.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where its vectors go.")],
+) -> None:
+    """Embed all that the sources of a configuration hold with a larger model, for `teachers` of that configuration.
+
+    Vectors are kept by content: what has one is not embedded again, and a run that is stopped continues. What cannot be
+    read or embedded is told, and the command exits with 1; the trainer replaces rows that it cannot read.
+    """
+    # Before torch and the model are loaded.
+    settings = _read(config)
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.training.teaching import teach as run
+
+    teacher = Embedder.load(model)
+    with stoppable(f"the vectors in {out} are kept"), progress("embedding") as show:
+        report = run(settings, teacher, out, show)
+    known = f"{report.missing:,} had no vector yet and {report.embedded:,} have now"
+    note(f"{report.items:,} different items, of which {known}")
+    for message in report.bad[:10]:
+        note(f"not embedded: {message}")
+    print(out)
+    if report.bad:
+        fail(f"{len(report.bad)} rows or items have no vector")
+        raise typer.Exit(1)
+
+
+def _read(config: Path, out: Path | None = None) -> TrainConfig:
+    from vlm2vec.training.config import read_config
+
+    settings = read_config(config)
+    return settings if out is None else settings.model_copy(update={"out": out.resolve()})
 
 
 def _run(settings: TrainConfig, *, resume: bool) -> None:
@@ -87,3 +152,10 @@ def _print_plan(settings: TrainConfig) -> None:
     num_tokens = sum(row.tokens or 0 for row in rows)
     table.append(["all", f"{num_rows:,}", "100%", f"{num_pairs:,}", "", f"{num_tokens:,}"])
     print(f"{settings.steps:,} steps of {settings.batch_size:,} pairs\n\n{aligned(table)}")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 0,32,64") from None
