@@ -12,10 +12,10 @@ import pytest
 END = r"""
 import sys
 from torch import distributed
-from vlm2vec.processes import among_processes, joined_processes, leave
+from vlm2vec.processes import Processes, among_processes, leave
 
 with among_processes():
-    processes = joined_processes()
+    processes = Processes.joined()
     kept = distributed.group.WORLD
     # Long enough that gloo's threads have not freed their tensors when the interpreter ends.
     sys.setswitchinterval(5)

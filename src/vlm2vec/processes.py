@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from vlm2vec.cores import usable_cores
 from vlm2vec.errors import ConfigError, VLM2VecError
@@ -19,21 +20,69 @@ T = TypeVar("T")
 _PATIENCE = timedelta(days=1)
 
 
-class Processes(Protocol):
-    """Those that share the work, each with the same items."""
+class Processes(ABC):
+    """Those that share the work, each with the same items.
 
-    @property
-    def rank(self) -> int: ...
+    Attributes:
+        rank: number of this process among them.
+        size: how many they are.
+    """
 
-    @property
-    def size(self) -> int: ...
+    rank: int
+    size: int
 
+    @abstractmethod
     def gather(self, value: T) -> list[T]:
         """What every process gave, in the order of their ranks; all must call it."""
-        ...
+
+    def agree(self, work: Callable[[], T], *, always: Callable[[], None] = lambda: None) -> T:
+        """Do some work in every process; where it fails in one, it fails in all, so that none waits for another.
+
+        Args:
+            always: done after the work, however it ends.
+
+        Returns:
+            what the work gave in this process.
+
+        Raises:
+            VLM2VecError: the error of the first process that has one.
+        """
+        given: list[T] = []
+        error: VLM2VecError | None = None
+        try:
+            given.append(work())
+        except VLM2VecError as failed:
+            error = failed
+        except BaseException:
+            # After Ctrl-C, what is done is kept; that it cannot be kept must not hide the reason.
+            with suppress(VLM2VecError):
+                always()
+            raise
+        try:
+            always()
+        except VLM2VecError as failed:
+            error = error or failed
+        errors = [one for one in self.gather(error) if one is not None]
+        if errors:
+            raise errors[0]
+        return given[0]
+
+    def in_first(self, work: Callable[[], T]) -> T:
+        """Do some work in the first process alone; all get what it gives, or its error.
+
+        Raises:
+            VLM2VecError: the work ended in it.
+        """
+        given = self.agree(lambda: [work()] if self.rank == 0 else [])
+        return self.gather(given)[0][0]
+
+    @staticmethod
+    def joined() -> Processes:
+        """Those that torchrun has started, else this one alone. To be called within `among_processes`."""
+        return _Joined() if Launch.own().size > 1 else Alone()
 
 
-class Alone:
+class Alone(Processes):
     """One process that does all the work."""
 
     rank = 0
@@ -43,7 +92,7 @@ class Alone:
         return [value]
 
 
-class Joined:
+class _Joined(Processes):
     """The processes of torch.distributed, which exchange objects on the CPU."""
 
     def __init__(self) -> None:
@@ -61,82 +110,24 @@ class Joined:
         return parts
 
 
-class _Outcome(Generic[T]):
-    """What some work gave, or the error that it ended in."""
-
-    def __init__(self, work: Callable[[], T], always: Callable[[], None]) -> None:
-        self._values: list[T] = []
-        self.error: VLM2VecError | None = None
-        try:
-            self._values.append(work())
-        except VLM2VecError as error:
-            self.error = error
-        except BaseException:
-            # After Ctrl-C, what is done is kept; that it cannot be kept must not hide the reason.
-            with suppress(VLM2VecError):
-                always()
-            raise
-        try:
-            always()
-        except VLM2VecError as error:
-            self.error = self.error or error
-
-    def value(self) -> T:
-        """What the work gave, if it did not end in an error."""
-        return self._values[0]
-
-
-def agree(work: Callable[[], T], processes: Processes, *, always: Callable[[], None] = lambda: None) -> T:
-    """Do some work in every process; where it fails in one, it fails in all, so that none waits for another.
+class Launch(NamedTuple):
+    """What torchrun tells a process that it starts.
 
     Args:
-        always: done after the work, however it ends.
-
-    Returns:
-        what the work gave in this process.
-
-    Raises:
-        VLM2VecError: the error of the first process that has one.
+        rank: number of the process among all.
+        local_rank: its number on its machine, which is that of its GPU.
+        size: how many all are.
     """
-    outcome = _Outcome(work, always)
-    _raise_first(outcome.error, processes)
-    return outcome.value()
 
+    rank: int
+    local_rank: int
+    size: int
 
-def in_first(work: Callable[[], T], processes: Processes) -> T:
-    """Do some work in the first process alone; all get what it gives, or its error.
-
-    Raises:
-        VLM2VecError: the work ended in it.
-    """
-    given = agree(lambda: [work()] if processes.rank == 0 else [], processes)
-    return processes.gather(given)[0][0]
-
-
-def _raise_first(error: VLM2VecError | None, processes: Processes) -> None:
-    errors = [one for one in processes.gather(error) if one is not None]
-    if errors:
-        raise errors[0]
-
-
-def own_rank() -> int:
-    """The rank of this process among those that torchrun has started; 0 if it has started none."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def own_local_rank() -> int:
-    """The rank of this process on its machine, which is the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def world_size() -> int:
-    """How many processes torchrun has started; 1 if it has started none."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def joined_processes() -> Processes:
-    """The processes that torchrun has started, else this one alone. To be called within `among_processes`."""
-    return Joined() if world_size() > 1 else Alone()
+    @classmethod
+    def own(cls) -> Launch:
+        """Of this process, which is the only one if torchrun has started none."""
+        rank, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+        return cls(rank, local_rank, int(os.environ.get("WORLD_SIZE", "1")))
 
 
 @contextmanager
@@ -148,7 +139,7 @@ def among_processes() -> Iterator[bool]:
     from torch import distributed
 
     try:
-        yield own_rank() == 0
+        yield Launch.own().rank == 0
     finally:
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()

@@ -21,6 +21,7 @@ from vlm2vec.errors import VLM2VecError
 from vlm2vec.items import ItemLike
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.processes import Processes
 from vlm2vec.tasks.registry import get_tasks
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Counting:
             yield one
 
 
-class Together:
+class Together(Processes):
     """One of several threads that share work as processes do. Threads that do not meet in time are out of step."""
 
     def __init__(self, rank: int, given: list[Any], barrier: Barrier) -> None:

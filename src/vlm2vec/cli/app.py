@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from vlm2vec.cli.output import fail, told
 from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
-from vlm2vec.processes import leave, world_size
+from vlm2vec.processes import Launch, leave
 
 
 class _Entry(NamedTuple):
@@ -104,7 +104,7 @@ def main() -> None:
     try:
         app(prog_name="vlm2vec")
     except SystemExit as ending:
-        if world_size() > 1:
+        if Launch.own().size > 1:
             leave(ending.code)
         raise
     finally:

@@ -12,11 +12,11 @@ from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, quiet_datasets, told, write_file
 from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
+from vlm2vec.processes import Launch, Processes, among_processes
 from vlm2vec.tasks.registry import get_tasks
 
 if TYPE_CHECKING:
     from vlm2vec.evaluation.runner import Evaluation, TaskScore
-    from vlm2vec.processes import Processes
 
 _PAGE = "report.html"
 
@@ -68,13 +68,12 @@ def evaluate(
     from vlm2vec.evaluation.runner import data_place
     from vlm2vec.evaluation.runner import evaluate as run
     from vlm2vec.model.embedder import Embedder
-    from vlm2vec.processes import among_processes, joined_processes
 
     # Before the model is loaded.
     data_place(chosen, data, limit=limit, download=download)
     numbers = count(1)
     with among_processes() as first, nested_progress("evaluate", len(chosen), shown=first) as show:
-        processes = joined_processes()
+        processes = Processes.joined()
         embedder = Embedder.load(
             model,
             base=base,
@@ -165,8 +164,6 @@ def _device(processes: Processes) -> str | None:
     """This process's own device under torchrun; None: the first."""
     import torch
 
-    from vlm2vec.processes import own_local_rank
-
     if processes.size == 1 or not torch.cuda.is_available():
         return None
-    return f"cuda:{own_local_rank()}"
+    return f"cuda:{Launch.own().local_rank}"

@@ -9,7 +9,7 @@ from functools import partial
 from vlm2vec.errors import MediaError, VLM2VecError
 from vlm2vec.items import Image, Item, Source, Video
 from vlm2vec.media.video import damaged_frames
-from vlm2vec.processes import Alone, Processes, agree
+from vlm2vec.processes import Alone, Processes
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import LISTED_WITHIN_S, TokenStore, VectorStore
@@ -97,10 +97,10 @@ class TaskEmbedder:
         keys = self._keys(read, origins, mend)
         failed = self._run(keys, read, origins, mend, on_progress)
         found = {place: key for place, key in enumerate(keys) if key is not None and origins[place] not in failed}
-        agree(lambda: self.store.wait_for(found.values(), self._patience_s), self.processes)
+        self.processes.agree(lambda: self.store.wait_for(found.values(), self._patience_s))
         broken = [place for place in range(len(keys)) if place not in found]
         if broken:
-            mended = agree(lambda: [_mended(read(place), origins[place], mend) for place in broken], self.processes)
+            mended = self.processes.agree(lambda: [_mended(read(place), origins[place], mend) for place in broken])
             of_broken = self.embed(mended.__getitem__, [origins[place] for place in broken])
             found |= zip(broken, of_broken, strict=True)
             on_progress(len(keys))
@@ -121,7 +121,7 @@ class TaskEmbedder:
                 raise error.of(origins[place]) from error
 
         rank, size = self.processes.rank, self.processes.size
-        own = agree(lambda: [key_of(place) for place in range(rank, len(origins), size)], self.processes)
+        own = self.processes.agree(lambda: [key_of(place) for place in range(rank, len(origins), size)])
         keys: list[bytes | None] = [None] * len(origins)
         for of_rank, share in enumerate(self.processes.gather(own)):
             keys[of_rank::size] = share

@@ -16,7 +16,7 @@ from vlm2vec.evaluation.scores import DatasetScores, ModelScores
 from vlm2vec.evaluation.scoring import Ranking, chance, score_task
 from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.media.source import describe
-from vlm2vec.processes import Alone, Processes, agree, in_first
+from vlm2vec.processes import Alone, Processes
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
 from vlm2vec.text import counted
@@ -130,7 +130,7 @@ def evaluate(
             continue
         if score is not None:
             on_score(score)
-    return in_first(lambda: Evaluation(folder.scores(), failures), processes)
+    return processes.in_first(lambda: Evaluation(folder.scores(), failures))
 
 
 def data_place(tasks: Sequence[TaskSpec], root: Path | None, *, limit: int | None, download: bool) -> tuple[str, Path]:
@@ -177,7 +177,7 @@ class _Run:
         """
         on_progress(0, 0)
         dropper = FrameDropper()
-        data = agree(lambda: self._read(task), self._embedder.processes)
+        data = self._embedder.processes.agree(lambda: self._read(task))
         ranking = score_task(self._embedder, task.name, data, on_progress=on_progress, mend=dropper)
         if self._strict and (count := len(dropper.reasons)):
             frames = f"{counted(count, 'frame')} of its videos {'is' if count == 1 else 'are'} damaged"
@@ -222,9 +222,9 @@ def _open(
             f"the processes have loaded models of different fingerprints ({', '.join(fingerprints)}): give all of them "
             "the same files, the same kind of device and the same dtype"
         )
-    folder = in_first(lambda: RunFolder.claim(out, settings), processes)
+    folder = processes.in_first(lambda: RunFolder.claim(out, settings))
     opened = TokenStore if settings.late_interaction else VectorStore
-    return folder, agree(lambda: opened.open(out / "vectors", dim), processes)
+    return folder, processes.agree(lambda: opened.open(out / "vectors", dim))
 
 
 def _measured(task: TaskSpec, data: TaskData, ranking: Ranking, dropper: FrameDropper) -> TaskScore:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
-from vlm2vec.processes import own_rank
+from vlm2vec.processes import Launch
 from vlm2vec.text import markdown
 from vlm2vec.training.checkpoint import check_same_run, checkpoints, is_finished
 from vlm2vec.training.config import TrainConfig
@@ -54,7 +54,7 @@ def ablate_sub_batch(
             train(run, resume=bool(checkpoints(out)), on_step=on_step)
         last = read_log(out / VALIDATION)[-1]
         trials.append(_Trial(sub_batch, seed, [last[metric] for metric in _METRICS]))
-    if own_rank() == 0:
+    if Launch.own().rank == 0:
         _write_results(config.out, trials, config.batch_size)
 
 

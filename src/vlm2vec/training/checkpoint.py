@@ -25,7 +25,7 @@ from vlm2vec.documents import load_json
 from vlm2vec.errors import ConfigError, DataError, StorageError
 from vlm2vec.files import locked, reason, writing
 from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
-from vlm2vec.processes import own_rank
+from vlm2vec.processes import Launch
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee
 
@@ -139,7 +139,7 @@ def save_checkpoint(
     tensors = dict(_state_tensors(trainee.backbone, objective, optimizer))
     weights = full_weights(trainee)
     # One that is there is of the same step of the same run.
-    if own_rank() > 0 or target.is_dir():
+    if Launch.own().rank > 0 or target.is_dir():
         return target
     partial = target.with_name(target.name + ".partial")
     with writing_to(out):

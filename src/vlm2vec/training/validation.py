@@ -12,7 +12,7 @@ from vlm2vec.errors import DataError, VLM2VecError
 from vlm2vec.model.backbone import Ask, plan_packs
 from vlm2vec.model.families.qwen_inputs import QwenVLInput
 from vlm2vec.model.similarity import normalize
-from vlm2vec.processes import own_rank, world_size
+from vlm2vec.processes import Launch
 from vlm2vec.sources.forms import OwnSource
 from vlm2vec.training.config import Validation
 from vlm2vec.training.distributed import gathered
@@ -57,7 +57,7 @@ class Validator:
             self.documents.append(document)
             if len(self.documents) == config.pool:
                 break
-        if len(self.documents) < (needed := max(2, world_size())):
+        if len(self.documents) < (needed := max(2, Launch.own().size)):
             raise DataError(
                 f"validation: {config.path} holds {len(self.documents)} pair(s) of different labels and documents; "
                 f"{needed} are needed"
@@ -77,7 +77,8 @@ class Validator:
 
     def _encoded(self, prepared: Sequence[QwenVLInput], device: torch.device, precision: str) -> Tensor:
         """Vectors of all, each process encoding its share."""
-        own = list(range(own_rank(), len(prepared), world_size()))
+        launch = Launch.own()
+        own = list(range(launch.rank, len(prepared), launch.size))
         members = plan_packs([prepared[i].cost for i in own], _TOKEN_BUDGET)
         order = [own[i] for pack in members for i in pack]
         rows = []

@@ -17,7 +17,7 @@ from vlm2vec import media
 from vlm2vec.errors import VectorError, VLM2VecError
 from vlm2vec.items import ItemLike
 from vlm2vec.model.backbone import Ask
-from vlm2vec.processes import Alone, Processes, agree
+from vlm2vec.processes import Alone, Processes
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -176,7 +176,7 @@ class EmbedJob:
 
         report(0)
         ledger = _Ledger(self._sink, self._flush, report, on_failure)
-        agree(lambda: self._embed(work, ledger), processes, always=ledger.write)
+        processes.agree(lambda: self._embed(work, ledger), always=ledger.write)
         of_each = processes.gather(ledger.report())
         if processes.size > 1 and total:
             report(total)
@@ -196,7 +196,7 @@ class EmbedJob:
                 groups.setdefault(one.key, []).append(one)
             return groups
 
-        groups = agree(grouped, processes)
+        groups = processes.agree(grouped)
         # The first process decides for all: each may have looked at another time.
         found = processes.gather([key in self._sink for key in groups])[0]
         missing = [equal for equal, is_known in zip(groups.values(), found, strict=True) if not is_known]
