@@ -21,7 +21,7 @@ from vlm2vec.media.image import from_pixels
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, check_file, decoding, describe, open_source
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfBitmap, PdfDocument
+    from pypdfium2 import PdfDocument
 
 SCALE = 2.0
 """Pixels a point: 144 dots per inch, where 10-point print stays legible."""
@@ -31,12 +31,7 @@ PAGE_PX = 4_000_000
 
 
 def read_pages(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> list[Item]:
-    """Take a PDF as items, one a page, in order. Nothing is drawn yet.
-
-    Raises:
-        MediaError: missing, empty, damaged, encrypted or no PDF.
-        LimitError: more bytes or pages than `limits` allow.
-    """
+    """Take a PDF as items, one a page, in order. Nothing is drawn yet. Raises as `page_count`."""
     path = Path(path)
     return [Item(media=(Image(path, page=number),)) for number in range(1, page_count(path, limits) + 1)]
 
@@ -83,13 +78,20 @@ class _Drawing(NamedTuple):
 
 @contextmanager
 def drawn_page(
-    source: Source, page: int, limits: Limits = DEFAULT_LIMITS, allocate: Callable[[int], mmap] | None = None
+    source: Source, page: int, limits: Limits, allocate: Callable[[int], mmap | bytearray] = bytearray
 ) -> Iterator[_Drawing]:
     """Draw one page as `render_page` does; the pixels are there inside the block.
 
     Args:
         allocate: gives the memory to draw on, at least so many bytes.
     """
+    from pypdfium2 import PdfBitmap
+
+    def bitmap(width: int, height: int, format: int, rev_byteorder: bool) -> PdfBitmap:
+        size = width * height * 3
+        buffer = (ctypes.c_ubyte * size).from_buffer(allocate(size))
+        return PdfBitmap.new_native(width, height, format, rev_byteorder, buffer)
+
     name = describe(source)
     with _open_document(source, limits) as document:
         if not 1 <= page <= len(document):
@@ -101,27 +103,13 @@ def drawn_page(
                     # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only
                     # for an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
                     sheet.set_cropbox(0, 0, 0, 0)
-                bitmap = sheet.render(scale=_scale(*sheet.get_size()), **_drawing_on(allocate))
+                drawn = sheet.render(scale=_scale(*sheet.get_size()), bitmap_maker=bitmap)
                 try:
-                    yield _Drawing((bitmap.width, bitmap.height), bitmap.stride, memoryview(bitmap.buffer).cast("B"))
+                    yield _Drawing((drawn.width, drawn.height), drawn.stride, memoryview(drawn.buffer).cast("B"))
                 finally:
-                    bitmap.close()
+                    drawn.close()
             finally:
                 sheet.close()
-
-
-def _drawing_on(allocate: Callable[[int], mmap] | None) -> dict[str, Callable[..., PdfBitmap]]:
-    if allocate is None:
-        return {}
-    from pypdfium2 import PdfBitmap
-
-    def make(width: int, height: int, format: int, rev_byteorder: bool) -> PdfBitmap:
-        # Blue, green, red.
-        size = width * height * 3
-        buffer = (ctypes.c_ubyte * size).from_buffer(allocate(size))
-        return PdfBitmap.new_native(width, height, format, rev_byteorder, buffer)
-
-    return {"bitmap_maker": make}
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:

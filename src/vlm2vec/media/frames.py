@@ -56,7 +56,13 @@ def decoded_bytes(medium: Image | Video, *, num_frames: int, limits: Limits = DE
     try:
         if isinstance(medium, Video):
             return _of_video(medium, num_frames, limits)
-        return _of_image(medium, num_frames, limits)
+        if medium.page is not None:
+            # The bitmap that PDFium draws on and the picture made of it.
+            return PAGE_PX * 2 * RGB_BYTES
+        with open_picture(medium.source, limits) as picture:
+            if not medium.as_stored and picture is not medium.source and (count := len(animation_frames(picture))) > 1:
+                return _of_frames(picture.size, min(count, num_frames))
+            return decoding_bytes(picture, as_stored=medium.as_stored)
     except MediaError:
         return 0
 
@@ -105,16 +111,6 @@ class Budget:
 
 IN_FLIGHT = Budget(3 << 30)
 """Of all pictures that threads of this process decode at once, so that all of it stays within 4 GB."""
-
-
-def _of_image(image: Image, num_frames: int, limits: Limits) -> int:
-    if image.page is not None:
-        # The bitmap that PDFium draws on and the picture made of it.
-        return PAGE_PX * 2 * RGB_BYTES
-    with open_picture(image.source, limits) as picture:
-        if not image.as_stored and picture is not image.source and (count := len(animation_frames(picture))) > 1:
-            return _of_frames(picture.size, min(count, num_frames))
-        return decoding_bytes(picture, as_stored=image.as_stored)
 
 
 def _of_video(video: Video, num_frames: int, limits: Limits) -> int:

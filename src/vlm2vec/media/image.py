@@ -20,9 +20,10 @@ from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import ANIMATED_SUFFIXES, Image, Source, Video
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, decoding, describe, open_source
 
+# Tags of a TIFF: how many bits a channel has, whether 0 is white (Pillow heeds it up to 8 bits only), and whether
+# integers are signed (Pillow takes signed 8 bits as unsigned).
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_SIGNED = 2
-"""The sample format of signed integers in a TIFF."""
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 # Pillow keeps a pixel in four bytes, except in these modes.
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 RGB_BYTES = 4
@@ -146,8 +147,8 @@ def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
             if len(animation_frames(picture)) > 1 or picture.mode in ("F", "I"):
                 return picture.mode != "I" or picture.format == "TIFF"
             if _is_deep(picture):
-                is_odd = _is_white_zero(picture) or _written_bits(picture) not in (16, None)
-                return is_odd or "transparency" in picture.info
+                white, bits = _tiff_tag(picture, _PHOTOMETRIC), _tiff_tag(picture, _BITS_PER_SAMPLE)
+                return white == _WHITE_IS_ZERO or bits not in (16, None) or "transparency" in picture.info
             if _has_signed_bytes(picture) or not _is_see_through(picture):
                 return _has_signed_bytes(picture)
             key = _key_of_8_bits(picture)
@@ -350,19 +351,9 @@ def _is_deep(picture: PIL.Image.Image) -> bool:
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
-def _is_white_zero(opened: PIL.Image.Image) -> bool:
-    """Whether an opened TIFF says that 0 is white, which Pillow heeds up to 8 bits only."""
-    return _tiff_tag(opened, _PHOTOMETRIC) == 0
-
-
 def _has_signed_bytes(opened: PIL.Image.Image) -> bool:
     """Whether an opened picture is a TIFF of signed 8 bits, which Pillow takes as unsigned."""
     return opened.mode == "L" and _tiff_tag(opened, _SAMPLE_FORMAT) == _SIGNED
-
-
-def _written_bits(opened: PIL.Image.Image) -> int | None:
-    """How many bits a channel of an opened TIFF has in the file; None for other formats."""
-    return _tiff_tag(opened, _BITS_PER_SAMPLE)
 
 
 def _is_alpha_void(frame: PIL.Image.Image, opened: PIL.Image.Image) -> bool:
@@ -378,7 +369,7 @@ def _is_alpha_void(frame: PIL.Image.Image, opened: PIL.Image.Image) -> bool:
 def _as_8_bit(frame: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:
     values = np.asarray(frame)
     grey = _of_floats(values) if frame.mode == "F" else _of_integers(values, opened)
-    if _is_deep(frame) and _is_white_zero(opened):
+    if _is_deep(frame) and _tiff_tag(opened, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         np.subtract(255, grey, out=grey)
     if frame.mode == "F":
         grey[np.isnan(values)] = 0
@@ -421,7 +412,7 @@ def _of_integers(values: NDArray[np.integer], opened: PIL.Image.Image) -> NDArra
     Numbers that fit into 8 bits are kept: somebody widened them. For the same reason 32 bits are taken as 16, unless
     more than half of what is above 0 is larger.
     """
-    bits = _written_bits(opened) or 8 * values.itemsize
+    bits = _tiff_tag(opened, _BITS_PER_SAMPLE) or 8 * values.itemsize
     is_signed = values.dtype == np.int32 if opened.format != "TIFF" else _tiff_tag(opened, _SAMPLE_FORMAT) == _SIGNED
     if bits == 8:
         return (values.view(np.int8).clip(0) * 2).astype(np.uint8)

@@ -10,12 +10,11 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import PIL.Image
 
-from vlm2vec.items import Image, Item, Source, Video
+from vlm2vec.items import Image, Item, Source, Target, Video
 from vlm2vec.media.document import page_count
 from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
@@ -24,9 +23,7 @@ from vlm2vec.media.timeline import VideoInfo
 from vlm2vec.media.video import probe
 from vlm2vec.media.worker import Message, Worker
 
-Decoded: TypeAlias = Literal["page", "video", "image"]
-
-SANDBOXED: dict[Decoded, bool] = {
+SANDBOXED: dict[Target, bool] = {
     "page": True,  # With the pages of a PDF being counted.
     "video": True,  # Films and animated pictures.
     # A photograph is decoded in less time than it takes to hand it over, and its header tells what memory it needs.
@@ -69,7 +66,7 @@ class Sandbox:
         kinds: which of them are decoded in workers; the others are decoded in the caller's thread.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, kinds: dict[Decoded, bool] = SANDBOXED) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, kinds: dict[Target, bool] = SANDBOXED) -> None:
         self._limits = limits
         # The parts of a system that this is built on are not in Windows.
         self._kinds = dict.fromkeys(kinds, False) if sys.platform == "win32" else kinds
@@ -135,9 +132,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _is_apart(self, medium: Image | Video) -> bool:
@@ -171,13 +166,11 @@ class Sandbox:
                 # One that has the file open already, otherwise the one that was used last.
                 at = next((i for i, worker in enumerate(self._idle) if worker.source == source), -1)
                 worker = self._idle.pop(at)
-                worker.source = source
                 self._busy.add(worker)
                 return worker
         worker = Worker(self._limits)
         with self._lock:
             if not self._is_closed:
-                worker.source = source
                 self._busy.add(worker)
                 return worker
         worker.end()
@@ -196,13 +189,12 @@ class Sandbox:
             raise RuntimeError(_CLOSED)
 
 
-def _kind(medium: Image | Video) -> Decoded:
+def _kind(medium: Image | Video) -> Target:
     if isinstance(medium, Image):
-        return "image" if medium.page is None else "page"
-    source = medium.source
+        return medium.kind
     # Where nobody may look, decoding says so.
-    is_pictures = isinstance(source, tuple) or (isinstance(source, Path) and os.path.isdir(source))
-    return "image" if is_pictures else "video"
+    is_folder = isinstance(medium.source, Path) and os.path.isdir(medium.source)
+    return "image" if is_folder or isinstance(medium.source, tuple) else "video"
 
 
 def _is_gif(image: Image) -> bool:

@@ -272,7 +272,9 @@ def announced_frames(source: Path | bytes, limits: Limits) -> Timeline:
         if is_timed:
             pts = _unwrapped(pts, container)
             is_keyframe = np.array([stamp.is_keyframe for stamp in shown])
-            order = _shown_order(pts, is_keyframe, REORDER if _may_reorder(stream) else 1)
+            # Headers of H.264 need not tell, so FFmpeg may find out only later.
+            may_reorder = stream.codec_context.has_b_frames or stream.codec_context.name == "h264"
+            order = _shown_order(pts, is_keyframe, REORDER if may_reorder else 1)
             pts, shown = pts[order], [shown[position] for position in order]
         exact = is_timed and bool(np.all(pts[1:] > pts[:-1]))
         keyframes = [
@@ -299,7 +301,7 @@ def _read_stamps(
 ) -> tuple[list[_Stamp], Transpose | None]:
     """The stamps of all packets as they are stored, and the turn of the first frame."""
     # A film has a hundred thousand packets: all that is alike for each is asked for once.
-    hides_frames = stream.codec_context.name == "vp8"
+    is_vp8 = stream.codec_context.name == "vp8"
     stamps: list[_Stamp] = []
     turn: Transpose | None = None
     is_turn_known = False
@@ -307,8 +309,10 @@ def _read_stamps(
         if packet.size:
             if packet.is_keyframe and not is_turn_known:
                 turn, is_turn_known = _first_turn(packet, stream), True
+            # VP8 stores frames that are only referred to as packets of their own (bit 4 of the frame header).
+            is_hidden = is_vp8 and not memoryview(packet)[0] & 0x10
             # A discarded packet lies before the start that an edit list sets: decoded, not shown.
-            is_shown = not packet.is_discard and not (hides_frames and _is_hidden(packet))
+            is_shown = not packet.is_discard and not is_hidden
             stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, is_shown))
             limits.check_frames(len(stamps), name)
     return stamps, turn
@@ -346,21 +350,12 @@ def _unwrapped(pts: NDArray[np.int64], container: InputContainer) -> NDArray[np.
     return unwrapped
 
 
-def _may_reorder(stream: VideoStream) -> bool:
-    # Headers of H.264 need not tell, so FFmpeg may find out only later.
-    return stream.codec_context.has_b_frames or stream.codec_context.name == "h264"
-
-
-def _is_hidden(packet: Packet[VideoStream]) -> bool:
-    # VP8 stores frames that are only referred to, never shown, as packets of their own (bit 4 of the frame header).
-    return not memoryview(packet)[0] & 0x10
-
-
 def _clock(shown: list[_Stamp], pts: NDArray[np.int64], container: InputContainer, stream: VideoStream) -> Clock:
     """The clock of the frames, which are in the order they are shown if they have `pts`."""
     if not shown:
         return Clock(np.zeros(0), 0.0)
-    tick_s, frame_s = _tick_s(stream), _frame_s(stream)
+    tick_s = _tick_s(stream)
+    frame_s = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25)))
     # Frames come out of a decoder at the rate at which they go in.
     dts = _filled([stamp.dts for stamp in shown])
     values = pts.tolist() or dts or None
@@ -416,11 +411,6 @@ def _is_even(clock: Clock) -> bool:
 
 def _tick_s(stream: VideoStream) -> float:
     return float(stream.time_base or 1)
-
-
-def _frame_s(stream: VideoStream) -> float:
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    return float(1 / rate)
 
 
 def _shown_order(pts: NDArray[np.int64], is_keyframe: NDArray[np.bool_], reorder: int = REORDER) -> NDArray[np.intp]:

@@ -6,10 +6,10 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -67,14 +67,15 @@ def probe(
         MediaError: missing, empty, damaged or no video.
         LimitError: more bytes, pixels or frames than `limits` allow.
     """
-    video = Video(source)  # type: ignore[arg-type]  # Video turns a str into a path and checks every type.
-    if isinstance(video.source, tuple):
-        return _probe_frames(video.source, limits)
-    if isinstance(video.source, Path) and is_folder(video.source, kind="a video"):
-        return _probe_frames(frame_paths(video.source, limits), limits)
-    if isinstance(video.source, PIL.Image.Image) or is_animation(video.source, limits):
-        return _probe_animation(video.source, limits)
-    return _probe_clip(video.source, limits)
+    video = Video(source)  # type: ignore[arg-type]  # It turns a str into a path and checks every type.
+    source = video.source
+    if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source, kind="a video")):
+        frames = source if isinstance(source, tuple) else frame_paths(source, limits)
+        with open_picture(frames[0], limits, max_px=min(limits.image_px, limits.frame_px)) as first:
+            return VideoInfo(0.0, len(frames), first.width, first.height)
+    if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
+        return _probe_animation(source, limits)
+    return _probe_clip(source, limits)
 
 
 def is_animation(source: Path | bytes, limits: Limits) -> bool:
@@ -136,7 +137,9 @@ def damaged_frames(sources: Sequence[Source], limits: Limits = DEFAULT_LIMITS) -
         try:
             _open_frames((source,), limits, as_stored=True)
         except MediaError as error:
-            if not _is_damage(error):
+            # An error of the system, which alone has a number, tells of the disk or of who may read it.
+            cause = error.__cause__
+            if isinstance(error, LimitError) or (isinstance(cause, OSError) and cause.errno is not None):
                 raise
             damaged[place] = error
     return damaged
@@ -150,22 +153,8 @@ def frame_order(name: str) -> tuple[list[tuple[int, str]], str]:
 
 def _open_frames(sources: tuple[Source, ...] | list[Path], limits: Limits, as_stored: bool) -> list[PIL.Image.Image]:
     # One by one, or each would be held in its own mode and in RGB.
-    return [open_image(Image(source, as_stored=as_stored), _frame_limits(limits)).convert("RGB") for source in sources]
-
-
-def _probe_frames(sources: tuple[Source, ...] | list[Path], limits: Limits) -> VideoInfo:
-    with open_picture(sources[0], _frame_limits(limits)) as first:
-        return VideoInfo(0.0, len(sources), first.width, first.height)
-
-
-def _frame_limits(limits: Limits) -> Limits:
-    return replace(limits, image_px=min(limits.image_px, limits.frame_px))
-
-
-def _is_damage(error: MediaError) -> bool:
-    """Whether the bytes of a medium are at fault, and not who may read them, the disk, or how large they are."""
-    cause = error.__cause__
-    return not isinstance(error, LimitError) and not (isinstance(cause, OSError) and cause.errno is not None)
+    limits = replace(limits, image_px=min(limits.image_px, limits.frame_px))
+    return [open_image(Image(source, as_stored=as_stored), limits).convert("RGB") for source in sources]
 
 
 def _read_animation(
@@ -214,24 +203,22 @@ def _open_animation(source: Source, limits: Limits) -> Iterator[tuple[PIL.Image.
     with open_picture(source, limits, max_px=limits.frame_px) as picture:
         before = picture.tell()
         try:
-            yield picture, _checked_frames(picture, limits, name)
+            frames = animation_frames(picture)
+            if len(frames) > limits.frames:
+                raise LimitError(
+                    f"{name} has {len(frames):,} frames, more than the {limits.frames:,} allowed (Limits.frames)"
+                )
+            if len(frames) * picture.width * picture.height > limits.animation_px:
+                raise LimitError(
+                    f"{name} has {len(frames):,} frames of {picture.width} x {picture.height} pixels, together more "
+                    f"than the {limits.animation_px:,} pixels allowed (Limits.animation_px)"
+                )
+            yield picture, frames
         except EOFError as error:
             raise MediaError(f"{name} is cut off: not all of its frames can be read") from error
         finally:
             if picture is source:
                 picture.seek(before)
-
-
-def _checked_frames(picture: PIL.Image.Image, limits: Limits, name: str) -> range:
-    frames = animation_frames(picture)
-    if len(frames) > limits.frames:
-        raise LimitError(f"{name} has {len(frames):,} frames, more than the {limits.frames:,} allowed (Limits.frames)")
-    if len(frames) * picture.width * picture.height > limits.animation_px:
-        raise LimitError(
-            f"{name} has {len(frames):,} frames of {picture.width} x {picture.height} pixels, together more than the "
-            f"{limits.animation_px:,} pixels allowed (Limits.animation_px)"
-        )
-    return frames
 
 
 def _keep_ground(picture: PIL.Image.Image) -> None:
@@ -375,8 +362,7 @@ def _surviving(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _DecodedFrames:
+class _DecodedFrames(NamedTuple):
     """The stamps of the frames of a file in the order in which a decoding from start to end yields them."""
 
     pts: list[int | None]

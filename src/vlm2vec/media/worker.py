@@ -111,6 +111,7 @@ class Worker:
             MediaError: the medium cannot be read, or the process died of it.
             LimitError: it is too large, or takes more memory or time than it may.
         """
+        self.source = medium.source
         # Also if nobody waits for the answer (Ctrl-C): it will be that to a question of the past.
         self.is_spent = True
         name = describe(medium.source)
@@ -346,6 +347,7 @@ def _told(mode: str, size: tuple[int, int], start: int, end: int, layout: str, s
 def _paste(picture: PIL.Image.Image, place: memoryview) -> None:
     # Four bytes a pixel, as Pillow keeps them. To pack them into three takes several times as long.
     target = PIL.Image.frombuffer("RGBX", picture.size, place, "raw", "RGBX", 0, 1)  # type: ignore[arg-type]
+    # Let go of at the end of this function, as must be before the shared memory can be.
     target.im.paste(picture.im, (0, 0, *picture.size))
 
 
