@@ -103,7 +103,8 @@ def drawn_page(
                     # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only
                     # for an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
                     sheet.set_cropbox(0, 0, 0, 0)
-                drawn = sheet.render(scale=_scale(*sheet.get_size()), bitmap_maker=bitmap)
+                scale = min(SCALE, math.sqrt(PAGE_PX / max(1.0, math.prod(sheet.get_size()))))
+                drawn = sheet.render(scale=scale, bitmap_maker=bitmap)
                 try:
                     yield _Drawing((drawn.width, drawn.height), drawn.stride, memoryview(drawn.buffer).cast("B"))
                 finally:
@@ -123,11 +124,6 @@ def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
             return any(0.0 in document.get_page_size(index) for index in range(len(document)))
     except MediaError:
         return True
-
-
-def _scale(width_pt: float, height_pt: float) -> float:
-    area = width_pt * height_pt * SCALE**2
-    return SCALE if area <= PAGE_PX else SCALE * math.sqrt(PAGE_PX / area)
 
 
 class _LastOpened:

@@ -115,7 +115,7 @@ IN_FLIGHT = Budget(3 << 30)
 
 def _of_video(video: Video, num_frames: int, limits: Limits) -> int:
     source = video.source
-    if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source, kind="a video")):
+    if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source)):
         frames = source if isinstance(source, tuple) else frame_paths(source, limits)[:num_frames]
         with open_picture(frames[0], limits) as first:
             return _of_frames(first.size, len(frames))

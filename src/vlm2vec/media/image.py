@@ -46,8 +46,13 @@ def open_image(image: Image, limits: Limits = DEFAULT_LIMITS) -> PIL.Image.Image
     """
     with open_picture(image.source, limits) as picture:
         key = None if image.as_stored else _key_of_8_bits(picture)
-        if image.as_stored and picture.tell() != 0:
-            frame = _frame_at(picture, 0)
+        if image.as_stored and (before := picture.tell()) != 0:
+            # The picture is the user's own, who finds it at the frame where it was.
+            picture.seek(0)
+            try:
+                frame = picture.copy()
+            finally:
+                picture.seek(before)
         else:
             picture.load()
             # Free of the closed file that the opened picture still refers to. Not by `copy`, which of a 200-megapixel
@@ -96,12 +101,11 @@ def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -
     name = describe(source)
     max_px = limits.image_px if max_px is None else max_px
     if isinstance(source, PIL.Image.Image):
-        with _quiet_pillow(), _pillow(name):
+        with _pillow(name):
             _check_px(source.size, max_px, name)
             yield source
         return
-    opened = open_source(source, "an image", limits)
-    with opened as stream, _quiet_pillow(), _pillow(name):
+    with open_source(source, "an image", limits) as stream, _pillow(name):
         picture = _identify(stream, name)
         _check_px(picture.size, max_px, name)
         yield picture
@@ -221,16 +225,6 @@ def from_pixels(
     return picture
 
 
-def _frame_at(picture: PIL.Image.Image, index: int) -> PIL.Image.Image:
-    # The picture may be the user's own, who finds it at the frame where it was.
-    before = picture.tell()
-    picture.seek(index)
-    try:
-        return picture.copy()
-    finally:
-        picture.seek(before)
-
-
 def _identify(stream: BinaryIO, name: str) -> PIL.Image.Image:
     # Not PIL.Image.open: it refuses pictures above a limit of its own (half of ours) that only a global can change,
     # and given a path it maps uncompressed files into memory, which kills the process if the file shrinks meanwhile.
@@ -271,7 +265,7 @@ def _check_px(size: tuple[int, int], max_px: int, name: str) -> None:
 
 @contextmanager
 def _pillow(name: str) -> Iterator[None]:
-    with decoding(name, "an image"):
+    with _quiet_pillow(), decoding(name, "an image"):
         try:
             yield
         except PIL.Image.DecompressionBombError as error:

@@ -111,9 +111,9 @@ def check_file(path: Path, kind: Form, limits: Limits) -> os.stat_result:
     return status
 
 
-def is_folder(path: Path, *, kind: str) -> bool:
-    """Whether a path is a folder. Raises MediaError where it cannot be looked at."""
-    with decoding(str(path), kind):
+def is_folder(path: Path) -> bool:
+    """Whether a video is a folder of frames. Raises MediaError where it cannot be looked at."""
+    with decoding(str(path), "a video"):
         return path.is_dir()
 
 

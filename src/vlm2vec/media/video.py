@@ -46,7 +46,7 @@ def read_frames(video: Video, num_frames: int, limits: Limits = DEFAULT_LIMITS) 
     source = video.source
     if isinstance(source, tuple):
         return _open_frames(source, limits, video.as_stored)
-    if isinstance(source, Path) and is_folder(source, kind="a video"):
+    if isinstance(source, Path) and is_folder(source):
         if video.span_s is not None:
             raise MediaError(f"{source} is a folder of frames, which has no clock: a span of it cannot be read")
         paths = frame_paths(source, limits)
@@ -69,7 +69,7 @@ def probe(
     """
     video = Video(source)  # type: ignore[arg-type]  # It turns a str into a path and checks every type.
     source = video.source
-    if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source, kind="a video")):
+    if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source)):
         frames = source if isinstance(source, tuple) else frame_paths(source, limits)
         with open_picture(frames[0], limits, max_px=min(limits.image_px, limits.frame_px)) as first:
             return VideoInfo(0.0, len(frames), first.width, first.height)

@@ -88,6 +88,8 @@ class Worker:
             self._peak_bytes = 0
             try:
                 answer = self._answer(_START_S)
+            except LimitError:
+                answer = None
             except BaseException:
                 self.end()
                 raise
@@ -117,9 +119,9 @@ class Worker:
         name = describe(medium.source)
         try:
             reply = self._reply(work, medium, num_frames, time_s)
-        except _EndedError as error:
+        except MediaError as error:
             place = f" at page {medium.page}" if isinstance(medium, Image) and medium.page is not None else ""
-            raise error.kind(f"{name} cannot be read{place}: {error}") from None
+            raise type(error)(f"{name} cannot be read{place}: {error}") from None
         self.is_spent = reply["is_spent"]
         if (error_name := reply.get("error")) is None:
             return reply
@@ -183,7 +185,7 @@ class Worker:
         return reply
 
     def _answer(self, time_s: float) -> tuple[Message, list[int]] | None:
-        """The next message; None if the process has ended. Raises _EndedError after so many seconds."""
+        """The next message; None if the process has ended. Raises LimitError after so many seconds."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         waited_s = 0.0
@@ -191,35 +193,28 @@ class Worker:
         while not poll.poll(math.ceil(1000 * (step_s := min(_LOOK_EVERY_S, time_s - waited_s)))):
             waited_s += step_s
             if waited_s >= time_s:
-                raise _EndedError(f"decoding took longer than {time_s:g} s (Limits.decode_s)", LimitError)
+                raise LimitError(f"decoding took longer than {time_s:g} s (Limits.decode_s)")
         try:
             return _receive(self._connection)
         except OSError:
             return None
 
-    def _ended(self) -> _EndedError:
+    def _ended(self) -> MediaError:
+        """Why it gives no answer."""
         before = self._peak_bytes
         self.end(patience_s=_LOOK_EVERY_S)
         code = self._process.returncode
         grown = self._peak_bytes > before and self._peak_bytes - self._first_peak_bytes
         # The request that does not fit may be for twice as much memory as there is.
         if grown > self._limits.decode_bytes / 4:
-            return _EndedError(_too_large(self._limits), LimitError)
+            return LimitError(_too_large(self._limits))
         if code >= 0:
-            return _EndedError(f"the decoder ended with exit status {code}", MediaError)
+            return MediaError(f"the decoder ended with exit status {code}")
         reason = f"the decoder ended with signal {-code} ({signal.Signals(-code).name})"
         if -code == signal.SIGABRT:
             # How PDFium ends where it gets no memory.
-            return _EndedError(f"{reason}, most likely because {_too_large(self._limits)}", LimitError)
-        return _EndedError(reason, MediaError)
-
-
-class _EndedError(Exception):
-    """Why a worker gives no answer, and as which error that counts."""
-
-    def __init__(self, reason: str, kind: type[MediaError]) -> None:
-        super().__init__(reason)
-        self.kind = kind
+            return LimitError(f"{reason}, most likely because {_too_large(self._limits)}")
+        return MediaError(reason)
 
 
 class _Segment:

@@ -110,7 +110,7 @@ def _of_video(video: Video) -> list[object]:
     if isinstance(source, PIL.Image.Image):
         return ["pictures", _of_pictures(video)]
     span_s = video.span_s and [float(edge_s) for edge_s in video.span_s]
-    if isinstance(source, Path) and is_folder(source, kind="a video"):
+    if isinstance(source, Path) and is_folder(source):
         return ["folder", span_s, _of_folder(source), *([] if video.as_stored else [_SHOWN])]
     content = _of_bytes(source, "a video")
     return ["video", span_s, content, *([] if video.as_stored and is_animation(source, DEFAULT_LIMITS) else [_SHOWN])]
