@@ -14,9 +14,7 @@ from pathlib import Path
 
 from vlm2vec import Embedder
 from vlm2vec.cli.output import quiet_datasets
-from vlm2vec.evaluation.aggregate import dataset_score, means
-from vlm2vec.evaluation.encoders import SmallerVectors
-from vlm2vec.evaluation.runner import NamedEncoder, evaluate
+from vlm2vec.evaluation.runner import NamedEncoder, SmallerVectors, evaluate
 from vlm2vec.evaluation.scores import ModelScores, read_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
@@ -52,8 +50,8 @@ def main() -> None:
 
 def _row(name: str, scores: ModelScores) -> dict[str, object]:
     """Means and scores of a hundred, where there are any: pixels say nothing of texts."""
-    by_task = {task.name: dataset_score(scores, task) for task in TASKS}
-    averages = {key: mean.score for key, mean in means(scores, TASKS).items() if not mean.missing}
+    by_task = {task.name: scores.score(task) for task in TASKS}
+    averages = {key: mean.score for key, mean in scores.means(TASKS).items() if not mean.missing}
     return {
         "what": name,
         "means": {key: round(score, 2) for key, score in averages.items() if score is not None},

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from vlm2vec.data.tables import open_table
 from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import ConfigError, DataError, IndexFolderError, ModelError, VLM2VecError
-from vlm2vec.evaluation.examples import read_examples, task_file
-from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
+from vlm2vec.evaluation.run_folder import RunFolder, RunSettings, read_examples
 from vlm2vec.evaluation.scores import read_score_list
 from vlm2vec.fetching.archives import unpack
 from vlm2vec.model.checkpoint import Settings, read_json
@@ -118,9 +117,9 @@ READERS: dict[
         DataError,
     ),
     "examples": (
-        task_file(Path(), "a", ".json").name,
+        "examples/a.json",
         {"dataset": "a", "examples": [{"query": {"text": "a"}}]},
-        lambda f: read_examples(f.parent),
+        lambda f: read_examples(f.parent.parent),
         DataError,
     ),
     "log": ("log.jsonl", {"step": 1, "loss": 0.5}, read_log, ConfigError),
@@ -156,6 +155,7 @@ def _read(name: str, data: bytes, folder: Path) -> None:
     """Read some bytes as a document of this name; an own error of the right class, which names the file, is fine."""
     file, _, read, error_class = READERS[name]
     path = folder / file
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     try:
         read(path)

@@ -1,9 +1,12 @@
-"""The best and worst queries of a task: which they are, and how small they are made."""
+"""The best and worst queries of a task: which they are, how small they are made, and how they are kept."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
+import math
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +15,18 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from numpy.typing import ArrayLike
 
-from support.media_files import picture
-from vlm2vec.errors import MediaError
-from vlm2vec.evaluation.examples import Example, Shown, pick_examples
+from support.media_files import encoded, picture
+from vlm2vec.errors import DataError, MediaError, StorageError
+from vlm2vec.evaluation.run_folder import (
+    Example,
+    _pick_examples,
+    _Shown,
+    _task_file,
+    _write_examples,
+    read_examples,
+)
 from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.thumbnails import thumbnail_uri
@@ -23,8 +34,8 @@ from vlm2vec.tasks.data import TaskData
 from vlm2vec.vectors.ranking import rank
 
 
-def _show(text: str, picture: str | None = None) -> Shown:
-    return Shown(text=text, picture=picture)
+def _show(text: str, picture: str | None = None) -> _Shown:
+    return _Shown(text=text, picture=picture)
 
 
 class Read(Sequence[Item]):
@@ -58,9 +69,9 @@ def _task(
     )
 
 
-def _pick(data: TaskData, ranking: list[list[int]], scores: list[list[float]], metric: list[float], count: int = 2):  # type: ignore[no-untyped-def]
-    return pick_examples(
-        "task", data, np.array(ranking), np.array(scores, np.float32), {"m": np.array(metric)}, "m", count
+def _pick(data: TaskData, ranking: ArrayLike, scores: ArrayLike, metric: ArrayLike) -> list[Example]:
+    return _pick_examples(
+        data, Ranking(np.array(ranking), np.array(scores, np.float32), {"m": np.array(metric, np.float64)}), "m"
     )
 
 
@@ -83,10 +94,10 @@ def test_the_best_and_the_worst_are_taken_by_metric_then_margin_then_id() -> Non
         ("q5", 2, -2.0),
     ]
     assert found[0] == Example(
-        dataset="task", query_id="q1", query=_show("b"), right=_show("zero"), rank=1, top=_show("zero"), margin=2.0
+        query_id="q1", query=_show("b"), right=_show("zero"), rank=1, top=_show("zero"), margin=2.0
     )
     assert found[3] == Example(
-        dataset="task", query_id="q5", query=_show("f"), right=_show("zero"), rank=2, top=_show("one"), margin=-2.0
+        query_id="q5", query=_show("f"), right=_show("zero"), rank=2, top=_show("one"), margin=-2.0
     )
 
 
@@ -135,14 +146,14 @@ def test_a_right_candidate_is_shown_wherever_it_ranks() -> None:
 
 def test_a_query_without_candidates_is_no_example() -> None:
     data = _task(["a", "b"], ["zero"], [{"c0": 1}] * 2)
-    assert [one.query_id for one in _pick(data, [[-1], [0]], [[-np.inf], [1]], [1, 0])] == ["q1"]
+    assert [one.query_id for one in _pick(data, [[-1], [0]], [[-math.inf], [1.0]], [1, 0])] == ["q1"]
     assert _pick(_task(["a"], [], [{}]), np.empty((1, 0), np.int64), np.empty((1, 0)), [0]) == []
 
 
 def test_what_a_ranking_gives_can_be_picked_from() -> None:
     data = _task(["a", "b"], ["zero", "one"], [{"c0": 1}, {"c0": 1}])
     ranking = Ranking.of(data, partial(rank, np.array([[1, 0], [0, 1]], np.float32), np.eye(2, dtype=np.float32)))
-    found = pick_examples("task", data, ranking.indices, ranking.scores, ranking.per_query, "hit@1")
+    found = _pick_examples(data, ranking, "hit@1")
     assert [(one.query_id, one.rank, one.margin) for one in found] == [("q0", 1, 1.0), ("q1", 2, -1.0)]
 
 
@@ -177,7 +188,7 @@ def test_a_thumbnail_is_the_first_medium_at_most_128_pixels_wide(tmp_path: Path)
     found = _pick(_task(queries, ["zero"], [{}] * 3), [[0]] * 3, [[1]] * 3, [3, 2, 1])
     pictures = [_opened(one.query.picture) for one in found]
     assert [one.size for one in pictures] == [(128, 32), (128, 32), (40, 30)]
-    middle = [one.getpixel((64, 16)) for one in pictures[:2]]
+    middle = [np.asarray(one)[16, 64] for one in pictures[:2]]
     np.testing.assert_allclose(middle, [(255, 0, 0), (0, 255, 0)], atol=3)
 
 
@@ -196,3 +207,97 @@ def test_a_page_that_cannot_be_read_from_its_table_leaves_nothing() -> None:
     data = TaskData(**{name: getattr(task, name) for name in task.__slots__} | {"candidates": Damaged([])})
     (one,) = _pick(data, [[0]], [[1]], [1])
     assert (one.right, one.top) == (_show("", None),) * 2
+
+
+# How they are kept
+
+ONE = Example(query_id="q", query=_show("what"), right=_show("a cat"), rank=2, top=_show("a dog"), margin=-0.25)
+
+
+def test_examples_are_read_as_they_were_written(tmp_path: Path) -> None:
+    jpeg = "data:image/jpeg;base64," + base64.b64encode(encoded(picture(8, 6), "JPEG")).decode()
+    examples = [
+        ONE.model_copy(update={"query_id": "\udcff/1", "query": _show("ü \udcff", jpeg), "margin": 1 / 3}),
+        ONE.model_copy(update={"rank": None, "right": None}),
+    ]
+    folder = tmp_path / "deep"
+    _write_examples(folder, "a/b: ü", [ONE])
+    _write_examples(folder, "a/b: ü", examples)
+    _write_examples(folder, "GQA", [])
+    assert read_examples(folder) == {"a/b: ü": examples, "GQA": []}
+    assert sorted(path.name for path in (folder / "examples").iterdir()) == ["GQA.json", "a_b___~1417317f35dc06b2.json"]
+
+
+def test_a_folder_that_is_not_there_has_no_examples(tmp_path: Path) -> None:
+    assert read_examples(tmp_path / "no") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("ViDoRe_docvqa", "ViDoRe_docvqa.x"),
+        ("Visual7W-Pointing.2", "Visual7W-Pointing.2.x"),
+        ("../../etc/passwd", "______etc_passwd~"),
+        (".hidden", "_hidden~"),
+        ("a\0b", "a_b~"),
+        ("", "~"),
+        ("x" * 101, "x" * 80 + "~"),
+    ],
+)
+def test_every_name_of_a_task_gives_a_file_in_the_folder(tmp_path: Path, name: str, file: str) -> None:
+    path = _task_file(tmp_path, name, ".x")
+    assert path.parent == tmp_path
+    assert re.sub(r"(?<=~)[0-9a-f]{16}\.x$", "", path.name) == file
+    path.touch()
+
+
+def test_names_that_would_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    names = ["a/b", "a:b", "a_b", "a\\b", "x" * 101, "x" * 102]
+    assert len({_task_file(tmp_path, name, ".json") for name in names}) == len(names)
+
+
+def _damaged(**changed: object) -> str:
+    shown = {"text": "a", "picture": None}
+    one = {"query_id": "q", "query": shown, "right": shown, "rank": 1, "top": shown, "margin": 0.5}
+    return json.dumps({"dataset": "GQA", "examples": [one | changed]})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "it is not an object"),
+        ('{"dataset": "GQA"}', "examples is missing"),
+        ('{"dataset": "MSVD", "examples": []}', "those of 'MSVD' lie in another file"),
+        ('{"dataset": "GQA", "examples": [3]}', "examples.0 is not an object"),
+        (_damaged(rank=0), "examples.0.rank is 0: input should be greater than 0"),
+        (_damaged(rank=True), "examples.0.rank is true: input should be a valid integer"),
+        (_damaged(margin="0"), "examples.0.margin is '0': input should be a valid number"),
+        (_damaged(margin=float("inf")), "examples.0.margin is Infinity: input should be a finite number"),
+        (_damaged(top=None), "examples.0.top is not an object"),
+        (_damaged(query={"text": "a"}), "examples.0.query.picture is missing"),
+        (
+            _damaged(query={"text": "a", "picture": "https://example.org/a.png"}),
+            "examples.0.query.picture is 'https://example.org/a.png': string should match pattern '^data:image/jpeg;"
+            "base64,[A-Za-z0-9+/]+={0,2}$'",
+        ),
+    ],
+)
+def test_damaged_examples_are_an_error_that_names_the_file(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "examples" / "GQA.json"
+    file.parent.mkdir()
+    file.write_text(text, "utf-8")
+    with pytest.raises(DataError, match=re.escape(f"{file} does not hold examples: {problem}; delete it, and the")):
+        read_examples(tmp_path)
+
+
+def test_what_other_systems_leave_beside_a_file_is_no_examples(tmp_path: Path) -> None:
+    _write_examples(tmp_path, "GQA", [ONE])
+    (tmp_path / "examples" / "._GQA.json").write_bytes(b"\0\5\x16\7")
+    assert read_examples(tmp_path) == {"GQA": [ONE]}
+
+
+def test_examples_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=re.escape(f"cannot write {tmp_path / 'file' / 'examples' / 'GQA.json'}: ")):
+        _write_examples(tmp_path / "file", "GQA", [ONE])

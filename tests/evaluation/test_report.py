@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from support.pages import Page, opened
 from vlm2vec.cli.app import app
-from vlm2vec.evaluation.page import report_page
-from vlm2vec.evaluation.published import read_published
-from vlm2vec.evaluation.report import Entry, build_report
+from vlm2vec.evaluation.rendering import report_page
+from vlm2vec.evaluation.report import build_report, published_entries
 from vlm2vec.evaluation.scores import write_scores
 from vlm2vec.vectors.metrics import METRICS
 
@@ -243,7 +242,7 @@ def test_json_is_the_submission_itself(mine: Path, tmp_path: Path) -> None:
 
 
 def test_a_published_file_passes_through_unchanged(tmp_path: Path) -> None:
-    scores = read_published("v2.0.0")[4]
+    scores = published_entries("published:v2.0.0")[4].scores
     write_scores(tmp_path / "a.json", scores)
     _run(tmp_path / "a.json", "--json", tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -273,7 +272,7 @@ def test_markdown_holds_all_means_and_every_dataset(mine: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return report_page(build_report([Entry(scores, "published") for scores in read_published("v2.1")]))
+    return report_page(build_report(published_entries("published:v2.1")))
 
 
 def test_the_page_is_whole_and_asks_for_nothing(page: str) -> None:

@@ -22,11 +22,11 @@ from support.task_fixtures import write_corpus, write_rows
 from vlm2vec.cli.data import data as data_command
 from vlm2vec.cli.evaluate import evaluate as evaluate_command
 from vlm2vec.errors import LimitError, MediaError
-from vlm2vec.evaluation.embedding import FrameDropper
+from vlm2vec.evaluation.rendering import as_text
 from vlm2vec.evaluation.report import Entry, build_report
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.evaluation.scores import read_scores
-from vlm2vec.evaluation.tables import notes
+from vlm2vec.evaluation.scoring import _FrameDropper
 from vlm2vec.fetching.needs import task_needs
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.video import damaged_frames
@@ -186,7 +186,7 @@ def test_a_frame_that_is_gone_or_too_large_is_no_damaged_one(
         damaged_frames(frames)
     assert error in str(told.value)
     assert isinstance(told.value, LimitError) == ("allowed" in error)
-    dropper = FrameDropper()
+    dropper = _FrameDropper()
     assert dropper(Item(media=(Video(tuple(frames)),))) is None
     assert dropper.reasons == {}
 
@@ -218,7 +218,7 @@ def test_pictures_of_one_item_and_other_media_stay_as_they_are(tmp_path: Path) -
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "0.jpg").write_bytes(b"no picture")
     (tmp_path / "0.jpg").write_bytes(b"no picture")
-    dropper = FrameDropper()
+    dropper = _FrameDropper()
     for medium in (Image(tmp_path / "0.jpg"), Video(tmp_path / "v"), Video(b"no video")):
         assert dropper(Item(media=(medium,))) is None
     frame, other = _picture("JPEG"), _picture("PNG")
@@ -232,7 +232,7 @@ def test_a_report_says_how_many_frames_were_left_out(
 ) -> None:
     (_first(root) / "0.jpg").write_bytes(b"")
     found = evaluate(Counting(published), [task], root=root, out=tmp_path / "out")
-    told = notes(build_report([Entry(found.scores, "out")]))
+    told = as_text(build_report([Entry(found.scores, "out")])).splitlines()
     assert "tiny: damaged frames were left out of videos, as published: 1 of ActivityNetQA" in told
 
 

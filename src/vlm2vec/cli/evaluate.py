@@ -64,8 +64,7 @@ def evaluate(
     place = out or Path("evaluations") / benchmark / _folder_name(model, dim, precision, late_interaction, limit)
     require("evaluate", "datasets", "pyarrow")
     quiet_datasets()
-    from vlm2vec.evaluation.encoders import SmallerVectors
-    from vlm2vec.evaluation.runner import data_place
+    from vlm2vec.evaluation.runner import SmallerVectors, data_place
     from vlm2vec.evaluation.runner import evaluate as run
     from vlm2vec.model.embedder import Embedder
 
@@ -133,16 +132,15 @@ def _print_results(found: Evaluation, num_tasks: int, out: Path) -> None:
 
 
 def _print_report(found: Evaluation, out: Path) -> None:
-    from vlm2vec.evaluation.examples import EXAMPLES, read_examples
-    from vlm2vec.evaluation.page import report_page
+    from vlm2vec.evaluation.rendering import as_text, report_page
     from vlm2vec.evaluation.report import run_report
+    from vlm2vec.evaluation.run_folder import read_examples
     from vlm2vec.evaluation.scores import SCORES
-    from vlm2vec.evaluation.tables import as_text
 
     report = run_report(found.scores, out)
     print(as_text(report, with_datasets=True))
     note(f"wrote {out / SCORES}")
-    write_file(out / _PAGE, report_page(report, read_examples(out / EXAMPLES)))
+    write_file(out / _PAGE, report_page(report, read_examples(out)))
 
 
 def _folder_name(model: str, dim: int | None, precision: str, late_interaction: bool, limit: int | None) -> str:

@@ -34,10 +34,9 @@ def report(
     The page's plots show the first model beside the others, and it holds the best and worst queries of the first
     evaluation among the folders that has kept some.
     """
-    from vlm2vec.evaluation.page import report_page
+    from vlm2vec.evaluation.rendering import as_markdown, as_text, report_page
     from vlm2vec.evaluation.report import build_report, first_examples, published_entries, read_entries
     from vlm2vec.evaluation.scores import as_json
-    from vlm2vec.evaluation.tables import as_markdown, as_text
 
     given = read_entries(paths)
     whole = build_report([*given, *(published_entries(against) if against else [])])

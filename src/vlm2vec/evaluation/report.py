@@ -1,21 +1,26 @@
-"""Which models does a report compare, on which datasets, and by which scores?"""
+"""Which models does a report compare, on which datasets, and by which scores?
+
+Models of the MMEB-V2 publication are in `published/`, as its own score files; README.md there says whence.
+"""
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlm2vec.errors import ConfigError, DataError, Hint, InputError
-from vlm2vec.evaluation.aggregate import Mean, comparable, dataset_score, means
-from vlm2vec.evaluation.examples import EXAMPLES, Example, read_examples
-from vlm2vec.evaluation.published import VERSIONS, read_published
-from vlm2vec.evaluation.run_folder import RUN
-from vlm2vec.evaluation.scores import SCORES, ModelScores, read_score_list
+from vlm2vec.evaluation.run_folder import RUN, Example, read_examples
+from vlm2vec.evaluation.scores import SCORES, Mean, ModelScores, read_score_list
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.text import printable
+
+VERSIONS = ("v2.0.0", "v2.0.1", "v2.1")
+"""Of the published scores, oldest first."""
 
 _PUBLISHED = "published"
 
@@ -63,6 +68,11 @@ class Report:
     controls: tuple[TaskSpec, ...]
     rows: tuple[ModelRow, ...]
 
+    @property
+    def modalities(self) -> list[str]:
+        """Each modality once, in the order of the tasks."""
+        return list(dict.fromkeys(task.modality for task in self.tasks))
+
 
 def read_entries(paths: Iterable[Path]) -> list[Entry]:
     """Score files in the order given. A folder stands for its `scores.json`, else for all its .json files by name.
@@ -89,16 +99,25 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
 
 
 def published_entries(name: str) -> list[Entry]:
-    """The published models by name: "published" for the newest scores, or a version such as "published:v2.0.0".
+    """The eight published models in the order of their names.
+
+    Args:
+        name: "published:" and one of `VERSIONS`, as it was published; or "published" for the newest, v2.1, made whole:
+            the two datasets that it lacks, ViDoSeek-doc and MMLongBench-doc, are taken from v2.0.1.
 
     Raises:
         ConfigError: there is no such name.
     """
-    word, _, version = name.partition(":")
-    if word != _PUBLISHED or (version and version not in VERSIONS):
+    if name == _PUBLISHED:
+        return [
+            Entry(_completed(newest, older), _PUBLISHED)
+            for newest, older in zip(_read_published("v2.1"), _read_published("v2.0.1"), strict=True)
+        ]
+    version = name.removeprefix(f"{_PUBLISHED}:")
+    if version == name or version not in VERSIONS:
         known = [_PUBLISHED, *(f"{_PUBLISHED}:{version}" for version in VERSIONS)]
         raise ConfigError(f"nothing named {name!r} to compare with; there are {', '.join(known)}")
-    return [Entry(scores, f"{_PUBLISHED} {version}".rstrip()) for scores in read_published(version or None)]
+    return [Entry(scores, f"{_PUBLISHED} {version}") for scores in _read_published(version)]
 
 
 def first_examples(entries: Sequence[Entry]) -> tuple[int, dict[str, list[Example]]]:
@@ -108,7 +127,7 @@ def first_examples(entries: Sequence[Entry]) -> tuple[int, dict[str, list[Exampl
         ConfigError: they are damaged.
     """
     for place, entry in enumerate(entries):
-        if entry.folder is not None and (found := read_examples(entry.folder / EXAMPLES)):
+        if entry.folder is not None and (found := read_examples(entry.folder)):
             return place, found
     return 0, {}
 
@@ -146,9 +165,30 @@ def build_report(entries: Sequence[Entry]) -> Report:
     rows = [_row(label, entry.scores, tasks, controls) for label, entry in zip(_labels(entries), entries, strict=True)]
     first = rows[0].means
     shown = [
-        replace(row, means={name: comparable(mean, first[name]) for name, mean in row.means.items()}) for row in rows
+        replace(row, means={name: _comparable(mean, first[name]) for name, mean in row.means.items()}) for row in rows
     ]
     return Report(benchmarks[0], tasks, controls, tuple(shown))
+
+
+def _read_published(version: str) -> list[ModelScores]:
+    with zipfile.ZipFile(Path(__file__).with_name("published") / f"{version}.zip") as archive:
+        return [ModelScores.of_document(json.loads(archive.read(name)), name) for name in sorted(archive.namelist())]
+
+
+def _completed(scores: ModelScores, older: ModelScores) -> ModelScores:
+    """The scores, with those datasets of the older ones that they lack."""
+    datasets = {modality: {**older.datasets[modality], **scores.datasets[modality]} for modality in older.datasets}
+    return replace(scores, datasets=datasets)
+
+
+def _comparable(mean: Mean, reference: Mean) -> Mean:
+    """The mean, without its score if it lacks more than half of the datasets that a reference has.
+
+    A mean over a few datasets of many says more about which these are than about the model.
+    """
+    # Both are over one list, so the reference has all that it does not miss.
+    lacking = len(set(mean.missing) - set(reference.missing))
+    return replace(mean, score=None) if 2 * lacking > reference.found else mean
 
 
 def _limited_to(entry: Entry, scores: ModelScores) -> Entry:
@@ -168,8 +208,8 @@ def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: S
         for name in datasets
         if (modality, name) not in listed
     ]
-    by_dataset = {task.name: dataset_score(scores, task) for task in (*tasks, *controls)}
-    return ModelRow(label, scores, means(scores, tasks), by_dataset, tuple(unlisted))
+    by_dataset = {task.name: scores.score(task) for task in (*tasks, *controls)}
+    return ModelRow(label, scores, scores.means(tasks), by_dataset, tuple(unlisted))
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:

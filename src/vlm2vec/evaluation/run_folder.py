@@ -1,19 +1,22 @@
-"""What lies in the folder of an evaluation, and how do several runs share it?"""
+"""What lies in the folder of an evaluation, examples for a reader among it, and how do several runs share it?"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
-from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError, DataError
-from vlm2vec.evaluation.examples import EXAMPLES, pick_examples, task_file, write_examples
+from vlm2vec.documents import load_json, problems
+from vlm2vec.errors import ConfigError, DataError, MediaError
 from vlm2vec.evaluation.scores import (
     MODALITIES,
     SCORES,
@@ -24,17 +27,54 @@ from vlm2vec.evaluation.scores import (
     write_scores,
 )
 from vlm2vec.evaluation.scoring import Ranking
-from vlm2vec.files import locked, remove_drafts, write_atomically, writing
+from vlm2vec.files import locked, reason, remove_drafts, write_atomically, writing
+from vlm2vec.items import MEDIA_MARKER, Item
+from vlm2vec.media.thumbnails import thumbnail_uri
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks
-
-PREDICTIONS = "predictions"
-"""The folder of an evaluation that rankings lie in."""
 
 RUN = "run.json"
 """The file of an evaluation that says of which model and settings it is."""
 
-_LOCK = "scores.lock"
+_PREDICTIONS, _EXAMPLES, _LOCK = "predictions", "examples", "scores.lock"
+_THUMBNAIL_PX = 128
+_LETTERS = 200
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+
+
+class _Shown(BaseModel, frozen=True, strict=True):
+    """An item, small.
+
+    Args:
+        text: its text without the instruction, in one line of at most 200 letters.
+        picture: a thumbnail of its first medium as the data URI of a JPEG, so that a page with it loads nothing; None
+            if it has no medium or one that cannot be read.
+    """
+
+    text: Text
+    picture: Annotated[str, Field(pattern="^data:image/jpeg;base64,[A-Za-z0-9+/]+={0,2}$")] | None
+
+
+class Example(BaseModel, frozen=True, strict=True):
+    """A query, its right candidate, and the candidate that came first.
+
+    Args:
+        query_id: of the query.
+        query: the query.
+        right: the first right candidate of the ranking; if none is ranked, that of the highest grade; None if none is a
+            candidate.
+        rank: of the first right candidate, from 1; None if none is among those ranked.
+        top: the candidate that came first.
+        margin: score of the best right candidate less that of the best wrong one. One of the two that is not among
+            those ranked counts as the last ranked one.
+    """
+
+    query_id: Text
+    query: _Shown
+    right: _Shown | None
+    rank: PositiveInt | None
+    top: _Shown
+    margin: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class RunSettings(BaseModel, frozen=True):
@@ -92,7 +132,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         with folder._locked():
             folder._check_settings()
-        for place in (path, path / PREDICTIONS, path / EXAMPLES):
+        for place in (path, path / _PREDICTIONS, path / _EXAMPLES):
             remove_drafts(place)
         folder.scores()
         return folder
@@ -112,8 +152,7 @@ class RunFolder:
             StorageError: the folder cannot be written.
         """
         self._write_predictions(task, data, ranking)
-        examples = pick_examples(task.name, data, ranking.indices, ranking.scores, ranking.per_query, task.metric)
-        write_examples(self.path / EXAMPLES, task.name, examples)
+        _write_examples(self.path, task.name, _pick_examples(data, ranking, task.metric))
         # Last, so that a task with a score has all the rest too.
         self._change(task.name, scores)
 
@@ -125,8 +164,8 @@ class RunFolder:
         """
         self._change(task.name, None)
         with writing(self.path, "other_out"):
-            task_file(self.path / PREDICTIONS, task.name, ".jsonl").unlink(missing_ok=True)
-            task_file(self.path / EXAMPLES, task.name, ".json").unlink(missing_ok=True)
+            _task_file(self.path / _PREDICTIONS, task.name, ".jsonl").unlink(missing_ok=True)
+            _task_file(self.path / _EXAMPLES, task.name, ".json").unlink(missing_ok=True)
 
     def _check_settings(self) -> None:
         path = self.path / RUN
@@ -190,22 +229,142 @@ class RunFolder:
     def _write_predictions(self, task: TaskSpec, data: TaskData, ranking: Ranking) -> None:
         lines = []
         for query, places, scores in zip(data.query_ids, ranking.indices, ranking.scores, strict=True):
-            best = _named(data.candidate_names, places.tolist(), scores.tolist())
+            # Nothing has the score of a candidate that is empty.
+            best = [
+                (data.candidate_names[place], round(score, 6) if math.isfinite(score) else None)
+                for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+                if place >= 0
+            ]
             lines.append(json.dumps({"query": query, "ranked": best, "relevant": dict(data.relevant[query])}) + "\n")
-        folder = self.path / PREDICTIONS
+        folder = self.path / _PREDICTIONS
         with writing(folder, "other_out"):
             folder.mkdir(exist_ok=True)
-            write_atomically(task_file(folder, task.name, ".jsonl"), "".join(lines))
+            write_atomically(_task_file(folder, task.name, ".jsonl"), "".join(lines))
 
     def _locked(self) -> AbstractContextManager[None]:
         path = self.path / _LOCK
         return locked(path, f"another run has held {path} for {self._patience_s:.0f} s", patience_s=self._patience_s)
 
 
-def _named(names: Sequence[str], places: list[int], scores: list[float]) -> list[list[object]]:
-    """Ranked candidates with their scores; nothing has the score of one that is empty."""
+def read_examples(folder: Path) -> dict[str, list[Example]]:
+    """The examples in the folder of an evaluation, by dataset; none if it has kept none.
+
+    Raises:
+        DataError: a file cannot be read or holds something else; the message names it.
+    """
+    found: dict[str, list[Example]] = {}
+    for path in sorted((folder / _EXAMPLES).glob("*.json")):
+        if path.name.startswith("."):
+            # File systems of other makes leave such beside a file.
+            continue
+        try:
+            file = _ExampleFile.model_validate(load_json(path))
+            if path != _task_file(folder / _EXAMPLES, file.dataset, ".json"):
+                raise ValueError(f"those of {file.dataset!r} lie in another file")
+            found[file.dataset] = file.examples
+        except FileNotFoundError:
+            # Another run has dropped it meanwhile.
+            continue
+        except (OSError, ValueError) as error:
+            why = problems(error)[0] if isinstance(error, ValidationError) else error
+            raise DataError(
+                f"{path} does not hold examples: {reason(error) if isinstance(error, OSError) else why}; delete it, "
+                "and the next evaluation of the task writes it"
+            ) from error
+    return found
+
+
+def _task_file(folder: Path, task_name: str, suffix: str) -> Path:
+    """The file of a task in a folder: named like the task where that is safe, otherwise by part of it and its hash."""
+    if _SAFE_NAME.fullmatch(task_name):
+        return folder / f"{task_name}{suffix}"
+    digest = blake2b(task_name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    # "~" is in no safe name, so no other task has this file.
+    return folder / f"{re.sub('[^A-Za-z0-9_-]', '_', task_name[:80])}~{digest}{suffix}"
+
+
+class _ExampleFile(BaseModel, strict=True):
+    dataset: Text
+    examples: list[Example]
+
+
+def _write_examples(folder: Path, dataset: str, examples: Sequence[Example]) -> None:
+    """Write the examples of one dataset into the folder of an evaluation, in place of earlier ones.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    document = _ExampleFile(dataset=dataset, examples=list(examples)).model_dump()
+    path = _task_file(folder / _EXAMPLES, dataset, ".json")
+    with writing(path, "other_out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document, indent=1) + "\n")
+
+
+def _pick_examples(data: TaskData, ranking: Ranking, metric: str) -> list[Example]:
+    """The two best and the two worst queries by a metric, of equal ones by margin, then by id; best first.
+
+    Fewer than four queries are all taken, those without any candidate never. Only the candidates that are shown are
+    read.
+    """
+    ranking_QK = ranking.indices
+    right = [_right(data, row, places) for row, places in enumerate(ranking_QK.tolist())]
+    margins = [_margin(scores, of_query) for scores, of_query in zip(ranking.scores.tolist(), right, strict=True)]
+    order = sorted(
+        np.flatnonzero((ranking_QK >= 0).any(axis=1)).tolist(),
+        key=lambda row: (-ranking.per_query[metric][row], -margins[row], data.query_ids[row]),
+    )
+    chosen = order if len(order) < 4 else order[:2] + order[-2:]
+    found = {row: _right_place(data, row, ranking_QK[row].tolist(), right[row]) for row in chosen}
+    places = {int(ranking_QK[row, 0]) for row in chosen} | {place for place in found.values() if place is not None}
+    candidates = {place: _candidate(data, place) for place in sorted(places)}
     return [
-        [names[place], round(score, 6) if np.isfinite(score) else None]
-        for place, score in zip(places, scores, strict=True)
-        if place >= 0
+        Example(
+            query_id=data.query_ids[row],
+            query=_shown(data.queries[row]),
+            right=None if (place := found[row]) is None else candidates[place],
+            rank=right[row].index(True) + 1 if any(right[row]) else None,
+            top=candidates[int(ranking_QK[row, 0])],
+            margin=margins[row],
+        )
+        for row in chosen
     ]
+
+
+def _right(data: TaskData, row: int, places: Sequence[int]) -> list[bool]:
+    labels = data.relevant[data.query_ids[row]]
+    return [place >= 0 and data.candidate_names[place] in labels for place in places]
+
+
+def _margin(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """As `Example.margin` says. A candidate that is empty has no score, as if it were not ranked."""
+    scored = [(score, is_right) for score, is_right in zip(scores, right, strict=True) if math.isfinite(score)]
+    last = min((score for score, _ in scored), default=0.0)
+    return max((score for score, is_right in scored if is_right), default=last) - max(
+        (score for score, is_right in scored if not is_right), default=last
+    )
+
+
+def _right_place(data: TaskData, row: int, places: Sequence[int], right: Sequence[bool]) -> int | None:
+    """Where the right candidate that is shown stands among all."""
+    if any(right):
+        return places[right.index(True)]
+    labels = data.relevant[data.query_ids[row]]
+    known = [(-labels[name], place) for place, name in enumerate(data.candidate_names) if name in labels]
+    return min(known)[1] if known else None
+
+
+def _candidate(data: TaskData, place: int) -> _Shown:
+    try:
+        return _shown(data.candidates[place])
+    except MediaError:
+        # A page that is read from its table when it is asked for; it has no text.
+        return _Shown(text="", picture=None)
+
+
+def _shown(item: Item) -> _Shown:
+    text = " ".join(item.text.replace(MEDIA_MARKER, " ").split())
+    return _Shown(
+        text=text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…",
+        picture=thumbnail_uri(item.media[0], _THUMBNAIL_PX) if item.media else None,
+    )

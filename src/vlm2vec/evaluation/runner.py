@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, Unpack, runtime_checkable
 
-from vlm2vec.errors import ConfigError, Hint, MediaError, ModelError, VLM2VecError
-from vlm2vec.evaluation.embedding import FrameDropper, TaskEmbedder
-from vlm2vec.evaluation.encoders import NamedEncoder, TokenEncoder, TokenVectors
+import numpy as np
+
+from vlm2vec.errors import ConfigError, Hint, ModelError, VLM2VecError
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores
-from vlm2vec.evaluation.scoring import Ranking, chance, score_task
+from vlm2vec.evaluation.scoring import Ranking, TaskEmbedder, chance
 from vlm2vec.fetching.annotations import fetch_table
+from vlm2vec.items import ItemLike
 from vlm2vec.media.source import describe
+from vlm2vec.model.backbone import Ask, Output, Vectors
+from vlm2vec.model.similarity import Precision, check_form, to_int8
 from vlm2vec.processes import Alone, Processes
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
-from vlm2vec.text import counted
-from vlm2vec.vectors.job import Flush
+from vlm2vec.vectors.job import Encoder, Flush
 from vlm2vec.vectors.metrics import mean_metrics
 from vlm2vec.vectors.store import TokenStore, VectorStore
+
+if TYPE_CHECKING:
+    from vlm2vec.model.embedder import Embedder, PipelineOptions
+
+_Stream: TypeAlias = Generator[tuple[int, Vectors | VLM2VecError], None, None]
+"""As of `Embedder.stream`."""
+
+
+class NamedEncoder(Encoder, Protocol):
+    """A model that has a name; `Embedder` is one."""
+
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,76 @@ def data_place(tasks: Sequence[TaskSpec], root: Path | None, *, limit: int | Non
     return benchmarks[0], root
 
 
+class SmallerVectors:
+    """A model whose vectors have been cut to their first dimensions, or rounded to int8.
+
+    Its vectors are float32 of length one, whatever the checkpoint says of length: int8 keeps none, so that all are
+    compared by their cosine.
+
+    Args:
+        embedder: the model.
+        dim: dimensions that are kept; None: all.
+        precision: of the numbers.
+
+    Raises:
+        InputError: the model has fewer dimensions, or there is no such precision.
+    """
+
+    def __init__(self, embedder: Embedder, *, dim: int | None = None, precision: Precision = "float32") -> None:
+        check_form(dim, embedder.dim, precision, name="dim")
+        self._embedder = embedder
+        self._precision = precision
+        self.dim = dim or embedder.dim
+        said = f"{self.dim} dimensions, {precision}"
+        self.name = f"{embedder.name} ({said})"
+        # Never the key of a vector as it was.
+        self.fingerprint = f"{embedder.fingerprint} {said}"
+
+    def stream(self, items: Iterable[ItemLike], ask: Ask = Ask(), **options: Unpack[PipelineOptions]) -> _Stream:
+        """As `Embedder.stream`, with vectors of length one in any case."""
+        options["truncate_dim"], options["normalize_embeddings"] = self.dim, True
+        for position, vector in self._embedder.stream(items, ask, **options):
+            if self._precision == "int8" and not isinstance(vector, VLM2VecError):
+                rounded = to_int8(vector).astype(np.float32)
+                vector = rounded / np.linalg.norm(rounded)
+            yield position, vector
+
+
+@runtime_checkable
+class _TokenEncoder(Encoder, Protocol):
+    """A model that gives a vector for every token too."""
+
+    @property
+    def token_dim(self) -> int: ...
+
+    def stream(
+        self,
+        items: Iterable[ItemLike],
+        ask: Ask = Ask(),
+        *,
+        output: Output = "pooled",
+        **options: Unpack[PipelineOptions],
+    ) -> _Stream: ...
+
+
+class _TokenVectors:
+    """The token vectors of a model, asked for as single ones are; for a `TokenStore`.
+
+    Raises:
+        ModelError: the model has no token head.
+    """
+
+    def __init__(self, embedder: _TokenEncoder) -> None:
+        self.dim = embedder.token_dim
+        # Never the key of a single vector.
+        self.fingerprint = f"{embedder.fingerprint} tokens"
+        self._embedder = embedder
+
+    def stream(self, items: Iterable[ItemLike], ask: Ask = Ask(), **options: Unpack[PipelineOptions]) -> _Stream:
+        """As `Embedder.stream`, with vectors [tokens, E]."""
+        return self._embedder.stream(items, ask, output="tokens", **options)
+
+
 class _Run:
     """The parts that all tasks of a run share."""
 
@@ -176,15 +261,11 @@ class _Run:
             VLM2VecError: the task cannot be read, embedded or written.
         """
         on_progress(0, 0)
-        dropper = FrameDropper()
         data = self._embedder.processes.agree(lambda: self._read(task))
-        ranking = score_task(self._embedder, task.name, data, on_progress=on_progress, mend=dropper)
-        if self._strict and (count := len(dropper.reasons)):
-            frames = f"{counted(count, 'frame')} of its videos {'is' if count == 1 else 'are'} damaged"
-            raise MediaError(f"{frames}: {'; '.join(dropper.reasons.values())}")
+        ranking = self._embedder.rank(task.name, data, strict=self._strict, on_progress=on_progress)
         if ranking is None:
             return None
-        score = _measured(task, data, ranking, dropper)
+        score = _measured(task, data, ranking)
         self._folder.keep(task, data, ranking, score.scores)
         return score
 
@@ -201,11 +282,11 @@ def _at(
     return lambda items_done, num_items: on_progress(TaskProgress(tasks_done, num_tasks, task, items_done, num_items))
 
 
-def _token_vectors(embedder: NamedEncoder) -> TokenVectors:
+def _token_vectors(embedder: NamedEncoder) -> _TokenVectors:
     advice = "train one with loss.token_dim"
     try:
-        if isinstance(embedder, TokenEncoder):
-            return TokenVectors(embedder)
+        if isinstance(embedder, _TokenEncoder):
+            return _TokenVectors(embedder)
     except ModelError as error:
         reason = f"{embedder.name} has no token head, and so no vectors of tokens; {advice}"
         raise ConfigError(reason, "single_vectors") from error
@@ -227,10 +308,10 @@ def _open(
     return folder, processes.agree(lambda: opened.open(out / "vectors", dim))
 
 
-def _measured(task: TaskSpec, data: TaskData, ranking: Ranking, dropper: FrameDropper) -> TaskScore:
-    num_dropped, warnings = len(dropper.reasons), data.warnings
+def _measured(task: TaskSpec, data: TaskData, ranking: Ranking) -> TaskScore:
+    num_dropped, warnings = len(ranking.dropped), data.warnings
     if num_dropped:
-        first = describe(next(iter(dropper.reasons)))
+        first = describe(next(iter(ranking.dropped)))
         warnings += (DataWarning(task.name, "a damaged frame of a video is left out", "", first, num_dropped),)
     scores = DatasetScores(mean_metrics(ranking.per_query), len(data.queries), num_dropped)
     return TaskScore(task, scores, chance(data)[task.metric], len(data.candidate_names), warnings)

@@ -1,4 +1,7 @@
-"""Which scores does a score file hold, and is it whole? Its form is that of the MMEB-V2 publication's scripts."""
+"""Which scores does a score file hold, is it whole, and which means do they amount to?
+
+Its form is that of the MMEB-V2 publication's scripts.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Annotated, Self, TypeAlias, get_args
 
@@ -23,12 +27,15 @@ from pydantic import (
 from vlm2vec.documents import load_json, problems
 from vlm2vec.errors import DataError
 from vlm2vec.files import reason, write_atomically, writing
-from vlm2vec.tasks.data import Modality
+from vlm2vec.tasks.data import Modality, TaskSpec
 from vlm2vec.vectors.metrics import METRICS
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SCORES = "scores.json"
 """The name of an evaluation's score file."""
+
+OVERALL = "overall"
+"""The name of the mean over all datasets."""
 
 _NO_SCORES = ("FILE_N/A", "DIR_N/A", "JSON_ERROR", "READ_ERROR")
 """Published scripts write one of these for a dataset of which they find no scores."""
@@ -85,6 +92,113 @@ class ModelScores:
     limit: int | None = None
     note: str | None = None
 
+    @classmethod
+    def of_document(cls, document: object, origin: str) -> ModelScores:
+        """The scores that a JSON document of the published form holds; `origin` names it in errors.
+
+        A dataset without scores ("FILE_N/A") is left out. `ViDoSeek-page-fixed` and `MMLongBench-page-fixed` are what
+        the benchmark calls `ViDoSeek-page` and `MMLongBench-page`; scores that a file has beside these under the name
+        of the list are of the older labels, and get a name that no list has.
+
+        Raises:
+            DataError: something is missing or out of range.
+        """
+        try:
+            found = _Document.model_validate(document)
+        except ValidationError as error:
+            first, num_more = problems(error)[:_PROBLEMS_SHOWN], error.error_count() - _PROBLEMS_SHOWN
+            more = f"; and {num_more} more problems" if num_more > 0 else ""
+            raise DataError(f"{origin} is no score file: {'; '.join(first).replace('.shares.', '.')}{more}") from None
+        about = found.metadata
+        datasets: dict[str, dict[str, DatasetScores]] = {}
+        for modality, of_modality in found.metrics.items():
+            values = {name: one for name, one in of_modality.items() if one is not None}
+            datasets[modality] = {
+                name: DatasetScores(one.shares, one.num_data, about.dropped_frames.get(name, 0))
+                for name, one in (_listed(values) if about.benchmark == _OWN else values).items()
+            }
+        return cls(about.model_name, about.report_generated_date, datasets, about.benchmark, about.limit, about.note)
+
+    def as_document(self) -> dict[str, object]:
+        """The JSON document of the published form.
+
+        The benchmark is named in it unless it is MMEB-V2, and a limit, a note and dropped frames if there are such.
+        """
+        metadata: dict[str, object] = {"model_name": self.model, "report_generated_date": self.generated}
+        if self.benchmark != _OWN:
+            metadata["benchmark"] = self.benchmark
+        if self.limit is not None:
+            metadata["limit"] = self.limit
+        if self.note is not None:
+            metadata["note"] = self.note
+        if dropped := self.dropped_frames:
+            # Not among a dataset's numbers: which keys others take there is not known.
+            metadata["dropped_frames"] = dropped
+        return {
+            "metadata": metadata,
+            "metrics": {
+                modality: {
+                    name: dict(one.metrics) | {"num_pred": one.num_queries, "num_data": one.num_queries}
+                    for name, one in datasets.items()
+                }
+                for modality, datasets in self.datasets.items()
+            },
+        }
+
+    @property
+    def dropped_frames(self) -> dict[str, int]:
+        """How many damaged frames were left out, by dataset; only of those in which there were some."""
+        return {
+            name: one.dropped_frames
+            for datasets in self.datasets.values()
+            for name, one in datasets.items()
+            if one.dropped_frames
+        }
+
+    def score(self, task: TaskSpec, metric: str | None = None) -> float | None:
+        """100 times the main metric of a dataset, or another one; None if the dataset has no scores."""
+        found = self.datasets.get(task.modality, {}).get(task.name)
+        return None if found is None else 100 * found.metrics[metric or task.metric]
+
+    def means(self, tasks: Sequence[TaskSpec]) -> dict[str, Mean]:
+        """Plain means over all datasets, over those of each modality and of each group, in the order of `tasks`.
+
+        The overall score is the mean over all datasets, not over modalities. Datasets that `tasks` lacks do not count,
+        and controls do not. Formula of the published MMEB-V2 averages.
+        """
+        tasks = [task for task in tasks if not task.control]
+        modalities, groups = (task.modality for task in tasks), (task.group for task in tasks)
+        members = {
+            OVERALL: tasks,
+            **{name: [task for task in tasks if task.modality == name] for name in dict.fromkeys(modalities)},
+            **{name: [task for task in tasks if task.group == name] for name in dict.fromkeys(groups)},
+        }
+        means = {}
+        for name, some in members.items():
+            by_task = {task.name: self.score(task) for task in some}
+            found = [score for score in by_task.values() if score is not None]
+            missing = tuple(task for task, score in by_task.items() if score is None)
+            means[name] = Mean(name, fmean(found) if found else None, len(found), missing)
+        return means
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean of dataset scores.
+
+    Args:
+        name: `OVERALL`, a modality or a group.
+        score: the mean times 100 over those datasets that have a score; None if none has. A report shows None also
+            where so few have one that the mean would mislead.
+        found: how many have one.
+        missing: names of the datasets that have none, in the order of the benchmark's table.
+    """
+
+    name: str
+    score: float | None
+    found: int
+    missing: tuple[str, ...]
+
 
 def read_scores(path: Path) -> ModelScores:
     """Read and check a score file of one model.
@@ -93,7 +207,7 @@ def read_scores(path: Path) -> ModelScores:
         DataError: there is no such file, it is no JSON, or something is missing or out of range; the message names
             file, dataset and metric.
     """
-    return as_scores(_read_document(path), str(path))
+    return ModelScores.of_document(_read_document(path), str(path))
 
 
 def read_score_list(path: Path) -> list[ModelScores]:
@@ -104,8 +218,9 @@ def read_score_list(path: Path) -> list[ModelScores]:
     """
     document = _read_document(path)
     if not isinstance(document, list):
-        return [as_scores(document, str(path))]
-    return [as_scores(one, f"{path}, entry {number} of {len(document)}") for number, one in enumerate(document, 1)]
+        return [ModelScores.of_document(document, str(path))]
+    size = len(document)
+    return [ModelScores.of_document(one, f"{path}, entry {place} of {size}") for place, one in enumerate(document, 1)]
 
 
 def _read_document(path: Path) -> object:
@@ -128,81 +243,10 @@ def write_scores(path: Path, scores: ModelScores) -> None:
         write_atomically(path, as_json([scores]))
 
 
-def as_scores(document: object, origin: str) -> ModelScores:
-    """The scores that a JSON document of the published form holds; `origin` names it in errors.
-
-    A dataset without scores ("FILE_N/A") is left out. `ViDoSeek-page-fixed` and `MMLongBench-page-fixed` are what the
-    benchmark calls `ViDoSeek-page` and `MMLongBench-page`; scores that a file has beside these under the name of the
-    list are of the older labels, and get a name that no list has.
-
-    Raises:
-        DataError: something is missing or out of range.
-    """
-    try:
-        found = _Document.model_validate(document)
-    except ValidationError as error:
-        first, num_more = problems(error)[:_PROBLEMS_SHOWN], error.error_count() - _PROBLEMS_SHOWN
-        more = f"; and {num_more} more problems" if num_more > 0 else ""
-        raise DataError(f"{origin} is no score file: {'; '.join(first).replace('.shares.', '.')}{more}") from None
-    metadata = found.metadata
-    datasets: dict[str, dict[str, DatasetScores]] = {}
-    for modality, of_modality in found.metrics.items():
-        values = {name: one for name, one in of_modality.items() if one is not None}
-        datasets[modality] = {
-            name: DatasetScores(one.shares, one.num_data, metadata.dropped_frames.get(name, 0))
-            for name, one in (_listed(values) if metadata.benchmark == _OWN else values).items()
-        }
-    return ModelScores(
-        metadata.model_name,
-        metadata.report_generated_date,
-        datasets,
-        metadata.benchmark,
-        metadata.limit,
-        metadata.note,
-    )
-
-
 def as_json(models: Sequence[ModelScores]) -> str:
     """The text of a score file; of several models, a list of their documents."""
-    documents = [as_document(scores) for scores in models]
+    documents = [scores.as_document() for scores in models]
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=4) + "\n"
-
-
-def as_document(scores: ModelScores) -> dict[str, object]:
-    """The JSON document of the published form.
-
-    The benchmark is named in it unless it is MMEB-V2, and a limit, a note and dropped frames if there are such.
-    """
-    metadata: dict[str, object] = {"model_name": scores.model, "report_generated_date": scores.generated}
-    if scores.benchmark != _OWN:
-        metadata["benchmark"] = scores.benchmark
-    if scores.limit is not None:
-        metadata["limit"] = scores.limit
-    if scores.note is not None:
-        metadata["note"] = scores.note
-    if dropped := dropped_frames(scores):
-        # Not among a dataset's numbers: which keys others take there is not known.
-        metadata["dropped_frames"] = dropped
-    return {
-        "metadata": metadata,
-        "metrics": {
-            modality: {
-                name: dict(one.metrics) | {"num_pred": one.num_queries, "num_data": one.num_queries}
-                for name, one in datasets.items()
-            }
-            for modality, datasets in scores.datasets.items()
-        },
-    }
-
-
-def dropped_frames(scores: ModelScores) -> dict[str, int]:
-    """How many damaged frames were left out, by dataset; only of those in which there were some."""
-    return {
-        name: one.dropped_frames
-        for datasets in scores.datasets.values()
-        for name, one in datasets.items()
-        if one.dropped_frames
-    }
 
 
 class _Metadata(BaseModel, strict=True):

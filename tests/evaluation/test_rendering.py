@@ -1,10 +1,9 @@
-"""The best and worst queries of a task: how they are kept, and how a page and the command show them."""
+"""The best and worst queries of a task, as a page and the command show them."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,19 @@ from typer.testing import CliRunner
 from support.media_files import picture
 from support.pages import Page, opened
 from vlm2vec.cli.app import app
-from vlm2vec.errors import DataError, StorageError
-from vlm2vec.evaluation.examples import Example, Shown, read_examples, task_file, write_examples
-from vlm2vec.evaluation.page import report_page
+from vlm2vec.evaluation.rendering import report_page
 from vlm2vec.evaluation.report import Entry, Report, build_report
+from vlm2vec.evaluation.run_folder import Example, _Shown, _write_examples
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores, write_scores
 from vlm2vec.vectors.metrics import METRICS
 
 
-def _show(text: str, picture: str | None = None) -> Shown:
-    return Shown(text=text, picture=picture)
+def _show(text: str, picture: str | None = None) -> _Shown:
+    return _Shown(text=text, picture=picture)
 
 
-def _example(dataset: str = "GQA", rank: int | None = 1, **changed: Any) -> Example:
+def _example(rank: int | None = 1, **changed: Any) -> Example:
     made: dict[str, Any] = {
-        "dataset": dataset,
         "query_id": "q",
         "query": _show("what is it", None),
         "right": _show("a cat", None),
@@ -55,101 +52,11 @@ def _report() -> Report:
     return build_report([Entry(_scores(), "run"), Entry(_scores("other"), "run")])
 
 
-# How they are kept
-
-
-def test_examples_are_read_as_they_were_written(tmp_path: Path) -> None:
-    examples = [
-        _example("a/b: ü", query_id="\udcff/1", query=_show("ü \udcff", _jpeg()), margin=1 / 3),
-        _example("a/b: ü", rank=None, right=None),
-    ]
-    folder = tmp_path / "deep" / "examples"
-    write_examples(folder, "a/b: ü", [_example("a/b: ü")])
-    write_examples(folder, "a/b: ü", examples)
-    write_examples(folder, "GQA", [])
-    assert read_examples(folder) == {"a/b: ü": examples, "GQA": []}
-    assert sorted(path.name for path in folder.iterdir()) == ["GQA.json", "a_b___~1417317f35dc06b2.json"]
-
-
-def test_a_folder_that_is_not_there_has_no_examples(tmp_path: Path) -> None:
-    assert read_examples(tmp_path / "no") == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("ViDoRe_docvqa", "ViDoRe_docvqa.x"),
-        ("Visual7W-Pointing.2", "Visual7W-Pointing.2.x"),
-        ("../../etc/passwd", "______etc_passwd~"),
-        (".hidden", "_hidden~"),
-        ("a\0b", "a_b~"),
-        ("", "~"),
-        ("x" * 101, "x" * 80 + "~"),
-    ],
-)
-def test_every_name_of_a_task_gives_a_file_in_the_folder(tmp_path: Path, name: str, file: str) -> None:
-    path = task_file(tmp_path, name, ".x")
-    assert path.parent == tmp_path
-    assert re.sub(r"(?<=~)[0-9a-f]{16}\.x$", "", path.name) == file
-    path.touch()
-
-
-def test_names_that_would_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
-    names = ["a/b", "a:b", "a_b", "a\\b", "x" * 101, "x" * 102]
-    assert len({task_file(tmp_path, name, ".json") for name in names}) == len(names)
-
-
-def _damaged(**changed: object) -> str:
-    shown = {"text": "a", "picture": None}
-    one = {"query_id": "q", "query": shown, "right": shown, "rank": 1, "top": shown, "margin": 0.5}
-    return json.dumps({"dataset": "GQA", "examples": [one | changed]})
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("[]", "it is not an object"),
-        ('{"dataset": "GQA"}', "examples is missing"),
-        ('{"dataset": "MSVD", "examples": []}', "those of 'MSVD' lie in another file"),
-        ('{"dataset": "GQA", "examples": [3]}', "examples.0 is not an object"),
-        (_damaged(rank=0), "examples.0.rank is 0: input should be greater than 0"),
-        (_damaged(rank=True), "examples.0.rank is true: input should be a valid integer"),
-        (_damaged(margin="0"), "examples.0.margin is '0': input should be a valid number"),
-        (_damaged(margin=float("inf")), "examples.0.margin is Infinity: input should be a finite number"),
-        (_damaged(top=None), "examples.0.top is not an object"),
-        (_damaged(query={"text": "a"}), "examples.0.query.picture is missing"),
-        (
-            _damaged(query={"text": "a", "picture": "https://example.org/a.png"}),
-            "examples.0.query.picture is 'https://example.org/a.png': string should match pattern '^data:image/jpeg;"
-            "base64,[A-Za-z0-9+/]+={0,2}$'",
-        ),
-    ],
-)
-def test_damaged_examples_are_an_error_that_names_the_file(tmp_path: Path, text: str, problem: str) -> None:
-    file = tmp_path / "GQA.json"
-    file.write_text(text, "utf-8")
-    with pytest.raises(DataError, match=re.escape(f"{file} does not hold examples: {problem}; delete it, and the")):
-        read_examples(tmp_path)
-
-
-def test_what_other_systems_leave_beside_a_file_is_no_examples(tmp_path: Path) -> None:
-    write_examples(tmp_path, "GQA", [_example()])
-    (tmp_path / "._GQA.json").write_bytes(b"\0\5\x16\7")
-    assert read_examples(tmp_path) == {"GQA": [_example()]}
-
-
-def test_examples_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=re.escape(f"cannot write {tmp_path / 'file' / 'GQA.json'}: file exists")):
-        write_examples(tmp_path / "file", "GQA", [_example()])
-
-
 # The page
 
 
 def test_the_page_folds_the_examples_of_each_dataset_in_the_order_of_the_table() -> None:
-    examples = {name: [_example(name)] for name in ("ViDoSeek-doc", "GQA", "Unlisted", "OK-VQA")}
+    examples = {name: [_example()] for name in ("ViDoSeek-doc", "GQA", "Unlisted", "OK-VQA")}
     page = report_page(_report(), examples | {"DocVQA": []})
     part = page[page.index("<h2>Best and worst queries of mine</h2>") :]
     folds = re.findall(r"<details( open)?><summary>([^<]+) <span>([^<]+)</span>", part)
@@ -159,8 +66,9 @@ def test_the_page_folds_the_examples_of_each_dataset_in_the_order_of_the_table()
 
 def test_the_page_says_whose_examples_these_are_and_needs_none() -> None:
     assert "<h2>Best and worst queries of other</h2>" in report_page(_report(), {"GQA": [_example()]}, examples_of=1)
-    for none in (None, {}, {"Unlisted": [_example()]}, {"GQA": []}):
-        assert "Best and worst" not in report_page(_report(), none)
+    for other in ({}, {"Unlisted": [_example()]}, {"GQA": list[Example]()}):
+        assert "Best and worst" not in report_page(_report(), other)
+    assert "Best and worst" not in report_page(_report())
 
 
 def test_a_card_shows_query_right_answer_and_what_came_first_instead() -> None:
@@ -262,11 +170,11 @@ def test_the_report_shows_the_examples_of_the_first_evaluation_that_has_some(tmp
     for model in ("one", "two", "three"):
         write_scores(tmp_path / model / "scores.json", _scores(model))
     for model in ("two", "three"):
-        write_examples(tmp_path / model / "examples", "GQA", [_example(query=_show(f"query of {model}", None))])
+        _write_examples(tmp_path / model, "GQA", [_example(query=_show(f"query of {model}", None))])
     # A folder of score files is no evaluation, whatever lies beside them.
     write_scores(tmp_path / "many" / "a.json", _scores("a"))
     write_scores(tmp_path / "many" / "b.json", _scores("b"))
-    write_examples(tmp_path / "many" / "examples", "GQA", [_example(query=_show("query of many", None))])
+    _write_examples(tmp_path / "many", "GQA", [_example(query=_show("query of many", None))])
     page = tmp_path / "page.html"
     for two in (tmp_path / "two", tmp_path / "two" / "scores.json"):
         assert _run(tmp_path / "many", tmp_path / "one", two, tmp_path / "three", "--html", page)[0] == 0
@@ -279,7 +187,7 @@ def test_the_report_shows_the_examples_of_the_first_evaluation_that_has_some(tmp
 
 def test_a_report_with_damaged_examples_is_an_error_of_one_line(tmp_path: Path) -> None:
     write_scores(tmp_path / "scores.json", _scores())
-    write_examples(tmp_path / "examples", "GQA", [])
+    _write_examples(tmp_path, "GQA", [])
     file = tmp_path / "examples" / "GQA.json"
     file.write_text("{", "utf-8")
     code, err = _run(tmp_path, "--html", tmp_path / "page.html")

@@ -20,8 +20,10 @@ from support.places import SUPPORT
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import ConfigError
 from vlm2vec.evaluation.runner import TaskProgress, TaskScore, evaluate
-from vlm2vec.evaluation.scores import as_document, as_scores, read_scores
+from vlm2vec.evaluation.scores import ModelScores, read_scores
+from vlm2vec.items import Item
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.tasks.data import TaskData
 from vlm2vec.tasks.registry import get_tasks, parse_task
 from vlm2vec.vectors.keys import content_key
 
@@ -48,16 +50,11 @@ def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_t
     first = evaluate(model, tasks, root=root, out=tmp_path, on_score=told.append, on_progress=seen.append)
     assert first.failures == {}
     assert [score.task.name for score in told] == [task.name for task in tasks]
-    assert as_scores(as_document(first.scores), "scores") == first.scores
+    assert ModelScores.of_document(first.scores.as_document(), "scores") == first.scores
     assert {name for datasets in first.scores.datasets.values() for name in datasets} == {task.name for task in tasks}
     # What occurs in several tasks, or as query and candidate, is embedded once.
     everything = [parse_task(task, root) for task in tasks]
-    filled = [
-        item
-        for data in everything
-        for name, item in [*zip(data.query_ids, data.queries, strict=True), *_filled(data)]
-        if name is not None
-    ]
+    filled = [item for data in everything for item in [*data.queries, *_filled(data)]]
     different = {(content_key(item), item.instruction) for item in filled}
     assert model.num_encoded == len(different) < len(filled)
     assert (seen[0].tasks_done, seen[-1].tasks_done, seen[-1].num_tasks) == (0, 77, 78)
@@ -69,10 +66,8 @@ def test_the_whole_benchmark_runs_twice_with_equal_results_and_encodes_nothing_t
     assert (scores_in(tmp_path), predictions_in(tmp_path)) == before
 
 
-def _filled(data) -> list[tuple[str, object]]:  # type: ignore[no-untyped-def]
-    return [
-        (name, item) for name, item in zip(data.candidate_names, data.candidates, strict=True) if name not in data.empty
-    ]
+def _filled(data: TaskData) -> list[Item]:
+    return [item for name, item in zip(data.candidate_names, data.candidates, strict=True) if name not in data.empty]
 
 
 def test_scores_are_those_of_the_models_own_vectors(published: Embedder, root: Path, tmp_path: Path) -> None:

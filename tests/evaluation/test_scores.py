@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,9 @@ import pytest
 
 from support.places import DATA
 from vlm2vec.errors import ConfigError, DataError, StorageError
-from vlm2vec.evaluation.aggregate import groups, means, modalities
-from vlm2vec.evaluation.published import VERSIONS, read_published
-from vlm2vec.evaluation.report import Entry, build_report
-from vlm2vec.evaluation.scores import as_document, as_scores, read_scores, write_scores
-from vlm2vec.evaluation.tables import as_markdown
+from vlm2vec.evaluation.rendering import as_markdown
+from vlm2vec.evaluation.report import VERSIONS, Entry, build_report, published_entries
+from vlm2vec.evaluation.scores import ModelScores, read_scores, write_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.vectors.metrics import METRICS
 
@@ -28,6 +27,12 @@ EDITIONS: list[tuple[str, str | None]] = [
     ("v2.1-baselines-visdoc-page-fixed", "v2.1"),
     ("v2.1 with the two -doc sets of v2.0.1", None),
 ]
+
+
+@cache
+def _published(version: str | None) -> list[ModelScores]:
+    """The eight models; of no version the newest, made whole."""
+    return [entry.scores for entry in published_entries("published" if version is None else f"published:{version}")]
 
 
 def _document(**changed: object) -> dict[str, Any]:
@@ -46,8 +51,8 @@ def _document(**changed: object) -> dict[str, Any]:
 def test_every_average_of_the_eight_models_is_the_published_one(name: str, version: str | None) -> None:
     expected = json.loads((GOLDEN / "published_aggregates.json").read_text("utf-8"))[name]
     got = {}
-    for scores in read_published(version):
-        found = means(scores, get_tasks())
+    for scores in _published(version):
+        found = scores.means(get_tasks())
         got[scores.model] = {"n": found["overall"].found} | {
             mean.name: round(mean.score, 4) for mean in found.values() if mean.score is not None
         }
@@ -59,7 +64,7 @@ def test_every_average_of_the_eight_models_is_the_published_one(name: str, versi
 def test_the_report_prints_the_published_table(place: int, version: str | None) -> None:
     tables = [part.splitlines() for part in (GOLDEN / "published_tables.md").read_text("utf-8").split("\n\n")]
     expected = [table for table in tables if table[0].startswith("| model |")][place]
-    report = build_report([Entry(scores, "published") for scores in read_published(version)])
+    report = build_report([Entry(scores, "published") for scores in _published(version)])
     got = as_markdown(report).split("\n\n")[2].replace("*", "").splitlines()
     # The published rows stand in another order.
     assert (got[:2], sorted(got[2:])) == (expected[:2], sorted(expected[2:]))
@@ -68,8 +73,7 @@ def test_the_report_prints_the_published_table(place: int, version: str | None) 
 def test_the_lists_have_their_fixed_sizes() -> None:
     tasks = get_tasks()
     assert Counter(task.modality for task in tasks) == {"image": 36, "video": 18, "visdoc": 24}
-    assert modalities(tasks) == ["image", "video", "visdoc"]
-    sizes = {group: sum(task.group == group for task in tasks) for group in groups(tasks)}
+    sizes = Counter(task.group for task in tasks)
     assert sizes == {
         "I-CLS": 10,
         "I-QA": 10,
@@ -84,16 +88,18 @@ def test_the_lists_have_their_fixed_sizes() -> None:
         "VD-VisRAG": 6,
         "VD-OOD": 4,
     }
+    found = ModelScores.of_document(_document(), "x").means(tasks)
+    assert list(found) == ["overall", "image", "video", "visdoc", *sizes]
 
 
 def test_what_is_missing_is_named_with_every_mean_that_lacks_it() -> None:
-    for scores in read_published("v2.1"):
-        lacking = {mean.name: mean.missing for mean in means(scores, get_tasks()).values() if mean.missing}
+    for scores in _published("v2.1"):
+        lacking = {mean.name: mean.missing for mean in scores.means(get_tasks()).values() if mean.missing}
         assert lacking == dict.fromkeys(("overall", "visdoc", "VD-OOD"), ("ViDoSeek-doc", "MMLongBench-doc"))
 
 
 def test_a_mean_of_nothing_is_none() -> None:
-    found = means(as_scores(_document(), "x"), get_tasks())
+    found = ModelScores.of_document(_document(), "x").means(get_tasks())
     assert (found["overall"].score, found["I-CLS"].score, found["video"].score) == (50, 50, None)
     assert (found["I-CLS"].found, found["I-QA"].found, len(found["overall"].missing)) == (1, 0, 77)
 
@@ -103,8 +109,8 @@ def test_a_control_counts_for_no_mean() -> None:
     root = packaged_root("mmeb-mini")
     assert root is not None
     scores = read_scores(root / "baselines" / "untrained.json")
-    found = means(scores, tasks)
-    assert found == means(scores, [task for task in tasks if not task.control])
+    found = scores.means(tasks)
+    assert found == scores.means([task for task in tasks if not task.control])
     assert (len(tasks), found["overall"].found) == (24, 23)
 
 
@@ -112,7 +118,7 @@ def test_grades_make_a_difference_on_exactly_three_datasets() -> None:
     graded = {
         name
         for version in VERSIONS
-        for scores in read_published(version)
+        for scores in _published(version)
         for datasets in scores.datasets.values()
         for name, one in datasets.items()
         if one.metrics["ndcg_linear@10"] != pytest.approx(one.metrics["ndcg_exponential@10"], abs=1e-9)
@@ -121,8 +127,8 @@ def test_grades_make_a_difference_on_exactly_three_datasets() -> None:
 
 
 def test_an_unknown_published_version_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no published version 'v3'; there are v2\.0\.0, v2\.0\.1, v2\.1"):
-        read_published("v3")
+    with pytest.raises(ConfigError, match="nothing named 'published:v3' to compare with; there are published, publis"):
+        _published("v3")
 
 
 # Score files
@@ -130,14 +136,14 @@ def test_an_unknown_published_version_is_refused() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_published_files_are_read_and_written_whole(version: str, tmp_path: Path) -> None:
-    for scores in read_published(version):
+    for scores in _published(version):
         path = tmp_path / "new" / f"{scores.model}.json"
         write_scores(path, scores)
         assert read_scores(path) == scores
 
 
 def test_a_written_file_has_the_published_form(tmp_path: Path) -> None:
-    write_scores(tmp_path / "s.json", as_scores(_document(), "x"))
+    write_scores(tmp_path / "s.json", ModelScores.of_document(_document(), "x"))
     assert json.loads((tmp_path / "s.json").read_text("utf-8")) == _document()
     assert list(_document()["metrics"]["image"]["N24News"])[:4] == ["hit@1", "hit@5", "hit@10", "ndcg_linear@1"]
 
@@ -145,8 +151,8 @@ def test_a_written_file_has_the_published_form(tmp_path: Path) -> None:
 def test_the_benchmark_is_named_where_it_is_not_mmeb_v2() -> None:
     document = _document()
     document["metadata"]["benchmark"] = "mmeb-mini"
-    scores = as_scores(document, "x")
-    assert (scores.benchmark, as_document(scores)) == ("mmeb-mini", document)
+    scores = ModelScores.of_document(document, "x")
+    assert (scores.benchmark, scores.as_document()) == ("mmeb-mini", document)
 
 
 MARKS = ("FILE_N/A", "DIR_N/A", "JSON_ERROR", "READ_ERROR")
@@ -182,11 +188,11 @@ def _values(share: float) -> dict[str, float]:
     ],
 )
 def test_files_of_the_newest_published_script_are_read(visdoc: dict[str, object], expected: dict[str, float]) -> None:
-    scores = as_scores(_scripted(**visdoc), "x")
+    scores = ModelScores.of_document(_scripted(**visdoc), "x")
     assert {name: one.metrics["hit@1"] for name, one in scores.datasets["visdoc"].items()} == expected
     assert scores.datasets["video"] == {}
     # Once more, as it is written here.
-    assert as_scores(as_document(scores), "x") == scores
+    assert ModelScores.of_document(scores.as_document(), "x") == scores
 
 
 def test_a_file_of_no_scores_at_all_is_none() -> None:
@@ -200,15 +206,15 @@ def test_a_file_of_no_scores_at_all_is_none() -> None:
 def test_names_of_other_benchmarks_stay_as_they_are() -> None:
     document = _scripted(**{"ViDoSeek-page-fixed": _values(0.5)})
     document["metadata"]["benchmark"] = "mine"
-    assert list(as_scores(document, "x").datasets["visdoc"]) == ["ViDoSeek-page-fixed"]
+    assert list(ModelScores.of_document(document, "x").datasets["visdoc"]) == ["ViDoSeek-page-fixed"]
 
 
 def test_dropped_frames_are_kept_by_dataset() -> None:
     document = _document()
     document["metadata"]["dropped_frames"] = {"N24News": 3}
-    scores = as_scores(document, "x")
+    scores = ModelScores.of_document(document, "x")
     assert scores.datasets["image"]["N24News"].dropped_frames == 3
-    assert as_document(scores) == document
+    assert scores.as_document() == document
     for wrong in ({"N24News": 0}, {"N24News": True}, {"N24News": "1"}, [1], 3):
         document["metadata"]["dropped_frames"] = wrong
         assert all(one.startswith("metadata.dropped_frames") for one in _problems(document))
@@ -217,7 +223,7 @@ def test_dropped_frames_are_kept_by_dataset() -> None:
 def _problems(document: object) -> list[str]:
     """What is said of a document that is no score file."""
     with pytest.raises(DataError) as told:
-        as_scores(document, "x")
+        ModelScores.of_document(document, "x")
     return str(told.value).removeprefix("x is no score file: ").split("; ")
 
 
@@ -274,11 +280,16 @@ def test_the_validator_knows_modalities_and_shapes() -> None:
 
 
 def test_a_mean_of_ones_may_be_rounded_up() -> None:
-    assert as_scores(_document(**{"hit@5": 1.0000000000000002}), "x").datasets["image"]["N24News"].num_queries == 4
+    assert (
+        ModelScores.of_document(_document(**{"hit@5": 1.0000000000000002}), "x")
+        .datasets["image"]["N24News"]
+        .num_queries
+        == 4
+    )
 
 
 def test_a_share_may_be_a_whole_number_and_more_may_stand_beside() -> None:
-    scores = as_scores(_document(**{"hit@5": 1, "latency": "fast"}), "x")
+    scores = ModelScores.of_document(_document(**{"hit@5": 1, "latency": "fast"}), "x")
     assert scores.datasets["image"]["N24News"].metrics["hit@5"] == 1.0
 
 
@@ -301,4 +312,4 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot write .*file/s\.json"):
-        write_scores(tmp_path / "file" / "s.json", as_scores(_document(), "x"))
+        write_scores(tmp_path / "file" / "s.json", ModelScores.of_document(_document(), "x"))

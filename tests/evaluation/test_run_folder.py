@@ -13,8 +13,7 @@ from filelock import FileLock
 from support.evaluation_runs import Counting, Together, in_threads, names_in, scores_in, written
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import BusyError, ConfigError, DataError, StorageError
-from vlm2vec.evaluation.examples import read_examples
-from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
+from vlm2vec.evaluation.run_folder import RunFolder, RunSettings, read_examples
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
@@ -100,7 +99,7 @@ def test_a_task_that_fails_again_keeps_nothing_of_what_it_gave_before(
     assert list(run("ImageNet-1K").failures) == ["ImageNet-1K"]
     assert names_in(out) == {"GQA"}
     assert [path.name for path in (out / "predictions").iterdir()] == ["GQA.jsonl"]
-    assert read_examples(out / "examples").keys() == {"GQA"}
+    assert read_examples(out).keys() == {"GQA"}
     for picture in (root / "image-tasks" / "GQA").iterdir():
         picture.unlink()
     found = run("GQA")
@@ -209,9 +208,11 @@ def test_the_first_process_alone_writes_the_results(
 def test_an_error_of_the_first_process_alone_is_every_processs(published: Embedder, root: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("no folder")
     tasks = get_tasks(names=TASKS)
-    errors = in_threads(
-        lambda processes: evaluate(Counting(published), tasks, root=root, out=tmp_path / "out", processes=processes)
-    )
+
+    def work(processes: Together) -> Evaluation:
+        return evaluate(Counting(published), tasks, root=root, out=tmp_path / "out", processes=processes)
+
+    errors: list[object] = list(in_threads(work))
     assert [type(error) for error in errors] == [StorageError] * 2
     assert all(str(error).startswith(f"cannot write {tmp_path / 'out'}: file exists; give") for error in errors)
 
@@ -222,7 +223,7 @@ def test_processes_with_different_models_are_refused(published: Embedder, root: 
         model.fingerprint = f"print {processes.rank}"
         return evaluate(model, get_tasks(names=TASKS), root=root, out=tmp_path / "out", processes=processes)
 
-    errors = in_threads(work)
+    errors: list[object] = list(in_threads(work))
     assert [type(error) for error in errors] == [ConfigError] * 2
     assert "models of different fingerprints (print 0, print 1)" in str(errors[0])
     assert not (tmp_path / "out").exists()
