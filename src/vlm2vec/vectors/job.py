@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -111,6 +111,7 @@ class JobReport:
     failed: Mapping[str, VLM2VecError]
 
 
+@dataclass(frozen=True)
 class EmbedJob:
     """Embeds what a sink lacks.
 
@@ -118,27 +119,18 @@ class EmbedJob:
         encoder: the model.
         sink: where its vectors go.
         flush: how much may wait in memory.
-        processes: those that share the work; each must be given the same. None: there is one.
+        processes: those that share the work; each must be given the same.
         decoder: makes pictures of media. A `Sandbox` is closed if the run is cut short, because threads wait for it.
         normalize: scale vectors to length one; None: as the checkpoint says.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        sink: Sink,
-        *,
-        flush: Flush = Flush(),
-        processes: Processes | None = None,
-        decoder: Decoder = media,
-        normalize: bool | None = None,
-    ) -> None:
-        self._encoder = encoder
-        self._sink = sink
-        self._flush = flush
-        self._processes = processes or Alone()
-        self._decoder = decoder
-        self._normalize = normalize
+    encoder: Encoder
+    sink: Sink
+    _: KW_ONLY
+    flush: Flush = Flush()
+    processes: Processes = field(default_factory=Alone)
+    decoder: Decoder = media
+    normalize: bool | None = None
 
     def run(
         self,
@@ -164,7 +156,7 @@ class EmbedJob:
         Raises:
             VLM2VecError: the sink cannot keep the vectors; of several processes all raise it.
         """
-        processes = self._processes
+        processes = self.processes
         num_known, total = 0, len(work) if isinstance(work, Sized) else None
         if processes.size > 1:
             work, num_known, total = self._share(work)
@@ -175,7 +167,7 @@ class EmbedJob:
                 on_progress(done if total is None else min(done, total), total)
 
         report(0)
-        ledger = _Ledger(self._sink, self._flush, report, on_failure)
+        ledger = _Ledger(self.sink, self.flush, report, on_failure)
         processes.agree(lambda: self._embed(work, ledger), always=ledger.write)
         of_each = processes.gather(ledger.report())
         if processes.size > 1 and total:
@@ -188,7 +180,7 @@ class EmbedJob:
 
     def _share(self, work: Iterable[Work]) -> tuple[list[Work], int, int]:
         """The work that this process is to do, the number of items that are known, and that of all."""
-        processes = self._processes
+        processes = self.processes
 
         def grouped() -> dict[bytes, list[Work]]:
             groups: dict[bytes, list[Work]] = {}
@@ -198,7 +190,7 @@ class EmbedJob:
 
         groups = processes.agree(grouped)
         # The first process decides for all: each may have looked at another time.
-        found = processes.gather([key in self._sink for key in groups])[0]
+        found = processes.gather([key in self.sink for key in groups])[0]
         missing = [equal for equal, is_known in zip(groups.values(), found, strict=True) if not is_known]
         total = sum(map(len, groups.values()))
         # In turn, so that items of one kind and size are spread over the processes.
@@ -211,13 +203,13 @@ class EmbedJob:
         while (ask := queue.next_ask()) is not None:
             sent: dict[int, bytes] = {}
             items = _items(queue.of(ask), sent, ledger)
-            stream = self._encoder.stream(items, ask, normalize_embeddings=self._normalize, decoder=self._decoder)
+            stream = self.encoder.stream(items, ask, normalize_embeddings=self.normalize, decoder=self.decoder)
             with closing(stream) as results:
                 try:
                     for position, result in results:
                         ledger.settle(sent.pop(position), result)
                 except BaseException:
-                    _stop(self._decoder)
+                    _stop(self.decoder)
                     raise
         if errors:
             raise errors[0]
