@@ -123,7 +123,8 @@ def test_opening_a_store_deletes_the_drafts_in_it(
     (shard,) = tmp_path.iterdir()
     left = tmp_path / f"{shard.name}.{HEX}.part"
     left.write_bytes(shard.read_bytes()[:20])
-    assert kind.open(tmp_path, 4).keys() == [b"k" * 16]
+    opened = kind.open(tmp_path, 4)
+    assert (len(opened), b"k" * 16 in opened) == (1, True)
     assert list(tmp_path.iterdir()) == [shard]
 
 

@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from support.evaluation_runs import Counting, Together, in_threads, predictions_in, scores_in, written
+from support.evaluation_runs import Counting, Together, in_threads, predictions_in, scores_in, stored_keys, written
 from support.golden_cases import MODEL
 from support.task_fixtures import write_corpus, write_rows
 from vlm2vec.cli.data import data as data_command
@@ -88,9 +88,8 @@ PICKED = [0, 2, 4, 6, 8, 10, 12, 15]
 
 
 def _vectors(out: Path, dim: int) -> dict[bytes, list[float]]:
-    store = VectorStore.open(out / "vectors", dim)
-    keys = store.keys()
-    return dict(zip(keys, store.get(keys)[1].tolist(), strict=True))
+    keys = sorted(stored_keys(out))
+    return dict(zip(keys, VectorStore.open(out / "vectors", dim).get(keys)[1].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, Required, TypeAlias, TypedDict, Unpack
 
@@ -46,7 +47,7 @@ _Ranked: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Indices of the best candidates of each query and their scores, [Q, k]."""
 
 
-class VectorRows(Protocol):
+class _VectorRows(Protocol):
     """Vectors [N, D] of which a piece is read at a time: an array, a mapped file or `VectorStore.rows`."""
 
     @property
@@ -79,8 +80,8 @@ class _Ties(NamedTuple):
 
 
 def top_k(
-    queries_QD: VectorRows,
-    candidates_CD: VectorRows,
+    queries_QD: _VectorRows,
+    candidates_CD: _VectorRows,
     k: int,
     *,
     exclude: Sequence[NDArray[np.int64]] | None = None,
@@ -115,7 +116,7 @@ def top_k(
     return indices, _scores(ranks)
 
 
-def rank(queries_QD: VectorRows, candidates_CD: VectorRows, k: int, **options: Unpack[_RankOptions]) -> _Ranked:
+def rank(queries_QD: _VectorRows, candidates_CD: _VectorRows, k: int, **options: Unpack[_RankOptions]) -> _Ranked:
     """The `k` best candidates of each query for measuring: ties are broken without favour, scores are as in `top_k`.
 
     Of equal scores the one comes first whose tie number is larger. It depends on the ids of query and candidate alone,
@@ -138,9 +139,8 @@ def rank(queries_QD: VectorRows, candidates_CD: VectorRows, k: int, **options: U
             twice, or a pool names a candidate that does not exist.
     """
     _check_shapes(queries_QD, candidates_CD)
-    return _rank_by(
-        lambda rows: _products(queries_QD[rows], candidates_CD), len(queries_QD), len(candidates_CD), k, **options
-    )
+    num_queries, num_candidates = len(queries_QD), len(candidates_CD)
+    return _rank_by(lambda rows: _products(queries_QD[rows], candidates_CD), num_queries, num_candidates, k, **options)
 
 
 def rank_late(
@@ -169,13 +169,8 @@ def rank_late(
         )
     of_queries.refuse_none()
     of_candidates.refuse_none(empty)
-    return _rank_by(
-        lambda rows: _late(of_queries, rows, of_candidates, empty, at_once),
-        len(queries),
-        len(candidates),
-        k,
-        **options,
-    )
+    scores_of = partial(_late, of_queries, of_candidates, empty, at_once)
+    return _rank_by(scores_of, len(queries), len(candidates), k, **options)
 
 
 def _rank_by(
@@ -222,7 +217,7 @@ def _rank_by(
     return np.where(ranks == _NOT_RANKED, -1, indices), _scores(ranks)
 
 
-def _products(queries_QD: NDArray[np.float32], candidates_CD: VectorRows) -> _Score:
+def _products(queries_QD: NDArray[np.float32], candidates_CD: _VectorRows) -> _Score:
     queries = np.asarray(queries_QD, dtype=np.float64)
 
     def score(places: _Places) -> NDArray[np.float32]:
@@ -266,7 +261,7 @@ class _Tokens:
 
 
 def _late(
-    queries: _Tokens, rows: NDArray[np.int64], candidates: _Tokens, empty: NDArray[np.bool_] | None, at_once: AtOnce
+    queries: _Tokens, candidates: _Tokens, empty: NDArray[np.bool_] | None, at_once: AtOnce, rows: NDArray[np.int64]
 ) -> _Score:
     query_tokens = _wide(queries.take(rows))
 
@@ -422,7 +417,7 @@ def _distinct_hashes(names: Sequence[str]) -> NDArray[np.uint32]:
     return np.array([hashes[name] for name in names], dtype=np.uint32)
 
 
-def _check_shapes(queries_QD: VectorRows, candidates_CD: VectorRows) -> None:
+def _check_shapes(queries_QD: _VectorRows, candidates_CD: _VectorRows) -> None:
     shapes = queries_QD.shape, candidates_CD.shape
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise InputError(f"queries {shapes[0]} and candidates {shapes[1]} cannot be ranked: give [Q, D] and [C, D]")
