@@ -345,7 +345,12 @@ def _differences(report: Report) -> list[_Differences]:
     first, *others = report.rows
     found = []
     for other in others:
-        pairs = _pairs(first, other, report.tasks)
+        pairs = [
+            (task, mine - theirs)
+            for task in report.tasks
+            if (mine := first.by_dataset[task.name]) is not None and (theirs := other.by_dataset[task.name]) is not None
+        ]
+        pairs.sort(key=lambda pair: -pair[1])
         # One scale for the plots of all modalities.
         largest = max((abs(difference) for _, difference in pairs), default=0.0) or 1.0
         plots = [
@@ -357,16 +362,6 @@ def _differences(report: Report) -> list[_Differences]:
         losses = sum(difference < 0 for _, difference in pairs)
         found.append(_Differences(other.label, f"better on {wins}, worse on {losses} of {len(pairs)}", plots))
     return found
-
-
-def _pairs(first: ModelRow, other: ModelRow, tasks: Sequence[TaskSpec]) -> list[tuple[TaskSpec, float]]:
-    """Differences of the datasets that both have, the largest first."""
-    pairs = []
-    for task in tasks:
-        mine, theirs = first.by_dataset[task.name], other.by_dataset[task.name]
-        if mine is not None and theirs is not None:
-            pairs.append((task, mine - theirs))
-    return sorted(pairs, key=lambda pair: -pair[1])
 
 
 def _diverging(differences: Sequence[tuple[str, float]], largest: float) -> _Plot:

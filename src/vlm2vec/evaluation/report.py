@@ -202,12 +202,8 @@ def _limited_to(entry: Entry, scores: ModelScores) -> Entry:
 
 def _row(label: str, scores: ModelScores, tasks: Sequence[TaskSpec], controls: Sequence[TaskSpec]) -> ModelRow:
     listed = {(task.modality, task.name) for task in (*tasks, *controls)}
-    unlisted = [
-        printable(name)
-        for modality, datasets in scores.datasets.items()
-        for name in datasets
-        if (modality, name) not in listed
-    ]
+    given = ((modality, name) for modality, datasets in scores.datasets.items() for name in datasets)
+    unlisted = [printable(named[1]) for named in given if named not in listed]
     by_dataset = {task.name: scores.score(task) for task in (*tasks, *controls)}
     return ModelRow(label, scores, scores.means(tasks), by_dataset, tuple(unlisted))
 

@@ -17,15 +17,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from vlm2vec.documents import load_json, problems
 from vlm2vec.errors import ConfigError, DataError, MediaError
-from vlm2vec.evaluation.scores import (
-    MODALITIES,
-    SCORES,
-    DatasetScores,
-    ModelScores,
-    Text,
-    read_scores,
-    write_scores,
-)
+from vlm2vec.evaluation.scores import MODALITIES, SCORES, DatasetScores, ModelScores, Text, read_scores, write_scores
 from vlm2vec.evaluation.scoring import Ranking
 from vlm2vec.files import locked, reason, remove_drafts, write_atomically, writing
 from vlm2vec.items import MEDIA_MARKER, Item

@@ -243,16 +243,14 @@ class _TokenVectors:
         return self._embedder.stream(items, ask, output="tokens", **options)
 
 
+@dataclass(frozen=True)
 class _Run:
     """The parts that all tasks of a run share."""
 
-    def __init__(
-        self, folder: RunFolder, embedder: TaskEmbedder, parse: Callable[[TaskSpec], TaskData], strict: bool
-    ) -> None:
-        self._folder = folder
-        self._embedder = embedder
-        self._parse = parse
-        self._strict = strict
+    folder: RunFolder
+    embedder: TaskEmbedder
+    parse: Callable[[TaskSpec], TaskData]
+    strict: bool
 
     def measure(self, task: TaskSpec, on_progress: Callable[[int, int], None]) -> TaskScore | None:
         """Measure a task and write down what it gives, in place of an earlier run's; None in all but the first process.
@@ -260,20 +258,21 @@ class _Run:
         Raises:
             VLM2VecError: the task cannot be read, embedded or written.
         """
+
+        def read() -> TaskData:
+            # Before it is read, so that a task which cannot be read has no score of an earlier run any more.
+            if self.embedder.processes.rank == 0:
+                self.folder.drop(task)
+            return self.parse(task)
+
         on_progress(0, 0)
-        data = self._embedder.processes.agree(lambda: self._read(task))
-        ranking = self._embedder.rank(task.name, data, strict=self._strict, on_progress=on_progress)
+        data = self.embedder.processes.agree(read)
+        ranking = self.embedder.rank(task.name, data, strict=self.strict, on_progress=on_progress)
         if ranking is None:
             return None
         score = _measured(task, data, ranking)
-        self._folder.keep(task, data, ranking, score.scores)
+        self.folder.keep(task, data, ranking, score.scores)
         return score
-
-    def _read(self, task: TaskSpec) -> TaskData:
-        """A task that has been read, and has no score of an earlier run any more."""
-        if self._embedder.processes.rank == 0:
-            self._folder.drop(task)
-        return self._parse(task)
 
 
 def _at(
