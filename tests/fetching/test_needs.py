@@ -19,7 +19,8 @@ from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.media import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
-SPECS = [spec for benchmark in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval") for spec in get_tasks(benchmark)]
+SPECS = {spec.parser: spec for name in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval") for spec in get_tasks(name)}
+"""A task of each parser with other options."""
 
 
 def _spec(name: str) -> TaskSpec:
@@ -43,7 +44,7 @@ def _run(*arguments: object) -> tuple[int, str, str]:
 # What a task needs
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.benchmark}-{spec.name}")
+@pytest.mark.parametrize("spec", SPECS.values(), ids=lambda spec: f"{spec.benchmark}-{spec.name}")
 def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(spec: TaskSpec, tmp_path: Path) -> None:
     write_fixture(spec, tmp_path / "full")
     assert task_needs(spec, tmp_path / "full").complete
