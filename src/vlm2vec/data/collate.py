@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
@@ -80,6 +80,7 @@ class PairBatch(Generic[_Batch]):
     taught: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
 class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Batch]):
     """Batches by step number: element n is step n, whichever process asks, and independent of earlier steps.
 
@@ -100,30 +101,17 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         rank, world: which part of the batch this process takes.
     """
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        rows: Mapping[str, Rows],
-        prepare_query: Callable[[str, Pair], _Input],
-        prepare_document: Callable[[str, Item], _Input],
-        plan: Callable[[Sequence[int]], Sequence[Sequence[int]]],
-        pack: Callable[[Sequence[_Input]], _Batch],
-        *,
-        key: Callable[[Item], bytes],
-        teachers: Sequence[_Teacher] = (),
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.schedule = schedule
-        self.rows = rows
-        self.prepare_query = prepare_query
-        self.prepare_document = prepare_document
-        self.plan = plan
-        self.pack = pack
-        self.key = key
-        self.teachers = teachers
-        self.rank = rank
-        self.world = world
+    schedule: Schedule
+    rows: Mapping[str, Rows]
+    prepare_query: Callable[[str, Pair], _Input]
+    prepare_document: Callable[[str, Item], _Input]
+    plan: Callable[[Sequence[int]], Sequence[Sequence[int]]]
+    pack: Callable[[Sequence[_Input]], _Batch]
+    _: KW_ONLY
+    key: Callable[[Item], bytes]
+    teachers: Sequence[_Teacher] = ()
+    rank: int = 0
+    world: int = 1
 
     def __getitem__(self, step: int) -> PairBatch[_Batch] | VLM2VecError:
         try:
@@ -134,10 +122,8 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
     def _batch(self, step: int) -> PairBatch[_Batch]:
         sources, rows = self.schedule.rows(step, rank=self.rank, world=self.world)
         replaced: list[str] = []
-        ready = [
-            self._ready(self.schedule.sources[source], int(row), replaced)
-            for source, row in zip(sources, rows, strict=True)
-        ]
+        names = [self.schedule.sources[source] for source in sources]
+        ready = [self._ready(name, int(row), replaced) for name, row in zip(names, rows, strict=True)]
         documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
         asked = [key for one in ready for key in one.keys[:1]]
         given = [key for one in ready for key in one.keys[1:2]] + [key for one in ready for key in one.keys[2:]]
@@ -148,8 +134,8 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
             documents=packs,
             query_order=query_order,
             document_order=document_order,
-            labels=torch.tensor([_label(one.pair) for one in ready]),
-            rows=torch.tensor([_number(f"row {one.pair.origin}") for one in ready]),
+            labels=_numbers([_hashed(_label(one.pair)) for one in ready]),
+            rows=_numbers([_hashed(f"row {one.pair.origin}") for one in ready]),
             sources=torch.from_numpy(sources),
             origins=tuple(one.pair.origin for one in ready),
             replaced=tuple(replaced),
@@ -210,10 +196,10 @@ def _others(row: int, count: int) -> Iterator[int]:
     return (other for other in drawn if other != row)
 
 
-def _label(pair: Pair) -> int:
-    return _number(f"label {pair.label}" if pair.label is not None else f"row {pair.origin}")
+def _label(pair: Pair) -> str:
+    return f"row {pair.origin}" if pair.label is None else f"label {pair.label}"
 
 
-def _number(name: str) -> int:
-    """63 bits, equal on all processes for equal names, which may hold half a surrogate pair as JSON may."""
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
+def _hashed(name: str) -> bytes:
+    """A key of a name, which may hold half a surrogate pair as JSON may."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
