@@ -49,6 +49,7 @@ Parse: TypeAlias = Callable[[Columns, str], Pair]
 """From a row and its name to a pair. Raises VLM2VecError, without the name, where the row is wrong."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class PairRows(Sequence[Pair]):
     """The pairs of a table, each made when it is asked for; can be pickled if `parse` can.
 
@@ -58,13 +59,12 @@ class PairRows(Sequence[Pair]):
         rows: numbers of the rows that count, in order.
     """
 
-    def __init__(self, table: Table, parse: Parse, rows: range | NDArray[np.int64]) -> None:
-        self._table = table
-        self._parse = parse
-        self._rows = rows
+    table: Table
+    parse: Parse
+    rows: range | NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int, /) -> Pair: ...
@@ -80,11 +80,10 @@ class PairRows(Sequence[Pair]):
         """
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
-        row = int(self._rows[index])
-        name = self._table.name(row)
-        values = Columns(self._table[row])
+        row = int(self.rows[index])
+        name, values = self.table.name(row), Columns(self.table[row])
         try:
-            return self._parse(values, name)
+            return self.parse(values, name)
         except VLM2VecError as error:
             raise DataError(f"{name}: {error.message}", *error.hints) from None
 
@@ -108,11 +107,8 @@ def read_pairs(path: Path) -> Sequence[Pair]:
 def parse_pair(columns: Columns, name: str, folder: Path, check: Check = lambda path: None) -> Pair:
     """Make a pair of a row as `read_pairs` describes it, with paths relative to `folder`.
 
-    Args:
-        check: raises DataError for a path that a row may not name.
-
     Raises:
-        InputError: the row is malformed; DataError: it names such a path.
+        InputError: the row is malformed; DataError: `check` refuses a path that it names.
     """
     row = columns.values
     if not set(row) >= _NEEDED or not set(row) <= _NEEDED | _OPTIONAL:
@@ -125,20 +121,16 @@ def parse_pair(columns: Columns, name: str, folder: Path, check: Check = lambda 
         raise InputError(f"the label is {label!r}, it must be a string")
     if negatives is not None and not isinstance(negatives, list):
         raise InputError(f"'negatives' is {negatives!r}, it must be a list of items")
-    query, positive, *others = (
-        item_of(value, folder, check) for value in (row["query"], row["positive"], *(negatives or ()))
-    )
+    values = (row["query"], row["positive"], *(negatives or ()))
+    query, positive, *others = (item_of(value, folder, check) for value in values)
     return Pair(query, positive, label, name, tuple(others))
 
 
 def item_of(value: object, folder: Path, check: Check = lambda path: None) -> Item:
     """Make an item of a text or of an object as `as_item` takes it, with paths relative to `folder`.
 
-    Args:
-        check: raises DataError for a path that a row may not name.
-
     Raises:
-        InputError: it is neither, or holds neither text nor medium; DataError: it names such a path.
+        InputError: it is neither, or holds neither text nor medium; DataError: `check` refuses a path that it names.
     """
     if not isinstance(value, (str, dict)):
         raise InputError(f"an item is a text or an object, not {value!r}")

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,6 @@ class Table(Protocol):
     @property
     def columns(self) -> tuple[str, ...] | None:
         """Of every row; None where each row may have its own."""
-        ...
 
     def __len__(self) -> int: ...
 
@@ -46,18 +45,15 @@ class Table(Protocol):
         Raises:
             DataError: it cannot be read; the message begins with its name.
         """
-        ...
 
     def name(self, row: int, /) -> str:
         """Which row it is, for messages."""
-        ...
 
     def scan(self, columns: Sequence[str]) -> Iterator[dict[str, object] | None]:
         """All rows in order with at least these columns, without reading the others where that costs something.
 
         A row that cannot be read is None.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +89,7 @@ class JsonLines:
             raise DataError(f"{path} cannot be read: {error}") from None
         return cls(path, np.array(starts, dtype=np.int64), np.array(lines, dtype=np.int64))
 
-    @property
-    def columns(self) -> None:
-        return None
+    columns: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.starts)

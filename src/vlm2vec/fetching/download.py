@@ -63,23 +63,18 @@ class _Watcher(Protocol):
 
     def planned(self, plan: Plan, free: int) -> None:
         """This is to be fetched, to a disk with so many bytes free."""
-        ...
 
     def begin(self, doing: Doing, what: str, total: int) -> None:
         """Something begins that takes so many bytes, or so many tables to ask for."""
-        ...
 
     def advance(self, count: int) -> None:
         """So many more; below 0 if bytes have to come again."""
-        ...
 
     def unpacked(self, archive: ArchivePlan, members: Unpacked, folder: Path) -> None:
         """An archive has been unpacked; one that lacks something stays in the folder."""
-        ...
 
     def refused(self, reason: str) -> None:
         """The hub does not give something of a plan."""
-        ...
 
 
 def download(

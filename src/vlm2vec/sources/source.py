@@ -118,7 +118,6 @@ class SourceFields(BaseModel, ABC):
     @abstractmethod
     def form(self, table: Table) -> RowSource:
         """The source as of the form that its rows have."""
-        ...
 
     def _table(self, root: Path | None, fetch: FetchTable | None) -> tuple[Table, Path]:
         """The table, and the folder that paths in it are relative to."""
@@ -155,7 +154,6 @@ class RowSource(SourceFields):
             DataError, InputError: the row is malformed, or names a file that it may not name.
             MediaError: a video has no frames.
         """
-        ...
 
     def form(self, table: Table) -> RowSource:
         return self

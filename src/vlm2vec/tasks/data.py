@@ -34,7 +34,6 @@ class TaskParser(ABC):
         Raises:
             DataError: a row is malformed; MediaError: a picture or frames are missing.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

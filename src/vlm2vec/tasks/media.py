@@ -28,11 +28,9 @@ class TaskMedia(Protocol):
         Raises:
             MediaError: there is none.
         """
-        ...
 
     def has_picture(self, path: str) -> bool:
         """Whether anything is there, which `picture` then gives or refuses."""
-        ...
 
     def frames(self, folder: str) -> Sequence[Path | bytes]:
         """The frames in a folder, at least one, in natural order of their names.
@@ -40,11 +38,9 @@ class TaskMedia(Protocol):
         Raises:
             MediaError: the folder is missing or holds none.
         """
-        ...
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder, sorted; none if it is missing."""
-        ...
 
 
 class _MediaFolder:
