@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import yaml
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.sources.forms import FORMS, SourceConfig, parse_source
-from vlm2vec.sources.source import ORIGINS
+from vlm2vec.sources.forms import FORMS, ORIGINS, SourceConfig, parse_source
 from vlm2vec.text import did_you_mean
 
 Fields: TypeAlias = Mapping[str, object]

@@ -1,4 +1,4 @@
-"""In which forms do training rows come? One class a form: its options, and how a row becomes a training pair.
+"""What does a source of training rows say of itself, in which forms do rows come, and how do they become pairs?
 
 The published forms (TIGER-AI-Lab/VLM2Vec at commit 6e1e1d4) give items whose `verbatim` is the published string. Their
 `instruction` is "" where that string has none or holds it unseparably, so that no style's default is put in front.
@@ -6,26 +6,49 @@ The published forms (TIGER-AI-Lab/VLM2Vec at commit 6e1e1d4) give items whose `v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
+import numpy as np
 import yaml
-from pydantic import Discriminator, PositiveInt, Tag, TypeAdapter, ValidationError, model_validator
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from vlm2vec.data.records import Pair, Row, item_of, parse_pair
-from vlm2vec.data.rows import Columns
-from vlm2vec.data.tables import Table
-from vlm2vec.errors import ConfigError, DataError, InputError
+from vlm2vec.data.records import Pair, PairRows, Row, item_of, parse_pair
+from vlm2vec.data.rows import Columns, check_inside
+from vlm2vec.data.tables import FetchTable, Table, TableName, open_table
+from vlm2vec.errors import ConfigError, DataError, InputError, VLM2VecError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
 from vlm2vec.media import DEFAULT_LIMITS, frame_indices
 from vlm2vec.media.video import frame_paths
-from vlm2vec.sources.source import OPTIONS, RowSource, SourceFields
 from vlm2vec.text import did_you_mean, shortened
+
+_LOG = logging.getLogger("vlm2vec")
+
+ORIGINS = ("path", "dataset", "annotation_file")
+"""Fields that say where rows are; a source has one of them."""
+
+_OPTIONS = ("image_dir", "frame_dir", "num_frames", "mode", "query_to_page", "placeholder_first")
+"""Fields that some forms have and others have not."""
 
 _TO_PAGE = "Find a document image that matches the given query:"
 _PAGE = "Understand the content of the provided document image."
@@ -34,7 +57,182 @@ _VIDEO = "Understand the content of the provided video:"
 _ABOUT_VIDEO = "Answer a question based on the content of a video."
 
 
-class OwnSource(SourceFields):
+class _SourceFields(BaseModel, ABC):
+    """One source of a mixture.
+
+    Args:
+        weight: share of the mixture, in any unit; with stages one for each.
+        path: own data, as `open_table` takes them.
+        dataset, config, split: data as on the hub, from the mirror in data_root. `split` is "train" if left out; with
+            `path` it names a split of a saved `DatasetDict`.
+        annotation_file: a file in data_root.
+        download: get `dataset` from the hub if the mirror does not have it.
+        max_rows: take the first so many rows.
+        allow_outside: rows may name files outside of the folders that their paths are relative to: by absolute paths,
+            by "..", or by links.
+        temperature: of the loss for rows of this source; None: the loss's own.
+        max_pixels: of a picture or frame of this source, where that is less than what `inputs` allow: large ones only
+            where they must be read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float | tuple[float, ...] = 1.0
+    path: Path | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str | None = None
+    annotation_file: Path | None = None
+    download: bool = False
+    max_rows: PositiveInt | None = None
+    allow_outside: bool = False
+    temperature: PositiveFloat | None = None
+    max_pixels: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_idle(cls, values: object) -> object:
+        """Fields at rest say nothing: a run's saved configuration may hold those of all forms."""
+        if not isinstance(values, dict):
+            return values
+        return {field: value for field, value in values.items() if field not in _OPTIONS or value not in (None, False)}
+
+    @field_validator("weight")
+    @classmethod
+    def _some_weight(cls, weight: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        stages = weight if isinstance(weight, tuple) else (weight,)
+        if not all(0 <= one < math.inf for one in stages) or not any(stages):
+            raise ValueError("a weight must be above 0, and of the weights of stages at least one")
+        return weight
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> _SourceFields:
+        given = [field for field in ORIGINS if getattr(self, field) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of path, dataset and annotation_file, not {' and '.join(given) or 'none'}")
+        if self.dataset is None and (self.config is not None or self.download):
+            raise ValueError("'config' and 'download' belong to 'dataset', which is not given")
+        if self.annotation_file is not None and self.split is not None:
+            raise ValueError("'split' does not belong to 'annotation_file', which is one file")
+        return self
+
+    def open(self, name: str, root: Path | None, *, fetch: FetchTable | None = None) -> Sequence[Pair]:
+        """Open the rows; of a form that has rows which are no pairs, those are looked for at once.
+
+        Paths must be absolute, as `read_sources` makes them.
+
+        Args:
+            name: of the source, for messages.
+            root: data_root, where the mirror lies.
+            fetch: opens a table that the mirror lacks, if `download` is set.
+
+        Returns:
+            Pairs, each read when it is asked for; a row that cannot be read is a DataError then.
+
+        Raises:
+            DataError: the data are missing or empty, or of another form.
+            ConfigError: an option has no effect for rows of this form.
+        """
+        try:
+            table, folder = self._table(root, fetch)
+            if not len(table):
+                raise DataError("the data hold no row")
+            form = self.form(table)
+            return PairRows(table, partial(form.parse, folder=folder), form.pairs_in(table, name))
+        except VLM2VecError as error:
+            raise error.of(f"source {name!r}") from None
+
+    @abstractmethod
+    def form(self, table: Table) -> _RowSource:
+        """The source as of the form that its rows have."""
+
+    def _table(self, root: Path | None, fetch: FetchTable | None) -> tuple[Table, Path]:
+        """The table, and the folder that paths in it are relative to."""
+        if self.dataset is not None:
+            table = TableName(self.dataset, self.config, self.split or "train")
+            remedy = "put it there (docs/data.md says how) or set download: true to ask the hub"
+            return table.open(root, fetch=fetch if self.download else None, remedy=remedy), root or Path()
+        path = self.path or self.annotation_file or Path()
+        return open_table(path, self.split), path if path.is_dir() else path.parent
+
+
+class _RowSource(_SourceFields):
+    """A source of a known form."""
+
+    columns: ClassVar[tuple[str, ...]]
+    """A row must have them."""
+
+    selects: ClassVar[bool] = False
+    """Some rows are no pairs: those that `keeps` refuses."""
+
+    def keeps(self, row: Row) -> bool:
+        """Whether a row is a pair at all, by `columns` alone."""
+        return True
+
+    @abstractmethod
+    def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
+        """Make a pair of a row.
+
+        Args:
+            name: of the row.
+            folder: where the data lie.
+
+        Raises:
+            DataError, InputError: the row is malformed, or names a file that it may not name.
+            MediaError: a video has no frames.
+        """
+
+    def form(self, table: Table) -> _RowSource:
+        return self
+
+    def pairs_in(self, table: Table, name: str) -> range | NDArray[np.int64]:
+        """Numbers of the rows that are pairs.
+
+        Args:
+            name: of the source, for messages.
+
+        Raises:
+            DataError: a column is missing, or no row is a pair.
+        """
+        missing = [column for column in self.columns if table.columns is not None and column not in table.columns]
+        if missing:
+            raise DataError(f"the rows have no column {missing[0]!r}, only {', '.join(table.columns or ())}")
+        count = min(len(table), self.max_rows or len(table))
+        if not self.selects:
+            return range(count)
+        rows = islice(table.scan(self.columns), count)
+        # A row that cannot be judged is kept, to be told when it is read.
+        kept = np.flatnonzero([not row or not set(row) >= set(self.columns) or self.keeps(row) for row in rows])
+        if not len(kept):
+            raise DataError(f"none of {count} rows has a text or a picture on both sides")
+        if left_out := count - len(kept):
+            _LOG.warning(
+                "source %r: %s of %s rows have nothing on one side and are left out, as published",
+                name,
+                f"{left_out:,}",
+                f"{count:,}",
+            )
+        return kept
+
+    def place(self, folder: Path) -> Path:
+        """The folder that paths in rows are relative to."""
+        return folder
+
+    def check(self, path: Path, folder: Path) -> Path:
+        """The same path, unless a row may not name it."""
+        if not self.allow_outside:
+            folders = dict.fromkeys((folder, self.place(folder)))
+            check_inside(path, folders, remedy="set allow_outside: true for the source")
+        return path
+
+    def picture(self, row: Columns, column: str, folder: Path, *, as_stored: bool) -> Image:
+        """The picture in a column."""
+        stored = row.picture(column)
+        source = stored if isinstance(stored, bytes) else self.check(self.place(folder) / stored, folder)
+        return Image(source, as_stored=as_stored)
+
+
+class OwnSource(_SourceFields):
     """Own data that say by their columns whether they are of the form "pairs" or "columns".
 
     Args:
@@ -50,7 +248,7 @@ class OwnSource(SourceFields):
             raise ValueError(f"give 'parser', one of {', '.join(FORMS)}")
         return self
 
-    def form(self, table: Table) -> RowSource:
+    def form(self, table: Table) -> _RowSource:
         columns = table.columns or tuple(table[0])
         fields = self.model_dump(exclude_unset=True, exclude={"parser"})
         if {*_PairSource.columns} <= {*columns}:
@@ -65,7 +263,7 @@ class OwnSource(SourceFields):
         )
 
 
-class _PairSource(RowSource):
+class _PairSource(_RowSource):
     """Our own form: `query`, `positive`, `label`, `negatives`."""
 
     columns = ("query", "positive")
@@ -75,7 +273,7 @@ class _PairSource(RowSource):
         return parse_pair(row, name, folder, partial(self.check, folder=folder))
 
 
-class _ColumnSource(RowSource):
+class _ColumnSource(_RowSource):
     """Sentence-transformers' form: `anchor`, `positive`, and `negative` or `negative_1` to `negative_n`.
 
     A string is a text, `{"bytes": ..., "path": ...}` a picture, another object an item of our own form. A negative may
@@ -115,7 +313,7 @@ class _ColumnSource(RowSource):
         return self.image_dir or folder
 
 
-class _MmebSource(RowSource):
+class _MmebSource(_RowSource):
     """TIGER-Lab/MMEB-train: a text with its instruction and at most one picture on either side.
 
     Args:
@@ -148,7 +346,7 @@ class _MmebSource(RowSource):
         return self.image_dir
 
 
-class _VidoreSource(RowSource):
+class _VidoreSource(_RowSource):
     """vidore/colpali_train_set: as published a page and its question seek the answer.
 
     Args:
@@ -169,7 +367,7 @@ class _VidoreSource(RowSource):
         return Pair(question, Item(answer, (), "", answer), None, name)
 
 
-class _VisragSource(RowSource):
+class _VisragSource(_RowSource):
     """openbmb/VisRAG-Ret-Train-In-domain-data: a question seeks its page, each with a prompt by the page's source.
 
     Args:
@@ -196,7 +394,7 @@ class _VisragSource(RowSource):
         return Pair(Item(query, (), inquiry.strip(), asked), Item("", (page,), about, shown), None, name)
 
 
-class _VideoSource(RowSource):
+class _VideoSource(_RowSource):
     """LLaVA-Hound's rows: a video, and two turns of a conversation about it.
 
     Args:
@@ -247,7 +445,7 @@ class _LlavahoundQaSource(_VideoSource):
         return Pair(query, Item(answer, (), "", answer), None, name)
 
 
-FORMS: Mapping[str, type[RowSource]] = MappingProxyType(
+FORMS: Mapping[str, type[_RowSource]] = MappingProxyType(
     {
         "pairs": _PairSource,
         "columns": _ColumnSource,
@@ -311,8 +509,8 @@ def _problem(form: str, field: str, found: ErrorDetails) -> str:
     if found["type"] == "missing":
         return f"parser {form!r} needs {field!r}"
     model = FORMS.get(form, OwnSource)
-    if found["type"] == "extra_forbidden" and field in OPTIONS:
-        own = [option for option in OPTIONS if option in model.model_fields]
+    if found["type"] == "extra_forbidden" and field in _OPTIONS:
+        own = [option for option in _OPTIONS if option in model.model_fields]
         uses = f"uses {', '.join(own)}" if own else "has no options"
         of_form = f"with parser {form!r}" if form else "without 'parser'"
         return f"{field!r} has no effect {of_form}, which {uses}; leave it out"
