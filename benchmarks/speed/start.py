@@ -23,8 +23,7 @@ from machine import describe
 from size import sized, write_results
 
 from vlm2vec import Embedder
-from vlm2vec.search.scan import file_look
-from vlm2vec.search.store import DEFAULT_NAME, FileRows, IndexInfo, StoredUnit
+from vlm2vec.search.store import DEFAULT_NAME, FileRows, IndexInfo, Look, StoredUnit
 from vlm2vec.search.stores import create_store
 
 FILES, TURNS = sized((100_000, 7), (1000, 1))
@@ -97,7 +96,7 @@ def _fill(folder: Path) -> None:
             shutil.copyfile(picture, path)
             unit = StoredUnit("image", None, None, vector)
             content_hash = f"{part * 1000 + number:032x}"
-            rows.append(FileRows(f"{part}/{number}.png", file_look(path.stat()), content_hash, 1, (unit,)))
+            rows.append(FileRows(f"{part}/{number}.png", Look.of(path.stat()), content_hash, 1, (unit,)))
         store.commit([], rows)
 
 

@@ -24,8 +24,9 @@ from vlm2vec.errors import MediaError
 from vlm2vec.items import Image
 from vlm2vec.media import document, image, video
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.committer import _content_of, _Holders
 from vlm2vec.search.library import Library
-from vlm2vec.search.plan import Holders, UpdatePlan, as_stored, content_of, make_plan
+from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
 from vlm2vec.search.scan import FoundFile, Scan
 from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
 from vlm2vec.search.stores import create_store, open_store
@@ -122,10 +123,10 @@ def test_inodes_do_not_count_where_most_files_have_another_one(num_moved: int, n
 @pytest.mark.parametrize("changed", ["size", "mtime_ns", "ctime_ns", "inode"])
 def test_a_file_is_as_it_was_only_if_all_of_its_look_is(changed: str) -> None:
     stored, failures = {"a.png": _stored()}, {"a.png": Failure("", LOOK)}
-    assert as_stored([_found("a.png")], stored) == {"a.png"}
+    assert as_stored([_found("a.png")], stored) == stored
     assert make_plan(_scan(_found("a.png")), {}, failures).read == ()
     other = _found("a.png", LOOK._replace(**{changed: 9}))
-    assert as_stored([other], stored) == set()
+    assert as_stored([other], stored) == {}
     assert make_plan(_scan(other), {}, failures).read == (other,)
 
 
@@ -138,11 +139,11 @@ def test_what_an_older_index_does_not_know_of_a_file_does_not_count_and_is_noted
 def test_the_holder_of_a_content_is_the_file_itself_or_else_the_first_that_still_has_it() -> None:
     stored = {name: _stored(content_hash="h") for name in ("c.png", "b.png", "b.jpg", "a.png")}
     stored["part.png"] = _stored(content_hash="h", num_stored=0)
-    holders = Holders(stored)
-    content = content_of("x.png", "image", "h")
+    holders = _Holders(stored)
+    content = _content_of("x.png", "image", "h")
     assert (holders.find(content, "c.png"), holders.find(content, "x.png")) == ("c.png", "a.png")
     # A JPEG never moves: what is in it may come out otherwise than under the name of a PNG.
-    assert holders.find(content_of("x.jpg", "image", "h"), "x.jpg") == "b.jpg"
+    assert holders.find(_content_of("x.jpg", "image", "h"), "x.jpg") == "b.jpg"
     del stored["a.png"]
     stored["b.png"] = _stored(content_hash="other")
     assert holders.find(content, "x.png") == "c.png"

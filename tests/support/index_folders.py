@@ -48,7 +48,7 @@ def summary_of(
     return Summary(added, changed, removed, unchanged, embedded, ignored, failed, left_out, failed_before)
 
 
-def stored_files(library: Library) -> dict[str, StoredFile]:
+def stored_files(library: Library) -> Mapping[str, StoredFile]:
     """What the index knows of its files."""
     with closing(open_store(library.path)) as store:
         return store.files()

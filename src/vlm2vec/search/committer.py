@@ -16,11 +16,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
+from vlm2vec.items import ANIMATED_SUFFIXES
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
-from vlm2vec.search.plan import Content, Holders, UpdatePlan, content_of
-from vlm2vec.search.scan import FoundFile, Unit, expand
+from vlm2vec.search.plan import UpdatePlan
+from vlm2vec.search.scan import FileKind, FoundFile, Unit, ending, expand, file_kind
 from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 
@@ -28,6 +29,8 @@ _DOCUMENT = Ask("document")
 # What a kill may cost at most, against commits that take some milliseconds each.
 _FLUSH = Flush(rows=256)
 
+# What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move.
+_Content: TypeAlias = tuple[str, FileKind, bool]
 _Change: TypeAlias = Literal["added", "changed", "unchanged"]
 
 
@@ -95,7 +98,7 @@ def bring_in(
 class _Pending:
     """A content that is being embedded, for one file or for several that are equal."""
 
-    content: Content
+    content: _Content
     files: list[FoundFile]
     units: list[Unit]
     vectors: list[Vector | None]
@@ -153,8 +156,8 @@ class _Committer:
         self._lock = threading.RLock()
         # What the store holds, kept true with every commit.
         self._stored = dict(self._before)
-        self._holders = Holders(self._stored)
-        self._pending: dict[Content, _Pending] = {}
+        self._holders = _Holders(self._stored)
+        self._pending: dict[_Content, _Pending] = {}
         self._waiting: dict[bytes, tuple[_Pending, int]] = {}
         # For each file that was taken, how much work had been given out after it.
         self._ends: list[int] = []
@@ -248,13 +251,13 @@ class _Committer:
                 self._holders.add(one.path)
             self._committed_at_s = time.monotonic()
 
-    def _read(self, file: FoundFile) -> Content:
+    def _read(self, file: FoundFile) -> _Content:
         allowed = self._most_bytes[file.kind]
         if file.look.size > allowed:
             raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
-        return content_of(file.path, file.kind, content_hash(self._folder / file.path))
+        return _content_of(file.path, file.kind, content_hash(self._folder / file.path))
 
-    def _settle_by_equal(self, file: FoundFile, content: Content) -> bool:
+    def _settle_by_equal(self, file: FoundFile, content: _Content) -> bool:
         """Settle a file whose content is in the store or under way; False if it is neither."""
         if (holder := self._holders.find(content, file.path)) is not None:
             if holder == file.path:
@@ -272,7 +275,7 @@ class _Committer:
             self._finish(replace(pending, files=[file]))
         return True
 
-    def _begin(self, file: FoundFile, content: Content, units: list[Unit]) -> list[Work]:
+    def _begin(self, file: FoundFile, content: _Content, units: list[Unit]) -> list[Work]:
         """Give out the parts of a new content."""
         vectors = self._known_vectors(file, content, units)
         missing = [number for number, vector in enumerate(vectors) if vector is None]
@@ -285,7 +288,7 @@ class _Committer:
         self._waiting |= {key: (pending, number) for number, key in keys.items()}
         return [Work(key, units[number].item(), file.path, _DOCUMENT) for number, key in keys.items()]
 
-    def _known_vectors(self, file: FoundFile, content: Content, units: list[Unit]) -> list[Vector | None]:
+    def _known_vectors(self, file: FoundFile, content: _Content, units: list[Unit]) -> list[Vector | None]:
         """Vectors from an earlier run in which other parts of the same file failed."""
         stored = self._stored.get(file.path)
         if stored is None or stored.content_hash != content[0]:
@@ -339,6 +342,44 @@ class _Committer:
         if self._on_progress is not None and num_done != self._num_told:
             self._num_told = num_done
             self._on_progress(num_done, len(self._todo))
+
+
+class _Holders:
+    """Which stored files are whole, by their content.
+
+    Args:
+        stored: what is in the store; kept true by its owner with every commit, `add` aside.
+    """
+
+    def __init__(self, stored: Mapping[str, StoredFile]) -> None:
+        self._stored = stored
+        self._paths: dict[_Content, list[str]] = {}
+        for path in sorted(stored, reverse=True):
+            self.add(path)
+
+    def add(self, path: str) -> None:
+        """Take in a file that has come into the store."""
+        if (content := self._content(path)) is not None:
+            self._paths.setdefault(content, []).append(path)
+
+    def find(self, content: _Content, path: str) -> str | None:
+        """A file with this content, `path` itself by preference; None if the store has none."""
+        if self._content(path) == content:
+            return path
+        paths = self._paths.get(content, [])
+        while paths and self._content(paths[-1]) != content:
+            # It has left the store since, or has become another.
+            paths.pop()
+        return paths[-1] if paths else None
+
+    def _content(self, path: str) -> _Content | None:
+        one, kind = self._stored.get(path), file_kind(path)
+        return _content_of(path, kind, one.content_hash) if one is not None and one.complete and kind else None
+
+
+def _content_of(path: str, kind: FileKind, content_hash: str) -> _Content:
+    """What a file must have in common with another one so that both have the same vectors."""
+    return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
 
 
 def _is_lasting(error: OSError | VLM2VecError) -> bool:

@@ -11,16 +11,10 @@ from typing import TYPE_CHECKING, Self, TypeAlias, get_args
 
 import numpy as np
 
-from vlm2vec.errors import (
-    Action,
-    Hint,
-    IndexFolderError,
-    InputError,
-    MissingError,
-)
+from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
 from vlm2vec.items import Image, ItemLike, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_NAMES
-from vlm2vec.search.retrieve import Question, chosen_unit, retrieve, stored_vector
+from vlm2vec.search.retrieve import Question, retrieve, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
 from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
 from vlm2vec.search.stores import StoreKind, create_store, open_store, store_exists
@@ -248,7 +242,7 @@ class Library:
         store = self._opened()
         store.refresh()
         for rows in store.read([name]):
-            unit = chosen_unit(rows, page)
+            unit = rows.unit(page)
             question = Question(unit.vector, k)
             # One more, because it is most like itself.
             hits = retrieve(store, replace(question, k=k + 1), unit.vector)

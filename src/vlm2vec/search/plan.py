@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from vlm2vec.items import ANIMATED_SUFFIXES
-from vlm2vec.search.scan import FileKind, FoundFile, Scan, ending, file_kind
+from vlm2vec.search.scan import FoundFile, Scan
 from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
 
 # So few may have been replaced by hand, each of them.
 _FEW = 8
-
-Content: TypeAlias = tuple[str, FileKind, bool]
-"""What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,82 +52,47 @@ def make_plan(
         retry: try also files that failed before and have not changed.
     """
     same = as_stored(scan.files, stored)
-    current = {path for path in same if stored[path].complete}
     refused = dict(scan.failed)
     skipped = set[str]()
-    if not retry:
-        skipped |= {path for path, why in refused.items() if failures.get(path) == Failure(why, None)}
+    if failures and not retry:
+        skipped = {path for path, why in refused.items() if failures.get(path) == Failure(why, None)}
         looks = {path: failure.look for path, failure in failures.items()}
-        skipped |= {file.path for file in scan.files if looks and looks.get(file.path) == file.look}
+        skipped |= {file.path for file in scan.files if looks.get(file.path) == file.look}
+    current = {path for path, one in same.items() if one.complete}
     read = tuple(file for file in scan.files if file.path not in current and file.path not in skipped)
     remove = tuple(_gone(scan, stored)) if whole else ()
     looked_at = failures.keys() if whole else {file.path for file in scan.files} | refused.keys()
     keep = {path: failure for path, failure in failures.items() if path in skipped or path not in looked_at}
     refused = {path: why for path, why in refused.items() if path not in skipped}
-    lacking = {file.path: file.look for file in scan.files if file.path in same and UNKNOWN in stored[file.path].look}
+    lacking = {path for path, one in same.items() if UNKNOWN in one.look}
+    looks_now = {file.path: file.look for file in scan.files if file.path in lacking} if lacking else {}
     idle = not (read or remove or refused or lacking) and len(keep) == len(failures)
-    return UpdatePlan(read, remove, refused, lacking, keep, len(current), len(skipped), idle)
+    return UpdatePlan(read, remove, refused, looks_now, keep, len(current), len(skipped), idle)
 
 
-def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> set[str]:
-    """The files whose rows are those of their content, as far as can be told without reading them.
+def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+    """The stored files whose rows are those of their content, as far as can be told without reading them.
 
     A file is as it was if its size, both its times and its inode are. An index that was made before change times and
     inodes were stored is compared by the others. Some network drives number files anew every time: where most of the
     files that are otherwise as they were have another inode, inodes do not count.
     """
-    same, moved = set[str](), set[str]()
+    same, moved = dict[str, StoredFile](), dict[str, StoredFile]()
     num_compared = 0
     for file in found:
-        one = stored.get(file.path)
-        if one is None or not (one.look == file.look or _times_agree(one.look, file.look)):
+        if file.path not in stored:
+            continue
+        one = stored[file.path]
+        if not (one.look == file.look or _times_agree(one.look, file.look)):
             continue
         if one.look.inode != UNKNOWN:
             num_compared += 1
             if one.look.inode != file.look.inode:
-                moved.add(file.path)
+                moved[file.path] = one
                 continue
-        same.add(file.path)
+        same[file.path] = one
     inodes_count = len(moved) <= num_compared // 2 or num_compared < _FEW
     return same if inodes_count else same | moved
-
-
-def content_of(path: str, kind: FileKind, content_hash: str) -> Content:
-    """What a file must have in common with another one so that both have the same vectors."""
-    return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
-
-
-class Holders:
-    """Which stored files are whole, by their content.
-
-    Args:
-        stored: what is in the store; kept true by its owner with every commit, `add` aside.
-    """
-
-    def __init__(self, stored: Mapping[str, StoredFile]) -> None:
-        self._stored = stored
-        self._paths: dict[Content, list[str]] = {}
-        for path in sorted(stored, reverse=True):
-            self.add(path)
-
-    def add(self, path: str) -> None:
-        """Take in a file that has come into the store."""
-        if (content := self._content(path)) is not None:
-            self._paths.setdefault(content, []).append(path)
-
-    def find(self, content: Content, path: str) -> str | None:
-        """A file with this content, `path` itself by preference; None if the store has none."""
-        if self._content(path) == content:
-            return path
-        paths = self._paths.get(content, [])
-        while paths and self._content(paths[-1]) != content:
-            # It has left the store since, or has become another.
-            paths.pop()
-        return paths[-1] if paths else None
-
-    def _content(self, path: str) -> Content | None:
-        one, kind = self._stored.get(path), file_kind(path)
-        return content_of(path, kind, one.content_hash) if one is not None and one.complete and kind else None
 
 
 def _times_agree(stored: Look, found: Look) -> bool:

@@ -12,9 +12,9 @@ import numpy as np
 
 from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.items import Image, Item, ItemLike, Target, Video
-from vlm2vec.search.scan import file_look, name_in
-from vlm2vec.search.store import ANYTHING, UNKNOWN, FileRows, Filter, Hit, Look, Store, StoredUnit, Vector
-from vlm2vec.text import counted, shortened
+from vlm2vec.search.scan import name_in
+from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Store, Vector
+from vlm2vec.text import shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +98,9 @@ def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:
     return None
 
 
-def chosen_unit(rows: FileRows, page: int | None) -> StoredUnit:
-    """The one part of a file that is meant by its page, or by none.
-
-    Raises:
-        InputError: there is no such part, or there are several.
-    """
-    if page is None and rows.num_units > 1:
-        parts = f"{rows.path} has {counted(rows.num_units, 'part')}, each with its own vector"
-        is_film = any(unit.span_s for unit in rows.units)
-        raise InputError(f"{parts}: {'search for Video(path, span_s=...)' if is_film else 'name a page'}")
-    for unit in rows.units:
-        if page in (None, unit.page):
-            return unit
-    raise InputError(f"{rows.path} has no page {page}")
-
-
 def _is_unchanged(path: Path, stored: Look) -> bool:
     try:
-        look = file_look(path.stat())
+        look = Look.of(path.stat())
     except OSError:
         return False
     return look == stored or (look[:2] == stored[:2] and stored[2:] == (UNKNOWN, UNKNOWN))

@@ -31,6 +31,7 @@ _KINDS: dict[str, FileKind] = {
 # A packet of an MPEG transport stream, the same with a time stamp or with a checksum.
 _PACKET_BYTES = (188, 192, 204)
 _HEAD_BYTES = 4096
+_UNSURE = tuple(UNSURE_SUFFIXES)
 # That a warning names.
 _MOST_GAPS = 3
 
@@ -78,7 +79,7 @@ class Unit:
         return Item(media=(self.medium,))
 
 
-def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
+def scan_folder(folder: Path, names: Iterable[str] | None = None, *, skip: Collection[Path] = ()) -> Scan:
     """List the media files under `folder`, hidden files and folders and the folders in `skip` left out.
 
     Links to files and folders are followed, but every real folder is entered once: a loop of links ends, and of two
@@ -86,22 +87,47 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
     nowhere or on something that is no regular file (a pipe, a device), are in `failed`; so is a link to nowhere without
     any ending, which may be a folder that is away for a while.
 
+    Args:
+        names: only these files and folders, relative to `folder`; "" is all of it. One that is no file to be searched
+            is in `failed`.
+
     Raises:
-        IndexFolderError: `folder` is missing, no folder, or cannot be listed.
+        IndexFolderError: `folder`, or one that is named, is missing, no folder, or cannot be listed.
     """
+    files: dict[str, FoundFile] = {}
+    failed: dict[str, str] = {}
+    left_out = Counter[str]()
+    if names is not None:
+        check_folder(folder)
+    for name in [""] if names is None else names:
+        if not name or os.path.isdir(folder / name):
+            inner = _scan_below(folder, f"{name}/" if name else "", skip)
+            files |= {file.path: file for file in inner.files}
+            failed |= dict(inner.failed)
+            left_out.update(inner.left_out)
+            continue
+        try:
+            files[name] = _scan_file(folder, name)
+        except (OSError, ValueError) as error:  # The latter of a NUL.
+            failed[name] = reason(error)
+    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
+
+
+def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
+    """What lies in one folder, in no order; `start` is its path in `folder` with a "/" at its end, or ""."""
     try:
-        root = _identity(folder)
-        os.scandir(folder).close()
+        root = _identity(folder / start)
+        os.scandir(folder / start).close()
     except OSError as error:
-        raise _no_folder(folder, error) from error
+        raise _no_folder(folder / start, error) from error
     entered = {root, *(_identity(path) for path in skip if path.exists())}
     scan = Scan([], [], left_out := Counter[str]())
-    folders, linked = [""], list[str]()
+    folders, linked = [start], list[str]()
     while folders or linked:
         # Linked folders wait until every real one is entered.
         prefix = folders.pop() if folders else linked.pop(0)
         try:
-            if prefix:
+            if prefix != start:
                 identity = _identity(folder / prefix)
                 if identity in entered:
                     continue
@@ -116,40 +142,15 @@ def scan_folder(folder: Path, *, skip: Collection[Path] = ()) -> Scan:
             try:
                 if entry.is_dir():
                     (linked if entry.is_symlink() else folders).append(f"{path}/")
-                elif (file := _file_of(entry, path)) is not None:
+                elif (kind := file_kind(path)) is not None and (file := _file_of(entry, path, kind)) is not None:
                     scan.files.append(file)
                 else:
+                    if kind is None and _may_be_a_folder(entry):
+                        entry.stat()
                     left_out[ending(path)] += 1
             except OSError as error:
                 scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
-    scan.files.sort(key=lambda file: file.path)
-    return Scan(scan.files, sorted(scan.failed), left_out)
-
-
-def scan_paths(folder: Path, names: Iterable[str], *, skip: Collection[Path] = ()) -> Scan:
-    """List some files and folders, given relative to `folder`, as `scan_folder` does; "" is all of it.
-
-    Raises:
-        IndexFolderError: `folder` itself is missing, so that nothing can be said of its files; or one that is named
-            cannot be listed.
-    """
-    check_folder(folder)
-    files: dict[str, FoundFile] = {}
-    failed: dict[str, str] = {}
-    left_out = Counter[str]()
-    for name in names:
-        if os.path.isdir(folder / name):
-            prefix = f"{name}/" if name else ""
-            inner = scan_folder(folder / name, skip=skip)
-            files |= {prefix + file.path: file._replace(path=prefix + file.path) for file in inner.files}
-            failed |= {prefix + path: why for path, why in inner.failed}
-            left_out.update(inner.left_out)
-            continue
-        try:
-            files[name] = _scan_file(folder, name)
-        except (OSError, ValueError) as error:  # The latter of a NUL.
-            failed[name] = reason(error)
-    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
+    return scan
 
 
 def check_folder(folder: Path) -> None:
@@ -240,19 +241,14 @@ def _scan_file(folder: Path, path: str) -> FoundFile:
     return _found(path, kind, os.stat(folder / path))
 
 
-def _file_of(entry: os.DirEntry[str], path: str) -> FoundFile | None:
-    """A file that is searched; None if it is left out.
+def _file_of(entry: os.DirEntry[str], path: str, kind: FileKind) -> FoundFile | None:
+    """A file that is searched; None if only its ending is that of one.
 
     Raises:
         OSError: it is on a link to nowhere, or no regular file.
     """
-    kind = file_kind(path)
-    if kind is None:
-        if _may_be_a_folder(entry):
-            entry.stat()
-        return None
     file = _found(path, kind, entry.stat())
-    return None if ending(path) in UNSURE_SUFFIXES and not _is_film(Path(entry.path)) else file
+    return None if path.lower().endswith(_UNSURE) and not _is_film(Path(entry.path)) else file
 
 
 def _may_be_a_folder(entry: os.DirEntry[str]) -> bool:
@@ -264,16 +260,7 @@ def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for ever.
         raise OSError("not a regular file")
-    return FoundFile(path, kind, file_look(status))
-
-
-def file_look(status: os.stat_result) -> Look:
-    """How a file looks without being read."""
-    # The integers of databases have 64 bits and a sign: a clock that is wrong by centuries needs more.
-    largest = 2**63 - 1
-    return Look(
-        status.st_size, min(status.st_mtime_ns, largest), min(status.st_ctime_ns, largest), status.st_ino & largest
-    )
+    return FoundFile(path, kind, Look.of(status))
 
 
 def _is_film(path: Path) -> bool:

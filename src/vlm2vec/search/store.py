@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path, PurePath
-from typing import NamedTuple, Protocol, TypeAlias, get_args
+from typing import NamedTuple, Protocol, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.items import Target
+from vlm2vec.text import counted
 
 Vector: TypeAlias = NDArray[np.float32]
 
@@ -26,6 +28,8 @@ UNKNOWN = -1
 DECODING = 2
 """Counts the releases in which files came out of decoding otherwise than before."""
 
+# The integers of databases have 64 bits and a sign: a clock that is wrong by centuries needs more.
+_LARGEST = 2**63 - 1
 # Stores count nanoseconds in 63 bits.
 _MOST_SECONDS = 9e9
 # Vectors are stored with length 1, and were perhaps made in half precision.
@@ -67,6 +71,12 @@ class Look(NamedTuple):
     mtime_ns: int
     ctime_ns: int = UNKNOWN
     inode: int = UNKNOWN
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """That of a file of this status."""
+        mtime_ns, ctime_ns = min(status.st_mtime_ns, _LARGEST), min(status.st_ctime_ns, _LARGEST)
+        return cls(status.st_size, mtime_ns, ctime_ns, status.st_ino & _LARGEST)
 
 
 class StoredFile(NamedTuple):
@@ -123,6 +133,32 @@ class FileRows:
     content_hash: str
     num_units: int
     units: tuple[StoredUnit, ...]
+
+    def unit(self, page: int | None) -> StoredUnit:
+        """The one part that is meant by its page, or by none.
+
+        Raises:
+            InputError: there is no such part, or there are several.
+        """
+        if page is None and self.num_units > 1:
+            parts = f"{self.path} has {counted(self.num_units, 'part')}, each with its own vector"
+            is_film = any(unit.span_s for unit in self.units)
+            raise InputError(f"{parts}: {'search for Video(path, span_s=...)' if is_film else 'name a page'}")
+        for unit in self.units:
+            if page in (None, unit.page):
+                return unit
+        raise InputError(f"{self.path} has no page {page}")
+
+    def oddities(self) -> Iterator[str]:
+        """What cannot be right though it is as it was written, one sentence each."""
+        if len(self.units) > self.num_units:
+            yield f"{self.path} has {len(self.units)} vectors for {self.num_units} parts"
+        for unit in self.units:
+            length = float(np.linalg.norm(unit.vector))
+            if not abs(length - 1) < _MOST_OFF:
+                yield f"a vector of {self.path} has the length {length:.3g}, not 1"
+            if unit.kind not in get_args(Target):
+                yield f"{self.path} is of the unknown kind {unit.kind!r}"
 
 
 class Failure(NamedTuple):
@@ -198,10 +234,10 @@ class Hit:
             return f"page {self.page}"
         return "-".join(_clock(seconds) for seconds in self.span_s or ())
 
-
-def hit_order(hit: Hit) -> tuple[float, str, int, tuple[float, float]]:
-    """Sort key of hits: best score first; equal scores by path, page, span."""
-    return -hit.score, hit.path, hit.page or 0, hit.span_s or (0.0, 0.0)
+    @property
+    def order(self) -> tuple[float, str, int, tuple[float, float]]:
+        """Sorts hits: best score first; equal scores by path, page, span."""
+        return -self.score, self.path, self.page or 0, self.span_s or (0.0, 0.0)
 
 
 class Verdict(NamedTuple):
@@ -235,7 +271,6 @@ class Store(Protocol):
     @property
     def place(self) -> Path:
         """The folder of the index."""
-        ...
 
     @property
     def info(self) -> IndexInfo: ...
@@ -246,23 +281,18 @@ class Store(Protocol):
         Raises:
             BusyError: another process, or another writer of this one, holds it.
         """
-        ...
 
     def refresh(self) -> None:
         """See what other processes have written since."""
-        ...
 
-    def files(self) -> dict[str, StoredFile]:
-        """Every stored file by its path."""
-        ...
+    def files(self) -> Mapping[str, StoredFile]:
+        """Every stored file by its path, as they are now."""
 
     def failures(self) -> dict[str, Failure]:
         """Files that could not be read at the last try, by their paths."""
-        ...
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
         """Some files with their vectors, in the order of `paths`; those that are not stored are left out."""
-        ...
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
         """Let files go and put others in; one that is in both is replaced. A reader sees each file whole or not at all.
@@ -270,53 +300,35 @@ class Store(Protocol):
         A kill leaves what was before, or all of it; or, of a store that has no transactions, files missing that the
         next run adds.
         """
-        ...
 
     def note_failures(self, failures: Mapping[str, Failure]) -> None:
         """Write down all files that could not be read, in place of those before."""
-        ...
 
     def note_looks(self, looks: Mapping[str, Look]) -> None:
         """Write down how files look whose content is as it was."""
-        ...
 
     def mark_outdated(self, paths: Sequence[str]) -> None:
         """Let files equal no file and no content, so that they are embedded anew; until then they are found."""
-        ...
 
     def note_decoding(self) -> None:
         """Write down that all vectors are of files decoded as this release does."""
-        ...
 
     def count(self, kind: Target | None = None) -> int:
         """Number of units of one kind, or of all."""
-        ...
 
     def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
-        """The `limit` units with the largest dot product with `vector` [dim], in `hit_order`, ties included exactly."""
-        ...
+        """The `limit` units with the largest dot product with `vector` [dim], in their order, ties included exactly."""
+
+    def is_untidy(self) -> bool:
+        """Whether `tidy` has something to do."""
 
     def tidy(self, building: Building) -> None:
         """Merge what many commits have left, and make an approximate index where the store needs one."""
-        ...
 
     def verify(self) -> Verdict:
         """Read all of it, and compare it with its checksums."""
-        ...
 
     def close(self) -> None: ...
-
-
-def oddities(file: FileRows) -> Iterator[str]:
-    """What cannot be right of a file though it is as it was written, one sentence each."""
-    if len(file.units) > file.num_units:
-        yield f"{file.path} has {len(file.units)} vectors for {file.num_units} parts"
-    for unit in file.units:
-        length = float(np.linalg.norm(unit.vector))
-        if not abs(length - 1) < _MOST_OFF:
-            yield f"a vector of {file.path} has the length {length:.3g}, not 1"
-        if unit.kind not in get_args(Target):
-            yield f"{file.path} is of the unknown kind {unit.kind!r}"
 
 
 def _clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vlm2vec.errors import BusyError, MediaError, StorageError
 from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
-from vlm2vec.search.scan import Scan, scan_folder, scan_paths
+from vlm2vec.search.scan import Scan, scan_folder
 from vlm2vec.search.store import DECODING, Building, Store
 
 if TYPE_CHECKING:
@@ -62,12 +62,13 @@ def update(
     """
     skip = [store.place]
     store.refresh()
-    scan = scan_folder(folder, skip=skip) if names is None else scan_paths(folder, names, skip=skip)
+    scan = scan_folder(folder, names, skip=skip)
     plan = _plan(store, scan, names, retry)
     if plan.idle and store.info.decoding >= DECODING:
-        # Nobody has to wait for housekeeping, which the next update does as well.
-        with suppress(BusyError, StorageError), store.writing():
-            store.tidy(building)
+        if store.is_untidy():
+            # Nobody has to wait for housekeeping, which the next update does as well.
+            with suppress(BusyError, StorageError), store.writing():
+                store.tidy(building)
         return _summary(scan, plan)
     # Here, because a search in an index that is up to date reads no file.
     from vlm2vec.search.committer import bring_in

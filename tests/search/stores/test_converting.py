@@ -18,9 +18,8 @@ from vlm2vec.errors import IndexFolderError, MissingError
 from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
 from vlm2vec.search.stores import create_store, open_store
 from vlm2vec.search.stores.lance import LanceStore
-from vlm2vec.search.stores.lance.converting import convert
-from vlm2vec.search.stores.lance.info import write_info
-from vlm2vec.search.stores.place import hold
+from vlm2vec.search.stores.lance.seal import LanceInfo
+from vlm2vec.search.stores.place import Place
 from vlm2vec.search.stores.sqlite import SqliteStore
 
 pytestmark = pytest.mark.slow
@@ -36,7 +35,7 @@ def place(tmp_path: Path) -> Path:
     with store.writing():
         store.commit([], [picture(os.fsdecode(b"caf\xe9.png")), document("b.pdf", [1, 3], num_units=3)])
         store.note_failures(FAILURES)
-    write_info(store.place, INFO, store=None)
+    LanceInfo.write(store.place, INFO, store=None)
     return store.place
 
 
@@ -74,18 +73,18 @@ def test_an_index_of_the_first_releases_is_converted_to_the_bit(tmp_path: Path) 
 
 
 def test_an_index_that_was_made_with_lance_on_purpose_stays_so(place: Path) -> None:
-    write_info(place, INFO)
+    LanceInfo.write(place, INFO)
     assert isinstance(open_store(place), LanceStore)
 
 
 def test_an_index_of_too_many_vectors_stays_with_lance(place: Path) -> None:
-    assert isinstance(convert(place, most_vectors=2), LanceStore)
-    assert isinstance(convert(place, most_vectors=3), SqliteStore)
+    assert isinstance(open_store(place, most_vectors=2), LanceStore)
+    assert isinstance(open_store(place, most_vectors=3), SqliteStore)
 
 
 def test_an_index_that_is_being_written_is_read_as_it_is_and_converted_later(place: Path) -> None:
     before = _answer(place)
-    with hold(place):
+    with Place(place).hold():
         store = open_store(place)
         assert isinstance(store, LanceStore)
         assert (store.info, store.files(), store.failures(), contents(store)) == before
@@ -139,7 +138,7 @@ def test_an_index_that_another_process_is_converting_is_waited_for(place: Path) 
     held = threading.Event()
 
     def convert_slowly() -> None:
-        with hold(place):
+        with Place(place).hold():
             (place / "library.db.part").touch()
             held.set()
             threading.Event().wait(0.2)

@@ -19,9 +19,9 @@ from support.stores import INFO, QUERY, contents, document, picture, plain
 from vlm2vec.errors import IndexFolderError, MissingError
 from vlm2vec.search.store import FileRows
 from vlm2vec.search.stores import create_store, open_store
-from vlm2vec.search.stores.explaining import explained
 from vlm2vec.search.stores.lance import LanceStore
-from vlm2vec.search.stores.lance.seal import read_sealed, write_sealed
+from vlm2vec.search.stores.lance.seal import CHECKSUMS, Seal
+from vlm2vec.search.stores.place import Place
 
 pytestmark = pytest.mark.slow
 
@@ -144,10 +144,10 @@ def test_damage_that_lance_dies_of_is_one_error(tmp_path: Path) -> None:
 
     with (
         pytest.raises(IndexFolderError, match="cannot write the index x: a bug; "),
-        explained(Path("x"), "write"),
+        Place(Path("x")).explained("write"),
     ):
         raise PanicException("a bug")
-    with pytest.raises(KeyboardInterrupt), explained(Path("x"), "write"):
+    with pytest.raises(KeyboardInterrupt), Place(Path("x")).explained("write"):
         raise KeyboardInterrupt
 
 
@@ -194,17 +194,17 @@ def test_files_are_read_once_after_a_copy(place: Path, monkeypatch: pytest.Monke
 
 
 def test_every_damaged_file_is_named_even_one_that_looks_as_it_was(place: Path) -> None:
-    checksums = place / "units.lance" / "checksums.json"
-    value = read_sealed(checksums)
+    seal = Seal(place / "units.lance")
+    value = seal.read_note(CHECKSUMS)
     assert value is not None
     names = sorted(name for name in value["files"] if name.startswith("data/"))
     for name in names:
-        path = checksums.parent / name
+        path = seal.folder / name
         path.write_bytes(bytes(path.stat().st_size))
         status = path.stat()
         value["files"][name][1:] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     # As if the disk had changed the bytes and no program.
-    write_sealed(checksums, value | {"written_ns": 2**62})
+    seal.write_note(CHECKSUMS, value | {"written_ns": 2**62})
     verdict = open_store(place).verify()
     assert sorted(verdict.problems) == [f"its file {name} is not as it was written" for name in names]
     assert verdict.num_sealed == len(value["files"]) - len(names)

@@ -14,7 +14,7 @@ import pytest
 from support.stores import INFO, picture
 from vlm2vec.errors import BusyError, IndexFolderError, InputError, StorageError
 from vlm2vec.search.stores import StoreKind, create_store, open_store, store_exists
-from vlm2vec.search.stores.place import hold
+from vlm2vec.search.stores.place import Place
 
 
 def test_where_no_store_is_there_is_none(tmp_path: Path) -> None:
@@ -49,13 +49,23 @@ def test_a_store_takes_the_place_of_one_of_another_kind(tmp_path: Path, kind: St
     assert (created.place / "units.lance").exists() == (kind == "lance")
 
 
+def test_a_store_that_is_made_anew_is_of_the_same_kind(tmp_path: Path, kind: StoreKind) -> None:
+    store = create_store(tmp_path / ".vlm2vec", INFO, kind=kind)
+    with store.writing():
+        store.commit([], [picture("a.png")])
+    assert not store.is_untidy()
+    store.close()
+    again = create_store(store.place, INFO)
+    assert (type(again), dict(again.files())) == (type(store), {})
+
+
 def test_a_store_that_another_process_is_making_is_waited_for_and_opened(tmp_path: Path, kind: StoreKind) -> None:
     place = tmp_path / ".vlm2vec"
     place.mkdir()
     held = threading.Event()
 
     def make() -> None:
-        with hold(place):
+        with Place(place).hold():
             held.set()
             threading.Event().wait(0.2)
         create_store(place, INFO, kind=kind)
@@ -77,7 +87,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, code: int) -> None
         raise OSError(code, os.strerror(code))
 
     message = f"cannot write to the index {tmp_path}: {os.strerror(code).lower()}; give another folder as index="
-    with pytest.raises(StorageError, match=message), hold(tmp_path, no_locks):
+    with pytest.raises(StorageError, match=message), Place(tmp_path).hold(no_locks):
         pass
 
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from support.places import SRC
 from support.stores import INFO, QUERY, contents, document, picture, plain, vector_of
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.stores import create_store, open_store
-from vlm2vec.search.stores.explaining import explained
+from vlm2vec.search.stores.place import Place
 from vlm2vec.search.stores.sqlite import SqliteStore
 
 
@@ -105,27 +104,45 @@ def test_a_change_that_fails_is_forgotten(place: Path) -> None:
     assert contents(store) == [*before, plain(broken)]
 
 
+def test_of_few_files_only_their_own_rows_are_read_unless_one_is_missing(place: Path) -> None:
+    with closing(sqlite3.connect(place / "library.db")) as database:
+        database.execute("UPDATE files SET path = 'x' || path WHERE path = '1.png'")
+        database.commit()
+    store = open_store(place)
+    assert [plain(rows) for rows in store.read(["2.png", "0.png"])] == [
+        plain(picture("2.png")),
+        plain(picture("0.png")),
+    ]
+    with pytest.raises(IndexFolderError, match="its file 2 is not as it was written"):
+        store.read(["1.png"])
+
+
+def test_files_stay_as_they_were_asked_for(place: Path) -> None:
+    store = open_store(place)
+    before = store.files()
+    with store.writing():
+        store.commit(["1.png"], [picture("new.png")])
+    assert (sorted(before), sorted(store.files())) == (["0.png", "1.png", "2.png"], ["0.png", "2.png", "new.png"])
+
+
 # The file
 
 
 HALF = """
-import os, sys
-from pathlib import Path
-from vlm2vec.search.stores.sqlite.database import Database
-database = Database(Path(sys.argv[1]))
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
 database.execute("PRAGMA cache_size=1")
 database.execute("PRAGMA cache_spill=ON")
-with database.changing():
-    database.execute("UPDATE units SET vector = zeroblob(64)")
-    database.execute("UPDATE files SET path = path || hex(zeroblob(10000))")
-    os.kill(os.getpid(), 9)
+database.execute("BEGIN IMMEDIATE")
+database.execute("UPDATE units SET vector = zeroblob(64)")
+database.execute("UPDATE files SET path = path || hex(zeroblob(10000))")
+os.kill(os.getpid(), 9)
 """
 
 
 def _stop_in_the_middle(place: Path) -> None:
     """Leave a file that is half changed, with the journal that undoes it."""
-    paths = os.pathsep.join([str(SRC), str(Path(__file__).parents[2])])
-    subprocess.run([sys.executable, "-c", HALF, place], env=os.environ | {"PYTHONPATH": paths}, check=False)
+    subprocess.run([sys.executable, "-S", "-c", HALF, place / "library.db"], check=False)
     assert (place / "library.db-journal").stat().st_size > 0
 
 
@@ -153,7 +170,7 @@ def test_a_half_change_that_may_not_be_undone_is_told(place: Path) -> None:
     message = "cannot read the index .*; allow this user to use it; give another folder"
     with (
         pytest.raises(IndexFolderError, match=message),
-        explained(place, "read"),
+        Place(place).explained("read"),
         closing(sqlite3.connect(uri, uri=True)) as database,
     ):
         database.execute("SELECT * FROM notes")

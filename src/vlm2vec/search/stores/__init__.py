@@ -1,60 +1,82 @@
-"""Which store keeps the index in a folder, and how is one opened or made?"""
+"""Which store keeps the index in a folder, and how is one opened, made, or converted from one kind to the other?"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from vlm2vec.errors import BusyError, InputError, StorageError
+from vlm2vec.errors import BusyError, IndexFolderError, InputError, MissingError, StorageError
 from vlm2vec.extras import require
 from vlm2vec.search.store import IndexInfo, Store
-from vlm2vec.search.stores.explaining import explained
-from vlm2vec.search.stores.place import clear, clear_table, has_database, has_info, hold, make_place
+from vlm2vec.search.stores.place import DATABASE, DRAFT, Place
 from vlm2vec.search.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from vlm2vec.search.stores.lance import LanceStore
 
 StoreKind: TypeAlias = Literal["sqlite", "lance"]
 
-# Another process that makes the index holds the lock for so long before there is one.
+_LOG = logging.getLogger("vlm2vec")
+# Another process that makes the index holds the lock for so long before there is one; to convert it takes longer.
 _PATIENCE_S = 30.0
+_CONVERTING_S = 60.0
 _PAUSE_S = 0.05
+# Beyond, comparing all vectors takes too long, and too much memory.
+_MOST_VECTORS = 300_000
 
 
-def store_exists(place: Path) -> bool:
-    """Whether an index, sound or not, lies at `place`; True as well where nobody may look."""
-    return has_database(place) or has_info(place)
+def store_exists(path: Path) -> bool:
+    """Whether an index, sound or not, lies at `path`; True as well where nobody may look."""
+    return Place(path).has_database or Place(path).has_info
 
 
-def open_store(place: Path) -> Store:
-    """Open the index in the folder `place`; one that LanceDB keeps unasked becomes one that SQLite keeps.
+def open_store(path: Path, *, most_vectors: int = _MOST_VECTORS, patience_s: float = _CONVERTING_S) -> Store:
+    """Open the index in the folder `path`; one that LanceDB keeps unasked becomes one that SQLite keeps.
+
+    A kill while it is converted leaves the old index, or the new one whole.
+
+    Args:
+        most_vectors: an index of more stays with LanceDB, as does one that may not be written or is being written.
+        patience_s: how long to wait for another process that is converting it.
 
     Raises:
         IndexFolderError: there is none, it is damaged, of a newer format, or of another program.
         MissingError: LanceDB keeps it, and is not installed.
     """
-    if not has_info(place):
-        return SqliteStore(place)
-    if has_database(place):
+    place = Place(path)
+    if not place.has_info:
+        return SqliteStore(path)
+    if place.has_database:
         # Converting was stopped before its last step.
-        with suppress(BusyError, StorageError), hold(place), explained(place, "write"):
-            clear_table(place)
-        return SqliteStore(place)
+        with suppress(BusyError, StorageError), place.hold(), place.explained("write"):
+            place.clear_table()
+        return SqliteStore(path)
     # Here, because LanceDB takes longer to import than most searches.
     from vlm2vec.search.stores.lance import LanceStore
-    from vlm2vec.search.stores.lance.converting import convert
-    from vlm2vec.search.stores.lance.info import read_info
 
-    return LanceStore(place) if read_info(place).store == "lance" else convert(place)
+    try:
+        old = LanceStore(path)
+    except IndexFolderError:
+        if not place.has_database:
+            raise
+        # Another process has converted it at this moment.
+        return SqliteStore(path)
+    if old.was_chosen or old.count() > most_vectors:
+        return old
+    return _converted(old, place, time.monotonic() + patience_s)
 
 
 def create_store(
-    place: Path, info: IndexInfo, *, kind: StoreKind = "sqlite", replace: bool = True, patience_s: float = _PATIENCE_S
+    path: Path, info: IndexInfo, *, kind: StoreKind | None = None, replace: bool = True, patience_s: float = _PATIENCE_S
 ) -> Store:
-    """Make an empty index in the folder `place`.
+    """Make an empty index in the folder `path`.
 
     Args:
+        kind: None: that of the index that is there, as far as it says so and LanceDB is installed; else "sqlite".
         replace: in place of any index there, sound or not; False: one that is there is opened, whatever `info` says.
         patience_s: how long to wait, unless `replace`, for another process that is making it.
 
@@ -66,22 +88,34 @@ def create_store(
         MissingError: the store is not installed.
         InputError: there is no store of this kind.
     """
-    make = _maker(kind)
-    make_place(place)
+    place = Place(path)
+    make = _maker(kind or _kind_at(place))
+    place.make()
     deadline_s = time.monotonic() + patience_s
-    while replace or not store_exists(place):
+    while replace or not store_exists(path):
         try:
-            with hold(place):
-                if replace or not store_exists(place):
-                    with explained(place, "write"):
-                        clear(place)
-                    return make(place, info)
+            with place.hold():
+                if replace or not store_exists(path):
+                    with place.explained("write"):
+                        place.clear()
+                    return make(path, info)
         except BusyError:
             # Its writer may be about to make the index.
             if replace or time.monotonic() > deadline_s:
                 raise
             time.sleep(_PAUSE_S)
-    return open_store(place)
+    return open_store(path)
+
+
+def _kind_at(place: Place) -> StoreKind:
+    if place.has_info and not place.has_database:
+        from vlm2vec.search.stores.lance import NEEDED
+        from vlm2vec.search.stores.lance.seal import LanceInfo
+
+        with suppress(IndexFolderError, MissingError):
+            require(*NEEDED)
+            return LanceInfo.read(place.path).store or "sqlite"
+    return "sqlite"
 
 
 def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
@@ -93,3 +127,24 @@ def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
 
     require(*NEEDED)
     return LanceStore.create
+
+
+def _converted(old: LanceStore, place: Place, deadline_s: float) -> Store:
+    while not place.has_database:
+        try:
+            with place.hold():
+                if not place.has_database:
+                    old.refresh()
+                    SqliteStore.create(place.path, old.info, old.all_files(), old.failures()).close()
+                    place.clear_table()
+                    _LOG.warning(
+                        "the index %s is now one file, with its %d vectors as they were", place.path, old.count()
+                    )
+        except StorageError:
+            return old
+        except BusyError:
+            is_converting = (place.path / (DATABASE + DRAFT)).exists()
+            if not is_converting or time.monotonic() > deadline_s:
+                return old
+            time.sleep(_PAUSE_S)
+    return SqliteStore(place.path)

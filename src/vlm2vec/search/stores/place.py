@@ -1,17 +1,21 @@
-"""Is a folder an index, may it become one, and who is writing it?"""
+"""Is a folder an index, may it become one, who is writing it, and what does trouble with it mean for its user?"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vlm2vec.documents import load_json
-from vlm2vec.errors import BusyError, IndexFolderError, StorageError
+from vlm2vec.errors import BusyError, IndexFolderError, StorageError, VLM2VecError
 from vlm2vec.files import reason
 from vlm2vec.search.store import DEFAULT_NAME
 
@@ -35,101 +39,160 @@ _LOCK = "lock"
 _OURS = (DATABASE, INFO, TABLE, INFO + DRAFT, DATABASE + DRAFT, *(DATABASE + end for end in JOURNALS))
 # Where a database file has it, by SQLite's description of its format.
 _ID_AT = 68
+# Lance hands on the system's number in its text only, and SQLite a number of its own.
+_SYSTEM_NUMBER = re.compile(r"os error (\d+)")
+_NUMBERS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EAGAIN,
+    sqlite3.SQLITE_LOCKED: errno.EAGAIN,
+}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def has_database(place: Path) -> bool:
-    """Whether SQLite keeps the index at `place`; True as well where nobody may look."""
-    return _is_there(place / DATABASE)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder of an index, which may not exist yet."""
 
+    path: Path
 
-def has_info(place: Path) -> bool:
-    """Whether LanceDB keeps the index at `place`; True as well where nobody may look."""
-    return _is_there(place / INFO)
+    @property
+    def has_database(self) -> bool:
+        """Whether SQLite keeps the index; True as well where nobody may look."""
+        return _is_there(self.path / DATABASE)
 
+    @property
+    def has_info(self) -> bool:
+        """Whether LanceDB keeps the index; True as well where nobody may look."""
+        return _is_there(self.path / INFO)
 
-@contextmanager
-def hold(place: Path, try_lock: Callable[[int], bool] | None = None) -> Iterator[None]:
-    """Hold the write lock of the index folder `place`, which must exist.
+    @property
+    def knows_locks(self) -> bool:
+        """Whether its file system has locks, which some network drives lack; True if that cannot be told."""
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDONLY)
+        except OSError:
+            return True
+        try:
+            return _has_locks(descriptor)
+        finally:
+            os.close(descriptor)
 
-    The lock is the operating system's, on a file that names the writer's process id for others to read. It goes with
-    its process however that ends, so a killed run leaves nothing to clear away; the file itself stays.
+    @contextmanager
+    def hold(self, try_lock: Callable[[int], bool] | None = None) -> Iterator[None]:
+        """Hold the write lock of the folder, which must exist.
 
-    Args:
-        try_lock: takes the system's lock on an open file, and says whether it was free.
+        The lock is the operating system's, on a file that names the writer's process id for others to read. It goes
+        with its process however that ends, so a killed run leaves nothing to clear away; the file itself stays.
 
-    Raises:
-        BusyError: another process, or another writer of this one, holds it.
-        StorageError: the folder cannot be written, as where its disk is full or knows no locks.
-    """
-    with _explained(place):
-        descriptor = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with _explained(place):
-            if not (try_lock or _try_lock)(descriptor):
-                holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-                raise BusyError(
-                    f"the index {place} is being written by process {holder}; wait until it is done, or stop that "
-                    "process"
-                )
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        # Closing releases the lock.
-        os.close(descriptor)
+        Args:
+            try_lock: takes the system's lock on an open file, and says whether it was free.
 
+        Raises:
+            BusyError: another process, or another writer of this one, holds it.
+            StorageError: the folder cannot be written, as where its disk is full or knows no locks.
+        """
+        with self._writable():
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with self._writable():
+                if not (try_lock or _try_lock)(descriptor):
+                    holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+                    raise BusyError(
+                        f"the index {self.path} is being written by process {holder}; wait until it is done, or stop "
+                        "that process"
+                    )
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            # Closing releases the lock.
+            os.close(descriptor)
 
-def knows_locks(place: Path) -> bool:
-    """Whether the file system of an index has locks, which some network drives lack; True if that cannot be told."""
-    try:
-        descriptor = os.open(place / _LOCK, os.O_RDONLY)
-    except OSError:
-        return True
-    try:
-        return _has_locks(descriptor)
-    finally:
-        os.close(descriptor)
+    def make(self) -> None:
+        """Make the folder.
 
+        Raises:
+            IndexFolderError: it cannot be made, or holds other things than an index.
+        """
+        lock = self.path / _LOCK
+        try:
+            if self.path.is_dir():
+                if not self._is_ours():
+                    raise IndexFolderError(f"{self.path} holds other things than an index", "other_index")
+                if lock.is_symlink() or lock.is_dir():
+                    _remove(lock)
+            elif self.path.is_file() and not self.path.stat().st_size:
+                self.path.unlink()
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = "it is a file; move it away" if isinstance(error, FileExistsError) else reason(error)
+            raise IndexFolderError(f"cannot make the index folder {self.path}: {why}", "other_index") from error
 
-def make_place(place: Path) -> None:
-    """Make the folder of an index.
+    def clear(self) -> None:
+        """Make the folder no index, by taking away what indexes of both kinds leave in it. The caller holds the lock.
 
-    Raises:
-        IndexFolderError: it cannot be made, or holds other things than an index.
-    """
-    lock = place / _LOCK
-    try:
-        if place.is_dir():
-            if not _is_ours(place):
-                raise IndexFolderError(f"{place} holds other things than an index", "other_index")
-            if lock.is_symlink() or lock.is_dir():
-                _remove(lock)
-        elif place.is_file() and not place.stat().st_size:
-            place.unlink()
-        place.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise IndexFolderError(
-            f"cannot make the index folder {place}: it is a file; move it away", "other_index"
-        ) from error
-    except OSError as error:
-        raise IndexFolderError(f"cannot make the index folder {place}: {reason(error)}", "other_index") from error
+        Raises:
+            OSError: something cannot be removed, such as a folder of other things under the name of a file of ours.
+        """
+        for name in _OURS:
+            _remove(self.path / name)
 
+    def clear_table(self) -> None:
+        """Take away what LanceDB has left where SQLite keeps the index. The caller holds the lock."""
+        # Last the file by which `has_info` tells that something is left.
+        for name in (TABLE, INFO + DRAFT, INFO):
+            _remove(self.path / name)
 
-def clear(place: Path) -> None:
-    """Make a folder no index, by taking away what indexes of both kinds leave in it. The caller holds the lock.
+    @contextmanager
+    def explained(self, verb: Literal["open", "read", "write"]) -> Iterator[None]:
+        """Turn whatever a store or the disk raises, or a ValueError about what was read, into the user's error.
 
-    Raises:
-        OSError: something cannot be removed, such as a folder of other things under the name of a file of ours.
-    """
-    for name in _OURS:
-        _remove(place / name)
+        Raises:
+            BusyError: another process has held the file for too long.
+            StorageError: it was to be written, and the disk refuses.
+            IndexFolderError: it cannot be opened or read, or is damaged, or Lance itself broke down over it.
+        """
+        try:
+            yield
+        except VLM2VecError:
+            raise
+        except BaseException as error:
+            # Lance has no exception classes of its own.
+            panic = type(error).__name__ == "PanicException"
+            if not (panic or _is_of_store(error)):
+                raise
+            number = _number(error)
+            message = f"cannot {verb} the index {self.path}: {_reason(error)}"
+            if number == errno.EAGAIN:
+                raise BusyError(f"{message}; wait until the other process is done") from error
+            of_disk = number or (verb == "write" and isinstance(error, (OSError, RuntimeError)))
+            kind = StorageError if verb == "write" and of_disk and not panic else IndexFolderError
+            if number in _NO_ROOM:
+                raise kind(f"{message}; make room on its disk", "other_index") from error
+            if number in _NO_ACCESS:
+                raise kind(f"{message}; allow this user to use it", "other_index") from error
+            raise kind(message, "rebuild") from error
 
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"cannot write to the index {self.path}: {reason(error)}", "other_index") from error
 
-def clear_table(place: Path) -> None:
-    """Take away what LanceDB has left in a folder whose index SQLite keeps. The caller holds the lock."""
-    # Last the file by which `has_info` tells that something is left.
-    for name in (TABLE, INFO + DRAFT, INFO):
-        _remove(place / name)
+    def _is_ours(self) -> bool:
+        """Whether the folder holds nothing but what an index leaves, whole or not; hidden files do not count."""
+        names = {name for name in os.listdir(self.path) if not name.startswith(".")}
+        if not names <= {_LOCK, *_OURS}:
+            return False
+        if self.path.name == DEFAULT_NAME or not names or names & {_LOCK, TABLE}:
+            return True
+        # Many programs have files of these names, but none a folder of this one.
+        files = [self.path / name for name in names & {INFO, DATABASE}]
+        return any(file.is_dir() or _is_made_by_us(file) for file in files)
 
 
 def _remove(path: Path) -> None:
@@ -152,17 +215,6 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _is_ours(place: Path) -> bool:
-    """Whether a folder holds nothing but what an index leaves there, whole or not; hidden files do not count."""
-    names = {name for name in os.listdir(place) if not name.startswith(".")}
-    if not names <= {_LOCK, *_OURS}:
-        return False
-    if place.name == DEFAULT_NAME or not names or names & {_LOCK, TABLE}:
-        return True
-    # Many programs have files of these names, but none a folder of this one.
-    return any((place / name).is_dir() or _is_made_by_us(place / name) for name in names & {INFO, DATABASE})
-
-
 def _is_made_by_us(path: Path) -> bool:
     if path.name == DATABASE:
         with path.open("rb") as stream:
@@ -174,12 +226,30 @@ def _is_made_by_us(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def _explained(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot write to the index {place}: {reason(error)}", "other_index") from error
+def _is_of_store(error: BaseException) -> bool:
+    foreign = type(error).__module__.partition(".")[0] in ("sqlite3", "lance", "lancedb", "pyarrow")
+    known = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
+    return foreign or isinstance(error, known)
+
+
+def _number(error: BaseException) -> int:
+    """The system's number of what went wrong; 0 if it is not known."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0)
+        # A file that does not take what is written is as good as a full disk.
+        no_room = code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC)
+        return errno.ENOSPC if no_room else _NUMBERS.get(code & 0xFF, 0)
+    stated = _SYSTEM_NUMBER.search(str(error))
+    return int(stated[1]) if stated else 0
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return reason(error)
+    # Lance appends the place in its own sources.
+    return re.split(r",? *(?:at )?\S+\.rs:\d+", str(error))[0].strip() or type(error).__name__
 
 
 if sys.platform == "win32":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from vlm2vec.errors import BusyError, IndexFolderError, MissingError, StorageError
 from vlm2vec.extras import require
@@ -17,6 +21,7 @@ from vlm2vec.items import Target
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
+    UNKNOWN,
     Building,
     Failure,
     FileRows,
@@ -25,16 +30,15 @@ from vlm2vec.search.store import (
     IndexInfo,
     Look,
     StoredFile,
+    StoredUnit,
     Vector,
     Verdict,
-    hit_order,
-    oddities,
 )
-from vlm2vec.search.stores.explaining import explained
-from vlm2vec.search.stores.lance import columns
-from vlm2vec.search.stores.lance.info import read_info, write_info
-from vlm2vec.search.stores.lance.seal import FAILURES, SealReport, check, read_sealed, seal, write_sealed
-from vlm2vec.search.stores.place import TABLE, hold
+from vlm2vec.search.stores.lance.seal import FAILURES, LanceInfo, Seal, SealReport
+from vlm2vec.search.stores.place import TABLE, Place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEEDED = ("scale", "lancedb", "pyarrow")
 """The extra, and what it installs."""
@@ -59,10 +63,15 @@ _INDEX = "vector_idx"
 _PARTITIONS = 4
 _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 20, 150, 32
 _MOST_UNINDEXED = 1 / 8
+# Columns that say how a file looked, those of them that the first tables lack, and columns that make a hit.
+_LOOK = Look._fields
+_NEW_LOOKS = ("ctime_ns", "inode")
+_HIT = ("path", "kind", "page", "span_start_s", "span_end_s", "_distance")
+_PATHS_PER_STATEMENT = 500
 
 
 class LanceStore:
-    """An index in a LanceDB table and a small `index.json`; the files of the table have checksums (`seal`).
+    """An index in a LanceDB table and a small `index.json`; the files of the table have checksums (`Seal`).
 
     Search is exact up to 200,000 vectors. Beyond, it goes through an approximate index (docs/performance.md says what
     it misses), unless there is a filter; scores are always exact.
@@ -79,11 +88,14 @@ class LanceStore:
     def __init__(
         self, place: Path, *, exact_up_to: int = _EXACT_UP_TO, keep_old_s: float = _KEEP_OLD_VERSIONS_S
     ) -> None:
-        self._place = place
-        self._folder = place / TABLE
+        self.place = place
+        self._at = Place(place)
+        self._seal = Seal(place / TABLE)
         self._exact_up_to = exact_up_to
         self._keep_old = timedelta(seconds=keep_old_s)
-        self._info = read_info(place).info
+        document = LanceInfo.read(place)
+        self.info = document.info
+        self.was_chosen = document.store == "lance"
         try:
             require(*NEEDED)
         except MissingError as error:
@@ -91,65 +103,57 @@ class LanceStore:
         import lancedb
 
         # Since files are decoded as now, tables have checksums.
-        self._sealed = self._info.decoding >= DECODING
-        with explained(place, "open"):
+        self._sealed = self.info.decoding >= DECODING
+        with self._at.explained("open"):
             report = self._check()
             self._sealed = report is not None
             self._table = lancedb.connect(place).open_table(_NAME)
-            dim = self._info.dim
-            if self._table.schema not in (columns.schema(dim), columns.schema(dim, with_new_looks=False)):
+            dim = self.info.dim
+            if self._table.schema not in (_schema(dim), _schema(dim, with_new_looks=False)):
                 raise ValueError("its table has other columns than expected")
             _check_version(self._table, report)
         if report is not None and report.moved:
             # After a copy every file looks new: its next reader need not read them all again.
-            with suppress(IndexFolderError, BusyError, StorageError), self.writing(), explained(place, "write"):
-                self._seal()
+            with suppress(IndexFolderError, BusyError, StorageError), self.writing(), self._at.explained("write"):
+                self._write_seal()
 
     @classmethod
     def create(cls, place: Path, info: IndexInfo) -> Self:
         """Make an empty table in the folder `place`, in which there is no index. Its caller holds the lock."""
         import lancedb
 
-        with explained(place, "write"):
+        with Place(place).explained("write"):
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
-            table = lancedb.connect(place).create_table(_NAME, schema=columns.schema(info.dim))
-            seal(place / TABLE, int(table.version))
-            write_info(place, info)
+            table = lancedb.connect(place).create_table(_NAME, schema=_schema(info.dim))
+            Seal(place / TABLE).write(int(table.version))
+            LanceInfo.write(place, info)
         return cls(place)
-
-    @property
-    def place(self) -> Path:
-        return self._place
-
-    @property
-    def info(self) -> IndexInfo:
-        return self._info
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        with hold(self._place):
+        with self._at.hold():
             self.refresh()
-            with explained(self._place, "write"):
-                lacking = [field for field in columns.schema(self._info.dim) if field.name not in self._column_names]
+            with self._at.explained("write"):
+                lacking = [field for field in _schema(self.info.dim) if field.name not in self._column_names]
                 if lacking:
                     self._table.add_columns(lacking)
-                    self._seal()
+                    self._write_seal()
             yield
 
     def refresh(self) -> None:
-        with explained(self._place, "read"):
+        with self._at.explained("read"):
             report = self._check()
             self._table.checkout_latest()
             _check_version(self._table, report)
 
     def files(self) -> dict[str, StoredFile]:
-        wanted = [name for name in ("path", "content_hash", "num_units", *columns.LOOK) if name in self._column_names]
-        with explained(self._place, "read"):
-            return columns.parse_stored(self._table.search().select(wanted).limit(None).to_arrow())
+        wanted = [name for name in ("path", "content_hash", "num_units", *_LOOK) if name in self._column_names]
+        with self._at.explained("read"):
+            return _parse_stored(self._table.search().select(wanted).limit(None).to_arrow())
 
     def failures(self) -> dict[str, Failure]:
         try:
-            value = read_sealed(self._folder / FAILURES)
+            value = self._seal.read_note(FAILURES)
         except (OSError, ValueError):
             return {}
         if value is None or value["decoding"] != DECODING:
@@ -159,10 +163,10 @@ class LanceStore:
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
         files: dict[str, FileRows] = {}
-        for where in columns.path_filters(paths):
-            with explained(self._place, "read"):
+        for where in _path_filters(paths):
+            with self._at.explained("read"):
                 table = self._table.search().where(where).limit(None).to_arrow()
-                files |= columns.parse_files(table, self._info.dim)
+                files |= _parse_files(table, self.info.dim)
         return [files[path] for path in paths if path in files]
 
     def all_files(self) -> Iterator[list[FileRows]]:
@@ -171,10 +175,10 @@ class LanceStore:
 
         stored = self.files()
         begun: dict[str, FileRows] = {}
-        with explained(self._place, "read"):
+        with self._at.explained("read"):
             for batch in self._table.search().limit(None).to_batches(_ROWS_AT_ONCE):
                 whole = []
-                for path, file in columns.parse_files(pa.Table.from_batches([batch]), self._info.dim).items():
+                for path, file in _parse_files(pa.Table.from_batches([batch]), self.info.dim).items():
                     if path in begun:
                         file = replace(file, units=begun.pop(path).units + file.units)
                     if len(file.units) < stored[path].num_stored:
@@ -188,47 +192,47 @@ class LanceStore:
         # adds it as a new one; the other way round it would leave a file with old and new rows side by side. All rows
         # that are added are in one commit: all of a file's are there or none.
         gone = list(dict.fromkeys((*remove, *(file.path for file in add))))
-        with explained(self._place, "write"):
-            for where in columns.path_filters(gone):
+        with self._at.explained("write"):
+            for where in _path_filters(gone):
                 self._table.delete(where)
             if add:
-                self._table.add(columns.as_arrow(add, self._info.fingerprint, self._info.dim))
+                self._table.add(_as_arrow(add, self.info.fingerprint, self.info.dim))
             if gone:
-                self._seal()
+                self._write_seal()
 
     def note_failures(self, failures: Mapping[str, Failure]) -> None:
         if failures != self.failures():
-            with explained(self._place, "write"):
-                write_sealed(self._folder / FAILURES, {"decoding": DECODING, "failures": failures})
+            with self._at.explained("write"):
+                self._seal.write_note(FAILURES, {"decoding": DECODING, "failures": failures})
 
     def note_looks(self, looks: Mapping[str, Look]) -> None:
         if looks:
-            with explained(self._place, "write"):
+            with self._at.explained("write"):
                 update = self._table.merge_insert("path").when_matched_update_all()
-                update.execute(columns.looks_as_arrow(looks, self._info.dim))
-                self._seal()
+                update.execute(_looks_as_arrow(looks, self.info.dim))
+                self._write_seal()
 
     def mark_outdated(self, paths: Sequence[str]) -> None:
-        with explained(self._place, "write"):
+        with self._at.explained("write"):
             # In one commit.
-            for where in columns.path_filters(paths, at_once=len(paths)):
+            for where in _path_filters(paths, at_once=len(paths)):
                 self._table.update(where=where, values={"content_hash": "", "size": -1})
-                self._seal()
+                self._write_seal()
 
     def note_decoding(self) -> None:
-        with explained(self._place, "write"):
-            info = replace(self._info, decoding=DECODING)
-            write_info(self._place, info, read_info(self._place).store)
-        self._info = info
+        with self._at.explained("write"):
+            info = replace(self.info, decoding=DECODING)
+            LanceInfo.write(self.place, info, "lance" if self.was_chosen else None)
+        self.info = info
 
     def count(self, kind: Target | None = None) -> int:
-        with explained(self._place, "read"):
+        with self._at.explained("read"):
             return int(self._table.count_rows(kind and f"kind = '{kind}'"))
 
     @property
     def num_indexed(self) -> int:
         """Vectors in the approximate index; 0 if there is none."""
-        with explained(self._place, "read"):
+        with self._at.explained("read"):
             known = self._table.index_stats(_INDEX)
         return 0 if known is None else int(known.num_indexed_rows)
 
@@ -246,8 +250,8 @@ class LanceStore:
                     raise
 
     def _nearest(self, vector: Vector, limit: int, where: Filter) -> list[Hit]:
-        clause = columns.where_clause(where)
-        with explained(self._place, "read"):
+        clause = _where_clause(where)
+        with self._at.explained("read"):
             num_rows = int(self._table.count_rows(clause or None))
         limit = min(limit, num_rows)
         # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
@@ -258,7 +262,7 @@ class LanceStore:
             if len(found) < num or found[-1].score < found[limit - 1].score:
                 break
             num = min(num * 4, num_rows)
-        return sorted(found, key=hit_order)[:limit]
+        return sorted(found, key=lambda hit: hit.order)[:limit]
 
     def _ask(self, vector: Vector, num: int, clause: str, *, exact: bool) -> list[Hit]:
         """The nearest rows, ties in no fixed order; of a large table one may be missing unless it is to be `exact`."""
@@ -269,34 +273,35 @@ class LanceStore:
             search = search.bypass_vector_index()
         if clause:
             search = search.where(clause, prefilter=True)
-        with explained(self._place, "read"):
-            return columns.parse_hits(search.select(list(columns.HIT)).to_arrow())
+        with self._at.explained("read"):
+            return _parse_hits(search.select(list(_HIT)).to_arrow())
+
+    def is_untidy(self) -> bool:
+        with self._at.explained("read"):
+            return self._is_scattered() or self._is_index_off()
 
     def tidy(self, building: Building) -> None:
-        # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
-        with explained(self._place, "write"):
-            many = self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
-            # Replacing the same rows again and again leaves few fragments and many versions.
-            if many or len(self._version_times_s()) > _MAX_VERSIONS:
-                seal(self._folder, int(self._table.version), settled=False)
+        with self._at.explained("write"):
+            if self._is_scattered():
+                self._seal.write(int(self._table.version), settled=False)
                 self._table.optimize(cleanup_older_than=self._age_to_keep())
-            count = self._table.count_rows()
-            if count <= self._exact_up_to:
-                if self.num_indexed:
+            if self._is_index_off():
+                count = int(self._table.count_rows())
+                if count <= self._exact_up_to:
                     self._table.drop_index(_INDEX)
-            elif count - self.num_indexed > _MOST_UNINDEXED * count:
-                with building(count):
-                    self._make_index()
-            self._seal()
+                else:
+                    with building(count):
+                        self._make_index()
+            self._write_seal()
 
     def verify(self) -> Verdict:
-        model = self._info.model
-        with explained(self._place, "read"):
+        model = self.info.model
+        with self._at.explained("read"):
             report = self._check(wholly=True)
         if report is not None and report.problems:
             return Verdict(model, 0, 0, report.num_files - len(report.problems), report.problems)
         stored = self.files()
-        problems = [problem for files in self.all_files() for file in files for problem in oddities(file)]
+        problems = [problem for files in self.all_files() for file in files for problem in file.oddities()]
         return Verdict(model, len(stored), self.count(), None if report is None else report.num_files, problems)
 
     def close(self) -> None:
@@ -312,15 +317,26 @@ class LanceStore:
         Raises:
             ValueError: a file is not as it was written, unless all problems are asked for with `wholly`.
         """
-        report = check(self._folder, expected=self._sealed, wholly=wholly)
+        report = self._seal.check(expected=self._sealed, wholly=wholly)
         if report is not None and report.problems and not wholly:
             others = len(report.problems) - 1
             raise ValueError(report.problems[0] + (f" (and {others} more)" if others else ""))
         return report
 
-    def _seal(self) -> None:
-        seal(self._folder, int(self._table.version))
+    def _write_seal(self) -> None:
+        self._seal.write(int(self._table.version))
         self._sealed = True
+
+    def _is_scattered(self) -> bool:
+        # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
+        many = self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
+        # Replacing the same rows again and again leaves few fragments and many versions.
+        return many or len(self._version_times_s()) > _MAX_VERSIONS
+
+    def _is_index_off(self) -> bool:
+        """Whether there is an approximate index that is not needed, or too much is not in one that is."""
+        count, indexed = int(self._table.count_rows()), self.num_indexed
+        return bool(indexed) if count <= self._exact_up_to else count - indexed > _MOST_UNINDEXED * count
 
     def _age_to_keep(self) -> timedelta:
         """How old a version is that must go."""
@@ -331,7 +347,7 @@ class LanceStore:
 
     def _version_times_s(self) -> list[float]:
         """When the versions were written, oldest first. Lance would read each of their files."""
-        with os.scandir(self._folder / "_versions") as versions:
+        with os.scandir(self._seal.folder / "_versions") as versions:
             return sorted(entry.stat().st_mtime for entry in versions)
 
     def _make_index(self) -> None:
@@ -345,3 +361,139 @@ def _check_version(table: Any, report: SealReport | None) -> None:
     version = int(table.version)
     if report is not None and version < report.version:
         raise ValueError(f"its newest version is {version}, and {report.version} was written")
+
+
+def _schema(dim: int, *, with_new_looks: bool = True) -> pa.Schema:
+    """The columns of a table; False: of one that was made before change times and inodes were stored."""
+    import pyarrow as pa
+
+    looks = [pa.field(name, pa.int64()) for name in _NEW_LOOKS] if with_new_looks else []
+    return pa.schema(
+        [
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("page", pa.int32()),
+            pa.field("span_start_s", pa.float64()),
+            pa.field("span_end_s", pa.float64()),
+            pa.field("num_units", pa.int32(), nullable=False),
+            pa.field("content_hash", pa.string(), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("mtime_ns", pa.int64(), nullable=False),
+            pa.field("fingerprint", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            *looks,
+        ]
+    )
+
+
+def _as_arrow(files: Sequence[FileRows], fingerprint: str, dim: int) -> pa.Table:
+    """A row for each unit."""
+    import pyarrow as pa
+
+    pairs = [(file, unit) for file in files for unit in file.units]
+    vectors = np.stack([unit.vector for _, unit in pairs]).astype(np.float32, copy=False)
+    values: dict[str, object] = {
+        "path": [_escape(file.path) for file, _ in pairs],
+        "kind": [unit.kind for _, unit in pairs],
+        "page": [unit.page for _, unit in pairs],
+        "span_start_s": [unit.span_s and unit.span_s[0] for _, unit in pairs],
+        "span_end_s": [unit.span_s and unit.span_s[1] for _, unit in pairs],
+        "num_units": [file.num_units for file, _ in pairs],
+        "content_hash": [file.content_hash for file, _ in pairs],
+        "fingerprint": [fingerprint] * len(pairs),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim),
+        **{name: [getattr(file.look, name) for file, _ in pairs] for name in _LOOK},
+    }
+    wanted = _schema(dim)
+    return pa.table({name: values[name] for name in wanted.names}, schema=wanted)
+
+
+def _looks_as_arrow(looks: Mapping[str, Look], dim: int) -> pa.Table:
+    """A row for each path, of how its file looks."""
+    import pyarrow as pa
+
+    wanted = pa.schema([field for field in _schema(dim) if field.name in ("path", *_LOOK)])
+    rows = [{"path": _escape(path), **look._asdict()} for path, look in looks.items()]
+    return pa.Table.from_pylist(rows, schema=wanted)
+
+
+def _parse_files(table: pa.Table, dim: int) -> dict[str, FileRows]:
+    """Files by path, with those of their units that are among some rows."""
+    vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    files: dict[str, FileRows] = {}
+    units: dict[str, list[StoredUnit]] = {}
+    for row, vector in zip(table.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
+        path = _unescape(row["path"])
+        if path not in files:
+            look = Look(*(UNKNOWN if row.get(name) is None else row[name] for name in _LOOK))
+            files[path] = FileRows(path, look, row["content_hash"], row["num_units"], ())
+        units.setdefault(path, []).append(StoredUnit(row["kind"], row["page"], _span_of(row), vector))
+    return {path: replace(file, units=tuple(units[path])) for path, file in files.items()}
+
+
+def _parse_stored(rows: pa.Table) -> dict[str, StoredFile]:
+    """What is known of files, from all their rows without vectors; looks may lack."""
+    # By way of numpy: `to_pylist` makes an object of Arrow's for every value first.
+    names, hashes, num_units = (rows.column(name).to_numpy().tolist() for name in ("path", "content_hash", "num_units"))
+    looks = [
+        rows.column(name).fill_null(UNKNOWN).to_numpy().tolist()
+        if name in rows.schema.names
+        else [UNKNOWN] * len(names)
+        for name in _LOOK
+    ]
+    paths = list(map(_unescape, names))
+    num_rows = Counter(paths)
+    return {
+        path: StoredFile(Look(*look), content_hash, num, num_rows[path])
+        for path, look, content_hash, num in zip(paths, zip(*looks, strict=True), hashes, num_units, strict=True)
+    }
+
+
+def _parse_hits(rows: pa.Table) -> list[Hit]:
+    """What a search has found, from columns of `_HIT`."""
+    return [
+        # Lance's "dot" distance is 1 - dot product.
+        Hit(_unescape(row["path"]), row["kind"], min(1.0, 1.0 - row["_distance"]), row["page"], _span_of(row))
+        for row in rows.to_pylist()
+    ]
+
+
+def _path_filters(paths: Sequence[str], at_once: int = _PATHS_PER_STATEMENT) -> Iterator[str]:
+    """SQL that the rows of some files fulfil, for so many files at a time."""
+    for start in range(0, len(paths), at_once or 1):
+        yield f"path IN ({', '.join(_quoted(_escape(path)) for path in paths[start : start + at_once])})"
+
+
+def _where_clause(where: Filter) -> str:
+    """SQL that the rows fulfil which a filter lets through; "" for all."""
+    parts = []
+    if where.kinds:
+        parts.append(f"kind IN ({', '.join(map(_quoted, sorted(where.kinds)))})")
+    if where.under:
+        parts.append(f"starts_with(path, {_quoted(_escape(where.under) + '/')})")
+    if where.since is not None:
+        parts.append(f"mtime_ns >= {int(where.since * 1e9)}")
+    if where.until is not None:
+        parts.append(f"mtime_ns <= {int(where.until * 1e9)}")
+    if where.types:
+        ends = [f"ends_with(lower(path), {_quoted(_escape(ending))})" for ending in sorted(where.types)]
+        parts.append(f"({' OR '.join(ends)})")
+    return " AND ".join(parts)
+
+
+# A file name need not be text: Python shows its stray bytes as lone surrogates, which Arrow refuses. "//" cannot occur
+# in a relative path, so it is free to introduce their number.
+def _escape(path: str) -> str:
+    return re.sub("[\ud800-\udfff]", lambda match: f"//{ord(match[0]):04x}", path)
+
+
+def _unescape(name: str) -> str:
+    return re.sub("//([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), name) if "//" in name else name
+
+
+def _span_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if row["span_start_s"] is None else (row["span_start_s"], row["span_end_s"])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

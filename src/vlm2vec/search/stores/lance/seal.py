@@ -1,4 +1,4 @@
-"""Do the files of a table still hold what was written into them?"""
+"""What does an index of LanceDB's say of itself and of its files, and do these still hold what was written?"""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from vlm2vec.documents import parse_json
-from vlm2vec.files import content_hash
+from vlm2vec.errors import IndexFolderError
+from vlm2vec.files import content_hash, reason
+from vlm2vec.search.store import IndexInfo
+from vlm2vec.search.stores.place import DRAFT, INFO, TABLE
 
-FAILURES = "failures.json"
-"""Files that could not be read; no part of the table."""
+CHECKSUMS, FAILURES = "checksums.json", "failures.json"
+"""Notes beside the table, no part of it: the checksums of its files, and files that could not be read."""
 
-_CHECKSUMS = "checksums.json"
-
-_DRAFT = ".part"
+_FORMAT = 1
+_MOST_BYTES = 1 << 20
+_MOST_DIMENSIONS = 1 << 20
 # LanceDB writes it anew with every commit. If it lies, the version that is opened tells.
 _HINT = "_versions/latest_version_hint.json"
 _MANIFESTS = "_versions/"
@@ -26,6 +32,87 @@ _SPARE = "_transactions"
 # Two writes within one tick of the system's clock leave the same times.
 _TICK_NS = 50_000_000
 _TRIES = 5
+
+
+def _without_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("no path holds a NUL")
+    return path
+
+
+class LanceInfo(BaseModel, strict=True):
+    """`index.json` of format 1.
+
+    Args:
+        store: "lance" where LanceDB was asked for; None: made when there was no other store.
+        checksum: of what nobody has a reason to change by hand; the rest is checked by its values.
+    """
+
+    format: Literal[1]
+    model: str
+    fingerprint: str
+    dim: int = Field(gt=0, le=_MOST_DIMENSIONS)
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    folder: Annotated[str, AfterValidator(_without_nul)]
+    decoding: int = Field(default=1, gt=0)
+    store: Literal["lance"] | None = None
+    checksum: str | None = None
+
+    @property
+    def info(self) -> IndexInfo:
+        """What the store says of itself."""
+        return IndexInfo(self.model, self.fingerprint, self.dim, self.dtype, self.folder, self.decoding)
+
+    @classmethod
+    def read(cls, place: Path) -> Self:
+        """Read the `index.json` of the folder `place`.
+
+        Raises:
+            IndexFolderError: there is none, it is damaged, of a newer format, of another program, or may not be read.
+        """
+        damaged = f"the index {place} is damaged: its {INFO}"
+        try:
+            with (place / INFO).open("rb") as stream:
+                content = stream.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise ValueError("it is too long")
+            value = parse_json(content)
+        except FileNotFoundError:
+            raise IndexFolderError(f"there is no index at {place}", "make_index") from None
+        except PermissionError as error:
+            raise IndexFolderError(
+                f"the index {place} cannot be read: {reason(error)}; allow this user to read it", "other_index"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise IndexFolderError(f"{damaged} cannot be read ({error})", "rebuild") from error
+        version = value.get("format") if isinstance(value, dict) else None
+        if isinstance(version, int) and version > _FORMAT:
+            raise IndexFolderError(
+                f"the index {place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; use a "
+                "newer vlm2vec",
+                "rebuild",
+            )
+        try:
+            document = cls.model_validate(value)
+        except ValidationError as error:
+            if not (place / TABLE).exists():
+                raise IndexFolderError(
+                    f"{place} is no index: its {INFO} is another program's", "other_index"
+                ) from error
+            first = error.errors()[0]
+            where = f" at {first['loc'][0]}" if first["loc"] else ""
+            raise IndexFolderError(f"{damaged} is none{where}: {first['msg']}", "rebuild") from error
+        if "checksum" in value and document.checksum != _info_sum(document.info):
+            raise IndexFolderError(f"{damaged} is not as it was written", "rebuild")
+        return document
+
+    @staticmethod
+    def write(place: Path, info: IndexInfo, store: Literal["lance"] | None = "lance") -> None:
+        """Write the `index.json` of the folder `place` in one step."""
+        value = {"format": _FORMAT, **asdict(info), "store": store, "checksum": _info_sum(info)}
+        draft = place / (INFO + DRAFT)
+        draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, place / INFO)
 
 
 class _Sum(NamedTuple):
@@ -53,6 +140,10 @@ class _Sums(NamedTuple):
     files: dict[str, _Sum]
     written_ns: int
 
+    def look_new(self, sum_of_it: _Sum, status: os.stat_result) -> bool:
+        """Whether a file may hold something else than it did, as far as can be told without reading it."""
+        return status.st_ctime_ns > self.written_ns - _TICK_NS or _look(status) != sum_of_it[1:]
+
 
 class SealReport(NamedTuple):
     """What a check has found.
@@ -61,7 +152,8 @@ class SealReport(NamedTuple):
         version: the oldest that the table may have.
         problems: one sentence for each file that is not as it was written.
         num_files: how many have a checksum.
-        moved: whether files look other than they did, as after a copy, and are read by every check until `seal`.
+        moved: whether files look other than they did, as after a copy, and are read by every check until they are
+            sealed again.
     """
 
     version: int
@@ -70,152 +162,141 @@ class SealReport(NamedTuple):
     moved: bool
 
 
-def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object that `write_sealed` has written; None if there is none.
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The checksums of the files in the folder of a table, and of our notes beside them."""
 
-    Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        value = parse_json(content)
-        if isinstance(value, dict) and value.pop("checksum", None) == _checksum_of(value):
-            return value
-    except (ValueError, RecursionError):
-        pass
-    raise ValueError(f"its file {path.name} is damaged")
+    folder: Path
 
+    def write(self, version: int, *, settled: bool = True) -> None:
+        """Write down the checksums of all files, reading only those that are new or look new.
 
-def write_sealed(path: Path, value: Mapping[str, object]) -> None:
-    """Write a JSON object with its checksum, in one step."""
-    draft = path.with_name(path.name + _DRAFT)
-    draft.write_text(json.dumps({"checksum": _checksum_of(value), **value}), encoding="utf-8")
-    os.replace(draft, path)
+        Args:
+            version: that the table has now.
+            settled: False before old versions are cleared away, which takes files that then have a checksum.
 
+        Raises:
+            ValueError: a file is not as it was written.
+        """
+        before = self._read()
+        files = {}
+        for name, status in self._tree():
+            sum_of_it = before.files.get(name) if before else None
+            if before is None or sum_of_it is None or before.look_new(sum_of_it, status):
+                new = _Sum(content_hash(self.folder / name), *_look(status))
+                if sum_of_it is not None and new.checksum != sum_of_it.checksum:
+                    raise ValueError(_not_as_written(name))
+                sum_of_it = new
+            files[name] = sum_of_it
+        if before is None or (before.version, before.settled, before.files) != (version, settled, files):
+            # By the clock of the file system, which need not be this machine's.
+            draft = self.folder / (CHECKSUMS + DRAFT)
+            draft.touch()
+            written_ns = draft.stat().st_mtime_ns
+            value = {"version": version, "settled": settled, "written_ns": written_ns, "files": files}
+            self.write_note(CHECKSUMS, value)
 
-def seal(folder: Path, version: int, *, settled: bool = True) -> None:
-    """Write down the checksums of all files of the table in `folder`, reading only those that are new or look new.
+    def check(self, *, expected: bool, wholly: bool = False) -> SealReport | None:
+        """Compare the files with their checksums; None if there are none.
 
-    Args:
-        version: that the table has now.
-        settled: False before old versions are cleared away, which takes files that then have a checksum.
+        A file is read only if its size, times or inode are other than those that were written down.
 
-    Raises:
-        ValueError: a file is not as it was written.
-    """
-    before = _read(folder)
-    known = before.files if before else {}
-    files = {}
-    for name, status in _tree(folder):
-        sum_of_it = known.get(name)
-        if sum_of_it is None or _looks_new(sum_of_it, status, before):
-            new = _Sum(content_hash(folder / name), *_look(status))
-            if sum_of_it is not None and new.checksum != sum_of_it.checksum:
-                raise ValueError(_not_as_written(name))
-            sum_of_it = new
-        files[name] = sum_of_it
-    if before is None or (before.version, before.settled, before.files) != (version, settled, files):
-        _write(folder, version, settled, files)
+        Args:
+            expected: whether the table must have checksums.
+            wholly: read every file.
 
+        Raises:
+            ValueError: the checksums are damaged, or missing where they are expected.
+            OSError: a file cannot be read.
+        """
+        if not self.folder.is_dir():
+            raise ValueError(f"its folder {self.folder.name} is missing")
+        sums = self._read()
+        if sums is None:
+            if expected:
+                raise ValueError(f"its file {CHECKSUMS} is missing")
+            return None
+        tries = _TRIES
+        while True:
+            tries -= 1
+            report = self._compare(sums, wholly)
+            # A writer may have been at work between the reading of the checksums and that of the files.
+            if not (report.problems and tries):
+                return report
+            again = self._read()
+            if again is None or again == sums:
+                return report
+            sums = again
 
-def check(folder: Path, *, expected: bool, wholly: bool = False) -> SealReport | None:
-    """Compare the files of the table in `folder` with their checksums; None if it has none.
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        """A JSON object that `write_note` has written; None if there is none.
 
-    A file is read only if its size, times or inode are other than those that `seal` has written down.
-
-    Args:
-        expected: whether the table must have checksums.
-        wholly: read every file.
-
-    Raises:
-        ValueError: the checksums are damaged, or missing where they are expected.
-        OSError: a file cannot be read.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"its folder {folder.name} is missing")
-    sums = _read(folder)
-    if sums is None:
-        if expected:
-            raise ValueError(f"its file {_CHECKSUMS} is missing")
-        return None
-    tries = _TRIES
-    while True:
-        tries -= 1
-        report = _compare(folder, sums, wholly)
-        # A writer may have been at work between the reading of the checksums and that of the files.
-        if not (report.problems and tries):
-            return report
-        again = _read(folder)
-        if again is None or again == sums:
-            return report
-        sums = again
-
-
-def _compare(folder: Path, sums: _Sums, wholly: bool) -> SealReport:
-    there = dict(_tree(folder))
-    # Someone has written since and may have cleared away: a writer at work, one that was stopped, or an older version
-    # of this package.
-    may_miss = not sums.settled or any(name.startswith(_MANIFESTS) for name in there.keys() - sums.files.keys())
-    problems, moved = [], False
-    for name, sum_of_it in sums.files.items():
-        status = there.get(name)
-        if status is None:
-            if not may_miss:
-                problems.append(f"its file {name} is missing")
-            continue
-        moved |= _look(status) != sum_of_it[1:]
-        if (wholly or _looks_new(sum_of_it, status, sums)) and _differs(folder / name, sum_of_it):
-            problems.append(_not_as_written(name))
-    return SealReport(sums.version, problems, len(sums.files), moved)
-
-
-def _read(folder: Path) -> _Sums | None:
-    value = read_sealed(folder / _CHECKSUMS)
-    if value is None:
-        return None
-    files = {name: _Sum(*entry) for name, entry in value["files"].items()}
-    return _Sums(value["version"], value["settled"], files, value["written_ns"])
-
-
-def _write(folder: Path, version: int, settled: bool, files: Mapping[str, _Sum]) -> None:
-    path = folder / _CHECKSUMS
-    # By the clock of the file system, which need not be this machine's.
-    draft = path.with_name(_CHECKSUMS + _DRAFT)
-    draft.touch()
-    written_ns = draft.stat().st_mtime_ns
-    value = {"version": version, "settled": settled, "written_ns": written_ns, "files": files}
-    write_sealed(path, value)
-
-
-def _tree(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """All files of the folder that matter to a reader; those that go meanwhile are left out."""
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
+        Raises:
+            ValueError: it is damaged.
+            OSError: it cannot be read.
+        """
         try:
-            with os.scandir(folder / prefix) as listing:
-                entries = list(listing)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for entry in entries:
-            name = prefix + entry.name
-            try:
-                if entry.is_dir():
-                    if name != _SPARE:
-                        waiting.append(f"{name}/")
-                elif name != _HINT and not name.startswith((_CHECKSUMS, FAILURES)):
-                    yield name, os.stat(entry.path)
-            except FileNotFoundError:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            value = parse_json(content)
+            if isinstance(value, dict) and value.pop("checksum", None) == _note_sum(value):
+                return value
+        except (ValueError, RecursionError):
+            pass
+        raise ValueError(f"its file {name} is damaged")
+
+    def write_note(self, name: str, value: Mapping[str, object]) -> None:
+        """Write a JSON object with its checksum, in one step."""
+        draft = self.folder / (name + DRAFT)
+        draft.write_text(json.dumps({"checksum": _note_sum(value), **value}), encoding="utf-8")
+        os.replace(draft, self.folder / name)
+
+    def _compare(self, sums: _Sums, wholly: bool) -> SealReport:
+        there = dict(self._tree())
+        # Someone has written since and may have cleared away: a writer at work, one that was stopped, or an older
+        # version of this package.
+        may_miss = not sums.settled or any(name.startswith(_MANIFESTS) for name in there.keys() - sums.files.keys())
+        problems, moved = [], False
+        for name, sum_of_it in sums.files.items():
+            status = there.get(name)
+            if status is None:
+                if not may_miss:
+                    problems.append(f"its file {name} is missing")
                 continue
+            moved |= _look(status) != sum_of_it[1:]
+            if (wholly or sums.look_new(sum_of_it, status)) and _differs(self.folder / name, sum_of_it):
+                problems.append(_not_as_written(name))
+        return SealReport(sums.version, problems, len(sums.files), moved)
 
+    def _read(self) -> _Sums | None:
+        value = self.read_note(CHECKSUMS)
+        if value is None:
+            return None
+        files = {name: _Sum(*entry) for name, entry in value["files"].items()}
+        return _Sums(value["version"], value["settled"], files, value["written_ns"])
 
-def _looks_new(sum_of_it: _Sum, status: os.stat_result, sums: _Sums | None) -> bool:
-    just_written = sums is not None and status.st_ctime_ns > sums.written_ns - _TICK_NS
-    return just_written or _look(status) != sum_of_it[1:]
+    def _tree(self) -> Iterator[tuple[str, os.stat_result]]:
+        """All files that matter to a reader; those that go meanwhile are left out."""
+        waiting = [""]
+        while waiting:
+            prefix = waiting.pop()
+            try:
+                with os.scandir(self.folder / prefix) as listing:
+                    entries = list(listing)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                name = prefix + entry.name
+                try:
+                    if entry.is_dir():
+                        if name != _SPARE:
+                            waiting.append(f"{name}/")
+                    elif name != _HINT and not name.startswith((CHECKSUMS, FAILURES)):
+                        yield name, os.stat(entry.path)
+                except FileNotFoundError:
+                    continue
 
 
 def _look(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -230,9 +311,14 @@ def _differs(path: Path, sum_of_it: _Sum) -> bool:
         return False
 
 
-def _checksum_of(value: Mapping[str, object]) -> str:
+def _not_as_written(name: str) -> str:
+    return f"its file {name} is not as it was written"
+
+
+def _note_sum(value: Mapping[str, object]) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _not_as_written(name: str) -> str:
-    return f"its file {name} is not as it was written"
+def _info_sum(info: IndexInfo) -> str:
+    value = json.dumps([info.model, info.fingerprint, info.dim, info.folder])
+    return hashlib.blake2b(value.encode(), digest_size=8).hexdigest()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,27 +27,14 @@ from vlm2vec.search.store import (
     StoredFile,
     Vector,
     Verdict,
-    hit_order,
-    oddities,
 )
-from vlm2vec.search.stores.place import hold
-from vlm2vec.search.stores.sqlite.database import Database, State
-from vlm2vec.search.stores.sqlite.memory import SortedFiles, Units
-from vlm2vec.search.stores.sqlite.rows import (
-    HEAD,
-    KINDS,
-    SELECT_UNITS,
-    FileRow,
-    file_row,
-    parse_file,
-    parse_rows,
-    parse_units,
-    place_of,
-    unit_values,
-)
+from vlm2vec.search.stores.place import Place
+from vlm2vec.search.stores.sqlite.database import Database
+from vlm2vec.search.stores.sqlite.rows import HEAD, KINDS, SELECT_UNITS, FileRow, Files, Units
 
 _ROWS_AT_ONCE = 4096
-_NUMBERS_AT_ONCE = 500
+# Values in one question, of which SQLite takes some thousand at most; for so few files not all are read.
+_FEW = 500
 
 
 @dataclass(slots=True)
@@ -77,16 +64,15 @@ class SqliteStore:
     """
 
     def __init__(self, place: Path, database: Database | None = None) -> None:
-        self._place = place
-        self._database = database or Database(place)
+        self.place = place
+        self._database = database or Database(Place(place))
         # What is in memory, and of which state of the file; None: perhaps of none.
-        self._seen: State | None = None
-        self._files: dict[str, FileRow] | None = None
-        self._sorted: SortedFiles | None = None
+        self._seen: tuple[int, ...] | None = None
+        self._files: Files | None = None
         self._units: Units | None = None
         self._units_are_old = True
         with self._database.reading():
-            self._info, self._totals = self._read_notes()
+            self.info, self._totals = self._read_notes()
 
     @classmethod
     def create(
@@ -102,7 +88,7 @@ class SqliteStore:
             files: they are in it from the beginning; some at a time, so that not all are in memory at once.
         """
         notes = {"info": asdict(info), "totals": asdict(_Totals(uuid.uuid4().hex)), "failures": failures or {}}
-        draft = Database.create_draft(place, notes)
+        draft = Database.create_draft(Place(place), notes)
         try:
             filled = cls(place, draft)
             for some in files:
@@ -113,17 +99,9 @@ class SqliteStore:
             raise
         return cls(place)
 
-    @property
-    def place(self) -> Path:
-        return self._place
-
-    @property
-    def info(self) -> IndexInfo:
-        return self._info
-
     @contextmanager
     def writing(self) -> Iterator[None]:
-        with hold(self._place):
+        with Place(self.place).hold():
             self.refresh()
             yield
 
@@ -131,13 +109,13 @@ class SqliteStore:
         with self._reading():
             pass
 
-    def files(self) -> dict[str, StoredFile]:
+    def files(self) -> Mapping[str, StoredFile]:
         with self._reading():
-            return {path: row.stored for path, row in self._known_files().items()}
+            return self._known_files().copy()
 
     def failures(self) -> dict[str, Failure]:
         with self._reading():
-            if self._info.decoding < DECODING:
+            if self.info.decoding < DECODING:
                 # They may be readable now.
                 return {}
             value = self._database.note("failures")
@@ -145,17 +123,16 @@ class SqliteStore:
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
         with self._reading():
-            files = self._known_files()
-            return [self._read(files[path]) for path in paths if path in files]
+            return [self._read(row) for row in self._rows_of(paths)]
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
         with self._changing() as totals:
             files = self._known_files()
-            for path in dict.fromkeys((*remove, *(rows.path for rows in add))):
-                if path in files:
-                    self._delete(files.pop(path), totals)
+            for row in files.rows(dict.fromkeys((*remove, *(rows.path for rows in add)))):
+                self._delete(row, totals)
+                files.remove(row.path)
             for rows in add:
-                files[rows.path] = self._insert(rows, totals)
+                files.put(self._insert(rows, totals))
             self._units_are_old = True
 
     def note_failures(self, failures: Mapping[str, Failure]) -> None:
@@ -171,8 +148,8 @@ class SqliteStore:
 
     def note_decoding(self) -> None:
         with self._changing():
-            self._info = replace(self._info, decoding=DECODING)
-            self._database.write_note("info", asdict(self._info))
+            self.info = replace(self.info, decoding=DECODING)
+            self._database.write_note("info", asdict(self.info))
             self._database.write_note("failures", {})
 
     def count(self, kind: Target | None = None) -> int:
@@ -183,17 +160,17 @@ class SqliteStore:
     def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
         with self._reading():
             units = self._known_units()
-            places, scores = units.nearest(vector, limit, self._chosen(units, where))
-            heads = units.heads[places].tolist()
-            paths = self._paths_of([head[1] for head in heads])
-        hits = [
-            Hit(paths[file], KINDS[kind], min(1.0, score), *place_of(page, start_s, end_s))
-            for (_, file, kind, page, start_s, end_s, _), score in zip(heads, scores, strict=True)
-        ]
-        return sorted(hits, key=hit_order)[:limit]
+            near = units.nearest(vector, limit, self._chosen(units, where))
+            paths = self._paths_of({file for file, _ in near})
+        hits = [replace(hit, path=paths[file]) for file, hit in near]
+        return sorted(hits, key=lambda hit: hit.order)[:limit]
+
+    def is_untidy(self) -> bool:
+        return self._database.has_much_room()
 
     def tidy(self, building: Building) -> None:
-        self._database.shrink()
+        if self.is_untidy():
+            self._database.shrink()
 
     def verify(self) -> Verdict:
         problems: list[str] = []
@@ -202,10 +179,10 @@ class SqliteStore:
                 problems += self._database.problems()
                 self._files = self._units = None
                 files, num_units = self._known_files(), len(self._known_units().heads)
-                problems += [problem for row in files.values() for problem in oddities(self._read(row))]
+                problems += [problem for row in files.rows(files) for problem in self._read(row).oddities()]
         except IndexFolderError as error:
-            return Verdict(self._info.model, 0, 0, 0, [*problems, error.message])
-        return Verdict(self._info.model, len(files), num_units, len(files) + num_units, problems)
+            return Verdict(self.info.model, 0, 0, 0, [*problems, error.message])
+        return Verdict(self.info.model, len(files), num_units, len(files) + num_units, problems)
 
     def close(self) -> None:
         self._database.close()
@@ -227,37 +204,47 @@ class SqliteStore:
             yield totals
             if totals != self._totals:
                 self._database.write_note("totals", asdict(totals))
-            self._totals, self._sorted = totals, None
+            self._totals = totals
 
     def _forget_if_changed(self) -> None:
         state = self._database.state
         if state == self._seen:
             return
         info, self._totals = self._read_notes()
-        if (info.fingerprint, info.dim) != (self._info.fingerprint, self._info.dim):
-            raise IndexFolderError(f"the index {self._place} was made anew by another process, with another model")
-        self._info = info
-        self._files, self._sorted, self._units_are_old = None, None, True
+        if (info.fingerprint, info.dim) != (self.info.fingerprint, self.info.dim):
+            raise IndexFolderError(f"the index {self.place} was made anew by another process, with another model")
+        self.info = info
+        self._files, self._units_are_old = None, True
         self._seen = state
 
     def _read_notes(self) -> tuple[IndexInfo, _Totals]:
         return IndexInfo(**self._database.note("info")), _Totals(**self._database.note("totals"))
 
-    def _known_files(self) -> dict[str, FileRow]:
+    def _known_files(self) -> Files:
         if self._files is None:
-            rows = list(map(parse_file, self._database.execute("SELECT * FROM files")))
-            if (len(rows), sum(row.sum for row in rows)) != (self._totals.num_files, self._totals.sum_files):
+            rows = self._database.execute("SELECT * FROM files").fetchall()
+            if (len(rows), sum(row[-1] for row in rows)) != (self._totals.num_files, self._totals.sum_files):
                 raise ValueError(f"some of its {self._totals.num_files} files are missing")
-            self._files, self._sorted = {row.path: row for row in rows}, None
+            self._files = Files.parse(rows)
         return self._files
+
+    def _rows_of(self, paths: Sequence[str]) -> list[FileRow]:
+        """Those of these files that are stored, without reading all files for the sake of a few."""
+        if self._files is None and len(paths) <= _FEW:
+            found = self._select("path", [FileRow.name_of(path) for path in paths]).rows(paths)
+            if len(found) == len(paths):
+                return found
+        # A file that is not found may be one whose row is damaged.
+        return self._known_files().rows(paths)
 
     def _known_units(self) -> Units:
         """All units; of those that have been read before, only the ones that have come since are read."""
         known, totals = self._units, self._totals
         if known is not None and not self._units_are_old:
             return known
-        heads = np.empty(sum(totals.num_units.values()), HEAD)
-        vectors = np.empty((len(heads), self._info.dim), np.float32)
+        num_units = sum(totals.num_units.values())
+        heads, vectors = np.empty(num_units, HEAD), np.empty((num_units, self.info.dim), np.float32)
+        units = Units(heads, vectors, totals.next_unit, totals.made)
         at = since = 0
         if known is not None and known.made == totals.made:
             there = np.array(self._database.execute("SELECT id FROM files").fetchall(), np.int64)
@@ -267,13 +254,11 @@ class SqliteStore:
             np.compress(kept, known.vectors, axis=0, out=vectors[:at])
         new = self._database.execute(f"{SELECT_UNITS} WHERE id >= ? ORDER BY id", (since,))
         while rows := new.fetchmany(_ROWS_AT_ONCE):
-            upto = at + len(rows)
-            heads[at:upto], vectors[at:upto] = parse_units(rows)
-            at = upto
-        if at != len(heads) or int(heads["sum"].sum()) != totals.sum_units:
-            raise ValueError(f"some of its {len(heads)} vectors are missing")
-        self._units, self._units_are_old = Units(heads, vectors, totals.next_unit, totals.made), False
-        return self._units
+            at = units.fill(at, rows)
+        if at != num_units or int(heads["sum"].sum()) != totals.sum_units:
+            raise ValueError(f"some of its {num_units} vectors are missing")
+        self._units, self._units_are_old = units, False
+        return units
 
     def _chosen(self, units: Units, where: Filter) -> NDArray[np.bool_] | None:
         """[N], True for units that may be hits; None: all of them may."""
@@ -283,38 +268,38 @@ class SqliteStore:
         if where.kinds:
             chosen &= np.isin(units.heads["kind"], [KINDS.index(kind) for kind in where.kinds])
         if replace(where, kinds=frozenset()) != ANYTHING:
-            if self._sorted is None:
-                self._sorted = SortedFiles(self._known_files().values())
-            chosen &= np.isin(units.heads["file"], self._sorted.ids_where(where))
+            chosen &= np.isin(units.heads["file"], self._known_files().ids_where(where))
         return chosen
 
     # Rows
 
-    def _paths_of(self, numbers: Sequence[int]) -> dict[int, str]:
+    def _paths_of(self, numbers: Collection[int]) -> dict[int, str]:
         """Paths of files by their numbers, without reading all files."""
-        paths: dict[int, str] = {}
-        wanted = sorted(set(numbers))
-        for start in range(0, len(wanted), _NUMBERS_AT_ONCE):
-            some = wanted[start : start + _NUMBERS_AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            rows = self._database.execute(f"SELECT * FROM files WHERE id IN ({marks})", some)
-            paths |= {row.id: row.path for row in map(parse_file, rows)}
-        if len(paths) < len(wanted):
+        files = self._select("id", sorted(numbers))
+        if len(files) < len(numbers):
             raise ValueError("the files of some of its vectors are missing")
-        return paths
+        return {row.id: row.path for row in files.rows(files)}
+
+    def _select(self, column: Literal["id", "path"], values: Sequence[object]) -> Files:
+        rows: list[tuple[object, ...]] = []
+        for start in range(0, len(values), _FEW):
+            some = values[start : start + _FEW]
+            marks = ", ".join("?" * len(some))
+            rows += self._database.execute(f"SELECT * FROM files WHERE {column} IN ({marks})", some)
+        return Files.parse(rows)
 
     def _read(self, file: FileRow) -> FileRows:
         rows = self._database.execute(f"{SELECT_UNITS} WHERE id BETWEEN ? AND ?", file.units)
-        return parse_rows(file, rows.fetchall())
+        return file.parse(rows.fetchall())
 
     def _insert(self, rows: FileRows, totals: _Totals) -> FileRow:
-        if {len(unit.vector) for unit in rows.units} != {self._info.dim}:
-            raise ValueError(f"not every vector of {rows.path} has {self._info.dim} numbers")
+        if {len(unit.vector) for unit in rows.units} != {self.info.dim}:
+            raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
         stored = StoredFile(rows.look, rows.content_hash, rows.num_units, len(rows.units))
-        file = file_row(totals.next_file, rows.path, stored, totals.next_unit)
-        units = [unit_values(number, file.id, unit) for number, unit in enumerate(rows.units, file.first_unit)]
+        file = FileRow.of(totals.next_file, rows.path, stored, totals.next_unit)
+        units = file.unit_rows(rows.units)
         self._database.insert("units", units)
-        self._database.insert("files", [file.values])
+        self._database.insert("files", [file])
         totals.next_file += 1
         totals.next_unit += len(units)
         totals.num_files += 1
@@ -338,10 +323,8 @@ class SqliteStore:
         """Change what is known of some files, whose units stay."""
         with self._changing() as totals:
             files = self._known_files()
-            for path in paths:
-                if path in files:
-                    before = files[path]
-                    after = file_row(before.id, path, renewed(path, before.stored), before.first_unit)
-                    self._database.insert("files", [after.values])
-                    totals.sum_files += after.sum - before.sum
-                    files[path] = after
+            for before in files.rows(dict.fromkeys(paths)):
+                after = FileRow.of(before.id, before.path, renewed(before.path, before.stored), before.first_unit)
+                self._database.insert("files", [after])
+                totals.sum_files += after.sum - before.sum
+                files.put(after)

@@ -9,12 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from zlib import crc32
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.search.stores.explaining import explained
-from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, knows_locks
+from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
 
 _FORMAT = 1
 # No index besides the tables: rows are found by their numbers, so nothing can disagree with them.
@@ -38,21 +37,6 @@ _MOST_SPARE = 0.5
 _PATIENCE_S = 60.0
 
 
-class State(NamedTuple):
-    """Equal as long as the file holds what it held, but for the changes that this connection has made.
-
-    Args:
-        device, inode: of the file.
-        version: counts the changes that others have made.
-        num_undone: counts those of this connection that failed.
-    """
-
-    device: int
-    inode: int
-    version: int
-    num_undone: int
-
-
 class Database:
     """One connection to a database of the three tables, for any number of threads.
 
@@ -62,20 +46,20 @@ class Database:
     A killed writer leaves a journal by which the next process that opens the file undoes the half commit.
     """
 
-    def __init__(self, place: Path, name: str = DATABASE) -> None:
+    def __init__(self, place: Place, name: str = DATABASE) -> None:
         self._place = place
-        self._path = place / name
+        self._path = place.path / name
         # Held while the connection, or what its user knows of the file, is used.
         self._lock = threading.RLock()
         self._num_undone = 0
-        with explained(place, "open"):
+        with place.explained("open"):
             self._connect()
 
     @classmethod
-    def create_draft(cls, place: Path, notes: Mapping[str, object]) -> Database:
+    def create_draft(cls, place: Place, notes: Mapping[str, object]) -> Database:
         """Make empty tables in a file that becomes the database of the folder `place` by `publish`."""
-        draft = place / (DATABASE + DRAFT)
-        with explained(place, "write"):
+        draft = place.path / (DATABASE + DRAFT)
+        with place.explained("write"):
             draft.unlink(missing_ok=True)
             with closing(sqlite3.connect(_uri(draft, "rwc"), uri=True, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=OFF")
@@ -95,11 +79,11 @@ class Database:
     def publish(self) -> None:
         """Let a draft be the database of its folder, in place of any there. The connection is closed."""
         self.close()
-        with explained(self._place, "write"):
+        with self._place.explained("write"):
             # The journal of a database that was here before would undo this one.
             for end in JOURNALS:
-                (self._place / (DATABASE + end)).unlink(missing_ok=True)
-            os.replace(self._path, self._place / DATABASE)
+                (self._place.path / (DATABASE + end)).unlink(missing_ok=True)
+            os.replace(self._path, self._place.path / DATABASE)
 
     def discard(self) -> None:
         """Delete a draft."""
@@ -110,8 +94,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """All that is read inside is of one state of the file, the newest."""
-        with self._lock, explained(self._place, "read"):
-            if _status(self._place, self._path) != self._status:
+        with self._lock, self._place.explained("read"):
+            if self._look() != self._status:
                 # It was made anew.
                 self._connection.close()
                 self._connect()
@@ -126,7 +110,7 @@ class Database:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """All that is written inside is in the file afterwards, or nothing of it."""
-        with self._lock, explained(self._place, "write"):
+        with self._lock, self._place.explained("write"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -138,11 +122,12 @@ class Database:
                 raise
 
     @property
-    def state(self) -> State:
-        """Which content is being read."""
-        return State(*self._status, self._pragma("data_version"), self._num_undone)
+    def state(self) -> tuple[int, ...]:
+        """Equal as long as the file holds what it held, but for the changes that this connection has made."""
+        # Device and inode of the file, changes that others have made, and those of this connection that failed.
+        return *self._status, self._pragma("data_version"), self._num_undone
 
-    def execute(self, statement: str, values: tuple[object, ...] | list[int] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
 
     def insert(self, table: Literal["files", "units"], rows: Sequence[Sequence[object]]) -> None:
@@ -165,13 +150,16 @@ class Database:
         text = json.dumps(value)
         self.execute("REPLACE INTO notes VALUES (?, ?, ?)", (name, text, _note_sum(name, text)))
 
+    def has_much_room(self) -> bool:
+        """Whether removed rows have left so much room that it should go back to the disk."""
+        with self._lock, self._place.explained("read"):
+            return self._pragma("freelist_count") > _MOST_SPARE * self._pragma("page_count")
+
     def shrink(self) -> None:
-        """Give spare room back to the disk, if there is much."""
-        with self._lock, explained(self._place, "write"):
-            if self._pragma("freelist_count") > _MOST_SPARE * self._pragma("page_count"):
-                # A disk without room for a second file keeps the first as it is.
-                with suppress(sqlite3.OperationalError):
-                    self._connection.execute("VACUUM")
+        """Give spare room back to the disk."""
+        # A disk without room for a second file keeps the first as it is.
+        with self._lock, self._place.explained("write"), suppress(sqlite3.OperationalError):
+            self._connection.execute("VACUUM")
 
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file, one sentence each."""
@@ -183,10 +171,10 @@ class Database:
             self._connection.close()
 
     def _connect(self) -> None:
-        self._status = _status(self._place, self._path)
+        self._status = self._look()
         # Where the file may not be written, SQLite opens it for reading; where there are no locks, it does not wait for
         # one in vain, and nobody can write.
-        mode = "rw" if knows_locks(self._place) else "ro&nolock=1"
+        mode = "rw" if self._place.knows_locks else "ro&nolock=1"
         self._connection = sqlite3.connect(
             _uri(self._path, mode), uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
         )
@@ -201,28 +189,30 @@ class Database:
     def _check_tables(self) -> None:
         tables = dict(self.execute("SELECT name, sql FROM sqlite_master").fetchall())
         if tables and tables.keys().isdisjoint(_TABLES):
-            raise IndexFolderError(f"{self._place} is no index: its {DATABASE} is another program's", "other_index")
+            raise IndexFolderError(
+                f"{self._place.path} is no index: its {DATABASE} is another program's", "other_index"
+            )
         version = self._pragma("user_version")
         if version > _FORMAT:
             raise IndexFolderError(
-                f"the index {self._place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; use "
-                "a newer vlm2vec",
+                f"the index {self._place.path} has format {version}, and this version of vlm2vec knows up to "
+                f"{_FORMAT}; use a newer vlm2vec",
                 "rebuild",
             )
         if version != _FORMAT or tables != _TABLES:
             raise ValueError("it has other tables than expected")
 
+    def _look(self) -> tuple[int, int]:
+        """Device and inode of the file."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            raise IndexFolderError(f"there is no index at {self._place.path}", "make_index") from None
+        return status.st_dev, status.st_ino
+
     def _pragma(self, name: str) -> int:
         (value,) = self.execute(f"PRAGMA {name}").fetchone()
         return int(value)
-
-
-def _status(place: Path, path: Path) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise IndexFolderError(f"there is no index at {place}", "make_index") from None
-    return status.st_dev, status.st_ino
 
 
 def _uri(path: Path, mode: str) -> str:

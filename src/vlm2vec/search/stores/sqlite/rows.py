@@ -1,4 +1,4 @@
-"""How do files and units stand in the tables, each row with its checksum?
+"""How do the rows of files and of units stand in the tables, each with its checksum, and how are they held in memory?
 
 A checksum is the CRC-32 of what a row says, written by `ascii`, and of its vector. SQLite itself notices a changed byte
 only where it breaks the order of its pages.
@@ -7,14 +7,18 @@ only where it breaks the order of its pages.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, TypeAlias, get_args
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, TypeAlias, get_args
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.items import Target
-from vlm2vec.search.store import FileRows, Look, StoredFile, StoredUnit
+from vlm2vec.search.scan import ending
+from vlm2vec.search.store import FileRows, Filter, Hit, Look, StoredFile, StoredUnit, Vector
 
 KINDS: tuple[Target, ...] = get_args(Target)
 
@@ -27,8 +31,10 @@ SELECT_UNITS = (
     "SELECT id, file, kind, ifnull(page, 0), ifnull(start_s, -1.0), ifnull(end_s, -1.0), vector, sum FROM units"
 )
 
-UnitValues: TypeAlias = tuple[int, int, str, int | None, float | None, float | None, bytes, int]
+# As SQLite gives and takes them.
+_Values: TypeAlias = tuple[Any, ...]
 
+_ROWS_AT_ONCE = 4096
 _NO_SPAN = (-1.0, -1.0)
 _STRAY = re.compile("[\ud800-\udfff]")
 
@@ -38,48 +44,194 @@ class FileRow(NamedTuple):
 
     Args:
         id: its number.
+        name: its path; bytes if it is no text.
         first_unit: number of the first of its units, which have consecutive ones.
         sum: its checksum.
     """
 
     id: int
-    path: str
-    stored: StoredFile
+    name: str | bytes
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    content_hash: str
+    num_units: int
+    num_stored: int
     first_unit: int
     sum: int
+
+    @classmethod
+    def of(cls, number: int, path: str, stored: StoredFile, first_unit: int) -> Self:
+        """A row that is to be written."""
+        values = (number, cls.name_of(path), *stored.look, *stored[1:], first_unit)
+        return cls(*values, _file_sum(values))
+
+    @staticmethod
+    def name_of(path: str) -> str | bytes:
+        # A file name need not be text: Python shows its stray bytes as lone surrogates, which SQLite does not take.
+        return path.encode("utf-8", "surrogatepass") if _STRAY.search(path) else path
+
+    @property
+    def path(self) -> str:
+        return _path_of(self.name)
+
+    @property
+    def stored(self) -> StoredFile:
+        return _stored(self)
 
     @property
     def units(self) -> tuple[int, int]:
         """Numbers of its first and its last unit."""
-        return self.first_unit, self.first_unit + self.stored.num_stored - 1
+        return self.first_unit, self.first_unit + self.num_stored - 1
 
-    @property
-    def values(self) -> tuple[object, ...]:
-        look, content_hash, num_units, num_stored = self.stored
-        return (self.id, _as_value(self.path), *look, content_hash, num_units, num_stored, self.first_unit, self.sum)
+    def unit_rows(self, units: Iterable[StoredUnit]) -> list[_Values]:
+        """Rows of its units that are to be written."""
+        return [_unit_row(number, self.id, unit) for number, unit in enumerate(units, self.first_unit)]
+
+    def parse(self, rows: list[_Values]) -> FileRows:
+        """The file with its units, from its rows of `SELECT_UNITS`.
+
+        Raises:
+            ValueError: one is missing, or not as it was written.
+        """
+        if len(rows) != self.num_stored:
+            raise ValueError(f"some vectors of {self.path} are missing")
+        heads, vectors = _parse_units(rows)
+        units = [
+            StoredUnit(KINDS[kind], *_place_of(page, start_s, end_s), vector)
+            for (_, _, kind, page, start_s, end_s, _), vector in zip(heads.tolist(), vectors, strict=True)
+        ]
+        return FileRows(self.path, self.stored.look, self.content_hash, self.num_units, tuple(units))
 
 
-def file_row(number: int, path: str, stored: StoredFile, first_unit: int) -> FileRow:
-    """A row that is to be written."""
-    row = FileRow(number, path, stored, first_unit, 0)
-    return row._replace(sum=crc32(ascii(row.values[:-1]).encode()))
+class Files(Mapping[str, StoredFile]):
+    """Files by their paths. Of a hundred thousand, few are ever looked at: a row stays the tuple that SQLite gave."""
+
+    def __init__(self, rows: Mapping[str, _Values]) -> None:
+        self._rows = dict(rows)
+        self._sorted: _SortedFiles | None = None
+
+    @classmethod
+    def parse(cls, rows: list[_Values]) -> Self:
+        """Files as they were read.
+
+        Raises:
+            ValueError: one is not as it was written.
+        """
+        for row in rows:
+            if _file_sum(row[:-1]) != row[-1]:
+                raise ValueError(f"its file {row[0]} is not as it was written")
+        return cls({_path_of(row[1]): row for row in rows})
+
+    def __getitem__(self, path: str) -> StoredFile:
+        return _stored(self._rows[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def copy(self) -> Files:
+        """These files, whatever becomes of the others."""
+        return Files(self._rows)
+
+    def rows(self, paths: Iterable[str]) -> list[FileRow]:
+        """The rows of those files that are among these."""
+        return [FileRow(*self._rows[path]) for path in paths if path in self._rows]
+
+    def put(self, row: FileRow) -> None:
+        self._rows[row.path], self._sorted = row, None
+
+    def remove(self, path: str) -> None:
+        del self._rows[path]
+        self._sorted = None
+
+    def ids_where(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the files that a filter lets through."""
+        if self._sorted is None:
+            self._sorted = _SortedFiles(self._rows)
+        return self._sorted.ids_where(where)
 
 
-def parse_file(values: tuple[Any, ...]) -> FileRow:
-    """A row as it was read.
+class _SortedFiles:
+    """Files in the order of their paths, for filters."""
 
-    Raises:
-        ValueError: it is not as it was written.
+    def __init__(self, rows: Mapping[str, _Values]) -> None:
+        self._paths = sorted(rows)
+        self._ids = np.array([rows[path][0] for path in self._paths], np.int64)
+        self._mtimes_ns = np.array([rows[path][3] for path in self._paths], np.int64)
+        self._types: dict[str, int] = {}
+        self._type_of = np.array([self._types.setdefault(ending(path), len(self._types)) for path in self._paths], int)
+
+    def ids_where(self, where: Filter) -> NDArray[np.int64]:
+        chosen = np.ones(len(self._ids), bool)
+        if where.under:
+            # "0" comes next after "/".
+            chosen[: bisect_left(self._paths, f"{where.under}/")] = False
+            chosen[bisect_left(self._paths, f"{where.under}0") :] = False
+        if where.since is not None:
+            chosen &= self._mtimes_ns >= int(where.since * 1e9)
+        if where.until is not None:
+            chosen &= self._mtimes_ns <= int(where.until * 1e9)
+        if where.types:
+            chosen &= np.isin(self._type_of, [number for name, number in self._types.items() if name in where.types])
+        return self._ids[chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Units in the order of their numbers, without their files.
+
+    Args:
+        heads: [N] of `HEAD`.
+        vectors: float32 [N, dim].
+        next_unit: number of the first that is not among them.
+        made: of which index they are, as its totals say.
     """
-    number, path, size, mtime_ns, ctime_ns, inode, content_hash, num_units, num_stored, first_unit, checksum = values
-    if crc32(ascii(values[:-1]).encode()) != checksum:
-        raise ValueError(f"its file {number} is not as it was written")
-    stored = StoredFile(Look(size, mtime_ns, ctime_ns, inode), content_hash, num_units, num_stored)
-    return FileRow(number, _as_path(path), stored, first_unit, checksum)
+
+    heads: NDArray[np.void]
+    vectors: Vector
+    next_unit: int
+    made: str
+
+    def fill(self, at: int, rows: list[_Values]) -> int:
+        """Put rows of `SELECT_UNITS` into a place among the units; the place after them.
+
+        Raises:
+            ValueError: one is not as it was written.
+        """
+        upto = at + len(rows)
+        self.heads[at:upto], self.vectors[at:upto] = _parse_units(rows)
+        return upto
+
+    def nearest(self, query: Vector, limit: int, chosen: NDArray[np.bool_] | None) -> list[tuple[int, Hit]]:
+        """Those that are or may be among the `limit` nearest, ties included, by number of their file.
+
+        A score depends on the two vectors alone. In float32, sums of equal products differ by the order of their
+        terms, which for a whole matrix depends on a row's place; so what is near is summed again, in float64.
+        """
+        scores = self.vectors @ query
+        if chosen is not None:
+            scores[~chosen] = -np.inf
+            limit = min(limit, int(np.count_nonzero(chosen)))
+        limit = min(limit, len(scores))
+        if limit < 1:
+            return []
+        error = len(query) * np.finfo(np.float32).eps * float(np.linalg.norm(query))
+        (near,) = np.nonzero(scores >= np.partition(scores, -limit)[-limit] - error)
+        exact = []
+        for start in range(0, len(near), _ROWS_AT_ONCE):
+            some = self.vectors[near[start : start + _ROWS_AT_ONCE]].astype(np.float64)
+            exact += (some * query.astype(np.float64)).sum(axis=1).tolist()
+        return [
+            (file, Hit("", KINDS[kind], min(1.0, score), *_place_of(page, start_s, end_s)))
+            for (_, file, kind, page, start_s, end_s, _), score in zip(self.heads[near].tolist(), exact, strict=True)
+        ]
 
 
-def unit_values(number: int, file: int, unit: StoredUnit) -> UnitValues:
-    """A row that is to be written."""
+def _unit_row(number: int, file: int, unit: StoredUnit) -> _Values:
     vector = unit.vector.astype("<f4", copy=False).tobytes()
     start_s, end_s = (None, None) if unit.span_s is None else map(float, unit.span_s)
     span_s = _NO_SPAN if start_s is None else (start_s, end_s)
@@ -87,53 +239,35 @@ def unit_values(number: int, file: int, unit: StoredUnit) -> UnitValues:
     return number, file, unit.kind, unit.page, start_s, end_s, vector, checksum
 
 
-def parse_units(rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
-    """Heads [N] of `HEAD` and vectors [N, dim] of rows of `SELECT_UNITS`.
-
-    Raises:
-        ValueError: one is not as it was written.
-    """
+def _parse_units(rows: list[_Values]) -> tuple[NDArray[np.void], Vector]:
+    """Heads [N] of `HEAD` and vectors [N, dim]."""
     heads = np.array(list(map(_head, rows)), HEAD)
     return heads, np.frombuffer(b"".join([row[6] for row in rows]), "<f4").reshape(len(rows), -1)
 
 
-def _head(values: tuple[Any, ...]) -> tuple[int, int, int, int, float, float, int]:
+def _place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tuple[float, float] | None]:
+    """Page and span of a unit, from what `HEAD` says."""
+    return page or None, None if start_s < 0 else (start_s, end_s)
+
+
+def _stored(row: _Values) -> StoredFile:
+    return StoredFile(Look(*row[2:6]), *row[6:9])
+
+
+def _path_of(name: str | bytes) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogatepass")
+
+
+def _file_sum(values: _Values) -> int:
+    return crc32(ascii(values).encode())
+
+
+def _head(values: _Values) -> _Values:
     number, file, kind, page, start_s, end_s, vector, checksum = values
     if _unit_sum(values[:6], vector) != checksum:
         raise ValueError(f"its vector {number} is not as it was written")
     return number, file, KINDS.index(kind), page, start_s, end_s, checksum
 
 
-def place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tuple[float, float] | None]:
-    """Page and span of a unit, from what `HEAD` says."""
-    return page or None, None if start_s < 0 else (start_s, end_s)
-
-
-def parse_rows(file: FileRow, rows: list[tuple[Any, ...]]) -> FileRows:
-    """A file with its units, from its rows of `SELECT_UNITS`.
-
-    Raises:
-        ValueError: one is missing, or not as it was written.
-    """
-    if len(rows) != file.stored.num_stored:
-        raise ValueError(f"some vectors of {file.path} are missing")
-    look, content_hash, num_units, _ = file.stored
-    heads, vectors = parse_units(rows)
-    units = [
-        StoredUnit(KINDS[kind], *place_of(page, start_s, end_s), vector)
-        for (_, _, kind, page, start_s, end_s, _), vector in zip(heads.tolist(), vectors, strict=True)
-    ]
-    return FileRows(file.path, look, content_hash, num_units, tuple(units))
-
-
-def _unit_sum(head: tuple[object, ...], vector: bytes) -> int:
+def _unit_sum(head: _Values, vector: bytes) -> int:
     return crc32(vector, crc32(ascii(head).encode()))
-
-
-# A file name need not be text: Python shows its stray bytes as lone surrogates, which SQLite does not take as text.
-def _as_value(path: str) -> str | bytes:
-    return path.encode("utf-8", "surrogatepass") if _STRAY.search(path) else path
-
-
-def _as_path(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
