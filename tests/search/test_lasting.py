@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,26 @@ def test_an_index_that_is_up_to_date_needs_neither_the_lock_nor_the_model(
         assert library.search(three.folder / "1.png", 1)[0].path == "1.png"
 
 
+def test_a_sync_that_has_nothing_to_do_does_not_touch_the_lock(three: Library) -> None:
+    lock = three.path / "lock"
+    os.utime(lock, ns=(1, 1))
+    assert three.sync() == summary_of(unchanged=3)
+    assert lock.stat().st_mtime_ns == 1
+
+
+def test_a_library_that_cannot_be_opened_leaves_no_file_open(three: Library) -> None:
+    three.close()
+    other = SimpleNamespace(name="other", fingerprint="f" * 32, dim=1, dtype="float32")
+    with pytest.raises(IndexFolderError, match="and this is 'other'") as of_another:
+        Library.open(three.folder, model=other)  # type: ignore[arg-type]
+    with pytest.raises(IndexFolderError, match="was made for the folder") as of_elsewhere:
+        Library.open(three.folder.parent, index=three.path)
+    # As long as somebody looks at the errors, all that they came by is kept.
+    assert of_another.tb and of_elsewhere.tb
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert str(three.path / "library.db") not in opened
+
+
 def test_another_process_sees_what_was_added_since_it_opened_the_index(three: Library) -> None:
     reader = Library.open(three.folder)
     make_picture(three.folder / "3.png", 3)
@@ -162,6 +183,9 @@ def test_an_index_in_lancedb_is_brought_up_to_date_and_searched_as_one_in_sqlite
         assert reopened.sync(retry=False) == summary_of(unchanged=4, failed_before=1)
         hits = reopened.search(three.folder / "0.png", 4)
     assert [(hit.path, hit.page) for hit in hits][:2] == [("0.png", None), ("copy.png", None)]
+    assert (three.path / "index.json").exists()
+    # As it was kept, so it is made anew.
+    assert Library.open(three.folder, model=own, rebuild=True).counts() == {}
     assert (three.path / "index.json").exists()
 
 

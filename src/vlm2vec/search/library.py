@@ -57,7 +57,13 @@ class Library:
     """
 
     def __init__(
-        self, folder: Path, path: Path, store: Store | None, model: _Model, kind: StoreKind, limits: Limits | None
+        self,
+        folder: Path,
+        path: Path,
+        store: Store | None,
+        model: _Model,
+        kind: StoreKind | None,
+        limits: Limits | None,
     ) -> None:
         self.folder = folder
         self.path = path
@@ -76,7 +82,7 @@ class Library:
         device: str | None = None,
         dtype: str | None = None,
         rebuild: bool = False,
-        store: StoreKind = "sqlite",
+        store: StoreKind | None = None,
         limits: Limits | None = None,
     ) -> Self:
         """Open the library of a folder. An index that is missing is made by the first `sync`.
@@ -88,7 +94,8 @@ class Library:
                 one. It is loaded when it is first needed.
             device, dtype: for `Embedder.load`; without a dtype, that of the index.
             rebuild: delete an index that is there, sound or not, and make an empty one. Nothing else deletes one.
-            store: how an index is kept that is made now: "sqlite" in one file, or "lance" for millions of vectors.
+            store: how an index is kept that is made now: "sqlite" in one file, or "lance" for millions of vectors; else
+                like the one that is made anew, else in one file.
             limits: of the media that are read; else `vlm2vec.media.DEFAULT_LIMITS`.
 
         Raises:
@@ -103,17 +110,21 @@ class Library:
             check_folder(Path(folder))
         opened = _open_existing(path, rebuild=rebuild and folder is not None)
         info = None if opened is None else opened.info
-        if info is not None and (folder is None or (index is not None and not rebuild)):
-            folder = _agreed_folder(path, info, folder)
         chosen = _chosen_model(model, device, dtype)
         library = cls(Path(folder or "."), path, opened, chosen, store, limits)
-        if rebuild:
-            chosen.name = chosen.name or (None if info is None else info.model)
-            # The old files, before they are deleted.
+        try:
+            if info is not None and (folder is None or (index is not None and not rebuild)):
+                library.folder = _agreed_folder(path, info, folder)
+            if rebuild:
+                chosen.name = chosen.name or (None if info is None else info.model)
+                # The old files, before they are deleted.
+                library.close()
+                library._create(replace=True)
+            elif info is not None:
+                library._adopt(info)
+        except BaseException:
             library.close()
-            library._create(replace=True)
-        elif info is not None:
-            library._adopt(info)
+            raise
         return library
 
     def __enter__(self) -> Self:
