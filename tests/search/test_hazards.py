@@ -21,7 +21,7 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.files import content_hash as hashed
 from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.committer import bring_in
+from vlm2vec.search.committer import Committer
 from vlm2vec.search.library import Library
 from vlm2vec.search.plan import make_plan
 from vlm2vec.search.scan import scan_folder
@@ -81,7 +81,8 @@ def test_a_file_is_no_copy_of_one_that_is_being_written_anew(
         plan = make_plan(scan_folder(tmp_path), store.files(), store.failures())
         embedder: Any = _InAnotherThread(own)
         with store.writing():
-            done = bring_in(plan, store, tmp_path, lambda: embedder, flush=Flush(rows=1))
+            done = Committer(plan, store, tmp_path, flush=Flush(rows=1))
+            done.run(lambda: embedder)
     assert (done.counts, done.embedded, done.failed) == ({"added": 1, "changed": 1}, 2, {})
     for name in ("1.png", "2.png"):
         expected = own.encode_document(Image(tmp_path / name))
@@ -176,7 +177,7 @@ def test_many_copies_are_committed_without_waiting_for_the_end(
     monkeypatch.setattr("vlm2vec.search.committer.content_hash", content_hash)
     with closing(open_store(three.path)) as store, store.writing():
         plan = make_plan(scan_folder(three.folder), store.files(), store.failures())
-        bring_in(plan, store, three.folder, lambda: own, flush=Flush(rows=2))
+        Committer(plan, store, three.folder, flush=Flush(rows=2)).run(lambda: own)
     assert seen == [3, 3, 5, 5, 7]
     assert len(stored_files(three)) == 8
 

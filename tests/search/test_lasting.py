@@ -130,7 +130,7 @@ def test_a_library_that_cannot_be_opened_leaves_no_file_open(three: Library) -> 
     with pytest.raises(IndexFolderError, match="was made for the folder") as of_elsewhere:
         Library.open(three.folder.parent, index=three.path)
     # As long as somebody looks at the errors, all that they came by is kept.
-    assert of_another.tb and of_elsewhere.tb
+    assert all((of_another.tb, of_elsewhere.tb))
     opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
     assert str(three.path / "library.db") not in opened
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm2vec.items import Target
-from vlm2vec.search.store import FileRows, Hit, IndexInfo, Look, Store, StoredFile, StoredUnit, Vector
+from vlm2vec.search.store import FileRows, Hit, IndexInfo, Look, Store, StoredUnit, Vector
 
 DIM = 16
 INFO = IndexInfo("a model", "f" * 32, DIM, "float32", "..")
@@ -38,11 +38,6 @@ def film(path: str, *spans_s: tuple[float, float], seed: int = 0) -> FileRows:
     """A video in parts."""
     units = tuple(StoredUnit("video", None, span_s, vector_of(seed + int(span_s[0]))) for span_s in spans_s)
     return FileRows(path, Look(30, 6, 7, 8), f"{seed:032x}", len(units), units)
-
-
-def known(rows: FileRows) -> StoredFile:
-    """What a store knows of a file without its vectors."""
-    return StoredFile(rows.look, rows.content_hash, rows.num_units, len(rows.units))
 
 
 def plain(rows: FileRows) -> tuple[object, ...]:

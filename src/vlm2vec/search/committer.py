@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
@@ -32,66 +32,6 @@ _FLUSH = Flush(rows=256)
 # What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move.
 _Content: TypeAlias = tuple[str, FileKind, bool]
 _Change: TypeAlias = Literal["added", "changed", "unchanged"]
-
-
-class _BroughtIn(NamedTuple):
-    """What became of the files of a plan.
-
-    Args:
-        counts: files by what the index knew of them before; those that failed are not counted.
-        embedded: pictures, pages and spans that went through the model.
-        failed: why a file could not be read, or not in all its parts.
-        failures: of those, what is to be noted, because it stays so until the file changes.
-    """
-
-    counts: Mapping[_Change, int]
-    embedded: int
-    failed: Mapping[str, str]
-    failures: Mapping[str, Failure]
-
-
-def bring_in(
-    plan: UpdatePlan,
-    store: Store,
-    folder: Path,
-    load: Callable[[], Encoder],
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-    limits: Limits | None = None,
-    flush: Flush = _FLUSH,
-) -> _BroughtIn:
-    """Read the files of a plan, and commit them with the vectors of their parts as these are made.
-
-    However it ends, what is whole by then is kept.
-
-    Args:
-        store: which the caller is writing.
-        folder: whose files they are.
-        load: gives the model; called if something has to be embedded.
-        on_progress: called with (files done, files to do).
-        limits: of the media that are read.
-        flush: how much may wait for a commit.
-    """
-    limits = limits or DEFAULT_LIMITS
-    embedded = 0
-    with Sandbox(limits) as decoder:
-        committer = _Committer(plan, store, folder, decoder, limits, on_progress, flush)
-        try:
-            work = committer.work()
-            if first := next(work, None):
-                job = EmbedJob(load(), committer, flush=flush, decoder=decoder, normalize=True)
-                embedded = job.run(
-                    chain([first], work),
-                    on_progress=lambda done, total: committer.advance(done),
-                    on_failure=committer.fail,
-                ).embedded
-        except BaseException:
-            # Most of all Ctrl-C. That something cannot be kept must not hide the reason.
-            with suppress(VLM2VecError):
-                committer.commit()
-            raise
-    committer.commit()
-    return _BroughtIn(committer.counts, embedded, committer.failed, committer.failures())
 
 
 @dataclass(slots=True)
@@ -125,10 +65,23 @@ class _Pending:
         return f"{first} ({len(self.errors)} of its {len(self.units)} parts failed)"
 
 
-class _Committer:
-    """The sink of the job that embeds the files of a plan.
+class Committer:
+    """Reads the files of a plan, and commits them with the vectors of their parts as these are made.
 
-    Work is taken in another thread than vectors come in: one lock is around all that both change.
+    It is the sink of the job that embeds them. Work is taken in another thread than vectors come in: one lock is around
+    all that both change.
+
+    Args:
+        store: which the caller is writing.
+        folder: whose files they are.
+        on_progress: called with (files done, files to do).
+        limits: of the media that are read.
+        flush: how much may wait for a commit.
+
+    Attributes:
+        counts: files by what the index knew of them before; those that failed are not counted.
+        embedded: pictures, pages and spans that went through the model.
+        failed: why a file could not be read, or not in all its parts.
     """
 
     def __init__(
@@ -136,12 +89,13 @@ class _Committer:
         plan: UpdatePlan,
         store: Store,
         folder: Path,
-        decoder: Decoder,
-        limits: Limits,
-        on_progress: Callable[[int, int], None] | None,
-        flush: Flush,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        limits: Limits | None = None,
+        flush: Flush = _FLUSH,
     ) -> None:
         self.counts: Counter[_Change] = Counter()
+        self.embedded = 0
         self.failed: dict[str, str] = {}
         # Those that may be readable at the next try without having changed.
         self._passing: set[str] = set()
@@ -149,8 +103,7 @@ class _Committer:
         self._folder = folder
         self._before = store.files()
         self._todo = plan.read
-        self._decoder = decoder
-        self._most_bytes = {"image": limits.image_bytes, "video": limits.video_bytes, "pdf": limits.pdf_bytes}
+        self._limits = limits or DEFAULT_LIMITS
         self._on_progress = on_progress
         self._flush = flush
         self._lock = threading.RLock()
@@ -172,7 +125,36 @@ class _Committer:
         for path, why in plan.refused.items():
             self._refuse(path, why)
 
-    def work(self) -> Iterator[Work]:
+    def run(self, load: Callable[[], Encoder]) -> None:
+        """Do all of it. However it ends, what is whole by then is kept.
+
+        Args:
+            load: gives the model; called if something has to be embedded.
+        """
+        with Sandbox(self._limits) as decoder:
+            try:
+                work = self._work(decoder)
+                if first := next(work, None):
+                    job = EmbedJob(load(), self, flush=self._flush, decoder=decoder, normalize=True)
+                    report = job.run(
+                        chain([first], work),
+                        on_progress=lambda done, total: self._advance(done),
+                        on_failure=self._fail,
+                    )
+                    self.embedded = report.embedded
+            except BaseException:
+                # Most of all Ctrl-C. That something cannot be kept must not hide the reason.
+                with suppress(VLM2VecError):
+                    self._commit()
+                raise
+        self._commit()
+
+    def failures(self) -> dict[str, Failure]:
+        """What is to be noted of the failed files, because it stays so until they change."""
+        looks = {file.path: file.look for file in self._todo}
+        return {path: Failure(why, looks.get(path)) for path, why in self.failed.items() if path not in self._passing}
+
+    def _work(self, decoder: Decoder) -> Iterator[Work]:
         """The parts of files that have to be embedded; files are read one after the other."""
         for file in self._todo:
             given: list[Work] = []
@@ -181,7 +163,7 @@ class _Committer:
                 with self._lock:
                     settled = self._settle_by_equal(file, content)
                 if not settled:
-                    units = expand(self._folder / file.path, file.kind, self._decoder)
+                    units = expand(self._folder / file.path, file.kind, decoder)
                     with self._lock:
                         given = self._begin(file, content, units)
             except (OSError, MediaError) as error:
@@ -195,7 +177,7 @@ class _Committer:
                 self._report()
                 waited_s = time.monotonic() - self._committed_at_s
                 if self._num_ready >= self._flush.rows or waited_s >= self._flush.seconds:
-                    self.commit()
+                    self._commit()
             yield from given
 
     def __contains__(self, key: bytes) -> bool:
@@ -209,9 +191,9 @@ class _Committer:
                 pending, number = self._waiting.pop(key)
                 pending.vectors[number] = vector
                 self._settle_part(pending)
-            self.commit()
+            self._commit()
 
-    def fail(self, work: Work, error: VLM2VecError) -> None:
+    def _fail(self, work: Work, error: VLM2VecError) -> None:
         """Note that a part of a file cannot be embedded."""
         with self._lock:
             pending, number = self._waiting.pop(work.key)
@@ -219,17 +201,13 @@ class _Committer:
             pending.passing |= not _is_lasting(error)
             self._settle_part(pending)
 
-    def advance(self, num_done: int) -> None:
+    def _advance(self, num_done: int) -> None:
         """Report that so much work is done, and with it the files that were taken before it."""
         with self._lock:
             self._num_done = num_done
             self._report()
 
-    def failures(self) -> dict[str, Failure]:
-        looks = {file.path: file.look for file in self._todo}
-        return {path: Failure(why, looks.get(path)) for path, why in self.failed.items() if path not in self._passing}
-
-    def commit(self) -> None:
+    def _commit(self) -> None:
         """Write down what is whole. What cannot be written is given up, so that it does not fail again."""
         with self._lock:
             rows, copies, leaving, looks = self._rows, self._copies, self._leaving, self._looks
@@ -237,22 +215,22 @@ class _Committer:
             # Read before anything is written: the file copied from may be leaving in this very commit.
             sources = {one.path: one for one in self._store.read(sorted({source for _, source in copies}))}
             rows += [replace(sources[source], path=file.path, look=file.look) for file, source in copies]
-            new = {one.path: StoredFile(one.look, one.content_hash, one.num_units, len(one.units)) for one in rows}
-            rows = [one for one in rows if self._stored.get(one.path) != new[one.path]]
+            rows = [one for one in rows if self._stored.get(one.path) != one.stored]
             if leaving or rows:
                 self._store.commit(leaving, rows)
             if looks:
                 self._store.note_looks(looks)
             for path in leaving:
                 self._stored.pop(path, None)
-            self._stored |= {path: self._stored[path]._replace(look=look) for path, look in looks.items()}
+            self._stored |= {path: self._stored[path]._replace(**look._asdict()) for path, look in looks.items()}
             for one in rows:
-                self._stored[one.path] = new[one.path]
+                self._stored[one.path] = one.stored
                 self._holders.add(one.path)
             self._committed_at_s = time.monotonic()
 
     def _read(self, file: FoundFile) -> _Content:
-        allowed = self._most_bytes[file.kind]
+        limits = self._limits
+        allowed = {"image": limits.image_bytes, "video": limits.video_bytes, "pdf": limits.pdf_bytes}[file.kind]
         if file.look.size > allowed:
             raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
         return _content_of(file.path, file.kind, content_hash(self._folder / file.path))

@@ -64,7 +64,7 @@ def make_plan(
     looked_at = failures.keys() if whole else {file.path for file in scan.files} | refused.keys()
     keep = {path: failure for path, failure in failures.items() if path in skipped or path not in looked_at}
     refused = {path: why for path, why in refused.items() if path not in skipped}
-    lacking = {path for path, one in same.items() if UNKNOWN in one.look}
+    lacking = {path for path, one in same.items() if UNKNOWN in one[2:4]}
     looks_now = {file.path: file.look for file in scan.files if file.path in lacking} if lacking else {}
     idle = not (read or remove or refused or lacking) and len(keep) == len(failures)
     return UpdatePlan(read, remove, refused, looks_now, keep, len(current), len(skipped), idle)
@@ -83,21 +83,14 @@ def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> d
         if file.path not in stored:
             continue
         one = stored[file.path]
-        if not (one.look == file.look or _times_agree(one.look, file.look)):
-            continue
-        if one.look.inode != UNKNOWN:
-            num_compared += 1
-            if one.look.inode != file.look.inode:
-                moved[file.path] = one
-                continue
-        same[file.path] = one
+        if one[:4] == file.look:
+            num_compared += one.inode != UNKNOWN
+            same[file.path] = one
+        elif one[:2] == file.look[:2] and one.ctime_ns in (UNKNOWN, file.look.ctime_ns):
+            num_compared += one.inode != UNKNOWN
+            (same if one.inode in (UNKNOWN, file.look.inode) else moved)[file.path] = one
     inodes_count = len(moved) <= num_compared // 2 or num_compared < _FEW
     return same if inodes_count else same | moved
-
-
-def _times_agree(stored: Look, found: Look) -> bool:
-    times = (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns)
-    return times and stored.ctime_ns in (UNKNOWN, found.ctime_ns)
 
 
 def _gone(scan: Scan, stored: Mapping[str, StoredFile]) -> list[str]:

@@ -8,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -32,6 +33,7 @@ _KINDS: dict[str, FileKind] = {
 _PACKET_BYTES = (188, 192, 204)
 _HEAD_BYTES = 4096
 _UNSURE = tuple(UNSURE_SUFFIXES)
+_name = attrgetter("name")
 # That a warning names.
 _MOST_GAPS = 3
 
@@ -133,7 +135,7 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
                     continue
                 entered.add(identity)
             with os.scandir(folder / prefix) as listing:
-                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda e: e.name)
+                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=_name)
         except OSError as error:
             scan.failed.append((prefix, reason(error)))
             continue

@@ -80,19 +80,25 @@ class Look(NamedTuple):
 
 
 class StoredFile(NamedTuple):
-    """What a store knows of a file, without its vectors.
+    """What a store knows of a file, without its vectors: its `Look` when it was indexed, and its content.
 
     Args:
-        look: when it was indexed.
         content_hash: 32 hex digits of its bytes.
         num_units: parts the file has, readable or not.
         num_stored: those that have a vector.
     """
 
-    look: Look
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
     content_hash: str
     num_units: int
     num_stored: int
+
+    @property
+    def look(self) -> Look:
+        return Look(*self[:4])
 
     @property
     def complete(self) -> bool:
@@ -133,6 +139,11 @@ class FileRows:
     content_hash: str
     num_units: int
     units: tuple[StoredUnit, ...]
+
+    @property
+    def stored(self) -> StoredFile:
+        """What is known of it without its vectors."""
+        return StoredFile(*self.look, self.content_hash, self.num_units, len(self.units))
 
     def unit(self, page: int | None) -> StoredUnit:
         """The one part that is meant by its page, or by none.

@@ -71,7 +71,7 @@ def update(
                 store.tidy(building)
         return _summary(scan, plan)
     # Here, because a search in an index that is up to date reads no file.
-    from vlm2vec.search.committer import bring_in
+    from vlm2vec.search.committer import Committer
 
     with store.writing():
         store.refresh()
@@ -79,11 +79,12 @@ def update(
             _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip))
         plan = _plan(store, scan, names, retry)
         store.note_looks(plan.looks)
-        done = bring_in(plan, store, folder, load, on_progress=on_progress, limits=limits)
+        done = Committer(plan, store, folder, on_progress=on_progress, limits=limits)
+        done.run(load)
         # Last, so that a file that was only renamed finds its vectors under the old name.
         store.commit(plan.remove, [])
         store.tidy(building)
-        store.note_failures({**plan.keep, **done.failures})
+        store.note_failures({**plan.keep, **done.failures()})
     return replace(
         _summary(scan, plan),
         added=done.counts["added"],

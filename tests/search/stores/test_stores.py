@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.stores import INFO, QUERY, contents, document, film, known, picture, places, plain, vector_of
+from support.stores import INFO, QUERY, contents, document, film, picture, places, plain, vector_of
 from vlm2vec.search.store import Failure, FileRows, Filter, Look, Store, StoredUnit, Vector
 from vlm2vec.search.stores import StoreKind, create_store, open_store
 
@@ -39,7 +39,7 @@ def test_what_is_put_in_comes_out_as_it_was(store: Store) -> None:
     ]
     write(store, *files)
     for one in (store, open_store(store.place)):
-        assert one.files() == {rows.path: known(rows) for rows in files}
+        assert one.files() == {rows.path: rows.stored for rows in files}
         assert [plain(rows) for rows in one.read(["c.mp4", "missing", "a/three.pdf", "b.png"])] == [
             plain(files[2]),
             plain(files[1]),
@@ -76,8 +76,8 @@ def test_looks_are_renewed_and_outdated_files_are_found_until_they_are_replaced(
         store.mark_outdated([])
     for one in (store, open_store(store.place)):
         stored = one.files()
-        assert stored["b.pdf"] == known(files[1])._replace(look=Look(5, 6, 7, 8))
-        assert stored["c.png"] == known(files[2])
+        assert stored["b.pdf"] == files[1].stored._replace(**Look(5, 6, 7, 8)._asdict())
+        assert stored["c.png"] == files[2].stored
         assert (stored["a.png"].look.size, stored["a.png"].content_hash) == (-1, "")
         assert {hit.path for hit in one.nearest(QUERY, 10)} == {"a.png", "b.pdf", "c.png"}
 

@@ -141,10 +141,10 @@ class SqliteStore:
                 self._database.write_note("failures", failures)
 
     def note_looks(self, looks: Mapping[str, Look]) -> None:
-        self._update(looks, lambda path, stored: stored._replace(look=looks[path]))
+        self._update(looks, lambda path, stored: stored._replace(**looks[path]._asdict()))
 
     def mark_outdated(self, paths: Sequence[str]) -> None:
-        self._update(paths, lambda _, stored: stored._replace(look=stored.look._replace(size=-1), content_hash=""))
+        self._update(paths, lambda _, stored: stored._replace(size=-1, content_hash=""))
 
     def note_decoding(self) -> None:
         with self._changing():
@@ -295,8 +295,7 @@ class SqliteStore:
     def _insert(self, rows: FileRows, totals: _Totals) -> FileRow:
         if {len(unit.vector) for unit in rows.units} != {self.info.dim}:
             raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
-        stored = StoredFile(rows.look, rows.content_hash, rows.num_units, len(rows.units))
-        file = FileRow.of(totals.next_file, rows.path, stored, totals.next_unit)
+        file = FileRow.of(totals.next_file, rows.path, rows.stored, totals.next_unit)
         units = file.unit_rows(rows.units)
         self._database.insert("units", units)
         self._database.insert("files", [file])
