@@ -1,4 +1,4 @@
-"""A model family of a few lines, numpy alone: the mean colour of pictures, and a bag of words."""
+"""A model family of some forty lines, numpy alone: the mean colour of pictures, and a bag of words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from vlm2vec import media
 from vlm2vec.errors import InputError
 from vlm2vec.items import Item, Kind
 from vlm2vec.media.sandbox import Decoder
-from vlm2vec.model.backbone import FAMILIES, Ask, Capabilities, Output, Vectors, plan_packs
+from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Output, Vectors
 from vlm2vec.model.checkpoint import Folders, Settings, read_json
 
 WORDS = 16
-CAPABILITIES = Capabilities(3 + WORDS, 3 + WORDS, frozenset(get_args(Kind)), trainable=False, max_tokens=100)
 FAMILIES["toy"] = f"{__name__}:load"
 
 
@@ -28,25 +27,18 @@ class ToyInput(NamedTuple):
     """A row of length one for each word, and one for each medium."""
 
     rows: Vectors
-
-    @property
-    def cost(self) -> int:
-        """Rows."""
-        return len(self.rows)
+    cost: int
 
 
 @dataclass
-class Toy:
-    """A `Backbone` of 3 numbers for the colour and 16 for words; the vectors of tokens are those of words and media."""
+class Toy(Backbone[ToyInput, Sequence[ToyInput]]):
+    """Three numbers for the colour and 16 for words; the vectors of tokens are those of words and media."""
 
     settings: Settings
     weights: Vectors
-    device: str = "cpu"
-    dtype: str = "float32"
-    capabilities: Capabilities = CAPABILITIES
+    capabilities = Capabilities(3 + WORDS, 3 + WORDS, frozenset(get_args(Kind)), trainable=False, max_tokens=100)
 
     def prepare(self, item: Item, ask: Ask, *, decoder: Decoder = media) -> ToyInput:
-        """Words by their hash, and each medium by the mean of its pixels; instructions are not read."""
         words = re.findall(r"\w+", item.text.lower())[: self.capabilities.max_tokens]
         if not words and not item.media:
             raise InputError("an item with neither words nor media cannot be embedded; give it one of them")
@@ -55,23 +47,16 @@ class Toy:
         for row, medium in zip(rows[len(words) :], item.media, strict=True):
             frames = decoder.load_frames(decoder.resolve(medium), num_frames=2).images
             row[:3] = np.mean([np.asarray(frame.convert("RGB")).mean((0, 1)) / 255 + 0.01 for frame in frames], axis=0)
-        return ToyInput(rows / np.linalg.norm(rows, axis=1, keepdims=True))
-
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """As every family that has no wish of its own."""
-        return plan_packs(costs, budget)
+        return ToyInput(rows / np.linalg.norm(rows, axis=1, keepdims=True), len(rows))
 
     def pack(self, prepared: Sequence[ToyInput]) -> Sequence[ToyInput]:
-        """As they come."""
         return prepared
 
     def encode(self, packs: Iterable[Sequence[ToyInput]], output: Output) -> Iterator[list[Vectors]]:
-        """The rows, or their weighted sum."""
         for pack in packs:
             yield [one.rows if output == "tokens" else self.weights * one.rows.sum(0) for one in pack]
 
     def states(self) -> Sequence[object]:
-        """The weights."""
         return ["toy", self.settings.said(), self.weights.tolist()]
 
 

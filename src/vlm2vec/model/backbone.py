@@ -90,7 +90,7 @@ Pack = TypeVar("Pack")
 
 
 class Backbone(Protocol[Input, Pack]):
-    """A loaded model of any family.
+    """A loaded model of any family. One that inherits from this computes on the CPU in float32, unless it says more.
 
     Attributes:
         settings: prompt style, pooling, normalisation, pixel limits and frames that hold.
@@ -104,10 +104,12 @@ class Backbone(Protocol[Input, Pack]):
     def capabilities(self) -> Capabilities: ...
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        return "cpu"
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        return "float32"
 
     def prepare(self, item: Item, ask: Ask, *, decoder: Decoder) -> Input:
         """Make an item ready on the CPU; several threads call it at once.
@@ -122,6 +124,7 @@ class Backbone(Protocol[Input, Pack]):
 
     def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
         """Positions of the items of each pack; a pack costs `budget` at most, or is one item."""
+        return plan_packs(costs, budget)
 
     def pack(self, prepared: Sequence[Input]) -> Pack:
         """Lay prepared items together."""

@@ -52,22 +52,13 @@ class Settings:
         """Those of a checkpoint folder; empty ones if it has no `vlm2vec.json`.
 
         Raises:
-            ModelError: the file is not a JSON object, or holds an unknown key or a value of the wrong type.
+            ModelError: the file is no JSON object that can be read, or holds an unknown key or a wrong value.
         """
         path = folder / SETTINGS_FILE
         if not path.is_file():
             return cls()
         try:
-            values = load_json(path)
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}; mend its rights, or save it again") from None
-        except ValueError as error:
-            raise ModelError(f"{path} is not valid JSON: {error}") from None
-        if not isinstance(values, dict):
-            kind = type(values).__name__
-            raise ModelError(f'{path} holds a {kind}: it must be an object such as {{"pooling": "last"}}')
-        try:
-            return TypeAdapter(cls).validate_python(values)
+            return TypeAdapter(cls).validate_python(read_json(path))
         except ValidationError as error:
             known = ", ".join(field.name for field in fields(cls))
             raise ModelError(f"{path}: {'; '.join(problems(error))} (known are {known})") from None

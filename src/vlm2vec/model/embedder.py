@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +16,14 @@ from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
 from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings, read_json
 from vlm2vec.model.fingerprint import fingerprint
-from vlm2vec.model.pipeline import Pipeline
+from vlm2vec.model.pipeline import Pipeline, PipelineOptions
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
 
 if TYPE_CHECKING:
-    from vlm2vec.media.sandbox import Decoder
+    pass
+
 
 T = TypeVar("T")
-
-
-class PipelineOptions(TypedDict, total=False):
-    """How vectors are made, beside `Ask`.
-
-    Args:
-        truncate_dim: keep the first dimensions only, before scaling.
-        normalize_embeddings: scale to length one; else as the checkpoint says. Those of tokens have it as they come.
-        token_budget: tokens of one forward pass; else by the device.
-        workers: threads that decode and tokenise while the model computes; else one a core, at most eight. 0: none.
-        decoder: makes pictures of media; a `media.sandbox.Sandbox` does it in processes that may die of a file.
-    """
-
-    truncate_dim: int | None
-    normalize_embeddings: bool | None
-    token_budget: int | None
-    workers: int | None
-    decoder: Decoder
 
 
 class EncodeOptions(PipelineOptions, total=False):
@@ -314,22 +297,17 @@ def _usable(
         elif isinstance(result, VLM2VecError):
             if count is None:
                 raise result
-            raise _at(position, count, result) from result
+            raise result.of(f"item {position} of {count}") from result
         else:
             yield position, result
     if not bad:
         return
     first = min(bad)
     if count is None:
-        raise VectorError(f"{model}: {bad[first]}") from bad[first]
+        raise bad[first].of(model) from bad[first]
     if 1 < len(bad) == count:
         raise ModelError(f"{model}: none of {count} items has a vector; of the first, {bad[first]}")
-    raise _at(first, count, bad[first]) from bad[first]
-
-
-def _at(position: int, count: int, error: VLM2VecError) -> VLM2VecError:
-    """The error of an item with the position of it."""
-    return type(error)(f"item {position} of {count}: {error}")
+    raise bad[first].of(f"item {first} of {count}") from bad[first]
 
 
 def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from queue import Full, Queue
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -49,6 +49,24 @@ _WINDOW_COST = 32_768
 _MOST_WAITING = 1024
 
 
+class PipelineOptions(TypedDict, total=False):
+    """How vectors are made, beside `Ask`.
+
+    Args:
+        truncate_dim: keep the first dimensions only, before scaling.
+        normalize_embeddings: scale to length one; else as the checkpoint says. Those of tokens have it as they come.
+        token_budget: cost of one forward pass; else by the device.
+        workers: threads that decode and tokenise while the model computes; else one a core, at most eight. 0: none.
+        decoder: makes pictures of media; a `media.sandbox.Sandbox` does it in processes that may die of a file.
+    """
+
+    truncate_dim: int | None
+    normalize_embeddings: bool | None
+    token_budget: int | None
+    workers: int | None
+    decoder: Decoder
+
+
 class Pipeline(Generic[Input, Pack]):
     """A model with the threads that feed it; made by `Embedder.pipeline`. Close it, or use it in a with-block.
 
@@ -57,15 +75,9 @@ class Pipeline(Generic[Input, Pack]):
     Args:
         backbone: the model.
         output: vectors of whole items, or of their tokens.
-        truncate_dim: keep the first dimensions only, before scaling.
-        normalize_embeddings: scale vectors to length one; None: as the checkpoint says. Those of tokens have that
-            length, unless they are truncated.
-        token_budget: cost of one forward pass; None: by the device.
-        workers: threads that decode and tokenise; None: one a core, at most eight. 0: a stream does it itself.
-        decoder: makes pictures of media; a `media.sandbox.Sandbox` does it in processes that may die of a file.
-        memory: for all that is decoded at once.
         window_cost: of the items of a stream that are divided into packs together, or that wait when submitted.
         most_waiting: items that may be submitted and not yet answered.
+        options: see `PipelineOptions`.
     """
 
     def __init__(
@@ -73,24 +85,20 @@ class Pipeline(Generic[Input, Pack]):
         backbone: Backbone[Input, Pack],
         *,
         output: Output = "pooled",
-        truncate_dim: int | None = None,
-        normalize_embeddings: bool | None = None,
-        token_budget: int | None = None,
-        workers: int | None = None,
-        decoder: Decoder = media,
-        memory: Budget = IN_FLIGHT,
         window_cost: int = _WINDOW_COST,
         most_waiting: int = _MOST_WAITING,
+        **options: Unpack[PipelineOptions],
     ) -> None:
         self._backbone = backbone
         self._output = output
-        self._truncate_dim = truncate_dim
-        scaled = backbone.settings.normalize if normalize_embeddings is None else normalize_embeddings
-        self._scaled = bool(scaled) and (output == "pooled" or truncate_dim is not None)
-        self._pack_cost = token_budget or _PACK_COST.get(backbone.device.partition(":")[0], _PACK_COST["cpu"])
+        self._truncate_dim = options.get("truncate_dim")
+        asked, workers = options.get("normalize_embeddings"), options.get("workers")
+        scaled = backbone.settings.normalize if asked is None else asked
+        self._scaled = bool(scaled) and (output == "pooled" or self._truncate_dim is not None)
+        by_device = _PACK_COST.get(backbone.device.partition(":")[0], _PACK_COST["cpu"])
+        self._pack_cost = options.get("token_budget") or by_device
         self._workers = min(usable_cores(), _MOST_WORKERS) if workers is None else workers
-        self._decoder = decoder
-        self._memory = memory
+        self._decoder = options.get("decoder", media)
         self._window_cost = window_cost
         self._most_waiting = most_waiting
         self._pool = ThreadPoolExecutor(max(1, self._workers), "prepare")
@@ -122,7 +130,7 @@ class Pipeline(Generic[Input, Pack]):
             pool=self._pool if self._workers else None,
             ahead=self._workers * _AHEAD,
             weigh=self._weight,
-            memory=self._memory,
+            memory=IN_FLIGHT,
         )
         with closing(prepared) as windows:
             for window in windows:
@@ -202,8 +210,13 @@ class Pipeline(Generic[Input, Pack]):
     def _finished(self, vectors: Vectors) -> Vectors | VectorError:
         cut = vectors[..., : self._truncate_dim]
         scaled = as_unit(cut) if self._scaled else cut
-        fault = _fault(scaled)
-        return scaled if fault is None else _vector_error(fault, self._backbone.dtype)
+        finite = np.isfinite(scaled).all()
+        if finite and scaled.any(axis=-1).all():
+            return scaled
+        remedy = "look for nan in the model's weights"
+        if self._backbone.dtype == "float16":
+            remedy += ", or load it with dtype='bfloat16' or 'float32': float16 ends at 65,504"
+        return VectorError(f"the vector that the model makes of it is {'zero' if finite else 'not finite'}; {remedy}")
 
     # --- submitted items
 
@@ -216,7 +229,7 @@ class Pipeline(Generic[Input, Pack]):
         if not future.set_running_or_notify_cancel():
             return
         try:
-            with self._memory.taken(self._weight(item)):
+            with IN_FLIGHT.taken(self._weight(item)):
                 prepared = self._prepared(item, ask)
         except Exception as error:  # A fault of ours belongs to this item alone, too.
             future.set_exception(error)
@@ -380,17 +393,3 @@ def _ahead(values: Generator[T, None, None], stopped: threading.Event) -> Genera
     finally:
         stopped.set()
         thread.join(_PATIENCE_S)
-
-
-def _fault(vectors: Vectors) -> str | None:
-    """Why a vector [D], or one of several [N, D], cannot be compared with others; None if it can."""
-    if not np.isfinite(vectors).all():
-        return "not finite"
-    return None if vectors.any(axis=-1).all() else "zero"
-
-
-def _vector_error(fault: str, dtype: str) -> VectorError:
-    remedy = "look for nan in the model's weights"
-    if dtype == "float16":
-        remedy += ", or load it with dtype='bfloat16' or 'float32': float16 ends at 65,504"
-    return VectorError(f"the vector that the model makes of it is {fault}; {remedy}")
