@@ -1,20 +1,11 @@
 """What a user can do wrong, or meet: one class each.
 
     VLM2VecError
-    ├── InputError        an item or an argument that makes no sense (nothing in it, markers and media disagree)
-    │   └── VectorError   an item of which a model makes no vector that can be compared; a ModelError too
-    ├── MediaError        a file or byte string that cannot be read as the medium it claims to be
-    │   └── LimitError    readable perhaps, but larger than the limits allow
-    ├── ModelError        a checkpoint that is missing, incomplete or of an unknown kind
-    │   ├── AdapterError  an adapter whose tensors do not fit its base
-    │   └── StyleError    an unknown prompt style, or none that could be inferred
-    ├── IndexFolderError  a search index that is missing, damaged or made by another model
-    ├── ConfigError       a configuration, an option or a name of one that holds a mistake
-    ├── DataError         rows, score files, stored vectors or checkpoints of a run that are missing or damaged
-    ├── StorageError      a disk that is full, a folder that may not be written
-    ├── HubError          a hub that cannot be reached, or does not have what is asked for
-    ├── BusyError         another process holds what is needed; later it may be free
-    └── MissingError      a package that this work needs is not installed
+    ├── InputError ── VectorError, which is a ModelError too
+    ├── MediaError ── LimitError
+    ├── ModelError ── AdapterError, StyleError
+    ├── IndexFolderError, ConfigError, DataError
+    └── StorageError, HubError, BusyError, MissingError
 
 Every message says what happened, with which value, and where. What to do next is in the message too where it is the
 same for everybody; where the command line, the server and Python have different words for it, it is a `Hint`. Anything

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -15,29 +15,22 @@ from vlm2vec.cores import share_cores
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.processes import Launch, leave
 
-
-class _Entry(NamedTuple):
-    """Where a command is written, as "module:function", and its line in `vlm2vec --help`."""
-
-    home: str
-    help: str
-
-
-_COMMANDS = {
-    "index": _Entry("vlm2vec.cli.search:index", "Make or update the search index of a folder."),
-    "search": _Entry("vlm2vec.cli.search:search", "Find images, videos and pages by text, image, video or page."),
-    "embed": _Entry("vlm2vec.cli.embed:embed", "Print or save the vectors of files and texts."),
-    "models": _Entry("vlm2vec.cli.models:models", "List the models that are known by name."),
-    "train": _Entry("vlm2vec.cli.train:train", "Train a model from a YAML configuration."),
-    "ablate": _Entry("vlm2vec.cli.train:ablate", "Train with sub-batches of several sizes and compare."),
-    "mine": _Entry("vlm2vec.cli.mine:mine", "Find hard negatives for training pairs."),
-    "teach": _Entry("vlm2vec.cli.train:teach", "Cache what a larger model says of training pairs."),
-    "evaluate": _Entry("vlm2vec.cli.evaluate:evaluate", "Measure a model on a benchmark."),
-    "tasks": _Entry("vlm2vec.cli.tasks:tasks", "List the tasks of a benchmark."),
-    "data": _Entry("vlm2vec.cli.data:data", "Fetch a benchmark's data, or check that they are all there."),
-    "report": _Entry("vlm2vec.cli.report:report", "Compare models on a benchmark by their scores."),
-    "doctor": _Entry("vlm2vec.cli.doctor:doctor", "Check the installation and say what to mend."),
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("search", "Make or update the search index of a folder."),
+    "search": ("search", "Find images, videos and pages by text, image, video or page."),
+    "embed": ("embed", "Print or save the vectors of files and texts."),
+    "models": ("models", "List the models that are known by name."),
+    "train": ("train", "Train a model from a YAML configuration."),
+    "ablate": ("train", "Train with sub-batches of several sizes and compare."),
+    "mine": ("mine", "Find hard negatives for training pairs."),
+    "teach": ("train", "Cache what a larger model says of training pairs."),
+    "evaluate": ("evaluate", "Measure a model on a benchmark."),
+    "tasks": ("tasks", "List the tasks of a benchmark."),
+    "data": ("data", "Fetch a benchmark's data, or check that they are all there."),
+    "report": ("report", "Compare models on a benchmark by their scores."),
+    "doctor": ("doctor", "Check the installation and say what to mend."),
 }
+"""For each command the file that holds its function, and its line in `vlm2vec --help`."""
 
 
 class _LazyGroup(TyperGroup):
@@ -48,8 +41,7 @@ class _LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         # Enough for `--help`, which lists all commands.
-        entry = _COMMANDS.get(cmd_name)
-        return None if entry is None else TyperCommand(cmd_name, help=entry.help)
+        return TyperCommand(cmd_name, help=_COMMANDS[cmd_name][1]) if cmd_name in _COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in _COMMANDS:
@@ -113,7 +105,7 @@ def main() -> None:
 
 
 def _load(name: str) -> Any:
-    module, function = _COMMANDS[name].home.split(":")
+    module = importlib.import_module(f"vlm2vec.cli.{_COMMANDS[name][0]}")
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name)(getattr(importlib.import_module(module), function))
+    single.command(name)(getattr(module, name))
     return typer.main.get_command(single)

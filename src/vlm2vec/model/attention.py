@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -203,37 +204,28 @@ _Varlen = Callable[[Tensor, Tensor, Tensor, Segments, bool], Tensor]
 @cache
 def _varlen_kernel() -> _Varlen | None:
     """flash-attention where it is installed, otherwise torch's variable-length attention; None if there is neither."""
-    if importlib.util.find_spec("flash_attn") is not None:
-        from flash_attn import flash_attn_varlen_func
+    mask: dict[str, object]
+    if of_flash := importlib.util.find_spec("flash_attn") is not None:
+        from flash_attn import flash_attn_varlen_func as kernel
 
-        def by_flash_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
-            borders, longest = _borders(segments, q.device), max(segments.lengths)
-            attended: Tensor = flash_attn_varlen_func(q, k, v, borders, borders, longest, longest, causal=causal)
-            return attended
+        mask = {"causal": True}
+    elif importlib.util.find_spec("torch.nn.attention.varlen") is not None:
+        from torch.nn.attention.varlen import varlen_attn as kernel
 
-        return by_flash_attention
-    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
+        # `is_causal` of torch 2.10 became `window_size` in 2.11.
+        is_newer = "window_size" in inspect.signature(kernel).parameters
+        mask = {"window_size": (-1, 0)} if is_newer else {"is_causal": True}
+    else:
         return None
-    from torch.nn.attention.varlen import varlen_attn
 
-    def by_torch(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
-        borders, longest = _borders(segments, q.device), max(segments.lengths)
-        groups = q.shape[1] // k.shape[1]
-        # Heads are repeated by hand: torch 2.10 has no `enable_gqa` here, and its `is_causal` became `window_size`
-        # in 2.11.
-        k, v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
-        mask: dict[str, Any] = {"window_size": (-1, 0)} if _takes_window(varlen_attn) else {"is_causal": True}
-        attended = varlen_attn(q, k, v, borders, borders, longest, longest, **(mask if causal else {}))
-        return attended if isinstance(attended, Tensor) else attended[0]
+    def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
+        borders = torch.tensor((0, *segments.ends), dtype=torch.int32, device=q.device)
+        longest = max(segments.lengths)
+        # Heads are repeated by hand for torch: 2.10 has no `enable_gqa` here.
+        repeats = 1 if of_flash else q.shape[1] // k.shape[1]
+        k, v = (x.repeat_interleave(repeats, dim=1) if repeats > 1 else x for x in (k, v))
+        attended = kernel(q, k, v, borders, borders, longest, longest, **(mask if causal else {}))
+        whole: Tensor = attended if isinstance(attended, Tensor) else attended[0]
+        return whole
 
-    return by_torch
-
-
-def _borders(segments: Segments, device: torch.device) -> Tensor:
-    return torch.tensor((0, *segments.ends), dtype=torch.int32, device=device)
-
-
-def _takes_window(function: Callable[..., object]) -> bool:
-    import inspect
-
-    return "window_size" in inspect.signature(function).parameters
+    return attend

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -72,7 +72,7 @@ class QwenVLInput:
         input_ids: int64 [length], visual tokens already repeated.
         positions: int64 [3, length]; time, row, column (equal for text).
         visual_at: int64 [visual tokens], where in `input_ids` the visual features go, in the order of the media.
-        patches: uint8 [patches, 1176], media after one another.
+        patches: uint8 [patches, 1176], media after one another; they are normalised only on the device.
         grids: one for each medium.
     """
 
@@ -90,16 +90,7 @@ class QwenVLInput:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Several inputs laid end to end. T tokens, N sequences, P patches, V visual tokens.
-
-    Args:
-        input_ids: int64 [T].
-        positions: int64 [3, T].
-        segments: lengths of the N sequences.
-        visual_at: int64 [V], the rows of [T] that the visual features replace.
-        patches: uint8 [P, 1176], normalised only on the device.
-        grids: one for each medium.
-    """
+    """Several inputs laid end to end, with the fields of `QwenVLInput`: T tokens, P patches, V visual tokens."""
 
     input_ids: Tensor
     positions: Tensor
@@ -133,13 +124,8 @@ class PackedBatch:
             # From other than pinned memory the copy would wait for the GPU.
             return (x.pin_memory() if device.type == "cuda" and not x.is_cuda else x).to(device, non_blocking=True)
 
-        return replace(
-            self,
-            input_ids=moved(self.input_ids),
-            positions=moved(self.positions),
-            visual_at=moved(self.visual_at),
-            patches=moved(self.patches),
-        )
+        ids, positions, visual_at, patches = map(moved, (self.input_ids, self.positions, self.visual_at, self.patches))
+        return PackedBatch(ids, positions, self.segments, visual_at, patches, self.grids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +196,12 @@ class QwenVLProcessor:
         patches, grids = [], []
         for medium, following in zip(media, parts[1:], strict=True):
             frames = decoder.load_frames(medium, num_frames=self.num_frames)
+            most = (
+                min(self.max_pixels, self.max_frame_pixels or self.max_pixels) if frames.is_video else self.max_pixels
+            )
             try:
                 of_medium, grid = (
-                    video_patches(frames.images, self.min_pixels, self._frame_limit())
+                    video_patches(frames.images, self.min_pixels, most)
                     if frames.is_video
                     else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
                 )
@@ -242,9 +231,6 @@ class QwenVLProcessor:
         if item.instruction is not None or ask.role is None:
             return item.instruction
         return self.style.instruction(ask.role, kind, ask.target)
-
-    def _frame_limit(self) -> int:
-        return min(self.max_pixels, self.max_frame_pixels or self.max_pixels)
 
     def _wrapper(self, token: str | None) -> list[int]:
         return [] if token is None else [self.tokenizer.visual_ids[token]]
