@@ -36,7 +36,8 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def _openmp() -> Path | None:
     spec = find_spec("torch")
     assert spec is not None
-    [folder] = spec.submodule_search_locations or ()
+    assert spec.submodule_search_locations is not None
+    [folder] = spec.submodule_search_locations
     return next(iter(sorted(Path(folder, "lib").glob("libgomp*.so*"))), None)
 
 

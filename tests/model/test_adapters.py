@@ -9,6 +9,7 @@ import shutil
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from vlm2vec.errors import AdapterError
 from vlm2vec.model.adapters import load_adapter
 from vlm2vec.model.families.qwen_vl import _NAMINGS, _OLD_NAMES
 from vlm2vec.model.loading import no_progress_bar
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLForConditionalGeneration
 
 ADAPTERS = DATA / "adapters"
 DECODER = r"model\.language_model\.layers\.\d+\.self_attn"
@@ -93,14 +97,14 @@ FORMS: dict[str, dict[str, object]] = {
 
 
 @cache
-def _loaded() -> torch.nn.Module:
+def _loaded() -> Qwen2VLForConditionalGeneration:
     from transformers import Qwen2VLForConditionalGeneration
 
     with no_progress_bar():
         return Qwen2VLForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
 
 
-def _whole() -> torch.nn.Module:
+def _whole() -> Qwen2VLForConditionalGeneration:
     """A fresh copy of the golden model's generation class."""
     return copy.deepcopy(_loaded())
 
@@ -112,7 +116,7 @@ def _save(folder: Path, arguments: dict[str, object]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
-        config = LoraConfig(**({"r": 4, "lora_alpha": 8} | arguments))  # type: ignore[arg-type]
+        config = LoraConfig(**({"r": 4, "lora_alpha": 8} | arguments))
         attached = get_peft_model(_whole(), config)
         for parameter in attached.parameters():
             if parameter.requires_grad:

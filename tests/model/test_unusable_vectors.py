@@ -32,7 +32,7 @@ def _broken(value: float, word: str | None = None, *, dtype: str = "float32", to
     return embedder
 
 
-CALLS: dict[str, Callable[[Embedder, Any], object]] = {
+CALLS: dict[str, Callable[[Embedder, Any], np.ndarray]] = {
     "encode": lambda e, items: e.encode(items),
     "encode_query": lambda e, items: e.encode_query(items, prompt=""),
     "encode_document": lambda e, items: e.encode_document(items),

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -33,7 +34,7 @@ def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_training_rows_are_asked_for_in_every_trained_wording_and_in_no_held_one(instructions: ModuleType) -> None:
     clip, reverse = ({"video": name, "instruction": "fixed"} for name in ("a", "b"))
-    given = [
+    given: list[dict[str, Any]] = [
         {
             "query": {"text": f"{n} rises", "instruction": "fixed"},
             "positive": clip,

@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from support.golden_cases import MODEL
+from vlm2vec.errors import VLM2VecError
 from vlm2vec.evaluation.runner import evaluate
+from vlm2vec.model.backbone import Vectors
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.vectors.job import Flush
@@ -21,7 +25,7 @@ embedder = Embedder.load(MODEL, prompt_style="vlm2vec", device="cpu")
 stream, given = embedder.stream, 0
 
 
-def counted(*arguments, **options):
+def counted(*arguments: Any, **options: Any) -> Generator[tuple[int, Vectors | VLM2VecError], None, None]:
     global given
     for one in stream(*arguments, **options):
         given += 1
@@ -30,7 +34,7 @@ def counted(*arguments, **options):
         yield one
 
 
-embedder.stream = counted
+embedder.stream = counted  # type: ignore[method-assign]
 # Every vector is kept at once, so that the moment of death says what is kept.
 found = evaluate(embedder, get_tasks(names=sys.argv[4:]), root=root, out=out, flush=Flush(rows=1))
 assert found.failures == {}, found.failures
