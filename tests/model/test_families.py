@@ -15,6 +15,7 @@ import pytest
 
 from support.golden_cases import GOLDEN, MODEL, load_tiny
 from support.places import ROOT
+from support.tiny_towers import make_towers
 from support.toy_family import make_toy
 from vlm2vec.errors import InputError, MediaError, ModelError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video
@@ -37,6 +38,7 @@ ITEMS: list[ItemLike] = [
 LOAD: dict[str, Callable[[Path], Embedder]] = {
     "qwen2_vl": lambda folder: load_tiny(),
     "toy": lambda folder: Embedder.load(make_toy(folder / "toy")),
+    "towers": lambda folder: Embedder.load(make_towers(folder / "towers")),
 }
 
 
@@ -135,7 +137,7 @@ def test_the_fingerprint_moves_with_the_weights_alone(tmp_path: Path, model_copy
 def test_a_checkpoint_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
     make_toy(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match=r"is a model of type 'bert'; known are 'qwen2_vl'"):
+    with pytest.raises(ModelError, match=r"is a model of type 'bert'; known are 'qwen2_vl', 'towers'"):
         Embedder.load(tmp_path)
 
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
     from vlm2vec.model.checkpoint import Settings
 
-FAMILIES: dict[str, str] = {"qwen2_vl": "vlm2vec.model.families.qwen_vl:load"}
-"""`model_type` of a checkpoint's config.json -> "module:function" that loads it; imported when a model needs it.
+FAMILIES: dict[str, str] = {
+    "qwen2_vl": "vlm2vec.model.families.qwen_vl:load",
+    "towers": "vlm2vec.model.families.towers:load",
+}
+"""Kind of a checkpoint (`Folders.kind`) -> "module:function" that loads it; imported when a model needs it.
 
 The function takes `(folders, wanted, *, device, dtype)`: the `Folders` of the checkpoint, `Settings` that go before its
 own, and both as `Embedder.load` takes them. It gives a `Backbone`, or raises ModelError.

@@ -76,10 +76,11 @@ class Settings:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-_WANTED = ["*.json", "*.safetensors", "merges.txt"]
+_ONNX = ("image.onnx", "text.onnx")
+_WANTED = ["*.json", "*.safetensors", "merges.txt", *_ONNX]
 _READ = frozenset(
     {"config.json", "adapter_config.json", SETTINGS_FILE, "tokenizer.json", "tokenizer_config.json"}
-    | {"model.safetensors.index.json"}
+    | {"model.safetensors.index.json", *_ONNX}
 )
 PUBLISHED = Settings(pooling="last", normalize=True, min_pixels=3136, max_pixels=1_003_520, num_frames=8)
 """VLM2Vec-V2's own; its pixel limits hold whatever the checkpoint's preprocessor file says."""
@@ -128,6 +129,17 @@ class Folders(NamedTuple):
             return cls(_find_checkpoint(named), folder, (str(name), str(named)))
         except (ModelError, HubError) as error:
             raise error.of(f"base model of {name}") from None
+
+    @property
+    def kind(self) -> object:
+        """The family of models that it is of: `family` of its `vlm2vec.json`, else `model_type` of its config.json.
+
+        Raises:
+            ModelError: neither file is there, or one is damaged.
+        """
+        settings = self.base / SETTINGS_FILE
+        family = read_json(settings).get("family") if settings.is_file() else None
+        return read_json(self.base / "config.json").get("model_type") if family is None else family
 
     @property
     def parts(self) -> list[Path]:
@@ -274,4 +286,5 @@ def _has_weights(folder: Path) -> bool:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         return all((folder / name).is_file() for name in set(read_json(index).get("weight_map", {}).values()))
-    return any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
+    single = ("model.safetensors", "adapter_model.safetensors")
+    return any((folder / name).is_file() for name in single) or all((folder / name).is_file() for name in _ONNX)

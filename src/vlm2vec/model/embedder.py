@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlm2vec.errors import InputError, ModelError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
-from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings, read_json
+from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings
 from vlm2vec.model.fingerprint import fingerprint
 from vlm2vec.model.pipeline import Pipeline, PipelineOptions
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
@@ -101,7 +101,7 @@ class Embedder:
             max_frame_pixels=max_frame_pixels,
             num_frames=num_frames,
         )
-        kind = read_json(folders.base / "config.json").get("model_type")
+        kind = folders.kind
         if not isinstance(kind, str) or kind not in FAMILIES:
             known = ", ".join(map(repr, sorted(FAMILIES)))
             raise ModelError(f"{folders.base} is a model of type {kind!r}; known are {known}")

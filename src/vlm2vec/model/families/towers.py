@@ -1,0 +1,223 @@
+"""Two towers, one for pictures and one for texts, run by ONNX Runtime: the default model. Without torch.
+
+Every picture and every chunk of text is a run of its own, in one thread: a vector depends neither on its neighbours nor
+on the number of cores, to the bit. As many runs as there are cores go on at the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from vlm2vec import media
+from vlm2vec.cores import usable_cores
+from vlm2vec.errors import InputError, ModelError, StyleError
+from vlm2vec.items import Item, Kind
+from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
+from vlm2vec.model.checkpoint import Folders, Settings
+from vlm2vec.model.families.towers_inputs import (
+    Looks,
+    Pixels,
+    TowersConfig,
+    TowersInput,
+    TowersProcessor,
+    Words,
+    read_towers_config,
+)
+from vlm2vec.model.fingerprint import file_hashes
+from vlm2vec.model.similarity import as_unit
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
+
+# Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
+_PREPROCESSING = 1
+_ERRORS_ONLY = 3
+
+
+def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) -> TowersBackbone:
+    """The model of a folder; its weights are read when the first picture or text needs them.
+
+    Raises:
+        ModelError: the folder is no whole model of this family, or an adapter, another device than the CPU or another
+            dtype than float32 is asked for (StyleError: a prompt style is).
+        InputError: pixel limits are asked for, or the number of frames makes no sense.
+    """
+    if folders.adapter is not None:
+        raise ModelError(f"{folders.adapter} cannot be put on {folders.base}: a model of two towers takes no adapter")
+    if device not in (None, "cpu"):
+        raise ModelError(f"device {device!r} cannot be used: {folders.base} is run by ONNX Runtime, on the CPU alone")
+    if dtype not in ("auto", "float32"):
+        raise ModelError(f"dtype={dtype!r} cannot be used: {folders.base} computes in float32 alone")
+    config = with_wanted(read_towers_config(folders.base), wanted)
+    for name in (config.image.file, config.text.file):
+        if not (folders.base / name).is_file():
+            raise ModelError(f"{folders.base} holds no {name}, so it is no complete checkpoint")
+    return TowersBackbone(folders.base, config)
+
+
+def with_wanted(config: TowersConfig, wanted: Settings) -> TowersConfig:
+    """A configuration with the settings that go before its own.
+
+    Raises:
+        StyleError, InputError: as `load`.
+    """
+    if wanted.prompt_style is not None:
+        raise StyleError(
+            f"prompt_style={wanted.prompt_style!r}: a model of two towers has none, since it reads no prompts"
+        )
+    for name in ("min_pixels", "max_pixels", "max_frame_pixels"):
+        if (value := getattr(wanted, name)) is not None:
+            height, width = config.image.size
+            raise InputError(
+                f"{name}={value}: this model looks at every picture at {width} x {height} pixels; leave it out"
+            )
+    if wanted.num_frames is None:
+        return config
+    if type(wanted.num_frames) is not int or wanted.num_frames < 1:
+        raise InputError(f"num_frames={wanted.num_frames!r}: it must be a whole number, at least one frame")
+    video = config.video.model_copy(update={"num_frames": wanted.num_frames})
+    return config.model_copy(update={"video": video})
+
+
+class OnnxTower:
+    """One ONNX file, loaded when it is first run; threads may share it.
+
+    Args:
+        dim: of its vectors.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path = path
+        self._dim = dim
+        self._loading = threading.Lock()
+        self._session: onnxruntime.InferenceSession | None = None
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Vectors:
+        """The vector [D] of a batch of one.
+
+        Raises:
+            ModelError: the file is damaged, or no such graph.
+        """
+        with self._loading:
+            if self._session is None:
+                self._session = self._load()
+            session = self._session
+        vector: Vectors = session.run(["vectors"], inputs)[0][0]
+        return vector
+
+    def _load(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Weights become float32 at once. Otherwise the runtime would compute with int8 where it can, which moves
+        # vectors by more than storing the weights so does.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        try:
+            session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # The runtime has a dozen kinds, without a common base.
+            raise ModelError(f"{self.path} cannot be loaded: {error}") from None
+        found = {one.name: one.shape for one in session.get_outputs()}
+        if found.get("vectors", [None])[-1] != self._dim:
+            raise ModelError(f"{self.path} gives {found}: 'vectors' of {self._dim} dimensions are needed")
+        return session
+
+
+class TowersBackbone:
+    """A `Backbone` of two towers.
+
+    Args:
+        folder: of the model.
+        config: that holds.
+        num_threads: runs at the same time; None: one a core.
+    """
+
+    device = "cpu"
+    dtype = "float32"
+
+    def __init__(self, folder: Path, config: TowersConfig, *, num_threads: int | None = None) -> None:
+        self.config = config
+        self.processor = TowersProcessor(folder, config)
+        self.settings = Settings(normalize=True, num_frames=config.video.num_frames)
+        self.capabilities = Capabilities(
+            dim=config.dim,
+            token_dim=None,
+            kinds=frozenset(get_args(Kind)),
+            trainable=False,
+            max_tokens=self.processor.words.most,
+            matryoshka_dims=config.matryoshka_dims,
+        )
+        self._image = OnnxTower(folder / config.image.file, config.dim)
+        self._text = OnnxTower(folder / config.text.file, config.dim)
+        self._files = [self._image.path, self._text.path, folder / config.text.tokenizer]
+        self._runs = ThreadPoolExecutor(num_threads or usable_cores(), "tower")
+
+    def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
+        """As `TowersProcessor.prepare`."""
+        return self.processor.prepare(item, ask, decoder=decoder)
+
+    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
+        """Packs of at most so many word pieces or their like in pictures."""
+        return plan_packs(costs, budget)
+
+    def pack(self, prepared: Sequence[TowersInput]) -> Sequence[TowersInput]:
+        """As they come."""
+        return prepared
+
+    def encode(self, packs: Iterable[Sequence[TowersInput]], output: Output) -> Iterator[list[Vectors]]:
+        """A vector [D] for each input of each pack.
+
+        Raises:
+            ModelError: vectors of tokens are asked for, or a file of the model is damaged.
+        """
+        if output == "tokens":
+            raise ModelError("a model of two towers has no vectors of tokens")
+        for pack in packs:
+            units = [unit for one in pack for part in one.parts for unit in _units(part)]
+            # A thread of its own for a single text would only cost time.
+            found = iter(map(self._vector, units) if len(units) == 1 else self._runs.map(self._vector, units))
+            yield [self._of_item(one, found) for one in pack]
+
+    def states(self) -> Sequence[object]:
+        """The configuration that holds, and the hashes of the towers' and the tokenizer's files.
+
+        Not the version of the runtime: its arithmetic differs by rounding.
+        """
+        return [_PREPROCESSING, self.config.model_dump(mode="json"), file_hashes(self._files)]
+
+    def _vector(self, unit: Sequence[int] | Pixels) -> Vectors:
+        """Of a picture [3, H, W], or of token ids."""
+        if isinstance(unit, np.ndarray):
+            return self._image.run({"pixels": unit[None]})
+        ids = np.array([unit], np.int64)
+        return self._text.run({"ids": ids, "mask": np.ones_like(ids)})
+
+    def _of_item(self, item: TowersInput, found: Iterator[Vectors]) -> Vectors:
+        parts = [self._of_part(part, np.stack([next(found) for _ in _units(part)])) for part in item.parts]
+        pooled: Vectors = parts[0] if len(parts) == 1 else as_unit(np.stack(parts)).mean(0)
+        return pooled
+
+    def _of_part(self, part: Words | Looks, vectors: Vectors) -> Vectors:
+        pooled: Vectors
+        if len(vectors) == 1:
+            pooled = vectors[0]
+        elif isinstance(part, Words):
+            weights = np.array([len(chunk) for chunk in part.chunks], np.float32)
+            pooled = weights @ as_unit(vectors) / weights.sum()
+        else:
+            scaled = as_unit(vectors)
+            pooled = scaled.max(0) if self.config.video.pool == "max" else scaled.mean(0)
+        return pooled
+
+
+def _units(part: Words | Looks) -> Sequence[Sequence[int] | Pixels]:
+    """Of each a tower makes one vector."""
+    return list(part.frames) if isinstance(part, Looks) else part.chunks

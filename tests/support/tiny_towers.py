@@ -1,0 +1,76 @@
+"""A model of two towers as small as it can be, drawn at random and exported as a real one is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from vlm2vec.model.families.towers_export import export
+from vlm2vec.model.families.towers_torch import ImageHead, ImageShape, ImageTower, TextHead, TextShape, TextTower
+
+DIM = 32
+MAX_TOKENS = 16
+SIZE = (32, 40)
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:?!"
+
+
+class Towers(NamedTuple):
+    """The modules of a model."""
+
+    image: tuple[ImageTower, ImageHead]
+    text: tuple[TextTower, TextHead]
+
+
+def draw_towers(seed: int = 0) -> Towers:
+    """Towers of a few thousand parameters, with every kind of block."""
+    torch.manual_seed(seed)
+    image = ImageTower(ImageShape(8, ((1, 3, 1, 1, 8), (2, 3, 2, 2, 12), (2, 5, 2, 3, 16)), 24, 10))
+    text = TextTower(TextShape(2 * len(LETTERS) + 4, 64, 24, 2, 3, 48))
+    for module in image.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # As after training, so that folding has something to do.
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    heads = ImageHead(24, 10, hidden=20, dim=DIM, names_dim=16), TextHead(24, DIM, hidden=12)
+    towers = Towers((image, heads[0]), (text, heads[1]))
+    for module in (*towers.image, *towers.text):
+        module.eval().requires_grad_(False)
+    return towers
+
+
+def make_towers(folder: Path, *, seed: int = 0, int8: bool = True, **settings: object) -> Path:
+    """A folder of such a model.
+
+    Args:
+        settings: of its `vlm2vec.json`, beside those that it must have.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    towers = draw_towers(seed)
+    export(folder, towers.image, towers.text, SIZE, int8=int8)
+    letters_tokenizer().save(str(folder / "tokenizer.json"))
+    said = {
+        "family": "towers",
+        "dim": DIM,
+        "matryoshka_dims": [DIM, 16],
+        "image": {"size": SIZE},
+        "text": {"max_tokens": MAX_TOKENS},
+        "video": {"num_frames": 2},
+    }
+    (folder / "vlm2vec.json").write_text(json.dumps(said | settings), "utf-8")
+    return folder
+
+
+def letters_tokenizer() -> Tokenizer:
+    """WordPiece whose pieces are single letters: a word of five letters is five tokens."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    tokenizer = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # As a checkpoint may say; a model must not follow it.
+    tokenizer.enable_truncation(8)
+    return tokenizer
