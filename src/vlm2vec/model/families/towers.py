@@ -155,9 +155,9 @@ class TowersBackbone:
             max_tokens=self.processor.words.most,
             matryoshka_dims=config.matryoshka_dims,
         )
-        self._image = OnnxTower(folder / config.image.file, config.dim)
-        self._text = OnnxTower(folder / config.text.file, config.dim)
-        self._files = [self._image.path, self._text.path, folder / config.text.tokenizer]
+        self.image_tower = OnnxTower(folder / config.image.file, config.dim)
+        self.text_tower = OnnxTower(folder / config.text.file, config.dim)
+        self._files = [self.image_tower.path, self.text_tower.path, folder / config.text.tokenizer]
         self._runs = ThreadPoolExecutor(num_threads or usable_cores(), "tower")
 
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
@@ -196,9 +196,9 @@ class TowersBackbone:
     def _vector(self, unit: Sequence[int] | Pixels) -> Vectors:
         """Of a picture [3, H, W], or of token ids."""
         if isinstance(unit, np.ndarray):
-            return self._image.run({"pixels": unit[None]})
+            return self.image_tower.run({"pixels": unit[None]})
         ids = np.array([unit], np.int64)
-        return self._text.run({"ids": ids, "mask": np.ones_like(ids)})
+        return self.text_tower.run({"ids": ids, "mask": np.ones_like(ids)})
 
     def _of_item(self, item: TowersInput, found: Iterator[Vectors]) -> Vectors:
         parts = [self._of_part(part, np.stack([next(found) for _ in _units(part)])) for part in item.parts]
