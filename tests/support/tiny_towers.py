@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from vlm2vec.model.families.towers_export import export
+from vlm2vec.model.families.towers_inputs import TowersConfig
 from vlm2vec.model.families.towers_torch import ImageHead, ImageShape, ImageTower, TextHead, TextShape, TextTower
 
 DIM = 32
@@ -51,7 +52,6 @@ def make_towers(folder: Path, *, seed: int = 0, int8: bool = True, **settings: o
     """
     folder.mkdir(parents=True, exist_ok=True)
     towers = draw_towers(seed)
-    export(folder, towers.image, towers.text, SIZE, int8=int8)
     letters_tokenizer().save(str(folder / "tokenizer.json"))
     said = {
         "family": "towers",
@@ -62,6 +62,7 @@ def make_towers(folder: Path, *, seed: int = 0, int8: bool = True, **settings: o
         "video": {"num_frames": 2},
     }
     (folder / "vlm2vec.json").write_text(json.dumps(said | settings), "utf-8")
+    export(folder, towers.image, towers.text, TowersConfig.model_validate(said), int8=int8)
     return folder
 
 

@@ -87,6 +87,14 @@ def with_wanted(config: TowersConfig, wanted: Settings) -> TowersConfig:
     return config.model_copy(update={"video": video})
 
 
+def states_of_towers(config: TowersConfig, files: Sequence[Path]) -> list[object]:
+    """The configuration that holds, and the hashes of files.
+
+    Not the version of the runtime: its arithmetic differs by rounding.
+    """
+    return [_PREPROCESSING, config.model_dump(mode="json"), file_hashes(files)]
+
+
 class OnnxTower:
     """One ONNX file, loaded when it is first run; threads may share it.
 
@@ -187,11 +195,8 @@ class TowersBackbone:
             yield [self._of_item(one, found) for one in pack]
 
     def states(self) -> Sequence[object]:
-        """The configuration that holds, and the hashes of the towers' and the tokenizer's files.
-
-        Not the version of the runtime: its arithmetic differs by rounding.
-        """
-        return [_PREPROCESSING, self.config.model_dump(mode="json"), file_hashes(self._files)]
+        """As `states_of_towers`, of both towers' files and the tokenizer's."""
+        return states_of_towers(self.config, self._files)
 
     def _vector(self, unit: Sequence[int] | Pixels) -> Vectors:
         """Of a picture [3, H, W], or of token ids."""

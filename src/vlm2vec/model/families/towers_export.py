@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vlm2vec.files import write_atomically
 from vlm2vec.model.families.onnx_file import OnnxGraph, Port
+from vlm2vec.model.families.towers_inputs import TowersConfig
 from vlm2vec.model.families.towers_torch import (
     PIXEL_MEAN,
     PIXEL_SPREAD,
@@ -28,7 +29,6 @@ from vlm2vec.model.families.towers_torch import (
     same_padding,
 )
 
-IMAGE_FILE, TEXT_FILE = "image.onnx", "text.onnx"
 _SHORTEST = 1e-12
 """A vector's length counts as at least that when it is scaled to length one, as in torch."""
 
@@ -89,17 +89,17 @@ def export(
     folder: Path,
     image: tuple[ImageTower, ImageHead],
     text: tuple[TextTower, TextHead],
-    size: tuple[int, int] = (224, 224),
+    config: TowersConfig,
     *,
     int8: bool = True,
 ) -> None:
-    """Write both files into a folder.
+    """Write both files into a folder, under the names that the configuration has for them.
 
     Raises:
-        StorageError: it cannot be written.
+        OSError: they cannot be written.
     """
-    write_atomically(folder / IMAGE_FILE, export_image(*image, size, int8=int8))
-    write_atomically(folder / TEXT_FILE, export_text(*text, int8=int8))
+    write_atomically(folder / config.image.file, export_image(*image, config.image.size, int8=int8))
+    write_atomically(folder / config.text.file, export_text(*text, int8=int8))
 
 
 def rows_in_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -204,6 +204,8 @@ class ImageHead(nn.Module):
         temperature: that logits are divided by.
         scale_known: whether the first half is scaled as the second is; else it is the shorter, the less sure the
             classes are.
+        noise: in training, added to features; a share of each feature's size in the batch.
+        dropout: in training, of features and of hidden units.
     """
 
     def __init__(
@@ -215,9 +217,12 @@ class ImageHead(nn.Module):
         names_dim: int = 384,
         temperature: float = 1.5,
         scale_known: bool = True,
+        noise: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.temperature, self.scale_known = temperature, scale_known
+        self.noise, self.dropout = noise, nn.Dropout(dropout)
         self.names = nn.Linear(num_classes, names_dim, bias=False)
         self.up = nn.Linear(num_features, hidden)
         self.down = nn.Linear(hidden, names_dim)
@@ -228,7 +233,10 @@ class ImageHead(nn.Module):
         known = self.names(F.softmax(logits_NC / self.temperature, dim=-1))
         if self.scale_known:
             known = F.normalize(known, dim=-1)
-        learned = F.normalize(self.down(F.gelu(self.up(features_NF))), dim=-1)
+        if self.training and self.noise:
+            features_NF = features_NF + self.noise * features_NF.std(0, correction=0) * torch.randn_like(features_NF)
+        hidden = self.dropout(F.gelu(self.up(self.dropout(features_NF))))
+        learned = F.normalize(self.down(hidden), dim=-1)
         vectors: Tensor = self.joined(torch.cat([known, learned], dim=-1))
         return vectors
 
