@@ -128,12 +128,13 @@ def _chunks(model: Embedder, text: str) -> list[int]:
 def _pooled_by_hand(model: Embedder, text: str) -> Vectors:
     import onnxruntime
 
-    backbone = _backbone(model)
-    [part] = backbone.prepare(Item(text)).parts
+    [part] = _backbone(model).prepare(Item(text)).parts
     assert isinstance(part, Words)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(str(backbone.text_tower.path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(Path(model.name) / "text.onnx"), options, providers=["CPUExecutionProvider"]
+    )
     total, count = np.zeros(DIM), 0
     for chunk in part.chunks:
         [[vector]] = session.run(None, {"ids": np.array([chunk]), "mask": np.ones((1, len(chunk)), np.int64)})

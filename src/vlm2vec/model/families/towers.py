@@ -20,6 +20,7 @@ from vlm2vec import media
 from vlm2vec.cores import usable_cores
 from vlm2vec.errors import InputError, ModelError, StyleError
 from vlm2vec.items import Item, Kind
+from vlm2vec.media.source import describe
 from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
 from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.families.towers_inputs import (
@@ -99,11 +100,12 @@ class OnnxTower:
     """One ONNX file, loaded when it is first run; threads may share it.
 
     Args:
+        source: its path, or its bytes.
         dim: of its vectors.
     """
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self.path = path
+    def __init__(self, source: Path | bytes, dim: int) -> None:
+        self._source = source
         self._dim = dim
         self._loading = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
@@ -130,12 +132,12 @@ class OnnxTower:
         # vectors by more than storing the weights so does.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self._source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # The runtime has a dozen kinds, without a common base.
-            raise ModelError(f"{self.path} cannot be loaded: {error}") from None
+            raise ModelError(f"{describe(self._source)} cannot be loaded: {error}") from None
         found = {one.name: one.shape for one in session.get_outputs()}
         if found.get("vectors", [None])[-1] != self._dim:
-            raise ModelError(f"{self.path} gives {found}: 'vectors' of {self._dim} dimensions are needed")
+            raise ModelError(f"{describe(self._source)} gives {found}: 'vectors' of {self._dim} dimensions are needed")
         return session
 
 
@@ -163,9 +165,9 @@ class TowersBackbone:
             max_tokens=self.processor.words.most,
             matryoshka_dims=config.matryoshka_dims,
         )
-        self.image_tower = OnnxTower(folder / config.image.file, config.dim)
-        self.text_tower = OnnxTower(folder / config.text.file, config.dim)
-        self._files = [self.image_tower.path, self.text_tower.path, folder / config.text.tokenizer]
+        self._image = OnnxTower(folder / config.image.file, config.dim)
+        self._text = OnnxTower(folder / config.text.file, config.dim)
+        self._files = [folder / name for name in (config.image.file, config.text.file, config.text.tokenizer)]
         self._runs = ThreadPoolExecutor(num_threads or usable_cores(), "tower")
 
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
@@ -201,9 +203,9 @@ class TowersBackbone:
     def _vector(self, unit: Sequence[int] | Pixels) -> Vectors:
         """Of a picture [3, H, W], or of token ids."""
         if isinstance(unit, np.ndarray):
-            return self.image_tower.run({"pixels": unit[None]})
+            return self._image.run({"pixels": unit[None]})
         ids = np.array([unit], np.int64)
-        return self.text_tower.run({"ids": ids, "mask": np.ones_like(ids)})
+        return self._text.run({"ids": ids, "mask": np.ones_like(ids)})
 
     def _of_item(self, item: TowersInput, found: Iterator[Vectors]) -> Vectors:
         parts = [self._of_part(part, np.stack([next(found) for _ in _units(part)])) for part in item.parts]

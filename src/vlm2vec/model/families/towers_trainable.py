@@ -28,6 +28,7 @@ from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_pack
 from vlm2vec.model.checkpoint import SETTINGS_FILE, Folders, Settings, read_json
 from vlm2vec.model.families.towers import states_of_towers, with_wanted
 from vlm2vec.model.families.towers_export import export
+from vlm2vec.model.families.towers_features import FrozenFeatures
 from vlm2vec.model.families.towers_inputs import (
     Looks,
     TowersConfig,
@@ -127,6 +128,7 @@ class TrainableTowers(nn.Module):
             scale_known=shape.scale_known,
         )
         self.text_head = TextHead(shape.text.dim, config.dim, shape.text_hidden)
+        self._frozen = FrozenFeatures(self.image_tower, self.text_tower, config.image.size)
         self.register_buffer("device_place", torch.empty(0), persistent=False)
 
     # --- as any family
@@ -183,10 +185,18 @@ class TrainableTowers(nn.Module):
         return {name: self.get_submodule(name) for name in names}
 
     def frozen_features(self, batch: TowersPack) -> Tensor | None:
-        """Both towers' features of a pack, one behind the other, without graph; None if a tower is trained."""
+        """Both towers' features of a pack, one behind the other, without graph; None if a tower is trained.
+
+        On a CPU those of equal pictures and chunks are made once.
+        """
         towers = (self.image_tower, self.text_tower)
         if any(parameter.requires_grad for tower in towers for parameter in tower.parameters()):
             return None
+        if self.device_place.device.type == "cpu":
+            lengths = batch.mask.sum(1).tolist()
+            chunks = [row[:length] for row, length in zip(batch.ids.numpy(), lengths, strict=True)]
+            found = self._frozen.of(batch.pixels.numpy(), chunks)
+            return torch.from_numpy(np.concatenate([part.ravel() for part in found]))
         with torch.no_grad():
             return torch.cat([part.flatten() for part in self._features(batch)])
 
