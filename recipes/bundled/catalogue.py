@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fetch import UNPACKED
-from holdouts import SAMPLE_OBJECTS, SAMPLE_SPRITES, squash
+from holdouts import HELD_RENDERER, SAMPLE_OBJECTS, SAMPLE_SPRITES, squash
 
 ICONIFY = UNPACKED / "iconify" / "package" / "json"
 EMOJIBASE = UNPACKED / "emojibase" / "package" / "en"
@@ -119,7 +119,7 @@ def read_pictures(
 
 def _pictures_of_set(prefix: str, names: dict[str, Emoji], words: Mapping[str, float]) -> list[Picture]:
     data = icon_set(prefix)
-    is_emoji_set = prefix not in OTHER_SETS + THING_SETS
+    is_emoji_set = prefix in EMOJI_SETS or prefix == HELD_RENDERER
     categories = data.get("categories", {})
     unwanted = {key for category in ("Brand", "Flags") for key in categories.get(category, ())}
     pictures, seen = [], set()
