@@ -27,7 +27,8 @@ from vlm2vec.vectors.metrics import mean_metrics
 from vlm2vec.vectors.store import TokenStore, VectorStore
 
 if TYPE_CHECKING:
-    from vlm2vec.model.embedder import Embedder, PipelineOptions
+    from vlm2vec.model.embedder import Embedder
+    from vlm2vec.model.pipeline import PipelineOptions
 
 _Stream: TypeAlias = Generator[tuple[int, Vectors | VLM2VecError], None, None]
 """As of `Embedder.stream`."""
