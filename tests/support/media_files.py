@@ -13,6 +13,9 @@ import av
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+from numpy.typing import NDArray
+
+from vlm2vec.media import VideoInfo, probe
 
 
 def picture(width: int = 40, height: int = 30, shift: int = 0) -> PIL.Image.Image:
@@ -39,14 +42,44 @@ def animation(format: str, colors: Sequence[str], durations_ms: Sequence[int], *
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims to be this large."""
+    return _png(width, height, 8, 2, b"\0" * 50, {})
 
+
+def png_row(bits: int, color: int, row: bytes, **chunks: bytes) -> bytes:
+    """A PNG of one row; `row` are its packed samples, 4 pixels wide."""
+    return _png(4, 1, bits, color, b"\0" + row, chunks)
+
+
+def _png(width: int, height: int, bits: int, color: int, rows: bytes, chunks: dict[str, bytes]) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 50)) + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
+    others = b"".join(chunk(name.encode(), data) for name, data in chunks.items())
+    return b"\x89PNG\r\n\x1a\n" + header + others + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff_row(row: bytes, width: int, **fields: int | tuple[int, ...]) -> bytes:
+    """An uncompressed TIFF of one row with these fields of 16 bits."""
+    tags = {"bits": 258, "photometric": 262, "samples": 277, "extra": 338, "format": 339}
+    entries: dict[int, tuple[int, ...]] = {256: (width,), 257: (1,), 259: (1,), 278: (1,), 279: (len(row),)}
+    entries |= {tags[name]: value if isinstance(value, tuple) else (value,) for name, value in fields.items()}
+    outside, start = b"", 8 + 2 + 12 * (len(entries) + 1) + 4
+    directory = struct.pack("<H", len(entries) + 1)
+    for tag, values in sorted((entries | {273: (0,)}).items()):
+        packed = struct.pack(f"<{len(values)}H", *values)
+        if tag == 273:
+            packed = struct.pack("<H", start + sum(2 * len(one) for one in entries.values() if len(one) > 2))
+        elif len(values) > 2:
+            outside += packed
+            packed = struct.pack("<I", start + len(outside) - len(packed))
+        directory += struct.pack("<HHI", tag, 3, len(values)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<I", 8) + directory + b"\0\0\0\0" + outside + row
+
+
+def pfm_row(values: NDArray[np.float32]) -> bytes:
+    """A portable float map of one row."""
+    return f"Pf\n{len(values)} 1\n-1.0\n".encode() + values.astype("<f4").tobytes()
 
 
 def write_video(
@@ -127,6 +160,19 @@ def encrypted_pdf() -> bytes:
     """A PDF whose user password is not the empty one."""
     encrypt = f"<< /Filter /Standard /V 1 /R 2 /P -4 /O <{'41' * 32}> /U <{'42' * 32}> >>"
     return bare_pdf(trailer=f"/Encrypt 4 0 R /ID [<{'43' * 16}> <{'43' * 16}>]", objects=f"4 0 obj {encrypt} endobj")
+
+
+def color_at(image: PIL.Image.Image, point: tuple[int, int]) -> tuple[int, ...]:
+    """The channels of a pixel of a picture that has several."""
+    color = image.getpixel(point)
+    assert isinstance(color, tuple)
+    return color
+
+
+def measured(path: Path) -> VideoInfo:
+    """A video as `probe` finds it, its duration rounded to 10 microseconds."""
+    info = probe(path)
+    return info._replace(duration_s=round(info.duration_s, 5))
 
 
 def as_bytes(pictures: list[PIL.Image.Image]) -> list[bytes]:

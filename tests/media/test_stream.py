@@ -1,5 +1,6 @@
 """Frames of video files are shown as players show them: turned, mirrored, square pixels, SDR, the right track."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from support.media_files import all_frames, as_bytes, picture
+from support.media_files import all_frames, as_bytes, color_at, measured, picture
 from support.places import DATA
 from vlm2vec.errors import LimitError
 from vlm2vec.items import Video
@@ -46,7 +47,7 @@ def write_film(
     path: Path,
     frames: list[PIL.Image.Image],
     *,
-    matrix: tuple[int, int, int, int] | None = None,
+    matrix: Sequence[int] | None = None,
     aspect: Fraction | None = None,
 ) -> Path:
     """Write an MP4 with a display matrix (a, b, c, d in 1/65536) and the width of its pixels over their height."""
@@ -68,7 +69,7 @@ def shown_corners(shown: PIL.Image.Image) -> str:
     width, height = shown.size
     points = [(x, y) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
     return "".join(
-        min(CORNERS, key=lambda name: np.abs(np.subtract(shown.getpixel(point), CORNERS[name])).sum())
+        min(CORNERS, key=lambda name: np.abs(np.subtract(color_at(shown, point), CORNERS[name])).sum())
         for point in points
     )
 
@@ -94,16 +95,16 @@ def filtered(path: Path, filters: list[tuple[str, str]]) -> bytes:
 @pytest.mark.parametrize("name", MATRICES)
 def test_each_of_the_eight_display_matrices_is_obeyed(tmp_path: Path, name: str, scale: int) -> None:
     matrix, expected, filters = MATRICES[name]
-    path = write_film(tmp_path / "a.mp4", [corners()], matrix=tuple(scale * part for part in matrix))
+    path = write_film(tmp_path / "a.mp4", [corners()], matrix=[scale * part for part in matrix])
     (shown,) = read_frames(Video(path), 1)
     size = (48, 64) if matrix[0] == 0 else (64, 48)
     assert (shown.size, shown_corners(shown)) == (size, expected)
     assert shown.tobytes() == filtered(path, filters)
-    assert probe(path) == VideoInfo(pytest.approx(0.1), 1, *size)
+    assert measured(path) == VideoInfo(0.1, 1, *size)
     assert shown_otherwise(path) == (matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0)
 
 
-@pytest.mark.parametrize("degrees", range(-180, 180, 10))
+@pytest.mark.parametrize("degrees", [right + off for right in (-180, -90, 0, 90) for off in (-40, 10, 40)])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_an_odd_angle_counts_as_the_nearest_quarter_turn(tmp_path: Path, degrees: int, mirrored: bool) -> None:
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -114,7 +115,7 @@ def test_an_odd_angle_counts_as_the_nearest_quarter_turn(tmp_path: Path, degrees
     expected = next(
         seen for parts, seen, _ in MATRICES.values() if parts == (sign * cosine, sign * sine, -sine, cosine)
     )
-    path = write_film(tmp_path / "a.mp4", [corners()], matrix=tuple(odd))
+    path = write_film(tmp_path / "a.mp4", [corners()], matrix=odd)
     assert shown_corners(read_frames(Video(path), 1)[0]) == expected
 
 
@@ -146,7 +147,7 @@ def test_pixels_are_made_square_before_the_picture_is_turned(
     path = write_film(tmp_path / "a.mp4", [corners()], matrix=matrix, aspect=aspect)
     (shown,) = read_frames(Video(path), 1)
     assert shown.size == size
-    assert probe(path) == VideoInfo(pytest.approx(0.1), 1, *size)
+    assert measured(path) == VideoInfo(0.1, 1, *size)
     turned = {None: "ABCD", (0, ONE, -ONE, 0): "CADB", (0, ONE, ONE, 0): "ACBD", (-ONE, 0, 0, ONE): "BADC"}
     assert shown_corners(shown) == turned[matrix]
     assert shown_otherwise(path) == (matrix is not None or size != (64, 48))
@@ -202,7 +203,7 @@ def test_the_default_track_goes_first_then_the_largest(
                 container.mux(stream.encode(frame))
         for stream in streams:
             container.mux(stream.encode())
-    assert probe(path) == VideoInfo(pytest.approx(0.3), 3, shown, 32)
+    assert measured(path) == VideoInfo(0.3, 3, shown, 32)
     assert {frame.size for frame in read_frames(Video(path), 8)} == {(shown, 32)}
     assert shown_otherwise(path) == (shown != tracks[0][0])
 
@@ -226,9 +227,9 @@ def write_hdr(path: Path, codes: list[tuple[int, int, int]], *, transfer: int, i
     return path
 
 
-def patches(path: Path) -> list[tuple[int, int, int]]:
+def patches(path: Path) -> list[tuple[int, ...]]:
     (shown,) = read_frames(Video(path), 1)
-    return [shown.getpixel((x, 8)) for x in range(8, shown.width, 16)]
+    return [color_at(shown, (x, 8)) for x in range(8, shown.width, 16)]
 
 
 # Light of a grey patch in cd/m2 -> its code in sRGB, by hand: the light over 203; where that is over 0.8, by a, it is
