@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from support.evaluation_runs import run
 from support.places import ROOT
+from vlm2vec.cli.app import app
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
@@ -85,7 +87,7 @@ def test_a_part_of_the_queries_is_not_compared_with_baselines_of_all(tmp_path: P
     assert (tmp_path / "evaluations" / "mmeb-mini" / "bundled-limit4" / "scores.json").is_file()
 
 
-def test_there_is_no_option_that_would_be_ignored(tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "vlm2vec", "evaluate", "--num-frames", "4"], tmp_path, cwd=tmp_path)
-    assert done.returncode == 2
+def test_there_is_no_option_that_would_be_ignored() -> None:
+    done = CliRunner().invoke(app, ["evaluate", "--num-frames", "4"])
+    assert done.exit_code == 2
     assert "No such option" in done.stderr

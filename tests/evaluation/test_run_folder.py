@@ -52,7 +52,7 @@ def test_two_runs_at_once_keep_each_others_scores(published: Embedder, root: Pat
 def test_threads_that_write_at_once_lose_nothing(tmp_path: Path, published: Embedder, root: Path) -> None:
     (one,) = get_tasks(names=["GQA"])
     scores = evaluate(Counting(published), [one], root=root, out=tmp_path / "some").scores.datasets["image"]["GQA"]
-    tasks = get_tasks()
+    tasks = get_tasks()[::3]
 
     def work(processes: Together) -> None:
         folder = RunFolder.claim(tmp_path / "out", SETTINGS)
