@@ -25,13 +25,13 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 from vlm2vec.errors import VLM2VecError
 from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.evaluation.scores import MODALITIES, DatasetScores, ModelScores, write_scores
-from vlm2vec.evaluation.scoring import chance
 from vlm2vec.items import ItemLike, as_item
 from vlm2vec.media import load_frames
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
+from vlm2vec.vectors.metrics import chance_metrics
 
 BENCHMARK = "mmeb-mini"
 SIDE_PX = 12
@@ -78,7 +78,8 @@ def main() -> None:
 
 
 def _chance(data: TaskData) -> DatasetScores:
-    return DatasetScores(chance(data), len(data.queries))
+    relevant = [data.relevant[query] for query in data.query_ids]
+    return DatasetScores(chance_metrics(data.candidate_names, relevant, data.pools), len(relevant))
 
 
 def _only_media(data: TaskData) -> bool:

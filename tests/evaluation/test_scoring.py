@@ -13,7 +13,7 @@ import pytest
 
 from support.evaluation_runs import Together, in_threads
 from vlm2vec.errors import DataError, InputError, MediaError, StorageError, VLM2VecError
-from vlm2vec.evaluation.scoring import Ranking, TaskEmbedder, chance
+from vlm2vec.evaluation.scoring import Ranking, TaskEmbedder
 from vlm2vec.items import Image, Item, ItemLike, as_item
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.tasks.data import TaskData
@@ -93,13 +93,6 @@ def test_vectors_of_tokens_are_ranked_by_late_interaction(tmp_path: Path) -> Non
     # Of b 1 + 1 and 1, of c 0 + 3 and 3; a is empty.
     assert ranking.indices.tolist() == [[2, 1, 0], [2, 1, 0]]
     assert ranking.scores[:, :2].tolist() == [[3, 2], [3, 1]]
-
-
-def test_chance_is_that_of_each_querys_own_candidates() -> None:
-    local = _data({"p": {"b": 1}, "q": {"gone": 1}}, ("a", "b", "c", "d"), pools=(("b", "c", "b"), ("a", "b")))
-    assert chance(local)["hit@1"] == (1 / 2 + 0) / 2
-    everything = _data({"p": {"b": 1, "a": 1}}, ("a", "b", "c", "d"))
-    assert chance(everything)["hit@1"] == pytest.approx(1 / 2)
 
 
 # From items to vectors

@@ -204,23 +204,27 @@ def test_chance_is_the_mean_over_all_orders(size: int, labels: dict[str, float])
     orders = np.array(list(itertools.permutations(range(size))), dtype=np.int64)
     names = [str(number) for number in range(size)]
     measured = mean_metrics(query_metrics(orders, names, [labels] * len(orders)))
-    found = [grade for name, grade in labels.items() if name in names]
-    expected = chance_metrics([size], [found], [list(labels.values())])
+    expected = chance_metrics(names, [labels])
     assert list(expected) == list(METRICS)
     assert expected == pytest.approx(measured, abs=1e-12)
 
 
 def test_chance_is_averaged_over_queries() -> None:
-    result = chance_metrics([2, 10], [[1.0], [1.0]], [[1.0], [1.0]])
+    names = [str(number) for number in range(10)]
+    result = chance_metrics(names, [{"1": 1}, {"1": 1}], [["0", "1"], names])
     assert result["hit@1"] == pytest.approx((1 / 2 + 1 / 10) / 2)
     assert result["hit@10"] == 1
 
 
-def test_chance_of_what_cannot_be_is_refused() -> None:
+def test_chance_is_that_of_each_querys_own_candidates() -> None:
+    pools = [("b", "c", "b"), ("a", "b")]
+    assert chance_metrics("abcd", [{"b": 1}, {"gone": 1}], pools)["hit@1"] == (1 / 2 + 0) / 2
+    assert chance_metrics("abcd", [{"b": 1, "a": 1}])["hit@1"] == pytest.approx(1 / 2)
+
+
+def test_chance_without_queries_is_refused() -> None:
     with pytest.raises(InputError, match="there are no queries"):
-        chance_metrics([], [], [])
-    with pytest.raises(InputError, match="2 right candidates cannot be among 1"):
-        chance_metrics([1], [[1.0, 1.0]], [[1.0, 1.0]])
+        chance_metrics(["a"], [])
 
 
 # From vectors to a score

@@ -13,7 +13,7 @@ import numpy as np
 from vlm2vec.errors import ConfigError, Hint, ModelError, VLM2VecError
 from vlm2vec.evaluation.run_folder import RunFolder, RunSettings
 from vlm2vec.evaluation.scores import DatasetScores, ModelScores
-from vlm2vec.evaluation.scoring import Ranking, TaskEmbedder, chance
+from vlm2vec.evaluation.scoring import Ranking, TaskEmbedder
 from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.items import ItemLike
 from vlm2vec.media.source import describe
@@ -23,7 +23,7 @@ from vlm2vec.processes import Alone, Processes
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
 from vlm2vec.vectors.job import Encoder, Flush
-from vlm2vec.vectors.metrics import mean_metrics
+from vlm2vec.vectors.metrics import chance_metrics, mean_metrics
 from vlm2vec.vectors.store import TokenStore, VectorStore
 
 if TYPE_CHECKING:
@@ -314,4 +314,5 @@ def _measured(task: TaskSpec, data: TaskData, ranking: Ranking) -> TaskScore:
         first = describe(next(iter(ranking.dropped)))
         warnings += (DataWarning(task.name, "a damaged frame of a video is left out", "", first, num_dropped),)
     scores = DatasetScores(mean_metrics(ranking.per_query), len(data.queries), num_dropped)
-    return TaskScore(task, scores, chance(data)[task.metric], len(data.candidate_names), warnings)
+    chance = chance_metrics(data.candidate_names, [data.relevant[query] for query in data.query_ids], data.pools)
+    return TaskScore(task, scores, chance[task.metric], len(data.candidate_names), warnings)

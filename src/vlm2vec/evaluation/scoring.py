@@ -17,7 +17,7 @@ from vlm2vec.tasks.data import TaskData
 from vlm2vec.text import counted
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 from vlm2vec.vectors.keys import item_key
-from vlm2vec.vectors.metrics import CUTOFFS, Numbers, chance_metrics, query_metrics
+from vlm2vec.vectors.metrics import CUTOFFS, Numbers, query_metrics
 from vlm2vec.vectors.ranking import rank, rank_late
 from vlm2vec.vectors.store import LISTED_WITHIN_S, TokenStore, VectorStore
 
@@ -208,17 +208,6 @@ class TaskEmbedder:
         work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
         job = EmbedJob(self._encoder, self.store, flush=self._flush, processes=self.processes)
         return job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed.keys()
-
-
-def chance(data: TaskData) -> dict[str, float]:
-    """The expected score of a random order of each query's candidates."""
-    everything = set(data.candidate_names)
-    pools = [everything] * len(data.query_ids) if data.pools is None else [set(pool) for pool in data.pools]
-    relevant = [data.relevant[query] for query in data.query_ids]
-    found = [
-        [grade for name, grade in labels.items() if name in pool] for labels, pool in zip(relevant, pools, strict=True)
-    ]
-    return chance_metrics([len(pool) for pool in pools], found, [list(labels.values()) for labels in relevant])
 
 
 class _FrameDropper:

@@ -255,10 +255,8 @@ class _Queue:
 
     def next_ask(self) -> Ask | None:
         """The ask for which most work waits; None at the end."""
-        if not self._waiting:
-            for one in self._coming:
-                self._waiting[one.ask] = deque([one])
-                break
+        if not self._waiting and (one := next(self._coming, None)) is not None:
+            self._waiting[one.ask] = deque([one])
         return max(self._waiting, key=lambda ask: len(self._waiting[ask]), default=None)
 
     def of(self, ask: Ask) -> Iterator[Work]:

@@ -90,25 +90,28 @@ def mean_metrics(per_query: Mapping[str, Numbers]) -> dict[str, float]:
 
 
 def chance_metrics(
-    pool_sizes: Sequence[int], found: Sequence[Sequence[float]], grades: Sequence[Sequence[float]]
+    candidate_ids: Sequence[str],
+    relevant: Sequence[Mapping[str, float]],
+    pools: Sequence[Sequence[str]] | None = None,
 ) -> dict[str, float]:
-    """The expected value of each metric, over all orders of each query's pool alike, averaged over queries.
+    """The expected value of each metric, over all orders of each query's candidates alike, averaged over queries.
 
     Exact: with N candidates of which R are right, the number of right ones among the first k is hypergeometric, and
     every candidate is equally often at every rank.
 
     Args:
-        pool_sizes: how many different candidates each query ranks.
-        found: grades of the right candidates that are in its pool.
-        grades: grades of all its right candidates.
+        candidate_ids, relevant: as for `query_metrics`.
+        pools: for each query the ids of its own candidates; one named twice counts once. None: all are everyone's.
 
     Raises:
-        InputError: there are no queries, or more right candidates than candidates.
+        InputError: there are no queries.
     """
-    if not pool_sizes:
-        raise InputError("there are no queries to take a mean of; look whether the task's table has rows")
-    each = [_expected(*one) for one in zip(pool_sizes, found, grades, strict=True)]
-    return {key: float(np.mean([one[key] for one in each])) for key in METRICS}
+    own = [set(candidate_ids)] * len(relevant) if pools is None else [set(pool) for pool in pools]
+    each = [
+        _expected(len(pool), [grade for name, grade in labels.items() if name in pool], list(labels.values()))
+        for labels, pool in zip(relevant, own, strict=True)
+    ]
+    return mean_metrics({key: np.array([one[key] for one in each]) for key in METRICS})
 
 
 def _top(
@@ -171,9 +174,8 @@ def _ratio(part: Numbers, whole: Numbers) -> Numbers:
 
 
 def _expected(size: int, found: Sequence[float], grades: Sequence[float]) -> dict[str, float]:
+    """Of `size` candidates of which some have these grades, where these are the grades of all labels."""
     right = len(found)
-    if right > size:
-        raise InputError(f"{right} right candidates cannot be among {size}")
     result: dict[str, float] = {}
     for k in CUTOFFS:
         depth = min(k, size)
