@@ -271,9 +271,6 @@ def _readable(path: Path, shards: Sequence[Path]) -> tuple[list[Path], dict[str,
     """The shards that hold rows, and the options with which `datasets` can read them.
 
     It takes the number of rows in a shard's first group as the size of its batches, which must not be 0.
-
-    Raises:
-        DataError: a shard is no parquet or not whole, or none holds a row.
     """
     import pyarrow
     import pyarrow.parquet

@@ -175,11 +175,7 @@ def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """A member's bytes.
-
-    Raises:
-        DataError: it is encrypted, or packed in a way that Python does not know.
-    """
+    """A member's bytes, unless it is encrypted, or packed in a way that Python does not know."""
     if info.flag_bits & 0x1:
         raise DataError(
             f"{archive.filename}: {info.filename} is encrypted; unpack the archive by hand with its password"
@@ -195,11 +191,7 @@ def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _safe(name: str, what: str) -> str:
-    """A member's name without "./" in front.
-
-    Raises:
-        DataError: it is absolute or leads upwards.
-    """
+    """A member's name without "./" in front, unless it is absolute or leads upwards."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or "\0" in name or ".." in parts or not parts:
         raise DataError(f"{what} holds {name!r}, which leads out of its folder: the archive is not unpacked")

@@ -216,12 +216,7 @@ def dataset_builder(table: TableName) -> Any:
 
 @contextmanager
 def _hub_errors(repo: str) -> Iterator[None]:
-    """Say what a refusal of the hub means, and what to do.
-
-    Raises:
-        RefusedError: it does not give this data set; HubError: it cannot be asked at all. Both in place of the
-            errors of its client.
-    """
+    """Say what a refusal of the hub means, and what to do, in place of the errors of its client."""
     from huggingface_hub import constants, errors
 
     where = _address(repo)
@@ -246,14 +241,12 @@ def _hub_errors(repo: str) -> Iterator[None]:
 
 
 def _gated(repo: str) -> RefusedError:
-    """The error for a data set whose terms have to be accepted."""
     return RefusedError(
         f"{_address(repo)} is gated: accept its terms there, and set HF_TOKEN to a token of your account"
     )
 
 
 def _absent(repo: str) -> RefusedError:
-    """The error for a data set that the hub does not show."""
     return RefusedError(f"{_address(repo)} is not there, or private: for a private one set HF_TOKEN")
 
 

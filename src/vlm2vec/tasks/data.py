@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from vlm2vec.tasks.reading import TaskReader
 
 Modality: TypeAlias = Literal["image", "video", "visdoc"]
-PoolKind: TypeAlias = Literal["global", "local"]
 
 
 class TaskParser(ABC):
@@ -62,7 +61,7 @@ class TaskSpec:
     parser: TaskParser
     source: TableName
     media_dir: str
-    pool: PoolKind
+    pool: Literal["global", "local"]
     metric: str
     instruction: str | None
     max_rows: int | None

@@ -32,13 +32,7 @@ class TaskRow(Columns):
 class TaskReader:
     """Opens the annotations of one task and collects what its parser makes of them.
 
-    Args:
-        spec: the task.
-        root: the data root.
-        limit: how many queries to read at most.
-        fetch: opens annotations that are not in the mirror; None: that they are missing is an error.
-        media: where pictures and frames are; None: under the data root.
-        allow_outside: rows may name files outside of the data root.
+    Its arguments are those of `parse_task`.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,16 +17,8 @@ from vlm2vec.tasks.media import TaskMedia
 from vlm2vec.tasks.reading import TaskReader
 from vlm2vec.text import did_you_mean
 
-_BENCHMARKS: Mapping[str, str] = MappingProxyType(
-    {
-        "mmeb-v2": "mmeb_v2.yaml",
-        "mmeb-v1": "mmeb_v1.yaml",
-        "mmeb-mini": "mmeb_mini.yaml",
-        "m-beir": "m_beir.yaml",
-        "retrieval": "retrieval.yaml",
-    }
-)
-"""The packaged table of each benchmark."""
+_BENCHMARKS = ("mmeb-v2", "mmeb-v1", "mmeb-mini", "m-beir", "retrieval")
+"""Each has a packaged table of its name."""
 
 _PARSERS = {**image.PARSERS, **video.PARSERS, **document.PARSERS}
 
@@ -111,13 +102,17 @@ def parse_task(
 
 def packaged_root(benchmark: str) -> Path | None:
     """The data root of a benchmark whose data are part of this package; None if they are not."""
-    root = Path(__file__).parents[1] / benchmark.replace("-", "_")
+    root = Path(__file__).parents[1] / _file_name(benchmark)
     return root if root.is_dir() else None
+
+
+def _file_name(benchmark: str) -> str:
+    return benchmark.replace("-", "_")
 
 
 @cache
 def _table(benchmark: str) -> Mapping[str, TaskSpec]:
-    table = yaml.safe_load(Path(__file__).with_name(_BENCHMARKS[benchmark]).read_text("utf-8"))
+    table = yaml.safe_load(Path(__file__).with_name(f"{_file_name(benchmark)}.yaml").read_text("utf-8"))
     return {name: _spec(benchmark, name, table["families"], row) for name, row in table["tasks"].items()}
 
 
