@@ -96,13 +96,9 @@ def download(
     """
     needs = look()
     if any(need.annotations for need in needs):
-        tables = _plan_tables(needs, watcher)
-        watcher.planned(tables, _room(tables, root, keep_archives=keep_archives))
-        _carry_out(tables, root, watcher, keep_archives=keep_archives)
+        _carry_out(_plan_tables(needs, watcher), root, watcher, keep_archives=keep_archives)
         needs = look()
-    media = _plan_media(needs, root)
-    watcher.planned(media, _room(media, root, keep_archives=keep_archives))
-    _carry_out(media, root, watcher, keep_archives=keep_archives)
+    _carry_out(_plan_media(needs, root), root, watcher, keep_archives=keep_archives)
 
 
 def plan_download(
@@ -125,7 +121,7 @@ def plan_download(
 def _plan_tables(needs: Sequence[TaskNeeds], watcher: _Watcher) -> Plan:
     """Find the hub's files of missing annotations."""
     # Tasks share tables, as MS COCO's in both directions do.
-    tables = list(dict.fromkeys(table for need in needs for table in need.annotations))
+    tables = dict.fromkeys(table for need in needs for table in need.annotations)
     if tables:
         watcher.begin("asking the hub for", f"{counted(len(tables), 'table')} of annotations", len(tables))
     plans, refused = [], dict[str, None]()
@@ -155,13 +151,10 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
             unknown.setdefault((source.prefix if source else spec.media_dir, what), []).append(path)
         else:
             wanted.setdefault(source, {})[path] = None
-    archives, refused, listings = [], dict[str, None](), dict[str, list[HubFile]]()
+    archives, refused, listed = [], dict[str, None](), cache(list_files)
     for source, paths in wanted.items():
-        repo = str(source.repo)
         try:
-            if repo not in listings:
-                listings[repo] = list_files(repo)
-            archives.append(ArchivePlan(source, source.parts(listings[repo]), tuple(paths)))
+            archives.append(ArchivePlan(source, source.parts(listed(str(source.repo))), tuple(paths)))
         except RefusedError as error:
             refused[str(error)] = None
     return Plan(
@@ -175,12 +168,12 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
 
 
 def _room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
-    """How many bytes are free on the disk of the data root.
+    """How many bytes are free on the disk of the data root, if they suffice for all that must lie there at once.
 
-    Raises:
-        StorageError: they do not suffice for all that has to lie there at once, not counting what is unpacked.
+    What is unpacked is not counted.
     """
-    free = shutil.disk_usage(_existing(root)).free
+    place = root.absolute()
+    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
     sizes = [_left(archive.files, root) for archive in plan.archives]
     tables = sum(_left(table.files, root) for table in plan.annotations)
     needed = max(tables, sum(sizes) if keep_archives else max(sizes, default=0))
@@ -194,7 +187,8 @@ def _room(plan: Plan, root: Path, *, keep_archives: bool) -> int:
 
 
 def _carry_out(plan: Plan, root: Path, watcher: _Watcher, *, keep_archives: bool) -> None:
-    """Fetch everything in a plan and put it in its place."""
+    """Tell of a plan, fetch everything in it and put it in its place."""
+    watcher.planned(plan, _room(plan, root, keep_archives=keep_archives))
     if not plan.files():
         return
     with download_folder(root) as folder:
@@ -288,7 +282,3 @@ def _media_source(benchmark: str, path: str) -> _MediaSource | None:
 
 def _left(files: Sequence[HubFile], root: Path) -> int:
     return sum(file.bytes_left(root / FOLDER) for file in files)
-
-
-def _existing(path: Path) -> Path:
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

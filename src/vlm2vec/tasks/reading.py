@@ -84,9 +84,7 @@ class TaskReader:
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[TaskRow]:
         """All rows, without reading other columns where that costs something."""
-        present = table.columns if table.columns is not None else columns
-        lacking = [column for column in columns if column not in present]
-        if lacking:
+        if lacking := [column for column in columns if table.columns is not None and column not in table.columns]:
             raise DataError(f"{self.task}: {table.name(0)}: column {lacking[0]!r} is missing")
         for number, values in enumerate(table.scan(columns)):
             # A row that cannot be read says why when it is read alone.

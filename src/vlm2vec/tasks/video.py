@@ -69,9 +69,6 @@ class _Choices(NamedTuple):
     label: str
 
 
-_Form = Literal["lettered", "five-columns", "written", "written-inline", "yes-no"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _ChoiceParser(TaskParser):
     """Reads a task of questions about a video with answers to choose from.
@@ -83,7 +80,7 @@ class _ChoiceParser(TaskParser):
         configs: configurations to read one after the other, each with a folder of its own; empty: the task's own.
     """
 
-    form: _Form
+    form: Literal["lettered", "five-columns", "written", "written-inline", "yes-no"]
     video: str
     prefix: str = ""
     configs: tuple[str, ...] = ()
@@ -157,7 +154,7 @@ def _yes_no(reader: TaskReader, row: TaskRow) -> _Choices:
     return _Choices(f"{row.text('question')}? (A) yes; (B) no.", ["yes", "no"], ["yes", "no"], answer)
 
 
-_FORMS: Mapping[_Form, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = MappingProxyType(
+_FORMS: Mapping[str, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = MappingProxyType(
     {
         "lettered": (_lettered, "candidates"),
         "five-columns": (_five_columns, "a0"),
