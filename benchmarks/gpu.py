@@ -41,9 +41,8 @@ from vlm2vec.model.families.qwen_inputs import (  # noqa: E402
     video_patches,
 )
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, _normalize_patches  # noqa: E402
-from vlm2vec.training.encoder import StepEncoder  # noqa: E402
-from vlm2vec.training.gradcache import cached_step  # noqa: E402
-from vlm2vec.training.losses import info_nce  # noqa: E402
+from vlm2vec.training.gradcache import GradientCache  # noqa: E402
+from vlm2vec.training.objective import info_nce  # noqa: E402
 
 IMAGE, VIDEO = 151_655, 151_656
 BATCH = 16
@@ -207,13 +206,13 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
                 for side in (texts, pictures)
             )
             orders = [_order(side, 8192, device) for side in (texts, pictures)]
-            encode = StepEncoder(backbone, device, "bfloat16")
+            cache = GradientCache(backbone, device, "bfloat16", token_budget=8192)
 
             def loss(q: tuple[Tensor, ...], d: tuple[Tensor, ...]) -> Tensor:
                 q_BD, d_BD = (_unit(x[0][order]) for x, order in zip((q, d), orders, strict=True))
                 return info_nce(q_BD @ d_BD.T, temperature=0.02)
 
-            value = cached_step(encode, queries, documents, loss, token_budget=8192).loss
+            value = cache.step(queries, documents, loss).loss
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             return float(value)

@@ -159,9 +159,8 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     from vlm2vec.model.families.qwen_inputs import PackedBatch
     from vlm2vec.model.families.qwen_vl import load
     from vlm2vec.model.similarity import normalize
-    from vlm2vec.training.encoder import StepEncoder
-    from vlm2vec.training.gradcache import cached_step
-    from vlm2vec.training.losses import info_nce
+    from vlm2vec.training.gradcache import GradientCache
+    from vlm2vec.training.objective import info_nce
 
     torch.manual_seed(0)
     cpu = torch.device("cpu")
@@ -182,13 +181,8 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
 
     def run(keep_features: bool) -> None:
         backbone.zero_grad(set_to_none=True)
-        cached_step(
-            StepEncoder(backbone, cpu, "float32", keep_features=keep_features),
-            sides[0],
-            sides[1],
-            lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.05),
-            token_budget=budget,
-        )
+        cache = GradientCache(backbone, cpu, "float32", token_budget=budget, keep_features=keep_features)
+        cache.step(sides[0], sides[1], lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.05))
 
     return run
 

@@ -22,9 +22,8 @@ from vlm2vec.fetching.archives import unpack
 from vlm2vec.model.checkpoint import Settings, read_json
 from vlm2vec.search.stores import open_store
 from vlm2vec.sources.config import read_yaml
-from vlm2vec.training.checkpoint import check_same_run
+from vlm2vec.training.checkpoint import TrainingFolder
 from vlm2vec.training.config import TrainConfig, read_config
-from vlm2vec.training.log import read_log
 
 DEEP = 100_000
 
@@ -102,7 +101,7 @@ READERS: dict[
     "trained": (
         "train_config.json",
         CONFIG.model_dump(mode="json", exclude_unset=True),
-        lambda f: check_same_run(f.parent, CONFIG),
+        lambda f: TrainingFolder(f.parent).check_same_run(CONFIG),
         (ConfigError, DataError),
     ),
     "splits": ("dataset_dict.json", {"splits": ["train"]}, lambda f: open_table(f.parent), DataError),
@@ -122,7 +121,7 @@ READERS: dict[
         lambda f: read_examples(f.parent.parent),
         DataError,
     ),
-    "log": ("log.jsonl", {"step": 1, "loss": 0.5}, read_log, ConfigError),
+    "log": ("log.jsonl", {"step": 1, "loss": 0.5}, lambda f: TrainingFolder(f.parent).read_log(f.name), ConfigError),
     "YAML": ("a.yaml", {"steps": 1, "when": {"at": ["2024-01-01"]}}, read_yaml, ConfigError),
     "configuration": ("a.yaml", {"out": "out", "init": "bundled", "data": {}, "steps": 1}, read_config, ConfigError),
 }

@@ -121,9 +121,8 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
     from vlm2vec.model.backbone import plan_packs
     from vlm2vec.model.families.qwen_inputs import PackedBatch
     from vlm2vec.model.similarity import normalize
-    from vlm2vec.training.encoder import StepEncoder
-    from vlm2vec.training.gradcache import cached_step
-    from vlm2vec.training.losses import info_nce
+    from vlm2vec.training.gradcache import GradientCache
+    from vlm2vec.training.objective import info_nce
 
     plans = [plan_packs([one.cost for one in side], TOKEN_BUDGET) for side in (queries, documents)]
     packs = [
@@ -137,9 +136,10 @@ def _packed(backbone: Any, queries: list[Any], documents: list[Any]) -> Callable
         q_BD, d_BD = (normalize(side[0][order]) for side, order in zip((q, d), orders, strict=True))
         return info_nce(q_BD @ d_BD.T, temperature=TEMPERATURE)
 
+    cache = GradientCache(backbone, torch.device("cpu"), "bfloat16", token_budget=TOKEN_BUDGET)
+
     def step() -> None:
-        encode = StepEncoder(backbone, torch.device("cpu"), "bfloat16")
-        cached_step(encode, packs[0], packs[1], loss, token_budget=TOKEN_BUDGET)
+        cache.step(packs[0], packs[1], loss)
 
     return step
 

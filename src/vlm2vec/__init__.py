@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlm2vec.tasks.registry import get_tasks as get_tasks
     from vlm2vec.training.loop import train as train
     from vlm2vec.training.mining import mine as mine
+    from vlm2vec.training.teachers import write_teacher as write_teacher
 
 _LAZY = {
     "evaluate": "vlm2vec.evaluation.runner",
@@ -49,6 +50,7 @@ _LAZY = {
     "get_tasks": "vlm2vec.tasks.registry",
     "train": "vlm2vec.training.loop",
     "mine": "vlm2vec.training.mining",
+    "write_teacher": "vlm2vec.training.teachers",
 }
 __all__ = [
     *(name for name in globals() if name.endswith("Error")),

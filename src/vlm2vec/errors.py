@@ -68,7 +68,7 @@ IN_PYTHON: Mapping[Action, str] = {
     "download": "evaluate(..., download=True) fetches it",
     "allow_outside": "allow other places with allow_outside=True",
     "list_tasks": "get_tasks({about!r}) lists all",
-    "teach": "vlm2vec.training.teaching.teach makes them",
+    "teach": "vlm2vec.write_teacher makes them",
     "processes": "start {about}, or change 'processes'",
     "doctor": "'vlm2vec doctor' lists what this machine has",
     "extra": "install it: pip install 'vlm2vec[{about}]'",

@@ -13,7 +13,9 @@ import yaml
 
 from support.golden_cases import MODEL
 from vlm2vec.items import Image, Item
-from vlm2vec.training.distillation import write_teacher
+from vlm2vec.training.config import read_config
+from vlm2vec.training.loop import StepReport, train
+from vlm2vec.training.teachers import write_teacher
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "purple", "orange"]
 ON_A_CIRCLE = np.array([[np.cos(turn), np.sin(turn)] for turn in np.arange(8) * np.pi / 4], np.float32)
@@ -78,6 +80,13 @@ def write_config(folder: Path, **changes: object) -> Path:
     path = folder / f"{changes.get('out', 'config')}.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in (values | changes).items() if value is not None}))
     return path
+
+
+def run_of(path: Path, *, resume: bool = False) -> list[StepReport]:
+    """Train as a configuration says, and return what was told of each step."""
+    reports: list[StepReport] = []
+    train(read_config(path), resume=resume, on_step=reports.append)
+    return reports
 
 
 def cut_off(out: Path) -> None:

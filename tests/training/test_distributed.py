@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from support.train_files import logged, write_circle, write_config, write_data
+from support.train_files import logged, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -49,15 +49,12 @@ ADAPTER: dict[str, object] = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_data(tmp_path)
-    write_circle(tmp_path / "circle")
-    return tmp_path
+def _train(folder: Path, out: str, *options: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    return _launch(("vlm2vec",), folder, out, *options, **changes)
 
 
-def _train(
-    folder: Path, out: str, *options: str, launcher: tuple[str, ...] = ("vlm2vec",), **changes: object
+def _launch(
+    launcher: tuple[str, ...], folder: Path, out: str, /, *options: str, **changes: object
 ) -> subprocess.CompletedProcess[str]:
     path = write_config(folder, out=out, **({"steps": 4, "token_budget": 60, "learning_rate": 0.0003} | changes))
     command = [sys.executable, "-m", *launcher, "train", str(path), *options]
@@ -65,7 +62,8 @@ def _train(
 
 
 def _weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(next(path for path in sorted(out.glob("*model.safetensors"))))
+    weights: dict[str, torch.Tensor] = load_file(min(out.glob("*model.safetensors")))
+    return weights
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,7 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     shutil.copytree(folder / "whole" / "checkpoint-3", folder / "part" / "checkpoint-3")
     shutil.copyfile(folder / "whole" / "log.jsonl", folder / "part" / "log.jsonl")
     launcher = ("torch.distributed.run", "--nproc-per-node", "2", "-m", "vlm2vec")
-    more = _train(folder, "part", "--resume", launcher=launcher, steps=6, save_every=3, processes=2)
+    more = _launch(launcher, folder, "part", "--resume", steps=6, save_every=3, processes=2)
     assert more.returncode == 0, more.stderr
     assert logged(folder / "part", "loss") == pytest.approx(logged(folder / "whole", "loss"), rel=1e-5)
 
@@ -153,7 +151,7 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(folder: Path) -> None:
 
 def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folder: Path) -> None:
     launcher = ("torch.distributed.run", "--nproc-per-node", "1", "-m", "vlm2vec")
-    run = _train(folder, "out", launcher=launcher, steps=1, processes=2)
+    run = _launch(launcher, folder, "out", steps=1, processes=2)
     assert run.returncode != 0
     assert "error: 1 process(es) take part, but processes=2 was asked for; start with 'vlm2vec train'" in run.stderr
     assert not (folder / "out").exists()
@@ -161,7 +159,7 @@ def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_an_error(folde
 
 def test_under_accelerate_on_cpu_which_starts_one_process_the_others_are_started(folder: Path) -> None:
     launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "vlm2vec")
-    run = _train(folder, "two", launcher=launcher, processes=2)
+    run = _launch(launcher, folder, "two", processes=2)
     assert run.returncode == 0, run.stderr
     assert _train(folder, "one").returncode == 0
     assert logged(folder / "two", "loss") == pytest.approx(logged(folder / "one", "loss"), rel=1e-5)

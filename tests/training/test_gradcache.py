@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,17 +12,24 @@ from torch import Tensor, nn
 from support.golden_cases import MODEL, SINGLE_IDS, item
 from vlm2vec.model.backbone import plan_packs
 from vlm2vec.model.checkpoint import Folders, Settings
-from vlm2vec.model.families.qwen_inputs import PackedBatch
+from vlm2vec.model.families.qwen_inputs import Grid, PackedBatch
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
 from vlm2vec.model.similarity import normalize
 from vlm2vec.training.config import Adapter
-from vlm2vec.training.encoder import StepEncoder
-from vlm2vec.training.gradcache import cached_step
-from vlm2vec.training.losses import info_nce
+from vlm2vec.training.gradcache import GradientCache
+from vlm2vec.training.objective import info_nce
 from vlm2vec.training.trainee import attach_adapter
 
 CPU = torch.device("cpu")
 IDS = [name for name in SINGLE_IDS if len(name) < 60][:12]
+
+
+ADAPTERS = {
+    "full": None,
+    "lora": Adapter(rank=4, dropout=0.0, dora=False),
+    "lora with dropout": Adapter(rank=4, dropout=0.3, dora=False),
+    "dora with dropout": Adapter(rank=4, dropout=0.3, dora=True),
+}
 
 
 def _backbone(adapter: Adapter | None, freeze: bool) -> QwenVLBackbone:
@@ -47,36 +57,26 @@ def _sides(backbone: QwenVLBackbone, token_budget: int) -> tuple[list[PackedBatc
     return sides[0], sides[1]
 
 
-def _gradients(
-    adapter: Adapter | None, token_budget: int | None, *, freeze: bool = False
-) -> tuple[float, dict[str, Tensor], int]:
-    backbone = _backbone(adapter, freeze)
+def _step(name: str, token_budget: int | None, *, freeze: bool = False) -> tuple[float, dict[str, Tensor], int]:
+    """Loss, gradients and number of packs of a step of that model."""
+    backbone = _backbone(ADAPTERS[name], freeze)
     queries, documents = _sides(backbone, 100)
     torch.manual_seed(7)
-    step = cached_step(
-        StepEncoder(backbone, CPU, "float32"),
-        queries,
-        documents,
-        lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.1),
-        token_budget=token_budget,
+    step = GradientCache(backbone, CPU, "float32", token_budget=token_budget).step(
+        queries, documents, lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.1)
     )
     gradients = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad and p.grad is not None}
     return step.loss.item(), gradients, len(queries) + len(documents)
 
 
-ADAPTERS = {
-    "full": None,
-    "lora": Adapter(rank=4, dropout=0.0, dora=False),
-    "lora with dropout": Adapter(rank=4, dropout=0.3, dora=False),
-    "dora with dropout": Adapter(rank=4, dropout=0.3, dora=True),
-}
+_gradients = cache(_step)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("budget", [1, 250])
 def test_chunks_give_the_plain_gradient(name: str, budget: int) -> None:
-    loss, plain, _ = _gradients(ADAPTERS[name], None)
-    cached_loss, cached, chunks = _gradients(ADAPTERS[name], budget)
+    loss, plain, _ = _gradients(name, None)
+    cached_loss, cached, chunks = _gradients(name, budget)
     assert chunks >= 4
     assert cached_loss == loss
     assert set(cached) == set(plain)
@@ -86,22 +86,24 @@ def test_chunks_give_the_plain_gradient(name: str, budget: int) -> None:
 
 
 def test_dropout_moves_the_gradient_so_that_replaying_it_matters() -> None:
-    _, without, _ = _gradients(ADAPTERS["lora"], 1)
-    _, dropped, _ = _gradients(ADAPTERS["lora with dropout"], 1)
+    _, without, _ = _gradients("lora", 1)
+    _, dropped, _ = _gradients("lora with dropout", 1)
     key = next(iter(without))
     assert not torch.allclose(without[key], dropped[key], rtol=1e-2)
 
 
 def test_a_frozen_vision_tower_runs_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    _, plain, packs = _gradients("full", None)
+    calls: list[int] = []
     original = QwenVLBackbone.visual_features
-    monkeypatch.setattr(
-        QwenVLBackbone, "visual_features", lambda self, *args: (calls.append(1), original(self, *args))[1]
-    )
-    _, plain, chunks = _gradients(None, None)
-    calls.clear()
-    _, frozen, _ = _gradients(None, 1, freeze=True)
-    assert 0 < len(calls) <= chunks
+
+    def counted(self: QwenVLBackbone, patches: Tensor, grids: Sequence[Grid]) -> Tensor:
+        calls.append(1)
+        return original(self, patches, grids)
+
+    monkeypatch.setattr(QwenVLBackbone, "visual_features", counted)
+    _, frozen, _ = _step("full", 1, freeze=True)
+    assert 0 < len(calls) <= packs
     largest = max(float(gradient.abs().max()) for gradient in plain.values())
     assert not any(name.startswith("model.visual") for name in frozen)
     assert max(float((frozen[key] - plain[key]).abs().max()) for key in frozen) < 1e-5 * largest
@@ -110,6 +112,6 @@ def test_a_frozen_vision_tower_runs_once_and_changes_nothing(monkeypatch: pytest
 def test_the_random_numbers_of_the_caller_do_not_depend_on_the_chunks() -> None:
     states = []
     for budget in (None, 1):
-        _gradients(ADAPTERS["lora with dropout"], budget)
+        _step("lora with dropout", budget)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)

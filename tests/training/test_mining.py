@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,13 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from support.golden_cases import GOLDEN, MODEL
+from support.places import ROOT
 from vlm2vec.cli.app import app
 from vlm2vec.data.records import Pair, read_pairs
 from vlm2vec.errors import ConfigError, DataError, MediaError, VLM2VecError
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.training.mining import MiningReport, _numbered, mine, mine_file, select_negatives, write_mined
+from vlm2vec.training.mining import MiningReport, _numbered, _select_negatives, _write_mined, mine, mine_file
 from vlm2vec.vectors.store import VectorStore
 
 
@@ -42,15 +45,18 @@ class Cosines:
             yield position, np.array([cosine, math.sqrt(1 - cosine**2)], dtype=np.float32) * 3
 
 
-def _pairs(*positives: str, **columns: list[object]) -> list[Pair]:
-    queries = columns.get("queries", [f"q{row}" for row in range(len(positives))])
-    labels = columns.get("labels", [None] * len(positives))
-    negatives = columns.get("negatives", [()] * len(positives))
+def _pairs(
+    *positives: str,
+    queries: Sequence[str] | None = None,
+    labels: Sequence[str | None] | None = None,
+    negatives: Sequence[Sequence[str]] | None = None,
+) -> list[Pair]:
+    count = len(positives)
+    queries = queries or [f"q{row}" for row in range(count)]
+    columns = zip(queries, positives, labels or [None] * count, negatives or [[]] * count, strict=True)
     return [
         Pair(Item(query), Item(positive), label, f"rows:{row}", tuple(map(Item, of_row)))
-        for row, (query, positive, label, of_row) in enumerate(
-            zip(queries, positives, labels, negatives, strict=True), 1
-        )
+        for row, (query, positive, label, of_row) in enumerate(columns, 1)
     ]
 
 
@@ -67,16 +73,16 @@ def test_the_best_below_the_margin_are_taken(tmp_path: Path) -> None:
     report, negatives = _mine(_pairs("0.8", "0.96", "0.6", "0.28", "0.76"), tmp_path, num_negatives=2)
     # Row 1 may take up to 0.75, so neither 0.96 nor 0.76; row 4 nothing, as all score above 0.23.
     assert negatives == [["0.6", "0.28"], ["0.8", "0.76"], ["0.28"], [], ["0.6", "0.28"]]
-    assert report == MiningReport(
-        rows=5,
-        candidates=5,
-        negatives=7,
-        short_rows=2,
-        dropped_by_label=0,
-        dropped_by_margin=2 + 0 + 3 + 4 + 2,
-        positive_similarity=pytest.approx((0.8 + 0.96 + 0.6 + 0.28 + 0.76) / 5),
-        negative_similarity=pytest.approx((0.6 + 0.28 + 0.8 + 0.76 + 0.28 + 0.6 + 0.28) / 7),
-    )
+    assert asdict(report) == {
+        "rows": 5,
+        "candidates": 5,
+        "negatives": 7,
+        "short_rows": 2,
+        "dropped_by_label": 0,
+        "dropped_by_margin": 2 + 0 + 3 + 4 + 2,
+        "positive_similarity": pytest.approx((0.8 + 0.96 + 0.6 + 0.28 + 0.76) / 5),
+        "negative_similarity": pytest.approx((0.6 + 0.28 + 0.8 + 0.76 + 0.28 + 0.6 + 0.28) / 7),
+    }
 
 
 def test_a_margin_of_zero_allows_what_scores_like_the_positive_and_not_above(tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_negatives_that_a_row_has_are_not_found_again(tmp_path: Path) -> None:
 def test_selection_takes_the_first_that_are_there_and_not_too_close() -> None:
     ranked = np.array([[7, -1, 3, 2, 1], [4, 5, 6, -1, -1]])
     scores = np.array([[0.9, 0.8, 0.5, 0.4, 0.3], [0.9, 0.8, 0.7, -np.inf, -np.inf]], dtype=np.float32)
-    chosen, too_close = select_negatives(
+    chosen, too_close = _select_negatives(
         ranked, scores, np.array([0.75, 0.5], np.float32), num_negatives=2, margin=0.25
     )
     assert chosen.tolist() == [[False, False, True, True, False], [False] * 5]
@@ -137,6 +143,11 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, settings: dict[str, f
 def test_one_positive_alone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot mine negatives among 1 different positives"):
         _mine(_pairs("0.1", "0.1"), tmp_path)
+
+
+def test_keys_are_numbered_in_the_order_of_their_first_appearance() -> None:
+    of_each, first = _numbered([b"c", b"a", b"c", b"b", b"a"])
+    assert (of_each.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
 
 
 # Files
@@ -163,7 +174,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def _values(path: Path) -> list[dict[str, object]]:
+def _values(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
 
 
@@ -206,7 +217,7 @@ def test_media_paths_hold_from_the_output_folder(own: Embedder, rows: Path, tmp_
     mine_file(rows, out, own, vectors=tmp_path / "vectors", num_negatives=4, margin=-3)
     values = _values(out)
     assert values[0]["positive"] == {"image": "../../data/media/red.png", "instruction": "Look."}
-    assert values[1]["negatives"][0] == "grün"  # type: ignore[index]
+    assert values[1]["negatives"][0] == "grün"
     assert values[2]["positive"] == {"image": ["../../data/media/blue.png"]}
     assert values[2]["query"] == {"text": "blue", "image": "../../data/./media/red.png"}
     assert values[3]["positive"] == {"video": "../../data/media/clip"}
@@ -229,7 +240,7 @@ def test_paths_hold_when_the_output_folder_is_a_link(own: Embedder, rows: Path, 
 def test_what_utf_8_cannot_hold_stays_an_escape(tmp_path: Path) -> None:
     path, out = tmp_path / "pairs.jsonl", tmp_path / "mined.jsonl"
     path.write_text('{"query": "a", "positive": "b", "label": "\\ud83d"}\n{"query": "c", "positive": "\\u00e4"}\n')
-    write_mined(path, out, [np.array([1]), np.array([], int)])
+    _write_mined(path, out, [np.array([1]), np.array([], int)])
     assert out.read_text("utf-8") == (
         '{"query": "a", "positive": "b", "label": "\\ud83d", "negatives": ["ä"]}\n{"query": "c", "positive": "ä"}\n'
     )
@@ -240,7 +251,7 @@ def test_a_file_with_a_byte_order_mark_is_mined_as_one_without(tmp_path: Path) -
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8-sig")
     assert [pair.query.text for pair in read_pairs(tmp_path / "rows.jsonl")] == ["q5", "q4"]
     negatives = [np.array([1]), np.array([], dtype=np.int64)]
-    write_mined(tmp_path / "rows.jsonl", tmp_path / "mined.jsonl", negatives)
+    _write_mined(tmp_path / "rows.jsonl", tmp_path / "mined.jsonl", negatives)
     assert _values(tmp_path / "mined.jsonl") == [rows[0] | {"negatives": ["0.4"]}, rows[1]]
 
 
@@ -248,7 +259,7 @@ def test_a_file_that_has_changed_since_it_was_read_is_not_written(tmp_path: Path
     path, out = tmp_path / "pairs.jsonl", tmp_path / "mined.jsonl"
     path.write_text('{"query": "a", "positive": "b"}\n')
     with pytest.raises(DataError, match="has 1 rows now and had 2: it was changed"):
-        write_mined(path, out, [np.array([0]), np.array([0])])
+        _write_mined(path, out, [np.array([0]), np.array([0])])
     assert not out.exists()
 
 
@@ -337,6 +348,21 @@ def test_a_file_of_one_positive_is_an_error_of_one_line(rows: Path, model: Path)
     assert stderr.startswith("error: cannot mine negatives among 1 different positives: ")
 
 
-def test_keys_are_numbered_in_the_order_of_their_first_appearance() -> None:
-    of_each, first = _numbered([b"c", b"a", b"c", b"b", b"a"])
-    assert (of_each.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
+def test_the_example_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.removeprefix("    ") for line in (ROOT / "docs" / "mining.md").read_text("utf-8").splitlines()]
+    begin, end = lines.index("cat > pairs.jsonl <<'END'"), lines.index("END")
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines[begin + 1 : end]) + "\n", "utf-8")
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.chdir(tmp_path)
+    command = lines[end + 1].split()
+    assert command[:2] == ["vlm2vec", "mine"]
+    result = CliRunner().invoke(app, command[1:])
+    assert (result.exit_code, result.stdout) == (0, "mined.jsonl\n")
+    said = lines[lines.index("mined.jsonl") - 3 : lines.index("mined.jsonl")]
+    found = result.stderr.splitlines()[-3:]
+    # The last digits of a similarity depend on the processor.
+    assert [re.sub(r"0\.\d+", "_", line) for line in found] == [re.sub(r"0\.\d+", "_", line) for line in said]
+    numbers = [[float(number) for number in re.findall(r"0\.\d+", line[-1])] for line in (found, said)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
+    shown = next(line for line in lines if line.startswith('{"query": "a red apple"') and "negatives" in line)
+    assert json.loads((tmp_path / "mined.jsonl").read_text().splitlines()[0]) == json.loads(shown)

@@ -87,7 +87,7 @@ def teach(
     # Before torch and the model are loaded.
     settings = _read(config)
     from vlm2vec.model.embedder import Embedder
-    from vlm2vec.training.teaching import teach as run
+    from vlm2vec.training.teachers import teach as run
 
     teacher = Embedder.load(model)
     with stoppable(f"the vectors in {out} are kept"), progress("embedding") as show:
@@ -141,9 +141,9 @@ def _run(settings: TrainConfig, *, resume: bool) -> None:
 
 
 def _print_plan(settings: TrainConfig) -> None:
-    from vlm2vec.training.plan import plan_run
+    from vlm2vec.training.batches import RunRows
 
-    rows = plan_run(settings)
+    rows = RunRows(settings).plan()
     table = [["source", "rows", "share", "pairs", "epochs", "tokens (estimate)"]]
     for row in rows:
         tokens = "unreadable" if row.tokens is None else f"{row.tokens:,}"

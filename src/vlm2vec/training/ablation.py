@@ -12,9 +12,9 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
 from vlm2vec.processes import Launch
 from vlm2vec.text import markdown
-from vlm2vec.training.checkpoint import check_same_run, checkpoints, is_finished
+from vlm2vec.training.checkpoint import TrainingFolder
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.log import VALIDATION, read_log
+from vlm2vec.training.log import VALIDATION
 from vlm2vec.training.loop import StepReport, train
 
 _METRICS = ("recall@1", "recall@5", "recall@10")
@@ -48,11 +48,12 @@ def ablate_sub_batch(
         out = config.out / f"sub_batch_{sub_batch}_seed_{seed}"
         on_run(number, len(plan), out.name)
         run = config.model_copy(update={"out": out, "sub_batch": sub_batch, "seed": seed})
-        if is_finished(out):
-            check_same_run(out, run)
+        folder = TrainingFolder(out)
+        if folder.is_finished:
+            folder.check_same_run(run)
         else:
-            train(run, resume=bool(checkpoints(out)), on_step=on_step)
-        last = read_log(out / VALIDATION)[-1]
+            train(run, resume=bool(folder.checkpoints), on_step=on_step)
+        last = folder.read_log(VALIDATION)[-1]
         trials.append(_Trial(sub_batch, seed, [last[metric] for metric in _METRICS]))
     if Launch.own().rank == 0:
         _write_results(config.out, trials, config.batch_size)

@@ -1,71 +1,188 @@
-"""How do a run's rows become packed batches, read ahead by worker processes?"""
+"""Which rows does a run read, and how do they become packed batches, read ahead by worker processes?"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 
 from vlm2vec.data.collate import PairBatch, PairSteps, Rows
-from vlm2vec.data.mixture import Schedule
-from vlm2vec.errors import VLM2VecError
-from vlm2vec.model.backbone import plan_packs
+from vlm2vec.data.mixture import Mixture
+from vlm2vec.data.records import Pair
+from vlm2vec.errors import ConfigError, InputError, VLM2VecError
+from vlm2vec.fetching.annotations import fetch_table
+from vlm2vec.items import Item
+from vlm2vec.model.backbone import Ask, plan_packs
 from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput, QwenVLProcessor
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.distillation import TeacherVectors
-from vlm2vec.training.plan import RowInputs
+from vlm2vec.training.trainee import Trainee
 from vlm2vec.vectors.keys import uninstructed_key, written_key
 
+if TYPE_CHECKING:
+    from vlm2vec.training.teachers import TeacherVectors
 
-def batches_from(
-    first_step: int,
-    config: TrainConfig,
-    schedule: Schedule,
-    rows: Mapping[str, Rows],
-    processor: QwenVLProcessor,
-    teachers: Sequence[TeacherVectors],
-    *,
-    rank: int,
-    world: int,
-) -> Iterator[PairBatch[PackedBatch]]:
-    """The batches of this process from a step to the last.
+_SAMPLE = 24
+"""Rows of a source whose tokens are counted to estimate the others'."""
+
+
+class _PlanRow(NamedTuple):
+    """The part of a source that a run reads.
+
+    Args:
+        name: of the source.
+        rows: that it has.
+        share: of all pairs.
+        pairs: drawn over the whole run.
+        epochs: how often each row comes.
+        tokens: of all its pairs, from the mean of a sample; None if no row of the sample can be read.
+    """
+
+    name: str
+    rows: int
+    share: float
+    pairs: int
+    epochs: float
+    tokens: int | None
+
+
+def open_rows(config: TrainConfig) -> dict[str, Rows]:
+    """The rows of every source.
 
     Raises:
-        VLM2VecError: no row of a source can be read.
+        ConfigError: one cannot be opened.
     """
-    inputs = RowInputs(config, processor)
-    dataset: PairSteps[QwenVLInput, PackedBatch] = PairSteps(
-        schedule,
-        rows,
-        inputs.query,
-        inputs.document,
-        partial(plan_packs, budget=config.token_budget or 2**62),
-        PackedBatch.of,
-        # Files are read for their content only where the loss compares contents.
-        key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,
-        teachers=teachers,
-        rank=rank,
-        world=world,
-    )
-    if config.loader_workers:
-        _allow_open_files()
-    loader: DataLoader[PairBatch[PackedBatch] | VLM2VecError] = DataLoader(
-        dataset,
-        sampler=range(first_step, config.steps),
-        batch_size=None,
-        num_workers=config.loader_workers,
-        # A prepared batch of pages may take a gigabyte.
-        prefetch_factor=max(1, 4 // config.loader_workers) if config.loader_workers else None,
-        worker_init_fn=_one_thread,
-    )
-    for batch in loader:
-        if isinstance(batch, VLM2VecError):
-            raise batch
-        yield batch
+    fetch = partial(fetch_table, root=config.data_root)
+    return {name: source.open(name, config.data_root, fetch=fetch) for name, source in config.data.items()}
+
+
+class RunRows:
+    """The sources of a run and the order of their rows.
+
+    Attributes:
+        rows: of each source.
+        schedule: the rows of every step.
+        counts: pairs of each source over the whole run.
+
+    Raises:
+        ConfigError: a source cannot be opened, or the mixture does not fit the sources.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.rows = open_rows(config)
+        mixture = Mixture(
+            sizes=self.sizes,
+            weights={name: source.weight for name, source in config.data.items()},
+            batch_size=config.batch_size,
+            sub_batch=config.sub_batch,
+            seed=config.seed,
+            draw=config.draw,
+            stage_starts=config.stage_starts,
+        )
+        self.schedule = mixture.schedule(config.steps)
+        self.counts = self.schedule.counts()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: len(source) for name, source in self.rows.items()}
+
+    def batches(
+        self,
+        first_step: int,
+        processor: QwenVLProcessor,
+        teachers: Sequence[TeacherVectors],
+        *,
+        rank: int,
+        world: int,
+    ) -> Iterator[PairBatch[PackedBatch]]:
+        """The batches of this process from a step to the last.
+
+        Raises:
+            VLM2VecError: no row of a source can be read.
+        """
+        config, workers = self.config, self.config.loader_workers
+        inputs = _RowInputs(config, processor)
+        dataset: PairSteps[QwenVLInput, PackedBatch] = PairSteps(
+            self.schedule,
+            self.rows,
+            inputs.query,
+            inputs.document,
+            partial(plan_packs, budget=config.token_budget or 2**62),
+            PackedBatch.of,
+            # Files are read for their content only where the loss compares contents.
+            key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,
+            teachers=teachers,
+            rank=rank,
+            world=world,
+        )
+        if workers:
+            _allow_open_files()
+        loader: DataLoader[PairBatch[PackedBatch] | VLM2VecError] = DataLoader(
+            dataset,
+            sampler=range(first_step, config.steps),
+            batch_size=None,
+            num_workers=workers,
+            # A prepared batch of pages may take a gigabyte.
+            prefetch_factor=max(1, 4 // workers) if workers else None,
+            worker_init_fn=_one_thread,
+        )
+        for batch in loader:
+            if isinstance(batch, VLM2VecError):
+                raise batch
+            yield batch
+
+    def plan(self) -> list[_PlanRow]:
+        """The part of each source that the run reads, in the order of the configuration; no model is loaded."""
+        inputs = _RowInputs(self.config, Trainee.build_processor(self.config))
+        total = sum(self.counts.values())
+        plan = []
+        for name, count in self.counts.items():
+            size = len(self.rows[name])
+            per_pair = _tokens_per_pair(name, self.rows[name], inputs)
+            tokens = None if per_pair is None else round(per_pair * count)
+            plan.append(_PlanRow(name, size, count / total, count, count / size, tokens))
+        return plan
+
+
+class _RowInputs:
+    """The model inputs of a run's rows, each source within its own limit of pixels.
+
+    Raises:
+        ConfigError: a limit is below one token or below `min_pixels`; the message names the source.
+    """
+
+    def __init__(self, config: TrainConfig, processor: QwenVLProcessor) -> None:
+        self._processors: dict[str, QwenVLProcessor] = {}
+        for name, source in config.data.items():
+            limit = min(source.max_pixels or processor.max_pixels, processor.max_pixels)
+            try:
+                self._processors[name] = replace(processor, max_pixels=limit)
+            except InputError as error:
+                raise ConfigError(f"source {name!r}: {error}") from None
+
+    def query(self, source: str, pair: Pair) -> QwenVLInput:
+        return self._processors[source].prepare(pair.query, Ask("query", pair.target))
+
+    def document(self, source: str, document: Item) -> QwenVLInput:
+        return self._processors[source].prepare(document, Ask("document"))
+
+
+def _tokens_per_pair(name: str, rows: Rows, inputs: _RowInputs) -> float | None:
+    lengths = []
+    sample = min(_SAMPLE, len(rows))
+    for number in range(sample):
+        # The run counts and replaces rows that cannot be read; a plan only estimates.
+        with suppress(VLM2VecError):
+            pair = rows[number * len(rows) // sample]
+            documents = [inputs.document(name, item) for item in (pair.positive, *pair.negatives)]
+            lengths.append(inputs.query(name, pair).cost + sum(one.cost for one in documents))
+    return sum(lengths) / len(lengths) if lengths else None
 
 
 def _one_thread(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""How does a run keep a model that loads, and all that it needs to continue as if it had never stopped?"""
+"""How does a run keep its logs, a model that loads, and all that it needs to continue as if it had never stopped?"""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from vlm2vec.documents import load_json
+from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import ConfigError, DataError, StorageError
-from vlm2vec.files import locked, reason, writing
+from vlm2vec.files import locked, reason, write_atomically, writing
 from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
 from vlm2vec.processes import Launch
 from vlm2vec.training.config import TrainConfig
@@ -31,10 +31,9 @@ from vlm2vec.training.trainee import Trainee
 
 T = TypeVar("T")
 
+CARD = "README.md"
 _STATE = "training_state"
 _CONFIG = "train_config.json"
-CARD = "README.md"
-_LOCK = "run.lock"
 _FREE = {
     "out",
     "processes",
@@ -50,7 +49,257 @@ _FREE = {
 other dropout."""
 
 
-class RunState(BaseModel):
+class TrainingFolder:
+    """The folder of a run, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run has come to its end: it writes its model, then its card."""
+        return (self.path / _CONFIG).is_file() and (self.path / CARD).is_file()
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first. One that was cut off while it was written is none."""
+        found = [path for path in self.path.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+    def check(self, *, resume: bool) -> None:
+        """Refuse to start a run where another one lies, and to continue one that is finished or missing.
+
+        Raises:
+            ConfigError: it is so.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is no folder, so no run can lie there", "other_out")
+        if resume and self.is_finished:
+            raise ConfigError(f"{self.path} holds a finished run, so there is nothing to continue", "other_out")
+        if resume and not self.checkpoints:
+            raise ConfigError(f"{self.path} holds no checkpoint, so there is nothing to continue", "no_resume")
+        if not resume and self.checkpoints:
+            raise ConfigError(f"{self.path} already holds a run", "resume", "other_out")
+        if not resume and (self.path / _CONFIG).is_file():
+            raise ConfigError(f"{self.path} already holds a finished run", "other_out")
+
+    def alone(self, first: bool) -> AbstractContextManager[None]:
+        """Make the folder and keep other runs out of it; only the first process of a run holds it.
+
+        Raises:
+            BusyError: another run works there. StorageError: the folder cannot be made or written.
+        """
+        if not first:
+            return nullcontext()
+        with writing(self.path, "other_out"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        return locked(self.path / "run.lock", f"another run is training in {self.path}", "other_out")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a failed write into an error that says how to continue.
+
+        Raises:
+            StorageError: the disk is full, or the folder may not be written.
+        """
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            why = reason(error)
+            told = f"cannot write to {self.path}: {why}; free some space or mend its rights"
+            if not (whole := self.checkpoints):
+                raise StorageError(f"{told}, then start again") from error
+            raise StorageError(f"{told}; the run is kept up to {whole[-1].name}", "resume") from error
+
+    def check_same_run(self, config: TrainConfig, checkpoint: Path | None = None) -> None:
+        """Refuse to continue, or to count as done, the work of another configuration.
+
+        Args:
+            checkpoint: None: the finished run.
+
+        Raises:
+            ConfigError: it differs in a field that changes the result; each is named.
+            DataError: the file that holds it is damaged.
+        """
+        folder = checkpoint or self.path
+        before = _load(folder / _CONFIG, _object)
+        # Another version may lack fields, whose defaults held then, or have others, which are compared as they are
+        # written, as is a text that no JSON in UTF-8 holds.
+        with suppress(ValidationError, PydanticSerializationError):
+            before = json.loads(TrainConfig.model_validate(before).model_dump_json())
+        now = json.loads(config.model_dump_json())
+        keys = sorted((now.keys() | before.keys()) - _FREE)
+        if changed := [change for key in keys for change in _changes(key, before, now)]:
+            raise ConfigError(
+                f"{folder} comes from another configuration, so it is another run: {'; '.join(changed)}. "
+                "Put that back, or start another run",
+                "other_out",
+            )
+
+    def tidy(self, keep: int, best: str | None) -> None:
+        """Delete all but the latest checkpoints and the best one."""
+        for folder in self.checkpoints[:-keep]:
+            if folder.name != best:
+                shutil.rmtree(folder)
+
+    def read_log(self, name: str) -> list[dict[str, Any]]:
+        """Rows of a log, each with a step; a last line that was cut off while it was written is left out."""
+        path, rows = self.path / name, []
+        for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+            with suppress(ValueError):
+                row = parse_json(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    rows.append(row)
+        return rows
+
+    def cut_log(self, name: str, last_step: int) -> None:
+        """Leave out the rows of later steps."""
+        kept = [row for row in self.read_log(name) if row["step"] <= last_step]
+        with self.writing():
+            write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def add_to_log(self, name: str, row: Mapping[str, Any]) -> None:
+        with self.writing(), (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Checkpoints:
+    """Weights, moments and state of a run, on their way to its folder and back.
+
+    Attributes:
+        folder: of the run.
+        state: what the loop changes besides weights and moments.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        objective: nn.Module,
+        optimizer: Optimizer,
+        config: TrainConfig,
+        sizes: Mapping[str, int],
+    ) -> None:
+        self.trainee = trainee
+        self.objective = objective
+        self.optimizer = optimizer
+        self.config = config
+        self.folder = TrainingFolder(config.out)
+        self.state = _RunState(sizes=dict(sizes))
+
+    def save(self) -> Path:
+        """Write `checkpoint-N` whole or not at all. All processes call it; the first one writes."""
+        target = self.folder.path / f"checkpoint-{self.state.step}"
+        tensors = dict(self._state_tensors())
+        weights = self._weights()
+        # One that is there is of the same step of the same run.
+        if Launch.own().rank > 0 or target.is_dir():
+            return target
+        partial = target.with_name(target.name + ".partial")
+        with self.folder.writing():
+            shutil.rmtree(partial, ignore_errors=True)
+            self._write_model(partial, weights)
+            save_file(tensors, partial / f"{_STATE}.safetensors")
+            (partial / f"{_STATE}.json").write_text(json.dumps(self.state.model_dump(), indent=1) + "\n", "utf-8")
+            _open_to_others(partial)
+            for path in (*partial.iterdir(), partial):
+                _flush(path)
+            partial.rename(target)
+            _flush(target.parent)
+        return target
+
+    def resume(self) -> None:
+        """Put weights, moments and state back to the latest checkpoint of the run.
+
+        Raises:
+            ConfigError: the run had another configuration, in a field that changes the result; each is named.
+            DataError: sources have other sizes than in the run, or the checkpoint is damaged.
+        """
+        folder, sizes = self.folder.checkpoints[-1], self.state.sizes
+        self.folder.check_same_run(self.config, folder)
+        # A state of an older version lacks the sizes.
+        self.state = _load(
+            folder / f"{_STATE}.json", lambda path: _RunState.model_validate({"sizes": sizes} | _object(path))
+        )
+        _check_sizes(self.state.sizes, sizes, folder)
+        path = folder / f"{_STATE}.safetensors"
+        tensors: dict[str, Tensor] = _load(path, load_file)
+        moments = ("exp_avg", "exp_avg_sq", "step") if self.state.step else ()
+        for name, parameter in self._trained():
+            for kind in ("parameter", *moments):
+                found = tensors.get(f"{kind}.{name}")
+                if found is None or (kind != "step" and found.shape != parameter.shape):
+                    raise _damaged(path, f"{kind}.{name} is missing or of another shape")
+        for name, parameter in self._trained():
+            _assign(parameter, tensors[f"parameter.{name}"])
+            if moments:
+                # The number of steps stays on the CPU, where AdamW looks at it in every step.
+                self.optimizer.state[parameter] = {
+                    kind: tensors[f"step.{name}"]
+                    if kind == "step"
+                    else _assign(torch.zeros_like(parameter), tensors[f"{kind}.{name}"])
+                    for kind in moments
+                }
+
+    def write_model(self) -> None:
+        """Write the model into the folder of the run. All processes call it; the first one writes."""
+        weights = self._weights()
+        if Launch.own().rank == 0:
+            with self.folder.writing():
+                self._write_model(self.folder.path, weights)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The tensors of the model on the CPU, from all processes that hold a part of them."""
+        trainee = self.trainee
+        if trainee.attached is not None:
+            from peft import get_peft_model_state_dict
+
+            # Otherwise peft asks the hub whether the base's vocabulary has grown.
+            weights = get_peft_model_state_dict(trainee.attached, save_embedding_layers=False)
+        else:
+            weights = trainee.backbone.model.state_dict()
+        if trainee.backbone.token_head is not None:
+            weights = weights | {TOKEN_HEAD: trainee.backbone.token_head.weight.detach()}
+        return {name: _full(tensor) for name, tensor in weights.items()}
+
+    def _write_model(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Weights (float16; an adapter's in float32), tokenizer, `vlm2vec.json` and the run's configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        backbone, attached = self.trainee
+        if (head := weights.pop(TOKEN_HEAD, None)) is not None:
+            save_file({"weight": head}, folder / f"{TOKEN_HEAD}.safetensors")
+        if attached is not None:
+            adapter = attached.peft_config["default"]
+            adapter.base_model_name_or_path = self.config.init
+            adapter.save_pretrained(str(folder))
+            save_file(weights, folder / "adapter_model.safetensors")
+        else:
+            halves = {name: x.to(torch.float16) for name, x in weights.items()}
+            with no_progress_bar():
+                backbone.model.save_pretrained(str(folder), state_dict=halves)
+            values = json.loads((folder / "config.json").read_text("utf-8")) | {"dtype": "float16"}
+            (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        tokenizer = backbone.processor.tokenizer.path.parent
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (tokenizer / name).is_file():
+                shutil.copyfile(tokenizer / name, folder / name)
+        backbone.settings.write(folder)
+        (folder / _CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n", "utf-8")
+        _open_to_others(folder)
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for number, module in enumerate((self.trainee.backbone, self.objective)):
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{number}.{name}", parameter
+
+    def _state_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self._trained():
+            yield f"parameter.{name}", _full(parameter)
+            for kind, value in self.optimizer.state.get(parameter, {}).items():
+                yield f"{kind}.{name}", _full(value)
+
+
+class _RunState(BaseModel):
     """Values that the loop changes besides weights and moments.
 
     Args:
@@ -68,139 +317,6 @@ class RunState(BaseModel):
     best: tuple[str, float] | None = None
     heard: list[str] = []
     sizes: dict[str, int] = {}
-
-
-def check_out(out: Path, *, resume: bool) -> None:
-    """Refuse to start a run where another one lies, and to continue one that is finished or missing.
-
-    Raises:
-        ConfigError: it is so.
-    """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is no folder, so no run can lie there", "other_out")
-    whole, finished = checkpoints(out), (out / _CONFIG).is_file()
-    if resume and is_finished(out):
-        raise ConfigError(f"{out} holds a finished run, so there is nothing to continue", "other_out")
-    if resume and not whole:
-        raise ConfigError(f"{out} holds no checkpoint, so there is nothing to continue", "no_resume")
-    if not resume and whole:
-        raise ConfigError(f"{out} already holds a run", "resume", "other_out")
-    if not resume and finished:
-        raise ConfigError(f"{out} already holds a finished run", "other_out")
-
-
-def is_finished(out: Path) -> bool:
-    """Whether a run has come to its end: it writes its model, then its card."""
-    return (out / _CONFIG).is_file() and (out / CARD).is_file()
-
-
-def alone(out: Path, first: bool) -> AbstractContextManager[None]:
-    """Keep other runs out of a folder, which is made; only the first process of a run holds it.
-
-    Raises:
-        BusyError: another run works there. StorageError: the folder cannot be made or written.
-    """
-    if not first:
-        return nullcontext()
-    with writing(out, "other_out"):
-        out.mkdir(parents=True, exist_ok=True)
-    return locked(out / _LOCK, f"another run is training in {out}", "other_out")
-
-
-@contextmanager
-def writing_to(out: Path) -> Iterator[None]:
-    """Turn a failed write into a run's folder into an error that says how to continue.
-
-    Raises:
-        StorageError: the disk is full, or the folder may not be written.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        told = f"cannot write to {out}: {why}; free some space or mend its rights"
-        if not (whole := checkpoints(out)):
-            raise StorageError(f"{told}, then start again") from error
-        raise StorageError(f"{told}; the run is kept up to {whole[-1].name}", "resume") from error
-
-
-def checkpoints(out: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first. One that was cut off while it was written is none."""
-    found = [path for path in out.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def save_checkpoint(
-    trainee: Trainee, objective: nn.Module, optimizer: Optimizer, state: RunState, config: TrainConfig
-) -> Path:
-    """Write `checkpoint-N` whole or not at all. All processes call it; the first one writes."""
-    out = config.out
-    target = out / f"checkpoint-{state.step}"
-    tensors = dict(_state_tensors(trainee.backbone, objective, optimizer))
-    weights = full_weights(trainee)
-    # One that is there is of the same step of the same run.
-    if Launch.own().rank > 0 or target.is_dir():
-        return target
-    partial = target.with_name(target.name + ".partial")
-    with writing_to(out):
-        shutil.rmtree(partial, ignore_errors=True)
-        write_model(partial, trainee, weights, config)
-        save_file(tensors, partial / f"{_STATE}.safetensors")
-        (partial / f"{_STATE}.json").write_text(json.dumps(state.model_dump(), indent=1) + "\n", "utf-8")
-        _open_to_others(partial)
-        for path in (*partial.iterdir(), partial):
-            _flush(path)
-        partial.rename(target)
-        _flush(out)
-    return target
-
-
-def _open_to_others(folder: Path) -> None:
-    """Give weights the mode of a folder's other files, which follows the umask; safetensors ignores it."""
-    mode = stat.S_IMODE((folder / _CONFIG).stat().st_mode)
-    for path in folder.glob("*.safetensors"):
-        path.chmod(mode)
-
-
-def resume_checkpoint(
-    trainee: Trainee, objective: nn.Module, optimizer: Optimizer, config: TrainConfig, sizes: Mapping[str, int]
-) -> RunState:
-    """Put weights, moments and state back to the latest checkpoint of a run.
-
-    Args:
-        sizes: rows of each source.
-
-    Raises:
-        ConfigError: the run had another configuration, in a field that changes the result; each is named.
-        DataError: sources have other sizes than in the run, or the checkpoint is damaged.
-    """
-    folder = checkpoints(config.out)[-1]
-    check_same_run(folder, config)
-    place = folder / f"{_STATE}.json"
-    # A state of an older version lacks the sizes.
-    state = _load(place, lambda path: RunState.model_validate({"sizes": dict(sizes)} | _object(path)))
-    _check_sizes(state.sizes, sizes, folder)
-    path = folder / f"{_STATE}.safetensors"
-    tensors: dict[str, Tensor] = _load(path, load_file)
-    kinds = ("parameter", "exp_avg", "exp_avg_sq", "step") if state.step else ("parameter",)
-    for name, parameter in _trained(trainee.backbone, objective):
-        for kind in kinds:
-            found = tensors.get(f"{kind}.{name}")
-            if found is None or (kind != "step" and found.shape != parameter.shape):
-                raise _damaged(path, f"{kind}.{name} is missing or of another shape")
-    with torch.no_grad():
-        for name, parameter in _trained(trainee.backbone, objective):
-            _assign(parameter, tensors[f"parameter.{name}"])
-            if state.step == 0:
-                continue
-            moments: dict[str, Tensor] = {}
-            for kind in ("exp_avg", "exp_avg_sq"):
-                moments[kind] = torch.zeros_like(parameter)
-                _assign(moments[kind], tensors[f"{kind}.{name}"])
-            # On the CPU, where AdamW looks at it in every step.
-            moments["step"] = tensors[f"step.{name}"]
-            optimizer.state[parameter] = moments
-    return state
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -223,28 +339,6 @@ def _damaged(path: Path, why: str) -> DataError:
         "before it",
         "resume",
     )
-
-
-def check_same_run(folder: Path, config: TrainConfig) -> None:
-    """Refuse to continue, or to count as done, the work of another configuration.
-
-    Raises:
-        ConfigError: it differs in a field that changes the result; each is named.
-        DataError: the file that holds it is damaged.
-    """
-    before = _load(folder / _CONFIG, _object)
-    # Another version may lack fields, whose defaults held then, or have others, which are compared as they are written,
-    # as is a text that no JSON in UTF-8 holds.
-    with suppress(ValidationError, PydanticSerializationError):
-        before = json.loads(TrainConfig.model_validate(before).model_dump_json())
-    now = json.loads(config.model_dump_json())
-    keys = sorted((now.keys() | before.keys()) - _FREE)
-    if changed := [change for key in keys for change in _changes(key, before, now)]:
-        raise ConfigError(
-            f"{folder} comes from another configuration, so it is another run: {'; '.join(changed)}. "
-            "Put that back, or start another run",
-            "other_out",
-        )
 
 
 def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -270,66 +364,11 @@ def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path
         )
 
 
-def tidy(out: Path, keep: int, best: str | None) -> None:
-    """Delete all but the latest checkpoints and the best one."""
-    for folder in checkpoints(out)[:-keep]:
-        if folder.name != best:
-            shutil.rmtree(folder)
-
-
-def full_weights(trainee: Trainee) -> dict[str, Tensor]:
-    """The tensors that `write_model` stores, on the CPU, from all processes that hold a part of them."""
-    if trainee.attached is not None:
-        from peft import get_peft_model_state_dict
-
-        # Otherwise peft asks the hub whether the base's vocabulary has grown.
-        weights = get_peft_model_state_dict(trainee.attached, save_embedding_layers=False)
-    else:
-        weights = trainee.backbone.model.state_dict()
-    if trainee.backbone.token_head is not None:
-        weights = weights | {TOKEN_HEAD: trainee.backbone.token_head.weight.detach()}
-    return {name: _full(tensor) for name, tensor in weights.items()}
-
-
-def write_model(folder: Path, trainee: Trainee, weights: dict[str, Tensor], config: TrainConfig) -> None:
-    """Weights (float16; an adapter's in float32), tokenizer, `vlm2vec.json` and the run's configuration."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = dict(weights)
-    head = weights.pop(TOKEN_HEAD, None)
-    if head is not None:
-        save_file({"weight": head.contiguous()}, folder / f"{TOKEN_HEAD}.safetensors")
-    model = trainee.backbone.model
-    if trainee.attached is not None:
-        adapter = trainee.attached.peft_config["default"]
-        adapter.base_model_name_or_path = config.init
-        adapter.save_pretrained(str(folder))
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
-    else:
-        with no_progress_bar():
-            model.save_pretrained(str(folder), state_dict={name: x.to(torch.float16) for name, x in weights.items()})
-        values = json.loads((folder / "config.json").read_text("utf-8")) | {"dtype": "float16"}
-        (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    tokenizer = trainee.backbone.processor.tokenizer.path.parent
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, folder / name)
-    trainee.backbone.settings.write(folder)
-    (folder / _CONFIG).write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
-    _open_to_others(folder)
-
-
-def _trained(*modules: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    for number, module in enumerate(modules):
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                yield f"{number}.{name}", parameter
-
-
-def _state_tensors(backbone: nn.Module, objective: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in _trained(backbone, objective):
-        yield f"parameter.{name}", _full(parameter)
-        for kind, value in optimizer.state.get(parameter, {}).items():
-            yield f"{kind}.{name}", _full(value)
+def _open_to_others(folder: Path) -> None:
+    """Give weights the mode of a folder's other files, which follows the umask; safetensors ignores it."""
+    mode = stat.S_IMODE((folder / _CONFIG).stat().st_mode)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(mode)
 
 
 def _full(tensor: Tensor) -> Tensor:
@@ -338,10 +377,11 @@ def _full(tensor: Tensor) -> Tensor:
     return whole.to("cpu", copy=True).contiguous()
 
 
-def _assign(target: Tensor, value: Tensor) -> None:
+@torch.no_grad()
+def _assign(target: Tensor, value: Tensor) -> Tensor:
     if isinstance(target, DTensor):
         value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
-    target.copy_(value)
+    return target.copy_(value)
 
 
 def _flush(path: Path) -> None:

@@ -134,7 +134,7 @@ class Teacher(_Strict):
     """A larger model whose vectors are cached, and its weight beside the contrastive loss.
 
     Args:
-        vectors: folder of them, by content (`vlm2vec.training.distillation.write_teacher`). Items that it does not
+        vectors: folder of them, by content (`vlm2vec.write_teacher`). Items that it does not
             hold are not compared.
         regression: weight of one minus the cosine between a linear map of our vector and the teacher's.
         similarity: weight of the divergence of our similarities within a batch from the teacher's.

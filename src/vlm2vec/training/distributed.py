@@ -2,28 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from vlm2vec.errors import ConfigError, Hint
+from vlm2vec.errors import ConfigError
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone
 
 
-def check_world(asked: int | None, world: int, batch_size: int) -> None:
-    """Refuse a number of processes that is not the one asked for, or that cannot share a batch.
+class TrainingGroup:
+    """The processes of a run, which hold one model and take each step together.
+
+    Args:
+        backbone: all its parameters become those of the first process, in place.
+        objective: whole in each process.
+        parallel: "ddp" keeps the whole backbone in each process; "fsdp" divides parameters, gradients and moments among
+            them (FSDP2), with the whole backbone as one unit. Our forward pass calls the inner modules of transformers'
+            blocks directly, so that blocks cannot be units. The weights are gathered at the start of a step and let go
+            after its last backward pass; processes may encode different numbers of packs in between.
 
     Raises:
-        ConfigError: it is such a number; some launchers silently start a single process on CPU.
+        ConfigError: for "fsdp" only one process takes part, nothing of the language model is trained, or this torch
+            cannot do it.
     """
-    if batch_size % world:
-        raise ConfigError(f"batch_size={batch_size} cannot be shared by {world} processes; use a multiple of {world}")
-    if asked is not None and world != asked:
-        raise ConfigError(
-            f"{world} process(es) take part, but processes={asked} was asked for", Hint("processes", str(asked))
-        )
+
+    def __init__(self, backbone: QwenVLBackbone, objective: nn.Module, parallel: str, device: torch.device) -> None:
+        self.backbone = backbone
+        self.objective = objective
+        self.device = device
+        _same_everywhere(backbone.parameters())
+        self.divided = _divided(backbone) if parallel == "fsdp" else None
+        self.trained = [p for p in (*backbone.parameters(), *objective.parameters()) if p.requires_grad]
+
+    def begin_step(self) -> None:
+        """Make the weights whole. To be called before any forward pass: a frozen vision tower is called by itself."""
+        self._synchronise(last=False)
+        if self.divided is not None:
+            self.divided.unshard()
+
+    def before_last_backward(self) -> None:
+        """Let the gradients of a divided model be added up within the next backward pass."""
+        self._synchronise(last=True)
+
+    def add_gradients(self, max_norm: float) -> float:
+        """Add up the gradients of all processes, and scale them together so that their norm is at most `max_norm`.
+
+        Returns:
+            the norm before.
+        """
+        if self.divided is None:
+            _sum_gradients(self.backbone.parameters())
+        # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.
+        _same_everywhere(parameter.grad for parameter in self.objective.parameters())
+        return _clip_gradients(self.trained, max_norm)
+
+    def divide(self) -> None:
+        """Leave each process its own part of the weights: the optimiser knows, and a checkpoint stores, no other."""
+        if self.divided is not None:
+            self.divided.reshard()
+
+    def total(self, number: int) -> int:
+        """Sum of a number over all processes."""
+        return int(torch.cat(gathered(torch.tensor([number], device=self.device))).sum())
+
+    def messages(self, own: Sequence[str]) -> list[str]:
+        """The messages of all processes in the order of their rank."""
+        if not _is_distributed():
+            return list(own)
+        # Nearly always there is none, and a number travels faster than objects.
+        if self.total(len(own)) == 0:
+            return []
+        parts: list[list[str]] = [[]] * distributed.get_world_size()
+        distributed.all_gather_object(parts, list(own))
+        return [message for part in parts for message in part]
+
+    def _synchronise(self, *, last: bool) -> None:
+        if self.divided is not None:
+            self.divided.set_is_last_backward(last)
+            self.divided.set_requires_gradient_sync(last)
+            self.divided.set_reshard_after_backward(last)
 
 
 def gathered(x: Tensor) -> list[Tensor]:
@@ -48,24 +108,25 @@ def gathered(x: Tensor) -> list[Tensor]:
     return rows
 
 
-def total(number: int, device: torch.device) -> int:
-    """Sum of a number over all processes."""
-    return int(torch.cat(gathered(torch.tensor([number], device=device))).sum())
-
-
-def gathered_messages(messages: Sequence[str], device: torch.device) -> list[str]:
-    """The messages of all processes in the order of their rank."""
+def _divided(backbone: QwenVLBackbone) -> FSDPModule:
     if not _is_distributed():
-        return list(messages)
-    # Nearly always there is none, and a number travels faster than objects.
-    if total(len(messages), device) == 0:
-        return []
-    parts: list[list[str]] = [[]] * distributed.get_world_size()
-    distributed.all_gather_object(parts, list(messages))
-    return [message for part in parts for message in part]
+        raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
+    if not any(parameter.requires_grad for parameter in backbone.parameter_parts()["language_model"].parameters()):
+        # A pack of texts would have no backward pass, in which the processes meet.
+        raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
+    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+        raise ConfigError(f"parallel=fsdp needs torch 2.13 or newer, this is {torch.__version__}; use ddp")
+    module = fully_shard(backbone, reshard_after_forward=False)
+    # A process may have a step of texts alone, which do not reach the vision tower.
+    module.set_reduce_scatter_unused_params(True)
+    # Every process has the loss of the whole batch, so gradients add up.
+    module.set_gradient_divide_factor(1.0)
+    # Without this a factor asks for a kind of reduction that gloo lacks.
+    module.set_force_sum_reduction_for_comms(True)
+    return module
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def _sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Add up the gradients of all processes, in place; a parameter that no input reached has a gradient of zero.
 
     Done once at the end of a step. DistributedDataParallel would do it within the last backward pass, but it leaves out
@@ -85,7 +146,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+def _clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
     """Scale all gradients together so that their norm is at most `max_norm`, in place. Returns the norm before.
 
     Parameters may be divided among the processes or whole on each; torch's own function takes one kind at a time.
@@ -103,7 +164,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
     return norm
 
 
-def same_everywhere(tensors: Iterable[Tensor | None]) -> None:
+def _same_everywhere(tensors: Iterable[Tensor | None]) -> None:
     """Give all processes the values of the first, in place."""
     if _is_distributed():
         for tensor in tensors:
@@ -117,44 +178,3 @@ def _sum_of_squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
-
-def shard(backbone: QwenVLBackbone, world: int) -> Callable[[bool], None]:
-    """Divide parameters, gradients and moments among the processes (FSDP2), the whole model as one unit.
-
-    Our forward pass calls the inner modules of transformers' blocks directly, so that blocks cannot be units. The
-    weights are gathered at the start of a step and let go after its last backward pass; processes may
-    encode different numbers of packs in between.
-
-    Returns:
-        a switch to be called with False at the start of a step and with True before its last backward pass.
-
-    Raises:
-        ConfigError: only one process takes part, nothing of the language model is trained, or this torch cannot do it.
-    """
-    from torch.distributed.fsdp import FSDPModule, fully_shard
-
-    if world == 1:
-        raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
-    if not any(parameter.requires_grad for parameter in backbone.parameter_parts()["language_model"].parameters()):
-        # A pack of texts would have no backward pass, in which the processes meet.
-        raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
-    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
-        raise ConfigError(f"parallel=fsdp needs torch 2.13 or newer, this is {torch.__version__}; use ddp")
-    module = fully_shard(backbone, reshard_after_forward=False)
-    # A process may have a step of texts alone, which do not reach the vision tower.
-    module.set_reduce_scatter_unused_params(True)
-    # Every process has the loss of the whole batch, so gradients add up.
-    module.set_gradient_divide_factor(1.0)
-    # Without this a factor asks for a kind of reduction that gloo lacks.
-    module.set_force_sum_reduction_for_comms(True)
-
-    def switch(last: bool) -> None:
-        module.set_is_last_backward(last)
-        module.set_requires_gradient_sync(last)
-        module.set_reshard_after_backward(last)
-        if not last:
-            # Before any forward pass: a frozen vision tower is called by itself.
-            module.unshard()
-
-    return switch

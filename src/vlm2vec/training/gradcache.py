@@ -1,85 +1,121 @@
-"""One contrastive step over a batch that does not fit into memory at once (gradient cache, arXiv 2101.06983)."""
+"""The gradient of one contrastive step whose batch does not fit into memory (gradient cache, arXiv 2101.06983)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from vlm2vec.model.backbone import Trainable
+from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput
 
-class _Chunk(Protocol):
-    """Part of a batch that is encoded at once."""
-
-    @property
-    def num_tokens(self) -> int: ...
-
-
-C = TypeVar("C", bound=_Chunk)
-_Parts: TypeAlias = tuple[Tensor, ...]
-"""The output for a chunk: one or more tensors, whose first dimensions are laid end to end over the chunks."""
+_Encoded: TypeAlias = tuple[Tensor, ...]
+"""Pooled vectors and, of a model with a token head, token vectors, float32; those of several packs laid end to end."""
 
 
 class _CachedStep(NamedTuple):
     """Value of the loss, and all that was encoded, without graph."""
 
     loss: Tensor
-    queries: _Parts
-    documents: _Parts
+    queries: _Encoded
+    documents: _Encoded
 
 
-def cached_step(
-    encode: Callable[[C], _Parts],
-    queries: Sequence[C],
-    documents: Sequence[C],
-    loss: Callable[[_Parts, _Parts], Tensor],
-    *,
-    token_budget: int | None = None,
-    before_last: Callable[[], None] = lambda: None,
-) -> _CachedStep:
-    """Encode all chunks, and add the gradient of the loss to the parameters that took part.
+class GradientCache:
+    """Encodes the packs of a step, and adds the gradient of their loss to the parameters that took part.
 
-    Chunks are encoded without graph, the loss gives a gradient for their vectors, and with it every chunk is encoded
-    and taken back once more, under the same random numbers. Equals the plain gradient; memory holds the graph of
-    `token_budget` tokens, or of one chunk that is larger, and all that was encoded. As many chunks as fit into the
-    budget keep their first graph and are encoded only once.
+    All are encoded without graph, the loss gives a gradient for their vectors, and with it every pack is encoded and
+    taken back once more, under the same random numbers. Equals the plain gradient; memory holds the graph of
+    `token_budget` tokens, or of one pack that is larger, and all vectors. As many packs as fit into the budget keep
+    their first graph and are encoded only once.
 
     Args:
-        encode: from a chunk to tensors with graph.
-        queries, documents: at least one chunk each.
-        loss: from all queries and all documents, in the order of their chunks.
+        precision: "bfloat16" encodes under autocast.
         token_budget: None: everything is encoded once, with graph.
-        before_last: called before the last backward pass of the step, in which gradients may be synchronised.
+        keep_features: those that frozen parts make of a pack are kept for the second time.
     """
-    chunks = [*queries, *documents]
-    kept = _kept_from(chunks, token_budget)
-    states, graphs = [], []
-    for number, chunk in enumerate(chunks):
-        states.append(_RandomState.now())
-        with torch.set_grad_enabled(number >= kept):
-            graphs.append(encode(chunk))
-    leaves = [tuple(part.detach().requires_grad_() for part in encoded) for encoded in graphs]
-    first, second = _joined(leaves[: len(queries)]), _joined(leaves[len(queries) :])
-    value = loss(first, second)
-    value.backward()
 
-    # Those that hold a graph go first, to make room for the others'.
-    order = [*range(kept, len(chunks)), *range(kept)]
-    for number in order:
-        if number == order[-1]:
-            before_last()
-        encoded, graphs[number] = graphs[number], ()
-        if number < kept:
-            with states[number].replayed():
-                encoded = encode(chunks[number])
-        _take_back(encoded, leaves[number])
-    return _CachedStep(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
+    def __init__(
+        self,
+        backbone: Trainable[QwenVLInput, PackedBatch],
+        device: torch.device,
+        precision: str,
+        *,
+        token_budget: int | None,
+        keep_features: bool = True,
+    ) -> None:
+        self.backbone = backbone
+        self.device = device
+        self.bfloat16 = precision == "bfloat16"
+        self.token_budget = token_budget
+        self.keep_features = keep_features
+
+    def step(
+        self,
+        queries: Sequence[PackedBatch],
+        documents: Sequence[PackedBatch],
+        loss: Callable[[_Encoded, _Encoded], Tensor],
+        *,
+        before_last: Callable[[], None] = lambda: None,
+    ) -> _CachedStep:
+        """One step.
+
+        Args:
+            queries, documents: at least one pack each.
+            loss: from all queries and all documents, in the order of their packs.
+            before_last: called before the last backward pass of the step, in which gradients may be synchronised.
+        """
+        packs = [*queries, *documents]
+        first_kept = self._first_kept(packs)
+        features: dict[int, Tensor | None] = {}
+        states, graphs = [], []
+        for number in range(len(packs)):
+            states.append(_RandomState.now())
+            with torch.set_grad_enabled(number >= first_kept):
+                graphs.append(self._encode(packs, number, features))
+        leaves = [tuple(part.detach().requires_grad_() for part in encoded) for encoded in graphs]
+        first, second = _joined(leaves[: len(queries)]), _joined(leaves[len(queries) :])
+        value = loss(first, second)
+        value.backward()
+
+        # Those that hold a graph go first, to make room for the others'.
+        order = [*range(first_kept, len(packs)), *range(first_kept)]
+        for number in order:
+            if number == order[-1]:
+                before_last()
+            encoded, graphs[number] = graphs[number], ()
+            if number < first_kept:
+                with states[number].replayed():
+                    encoded = self._encode(packs, number, features)
+            _take_back(encoded, leaves[number])
+        return _CachedStep(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
+
+    def _first_kept(self, packs: Sequence[PackedBatch]) -> int:
+        """Number of the first pack that keeps its graph; the last one always does."""
+        if self.token_budget is None:
+            return 0
+        room = self.token_budget
+        for number in reversed(range(len(packs))):
+            room -= packs[number].num_tokens
+            if room < 0:
+                return min(number + 1, len(packs) - 1)
+        return 0
+
+    def _encode(self, packs: Sequence[PackedBatch], number: int, features: dict[int, Tensor | None]) -> _Encoded:
+        """One of the packs, of which `features` holds those of frozen parts from the first time on."""
+        batch = packs[number].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if self.keep_features and number not in features:
+                features[number] = self.backbone.frozen_features(batch)
+            encoded = self.backbone(batch, features.get(number))
+        return tuple(part.float() for part in encoded if part is not None)
 
 
-def _take_back(encoded: _Parts, leaves: _Parts) -> None:
-    """Add the gradient of the parameters of a chunk, from that of its detached copies."""
+def _take_back(encoded: _Encoded, leaves: _Encoded) -> None:
+    """Add the gradient of the parameters of a pack, from that of its detached copies."""
     # A pack of texts reaches nothing that is trained when only the vision tower is; the loss may not use all parts.
     reached = [
         (part, leaf.grad)
@@ -90,19 +126,7 @@ def _take_back(encoded: _Parts, leaves: _Parts) -> None:
         torch.autograd.backward([part for part, _ in reached], [gradient for _, gradient in reached])
 
 
-def _kept_from(chunks: Sequence[C], token_budget: int | None) -> int:
-    """Number of the first chunk that keeps its graph; the last one always does."""
-    if token_budget is None:
-        return 0
-    room = token_budget
-    for number in reversed(range(len(chunks))):
-        room -= chunks[number].num_tokens
-        if room < 0:
-            return min(number + 1, len(chunks) - 1)
-    return 0
-
-
-def _joined(parts: Sequence[_Parts]) -> _Parts:
+def _joined(parts: Sequence[_Encoded]) -> _Encoded:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from vlm2vec.data.collate import Rows
-from vlm2vec.data.mixture import Schedule
-from vlm2vec.documents import parse_json
-from vlm2vec.errors import MissingError
-from vlm2vec.files import write_atomically
 from vlm2vec.sources.forms import SourceConfig
 from vlm2vec.text import markdown
-from vlm2vec.training.checkpoint import CARD, writing_to
+from vlm2vec.training.batches import RunRows
+from vlm2vec.training.checkpoint import CARD, TrainingFolder
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.trainee import Trainee, trained_counts
+from vlm2vec.training.trainee import Trainee
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,17 +24,6 @@ _BAD_ROWS = "bad_rows.jsonl"
 _CURVES = "curves.png"
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Refuse a tracker that is not installed.
-
-    Raises:
-        MissingError: the message says how to get it.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            raise MissingError(f"trackers: {name} is not installed; 'pip install {name}', or leave it out")
-
-
 class RunLog:
     """Writes `log.jsonl`, `validation.jsonl` and `bad_rows.jsonl` beside the model, and tells the trackers.
 
@@ -50,15 +32,14 @@ class RunLog:
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, first_step: int) -> None:
         self.config = config
+        self.folder = TrainingFolder(config.out)
         self.accelerator = accelerator
         self.active = accelerator.is_main_process
         if self.active:
+            for name in (_LOG, _BAD_ROWS):
+                self.folder.cut_log(name, first_step - 1)
             # Before the first step a run is validated anew.
-            validated = first_step or -1
-            for name, limit in ((_LOG, first_step - 1), (VALIDATION, validated), (_BAD_ROWS, first_step - 1)):
-                kept = [row for row in read_log(config.out / name) if row["step"] <= limit]
-                with writing_to(config.out):
-                    write_atomically(config.out / name, "".join(json.dumps(row) + "\n" for row in kept))
+            self.folder.cut_log(VALIDATION, first_step or -1)
         if config.trackers:
             accelerator.init_trackers(config.out.name)
 
@@ -70,8 +51,8 @@ class RunLog:
         for tracker in self.accelerator.trackers if self.config.trackers else ():
             tracker.finish()
         if self.active:
-            with writing_to(self.config.out):
-                _draw_curves(self.config.out)
+            with self.folder.writing():
+                _draw_curves(self.folder)
 
     def step(self, report: NamedTuple) -> None:
         """Log a step."""
@@ -85,33 +66,24 @@ class RunLog:
         """Log rows that could not be read and were replaced, into `bad_rows.jsonl`."""
         if self.active:
             for message in messages:
-                self._add_line(_BAD_ROWS, {"step": step, "row": message})
+                self.folder.add_to_log(_BAD_ROWS, {"step": step, "row": message})
+
+    def card(self, trainee: Trainee, run: RunRows) -> None:
+        """Write the model card, `README.md`: what the model is, how to load it, what it was trained on."""
+        if self.active:
+            with self.folder.writing():
+                (self.folder.path / CARD).write_text(_card(self.config, self.folder, trainee, run), "utf-8")
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.active:
-            self._add_line(name, row)
+            self.folder.add_to_log(name, row)
         if self.config.trackers:
             self.accelerator.log(_flat(row), step=row["step"])
 
-    def _add_line(self, name: str, row: Mapping[str, Any]) -> None:
-        with writing_to(self.config.out), (self.config.out / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log, each with a step; a last line that was cut off while it was written is left out."""
-    rows = []
-    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
-        with suppress(ValueError):
-            row = parse_json(line)
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
-                rows.append(row)
-    return rows
-
-
-def _draw_curves(out: Path) -> None:
+def _draw_curves(folder: TrainingFolder) -> None:
     """Draw loss, in-batch accuracy, learning rate and held-out recall over the steps into `curves.png`."""
-    steps = read_log(out / _LOG)
+    steps = folder.read_log(_LOG)
     if not steps:
         return
     from matplotlib.figure import Figure
@@ -131,23 +103,21 @@ def _draw_curves(out: Path) -> None:
     accuracy.set(title="accuracy in the batch", xlabel="step", ylim=(0, 1))
     rate.plot(at, [row["learning_rate"] for row in steps], "k")
     rate.set(title="learning rate", xlabel="step")
-    held = read_log(out / VALIDATION)
+    held = folder.read_log(VALIDATION)
     for name in ("recall@1", "recall@10"):
         recall.plot([row["step"] for row in held], [row[name] for row in held], marker=".", label=name)
     recall.set(title="held-out pairs", xlabel="step", ylim=(0, 1))
     recall.legend(fontsize=7)
-    figure.savefig(out / _CURVES, dpi=110)
+    figure.savefig(folder.path / _CURVES, dpi=110)
 
 
-def write_card(config: TrainConfig, trainee: Trainee, schedule: Schedule, rows: Mapping[str, Rows]) -> None:
-    """Write the model card, `README.md`: what the model is, how to load it, what it was trained on."""
-    counts = schedule.counts()
-    total = sum(counts.values())
-    trained = sum(trained_counts(trainee.backbone).values())
+def _card(config: TrainConfig, folder: TrainingFolder, trainee: Trainee, run: RunRows) -> str:
+    total = sum(run.counts.values())
+    trained = sum(trainee.trained_counts().values())
     adapter = f" ({'DoRA' if config.adapter.dora else 'LoRA'} of rank {config.adapter.rank})" if config.adapter else ""
     table = [("source", "from", "rows", "share", "drawn", "epochs")]
-    for name in schedule.sources:
-        size, count = len(rows[name]), counts[name]
+    for name in run.schedule.sources:
+        size, count = len(run.rows[name]), run.counts[name]
         cells = (f"{size:,}", f"{count / total:.1%}", f"{count:,}", f"{count / size:.2f}")
         table.append((name, _origin(config.data[name]), *cells))
     text = f"""# {config.out.name}
@@ -167,13 +137,13 @@ embedder = Embedder.load("{config.out}")
 
 {markdown(table)}
 """
-    if config.validation and (held := read_log(config.out / VALIDATION)):
+    if config.validation and (held := folder.read_log(VALIDATION)):
         last = held[-1]
         text += (
             f"\nHeld-out pairs ({config.validation.path.name}), pool of {last['pool']:.0f}: recall at 1 "
             f"{last['recall@1']:.3f}, at 10 {last['recall@10']:.3f}.\n"
         )
-    (config.out / CARD).write_text(text, "utf-8")
+    return text
 
 
 def _origin(source: SourceConfig) -> str:

@@ -5,46 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.errors import ConfigError, DataError
+from vlm2vec.errors import ConfigError, DataError, Hint, MissingError
 from vlm2vec.extras import require
 from vlm2vec.model.families.qwen_inputs import PackedBatch
-from vlm2vec.training.batches import batches_from
-from vlm2vec.training.checkpoint import (
-    RunState,
-    alone,
-    check_out,
-    full_weights,
-    resume_checkpoint,
-    save_checkpoint,
-    tidy,
-    write_model,
-    writing_to,
-)
+from vlm2vec.training.batches import RunRows
+from vlm2vec.training.checkpoint import Checkpoints, TrainingFolder
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.distillation import Distillation, TeacherVectors
-from vlm2vec.training.distributed import (
-    check_world,
-    clip_gradients,
-    gathered_messages,
-    same_everywhere,
-    shard,
-    sum_gradients,
-    total,
-)
-from vlm2vec.training.encoder import StepEncoder
-from vlm2vec.training.gradcache import cached_step
-from vlm2vec.training.log import RunLog, check_trackers, write_card
-from vlm2vec.training.objective import Objective, Side, StepOutcome
-from vlm2vec.training.plan import build_schedule, open_rows
-from vlm2vec.training.seeds import step_seed
-from vlm2vec.training.trainee import build_trainee, trained_counts
+from vlm2vec.training.distributed import TrainingGroup
+from vlm2vec.training.gradcache import GradientCache
+from vlm2vec.training.log import RunLog
+from vlm2vec.training.objective import Objective, StepOutcome
+from vlm2vec.training.teachers import TeacherVectors
+from vlm2vec.training.trainee import Trainee
 from vlm2vec.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -87,7 +66,7 @@ class Announcement(NamedTuple):
     """Facts that are known before the first step.
 
     Args:
-        trained: see `trained_counts`.
+        trained: see `Trainee.trained_counts`.
         first_step: 0, or where a resumed run continues.
         unread: sources of which no row comes in the whole run, for example because their share comes to less than a
             sub-batch.
@@ -126,17 +105,20 @@ def train(
     """
     # Now, not when the curves are drawn at the end.
     require("train", "accelerate", "datasets", "matplotlib", "pyarrow")
-    check_trackers(config.trackers)
+    for name in config.trackers:
+        if find_spec(name) is None:
+            raise MissingError(f"trackers: {name} is not installed; 'pip install {name}', or leave it out")
     from accelerate import Accelerator
 
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out
     )
     first = accelerator.is_main_process
-    check_world(config.processes, accelerator.num_processes, config.batch_size)
-    check_out(config.out, resume=resume)
-    with alone(config.out, first):
-        run = _Run(config, accelerator, resume=resume, taught_within=taught_within)
+    _check_world(config, accelerator.num_processes)
+    folder = TrainingFolder(config.out)
+    folder.check(resume=resume)
+    with folder.alone(first):
+        run = _TrainingRun(config, accelerator, resume=resume, taught_within=taught_within)
         if first:
             on_start(run.announcement())
         with RunLog(config, accelerator, run.state.step) as log:
@@ -150,10 +132,22 @@ def train(
                 log.step(report)
                 run.keep(log)
             # Before the log is closed: a tracker or a plot that fails must not cost the model.
-            run.finish()
+            run.finish(log)
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def _check_world(config: TrainConfig, world: int) -> None:
+    if config.batch_size % world:
+        raise ConfigError(
+            f"batch_size={config.batch_size} cannot be shared by {world} processes; use a multiple of {world}"
+        )
+    # Some launchers silently start a single process on CPU.
+    if (asked := config.processes) is not None and world != asked:
+        raise ConfigError(
+            f"{world} process(es) take part, but processes={asked} was asked for", Hint("processes", str(asked))
+        )
+
+
+def _learning_rate(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then down to nothing behind the last step: in a line (as published), or half a cosine."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -161,52 +155,46 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (1 - done if config.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
-class _Run:
+class _TrainingRun:
     """All that one process of a run holds."""
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, *, resume: bool, taught_within: int) -> None:
         self.config, self.accelerator = config, accelerator
-        self.rows = open_rows(config)
-        self.schedule = build_schedule(config, self.rows)
+        self.rows = RunRows(config)
         self.teachers = [TeacherVectors(teacher.vectors) for teacher in config.teachers.values()]
         # Later stages may have sources of their own.
         self.taught_by = min(max((0, *config.stage_starts)) + taught_within, config.steps)
 
         torch.manual_seed(config.seed)
-        self.trainee = build_trainee(config)
+        self.trainee = Trainee.build(config)
         self.backbone = self.trainee.backbone.to(accelerator.device).train()
-        self.objective = self._objective().to(accelerator.device)
-        same_everywhere(self.backbone.parameters())
-        fsdp = config.parallel == "fsdp"
-        self.synchronise = shard(self.backbone, accelerator.num_processes) if fsdp else None
-        self.trained = [p for p in (*self.backbone.parameters(), *self.objective.parameters()) if p.requires_grad]
+        self.objective = Objective(
+            config.loss,
+            [config.data[name].temperature for name in self.rows.schedule.sources],
+            self.backbone.dim,
+            [(one, known.dim) for one, known in zip(config.teachers.values(), self.teachers, strict=True)],
+        ).to(accelerator.device)
+        self.group = TrainingGroup(self.backbone, self.objective, config.parallel, accelerator.device)
+        self.cache = GradientCache(
+            self.backbone, accelerator.device, config.precision, token_budget=config.token_budget
+        )
         groups = _parameter_groups(self.backbone, self.objective, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-        self.state = RunState(sizes={name: len(source) for name, source in self.rows.items()})
+        self.checkpoints = Checkpoints(self.trainee, self.objective, self.optimizer, config, self.rows.sizes)
         if resume:
-            self.state = resume_checkpoint(self.trainee, self.objective, self.optimizer, config, self.state.sizes)
+            self.checkpoints.resume()
+        self.state = self.checkpoints.state
         self.validator = Validator(config.validation, self.trainee) if config.validation else None
         self.started_s = time.perf_counter()
 
-    def _objective(self) -> Objective:
-        said = zip(self.config.teachers.values(), self.teachers, strict=True)
-        return Objective(
-            self.config.loss,
-            [self.config.data[name].temperature for name in self.schedule.sources],
-            [Distillation(teacher, self.trainee.backbone.dim, known.dim) for teacher, known in said],
-        )
-
     def announcement(self) -> Announcement:
-        unread = tuple(name for name, number in self.schedule.counts().items() if not number)
-        return Announcement(trained_counts(self.backbone), self.state.step, unread)
+        unread = tuple(name for name, number in self.rows.counts.items() if not number)
+        return Announcement(self.trainee.trained_counts(), self.state.step, unread)
 
     def batches(self) -> Iterator[PairBatch[PackedBatch]]:
         self.started_s = time.perf_counter()
-        return batches_from(
+        return self.rows.batches(
             self.state.step,
-            self.config,
-            self.schedule,
-            self.rows,
             self.backbone.processor,
             self.teachers,
             rank=self.accelerator.process_index,
@@ -215,30 +203,28 @@ class _Run:
 
     def step(self, batch: PairBatch[PackedBatch], log: RunLog) -> StepReport:
         """Move the weights by one batch."""
-        config, step, device = self.config, self.state.step, self.accelerator.device
-        torch.manual_seed(step_seed(config.seed, step, self.accelerator.process_index))
-        replaced = gathered_messages(batch.replaced, device)
+        config, step = self.config, self.state.step
+        torch.manual_seed(_step_seed(config.seed, step, self.accelerator.process_index))
+        replaced = self.group.messages(batch.replaced)
         log.bad_rows(step, replaced)
-        rate = learning_rate(step, config)
+        rate = _learning_rate(step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
         self.optimizer.zero_grad(set_to_none=True)
         outcome, sides = self._forward_backward(batch)
-        if self.synchronise is None:
-            sum_gradients(self.backbone.parameters())
-        # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.
-        same_everywhere(parameter.grad for parameter in self.objective.parameters())
-        grad_norm = clip_gradients(self.trained, config.max_grad_norm)
+        grad_norm = self.group.add_gradients(config.max_grad_norm)
         if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
             told = f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}"
-            raise ConfigError(f"{told}; {_not_numbers(sides, batch)}. {_way_out(self._save())}", "resume")
+            raise ConfigError(
+                f"{told}; {_not_numbers(sides, batch)}. {_way_out(self.checkpoints.save().name)}", "resume"
+            )
         self._count_rows(replaced)
         self.optimizer.step()
         self.state.step = step + 1
         self._check_teachers(outcome)
 
-        tokens = total(sum(pack.num_tokens for pack in (*batch.queries, *batch.documents)), device)
+        tokens = self.group.total(sum(pack.num_tokens for pack in (*batch.queries, *batch.documents)))
         return StepReport(
             step=step,
             loss=outcome.loss.item(),
@@ -255,26 +241,14 @@ class _Run:
 
     def _forward_backward(self, batch: PairBatch[PackedBatch]) -> tuple[StepOutcome, tuple[Tensor, Tensor]]:
         """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
-        synchronise = self.synchronise or (lambda last: None)
         outcomes: list[StepOutcome] = []
 
         def loss(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
-            sides = (
-                _in_row_order(queries, batch.queries, batch.query_order),
-                _in_row_order(documents, batch.documents, batch.document_order),
-            )
-            outcomes.append(self.objective(*sides, batch))
+            outcomes.append(self.objective(queries, documents, batch))
             return outcomes[0].loss
 
-        synchronise(False)
-        done = cached_step(
-            StepEncoder(self.backbone, self.accelerator.device, self.config.precision),
-            batch.queries,
-            batch.documents,
-            loss,
-            token_budget=self.config.token_budget,
-            before_last=lambda: synchronise(True),
-        )
+        self.group.begin_step()
+        done = self.cache.step(batch.queries, batch.documents, loss, before_last=self.group.before_last_backward)
         return outcomes[0], (done.queries[0], done.documents[0])
 
     def _count_rows(self, replaced: Sequence[str]) -> None:
@@ -303,7 +277,7 @@ class _Run:
 
     def _by_source(self, outcome: StepOutcome) -> dict[str, float]:
         return {
-            self.schedule.sources[source]: float(outcome.per_row[outcome.sources == source].mean())
+            self.rows.schedule.sources[source]: float(outcome.per_row[outcome.sources == source].mean())
             for source in outcome.sources.unique().tolist()
         }
 
@@ -318,9 +292,9 @@ class _Run:
                 state.best = (f"checkpoint-{state.step}", recall)
                 due = config.save_every is not None
         if due and not is_last:
-            self._save()
+            self.checkpoints.save()
             if self.accelerator.is_main_process:
-                tidy(config.out, config.keep, state.best and state.best[0])
+                self.checkpoints.folder.tidy(config.keep, state.best and state.best[0])
         # Neither validation nor a checkpoint is the next step's.
         self.started_s = time.perf_counter()
 
@@ -329,22 +303,14 @@ class _Run:
         if self.validator is None:
             return {}
         scores = self.validator.measure(self.accelerator.device, self.config.precision)
-        if isinstance(self.backbone, FSDPModule):
-            # The optimiser knows, and a checkpoint stores, only the parts of this process.
-            self.backbone.reshard()
+        self.group.divide()
         log.validation(self.state.step, scores)
         return scores
 
-    def _save(self) -> str:
-        return save_checkpoint(self.trainee, self.objective, self.optimizer, self.state, self.config).name
-
-    def finish(self) -> None:
+    def finish(self, log: RunLog) -> None:
         """Write the model and its card."""
-        weights = full_weights(self.trainee)
-        if self.accelerator.is_main_process:
-            with writing_to(self.config.out):
-                write_model(self.config.out, self.trainee, weights, self.config)
-                write_card(self.config, self.trainee, self.schedule, self.rows)
+        self.checkpoints.write_model()
+        log.card(self.trainee, self.rows)
         self.accelerator.wait_for_everyone()
 
 
@@ -356,17 +322,6 @@ def _parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: f
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embed_tokens" not in name else plain).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def _in_row_order(parts: tuple[Tensor, ...], packs: tuple[PackedBatch, ...], order: Tensor) -> Side:
-    """Encoded packs as the rows of the step."""
-    lengths = [length for chunk in packs for length in chunk.segments.lengths]
-    pooled = parts[0][order.to(parts[0].device)]
-    tokens = None
-    if len(parts) > 1:
-        sequences = parts[1].split(lengths)
-        tokens = torch.cat([sequences[i] for i in order.tolist()])
-    return Side(pooled, tokens, tuple(lengths[i] for i in order.tolist()))
 
 
 def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch]) -> str:
@@ -389,3 +344,31 @@ def _way_out(checkpoint: str) -> str:
         f"The weights before this step are in {checkpoint}: start another run from it with a lower learning_rate or a "
         "higher loss.temperature, or mend these rows"
     )
+
+
+_PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
+_WORD = 1 << 64
+# Two numbers of the tuple hash of CPython: it adds the length with a constant, and keeps -1 for errors.
+_LENGTH, _MINUS_ONE = _PRIME_5 ^ 3527539, 1546275796
+# Integers are taken modulo this prime.
+_MODULUS = (1 << 61) - 1
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of a process in a step: it depends on the place in the run alone, so a checkpoint stores no generator.
+
+    The numbers are mixed by the rounds of xxHash64, as CPython 3.8 to 3.14 hashes the tuple of them: runs that were
+    seeded by `hash` continue as they began.
+
+    Returns:
+        a signed integer of 64 bits.
+    """
+    mixed = _PRIME_5
+    numbers = (seed, step, rank)
+    for number in numbers:
+        mixed = (mixed + number % _MODULUS * _PRIME_2) % _WORD
+        mixed = (mixed << 31 | mixed >> 33) % _WORD * _PRIME_1 % _WORD
+    mixed = (mixed + (len(numbers) ^ _LENGTH)) % _WORD
+    if mixed == _WORD - 1:
+        return _MINUS_ONE
+    return mixed - _WORD if mixed >= _WORD // 2 else mixed

@@ -93,7 +93,7 @@ def mine_file(
     report, negatives = mine(
         pairs, embedder, store, num_negatives=num_negatives, margin=margin, pool=pool, on_progress=on_progress
     )
-    write_mined(path, out, negatives)
+    _write_mined(path, out, negatives)
     return report
 
 
@@ -187,7 +187,7 @@ class _Search:
         ranked_RK, scores_RK = top_k(self._queries_RD[rows], self._candidates_CD, pool, exclude=exclude)
         for ranked, row in zip(ranked_RK, rows, strict=True):
             ranked[np.isin(ranked, self._present[row])] = -1
-        chosen_RK, too_close_RK = select_negatives(
+        chosen_RK, too_close_RK = _select_negatives(
             ranked_RK, scores_RK, self.positive_R[rows], num_negatives=num_negatives, margin=margin
         )
         negatives = [self.first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
@@ -195,7 +195,7 @@ class _Search:
         return _Block(negatives, scores_RK[chosen_RK], by_label, int(too_close_RK.sum()))
 
 
-def select_negatives(
+def _select_negatives(
     ranked_RK: Numbers, scores_RK: Vectors, positive_R: Vectors, *, num_negatives: int, margin: float
 ) -> _Selection:
     """Choose the first `num_negatives` ranked candidates of each row that do not score above `positive_R - margin`.
@@ -225,7 +225,7 @@ def check_output(path: Path, out: Path) -> None:
         raise ConfigError(f"{out} is the file that is read: give another one, so that the rows as they were are kept")
 
 
-def write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
+def _write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
     """Write the rows of `path`, with negatives added behind those that they have.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import nn
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, read_json
@@ -30,27 +30,55 @@ class Trainee(NamedTuple):
     backbone: QwenVLBackbone
     attached: PeftModel | None
 
+    @classmethod
+    def build(cls, config: TrainConfig) -> Trainee:
+        """The model of a run before its first step.
 
-def build_trainee(config: TrainConfig) -> Trainee:
-    """The model of a run before its first step.
+        Raises:
+            ConfigError: the tokenizer of a new model is missing, the adapter has no target, or `matryoshka` is too
+                large.
+            ModelError: the checkpoint to start from cannot be loaded.
+        """
+        backbone = _initial_backbone(config)
+        if too_large := [dim for dim in config.loss.matryoshka if dim > backbone.dim]:
+            raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
+        attached = None
+        if config.adapter is not None:
+            attached = attach_adapter(backbone.model, config.adapter)
+        else:
+            backbone.requires_grad_(True)
+            for part in config.freeze:
+                backbone.parameter_parts()[part].requires_grad_(False)
+        if backbone.token_head is not None:
+            backbone.token_head.requires_grad_(config.loss.token_dim is not None)
+        return cls(backbone, attached)
 
-    Raises:
-        ConfigError: the tokenizer of a new model is missing, the adapter has no target, or `matryoshka` is too large.
-        ModelError: the checkpoint to start from cannot be loaded.
-    """
-    backbone = _initial_backbone(config)
-    if too_large := [dim for dim in config.loss.matryoshka if dim > backbone.dim]:
-        raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
-    attached = None
-    if config.adapter is not None:
-        attached = attach_adapter(backbone.model, config.adapter)
-    else:
-        backbone.requires_grad_(True)
-        for part in config.freeze:
-            backbone.parameter_parts()[part].requires_grad_(False)
-    if backbone.token_head is not None:
-        backbone.token_head.requires_grad_(config.loss.token_dim is not None)
-    return Trainee(backbone, attached)
+    @staticmethod
+    def build_processor(config: TrainConfig) -> QwenVLProcessor:
+        """The processor that prepares the inputs of a run, without the model's weights.
+
+        Raises:
+            ConfigError: the tokenizer of a new model is missing.
+            ModelError: the checkpoint to start from is missing or of an unknown kind.
+        """
+        start = config.start
+        if isinstance(start, Scratch):
+            if not (start.tokenizer / "tokenizer.json").is_file():
+                raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
+            return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
+        folders = Folders.find(start)
+        return QwenVLProcessor.of(folders, folders.settled(_asked_settings(config)))
+
+    def trained_counts(self) -> dict[str, int]:
+        """Trained parameters by module, layers of a kind together: `language_model.layers.*.mlp.down_proj.lora_A`."""
+        counts: Counter[str] = Counter()
+        for name, parameter in self.backbone.named_parameters():
+            if parameter.requires_grad:
+                parts = ["*" if part.isdigit() else part for part in name.split(".")]
+                # The last part is `weight` or `bias`, behind it peft's name of the adapter.
+                kept = [part for part in parts if part not in {"weight", "bias", "default", "model", "base_model"}]
+                counts[".".join(kept)] += parameter.numel()
+        return dict(counts)
 
 
 def attach_adapter(model: Qwen2VLModel, adapter: Adapter) -> PeftModel:
@@ -81,34 +109,6 @@ def attach_adapter(model: Qwen2VLModel, adapter: Adapter) -> PeftModel:
             raise ConfigError(f"adapter.targets {list(adapter.targets)}: {error}") from None
 
 
-def trained_counts(module: nn.Module) -> dict[str, int]:
-    """Trained parameters by module, layers of a kind together: `language_model.layers.*.self_attn.q_proj.lora_A`."""
-    counts: dict[str, int] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            parts = ["*" if part.isdigit() else part for part in name.split(".")]
-            # The last part is `weight` or `bias`, behind it peft's name of the adapter.
-            kept = [part for part in parts if part not in {"weight", "bias", "default", "model", "base_model"}]
-            counts[".".join(kept)] = counts.get(".".join(kept), 0) + parameter.numel()
-    return counts
-
-
-def build_training_processor(config: TrainConfig) -> QwenVLProcessor:
-    """The processor that prepares the inputs of a run, without its weights.
-
-    Raises:
-        ConfigError: the tokenizer of a new model is missing.
-        ModelError: the checkpoint to start from is missing or of an unknown kind.
-    """
-    start = config.start
-    if isinstance(start, Scratch):
-        if not (start.tokenizer / "tokenizer.json").is_file():
-            raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
-        return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
-    folders = Folders.find(start)
-    return QwenVLProcessor.of(folders, folders.settled(_asked_settings(config)))
-
-
 def _asked_settings(config: TrainConfig) -> Settings:
     return Settings(**config.inputs.model_dump())
 
@@ -120,7 +120,7 @@ def _new_settings(config: TrainConfig) -> Settings:
 def _initial_backbone(config: TrainConfig) -> QwenVLBackbone:
     start, token_dim = config.start, config.loss.token_dim
     if isinstance(start, Scratch):
-        backbone = _random_backbone(start, build_training_processor(config), _new_settings(config))
+        backbone = _random_backbone(start, Trainee.build_processor(config), _new_settings(config))
     else:
         folders = Folders.find(start)
         if config.adapter is not None and folders.adapter is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from support.golden_cases import MODEL
 from support.places import DATA
-from support.train_files import logged, write_circle, write_config, write_data
+from support.train_files import logged, write_config
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
@@ -31,16 +31,14 @@ CHANGES: dict[str, object] = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(folder: Path) -> Path:
     """The old run after two of its four steps, with its sources, teacher and configuration."""
-    write_data(tmp_path)
-    write_circle(tmp_path / "circle")
-    shutil.copytree(OLD, tmp_path / "run")
-    for path in (tmp_path / "run" / "checkpoint-2").glob("*_config.json"):
+    shutil.copytree(OLD, folder / "run")
+    for path in (folder / "run" / "checkpoint-2").glob("*_config.json"):
         # Paths are absolute.
-        text = path.read_text("utf-8").replace("@MODEL@", str(MODEL)).replace("@FOLDER@", str(tmp_path))
+        text = path.read_text("utf-8").replace("@MODEL@", str(MODEL)).replace("@FOLDER@", str(folder))
         path.write_text(text, "utf-8")
-    return tmp_path
+    return folder
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def _hub_cache(home: Path, name: str, files: dict[str, Path | str]) -> None:
 def test_a_published_adapter_resolves_itself_and_its_base_from_the_hub_cache(tmp_path: Path) -> None:
     config = json.loads((GOLDEN / "dora" / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = "Qwen/Qwen2-VL-2B-Instruct"
-    adapter = {
+    adapter: dict[str, Path | str] = {
         "adapter_config.json": json.dumps(config),
         "adapter_model.safetensors": GOLDEN / "dora" / "adapter_model.safetensors",
     }

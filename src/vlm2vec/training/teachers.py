@@ -1,25 +1,87 @@
-"""How do the vectors of a larger model become a cache for `teachers` of a configuration?"""
+"""How does a larger model come to teach a run? Its vectors of the same items, cached by their content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from vlm2vec.data.collate import Rows
-from vlm2vec.data.records import Pair
 from vlm2vec.documents import load_json
-from vlm2vec.errors import ConfigError, DataError, VLM2VecError
+from vlm2vec.errors import ConfigError, DataError, InputError, VLM2VecError
 from vlm2vec.files import write_atomically, writing
-from vlm2vec.model.backbone import Ask
+from vlm2vec.items import Item
+from vlm2vec.model.backbone import Ask, Vectors
+from vlm2vec.model.similarity import normalize
+from vlm2vec.training.batches import open_rows
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.training.distillation import TEACHER
-from vlm2vec.training.plan import open_rows
 from vlm2vec.vectors.job import EmbedJob, Encoder, Work
 from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
+
+_OWNER = "teacher.json"
+"""Says whose vectors lie in a folder that `teach` filled."""
+
+
+class TeacherVectors:
+    """The vectors of a teacher, looked up by the content of an item: text and media count, instructions do not.
+
+    Args:
+        folder: of a `VectorStore` whose keys are `uninstructed_key`.
+
+    Raises:
+        DataError: it holds no vectors, or vectors of several dimensions.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        dims = VectorStore.dims(folder)
+        if not dims:
+            raise DataError(f"teachers: {folder} should hold vectors, and holds none", "teach")
+        if len(dims) > 1:
+            raise DataError(f"teachers: {folder} should hold vectors of one dimension, and holds {dims}")
+        self.store = VectorStore.open(folder, dims[0])
+
+    @property
+    def dim(self) -> int:
+        return self.store.dim
+
+    def of(self, keys: Sequence[bytes]) -> Tensor:
+        """Rows of length one, float32 [N, dim]; zeros where the teacher has no vector."""
+        return normalize(torch.from_numpy(self.store.get(keys)[1]))
+
+
+def write_teacher(folder: Path, items: Sequence[Item], vectors: Vectors) -> None:
+    """Keep a teacher's vectors of some items where `teachers` of a training configuration finds them.
+
+    Args:
+        folder: made if it is missing; vectors of earlier calls are kept. It must hold one teacher alone: nothing in it
+            says whose the vectors are.
+        items: of equal content as the items of the training rows, whatever their instructions.
+        vectors: float32 [N, dim].
+
+    Raises:
+        InputError: an item lacks a vector, or one is not finite.
+        MediaError: a medium is missing or cannot be read.
+        ConfigError: the folder holds vectors of another dimension, or those of `teach`.
+        StorageError: it cannot be written.
+    """
+    if (folder / _OWNER).exists():
+        raise ConfigError(f"{folder} holds the vectors of the model that {_OWNER} names", "other_out")
+    if others := [dim for dim in VectorStore.dims(folder) if dim != vectors.shape[-1]]:
+        raise ConfigError(
+            f"{folder} holds vectors of {' and '.join(map(str, others))} dimensions, and these have "
+            f"{vectors.shape[-1]}",
+            "other_out",
+        )
+    if bad := np.flatnonzero(~np.isfinite(vectors).all(-1)).tolist():
+        # A vector that is kept is never replaced.
+        raise InputError(f"vectors of {len(bad)} items are not finite, first that of item {bad[0]}; nothing is written")
+    VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 
 class _NamedTeacher(Encoder, Protocol):
@@ -85,7 +147,7 @@ class _Owner(BaseModel):
 def _claim(out: Path, teacher: _NamedTeacher) -> VectorStore:
     """The store, which says whose it is from now on."""
     store = VectorStore.open(out, teacher.dim)
-    place = out / TEACHER
+    place = out / _OWNER
     if place.exists():
         try:
             theirs = _Owner.model_validate(load_json(place))
@@ -142,7 +204,7 @@ class _Questions:
     def _of_row(self, rows: Rows, number: int) -> list[Work]:
         """What is asked about a row; nothing if an item of it cannot be read."""
         try:
-            pair: Pair = rows[number]
+            pair = rows[number]
         except VLM2VecError as error:
             self.unread.append(str(error))
             return []

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been."""
+"""A run that was stopped continues as if it had not been, and no run writes over another."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.train_files import cut_off, logged, write_circle, write_config, write_data
+from support.train_files import cut_off, logged, run_of, write_config
 from vlm2vec.errors import BusyError, ConfigError, DataError, StorageError
-from vlm2vec.training.checkpoint import alone, checkpoints, writing_to
+from vlm2vec.training.checkpoint import TrainingFolder
 from vlm2vec.training.config import read_config
+from vlm2vec.training.distributed import TrainingGroup
 from vlm2vec.training.loop import train
 
 pytestmark = pytest.mark.slow
@@ -32,19 +33,12 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_data(tmp_path)
-    write_circle(tmp_path / "circle")
-    return tmp_path
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_going_on_at_any_checkpoint_equals_never_having_stopped_to_the_bit(folder: Path, name: str) -> None:
     whole = folder / "whole"
     changes = VARIANTS[name] | {"steps": 7, "save_every": 2, "keep": 9}
     train(read_config(write_config(folder, out="whole", **changes)))
-    assert [path.name for path in checkpoints(whole)] == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    assert [path.name for path in TrainingFolder(whole).checkpoints] == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     for step in (2, 6):
         part = folder / f"from{step}"
         shutil.copytree(whole / f"checkpoint-{step}", part / f"checkpoint-{step}")
@@ -75,7 +69,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on(folder: Path) -> None
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         # Not the first one: there must be a checkpoint to go on from.
-        if len(checkpoints(out)) and any(out.glob("checkpoint-*.partial")):
+        if TrainingFolder(out).checkpoints and any(out.glob("checkpoint-*.partial")):
             os.kill(process.pid, signal.SIGSTOP)
             # It may have been done before it was stopped.
             if any(out.glob("checkpoint-*.partial")):
@@ -93,7 +87,7 @@ def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch:
     changes: dict[str, object] = {"steps": 2, "validation": {"path": "image.jsonl", "every": 1, "pool": 8}}
     train(read_config(write_config(folder, out="whole", **changes)))
     with monkeypatch.context() as patch:
-        patch.setattr("vlm2vec.training.loop.clip_gradients", lambda parameters, max_norm: float("nan"))
+        patch.setattr(TrainingGroup, "add_gradients", lambda group, max_norm: float("nan"))
         with pytest.raises(ConfigError, match=r"the loss of step 0 is .*, its gradient's norm nan.*in checkpoint-0"):
             train(read_config(write_config(folder, out="part", **changes)))
     train(read_config(write_config(folder, out="part", **changes)), resume=True)
@@ -104,7 +98,10 @@ def test_a_run_that_fails_in_its_first_step_can_go_on(folder: Path, monkeypatch:
 
 def test_a_second_run_in_the_folder_is_kept_out(folder: Path) -> None:
     config = read_config(write_config(folder, steps=2))
-    with alone(config.out, first=True), pytest.raises(BusyError, match=r"another run is training in .*out; wait for"):
+    with (
+        TrainingFolder(config.out).alone(first=True),
+        pytest.raises(BusyError, match=r"another run is training in .*out; wait for"),
+    ):
         train(config)
     train(config)
     with pytest.raises(ConfigError, match="holds a finished run; give another folder as out="):
@@ -128,21 +125,24 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_way_on(folder: Path) -
     full = (
         r"cannot write to .*run: no space left on device; free .*; the run is kept up to checkpoint-3; continue it with"
     )
-    with pytest.raises(StorageError, match=full), writing_to(folder / "run"), Path("/dev/full").open("w") as file:
-        file.write("x")
+    with pytest.raises(StorageError, match=full), TrainingFolder(folder / "run").writing():
+        Path("/dev/full").write_text("x")
 
 
 def test_only_the_latest_checkpoints_and_the_best_are_kept(folder: Path) -> None:
     validation = {"path": "image.jsonl", "every": 1, "pool": 8}
     path = write_config(folder, steps=9, save_every=1, keep=2, validation=validation)
     train(read_config(path))
-    kept = [folder.name for folder in checkpoints(folder / "out")]
+    kept = [folder.name for folder in TrainingFolder(folder / "out").checkpoints]
     assert kept[-2:] == ["checkpoint-7", "checkpoint-8"]
     assert len(kept) <= 3
 
 
 def test_another_configuration_is_another_run_and_every_difference_is_named_by_its_path(folder: Path) -> None:
-    data = {"image": {"path": "image.jsonl", "weight": 3}, "video": {"path": "video.jsonl"}}
+    data: dict[str, dict[str, object]] = {
+        "image": {"path": "image.jsonl", "weight": 3},
+        "video": {"path": "video.jsonl"},
+    }
     train(read_config(write_config(folder, steps=3, save_every=2, data=data)))
     cut_off(folder / "out")
     data["image"]["weight"] = 2
@@ -222,3 +222,18 @@ def test_what_a_teacher_knew_before_a_run_was_stopped_counts_when_it_goes_on(fol
     before = logged(folder / "out", "loss")
     train(read_config(path), resume=True, taught_within=3)
     assert logged(folder / "out", "loss") == before
+
+
+def test_a_run_does_not_write_over_another(folder: Path) -> None:
+    run_of(write_config(folder, steps=1))
+    with pytest.raises(ConfigError, match="out already holds a finished run; give another folder as out="):
+        run_of(write_config(folder, steps=1))
+    with pytest.raises(ConfigError, match="out holds a finished run, so there is nothing to continue"):
+        run_of(write_config(folder, steps=1), resume=True)
+    with pytest.raises(
+        ConfigError, match="fresh holds no checkpoint, so there is nothing to continue; leave out resume=True"
+    ):
+        run_of(write_config(folder, out="fresh"), resume=True)
+    run_of(write_config(folder, out="stopped", steps=2, save_every=1))
+    with pytest.raises(ConfigError, match="stopped already holds a run; continue it with resume=True; give another"):
+        run_of(write_config(folder, out="stopped", steps=2, save_every=1))
