@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,6 @@ class MiningReport:
     dropped_by_margin: int
     positive_similarity: float
     negative_similarity: float | None
-
-
-class _Selection(NamedTuple):
-    """bool [R, K] each: which ranked candidates become negatives, and which the margin has dropped."""
-
-    chosen: NDArray[np.bool_]
-    too_close: NDArray[np.bool_]
 
 
 def mine_file(
@@ -132,83 +125,85 @@ def mine(
             f"cannot mine {num_negatives} negatives in a pool of {pool} with margin {margin}: "
             "the first two must be at least 1, the margin a number (0.05 is usual)"
         )
-    pairs = list(pairs)
-    search = _Search(pairs, embedder, store, on_progress)
-    blocks = [
-        search.block(range(start, min(start + _ROWS_AT_ONCE, len(pairs))), num_negatives, margin, pool)
-        for start in range(0, len(pairs), _ROWS_AT_ONCE)
-    ]
-    negatives = [sources for block in blocks for sources in block.negatives]
-    scores = np.concatenate([block.scores for block in blocks])
-    report = MiningReport(
-        rows=len(pairs),
-        candidates=len(search.first_row),
-        negatives=len(scores),
-        short_rows=sum(len(sources) < num_negatives for sources in negatives),
-        dropped_by_label=sum(block.dropped_by_label for block in blocks),
-        dropped_by_margin=sum(block.dropped_by_margin for block in blocks),
-        positive_similarity=float(search.positive_R.mean(dtype=np.float64)),
-        negative_similarity=float(scores.mean(dtype=np.float64)) if len(scores) else None,
-    )
-    return report, negatives
-
-
-class _Block(NamedTuple):
-    """The negatives of some rows: for each row the rows they are positives of, and the scores of all."""
-
-    negatives: list[Numbers]
-    scores: Vectors
-    dropped_by_label: int
-    dropped_by_margin: int
+    search = _Search(list(pairs), embedder, store, on_progress)
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        search.look(range(start, min(start + _ROWS_AT_ONCE, len(pairs))), num_negatives, margin, pool)
+    return search.report(num_negatives), search.negatives
 
 
 class _Search:
-    """The queries of all rows, and the candidates among which they search."""
+    """The queries of all rows, the candidates among which they search, and the negatives found so far.
+
+    Attributes:
+        negatives: for each row that has been looked at, the rows whose positives are its negatives.
+    """
 
     def __init__(
         self, pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
     ) -> None:
         queries, positives, present = _contents(pairs)
-        of_row, self.first_row = _numbered(positives)
-        if len(self.first_row) < 2:
+        of_row, self._first_row = _numbered(positives)
+        if len(self._first_row) < 2:
             raise DataError(
-                f"cannot mine negatives among {len(self.first_row)} different positives: "
+                f"cannot mine negatives among {len(self._first_row)} different positives: "
                 "a query's negatives are positives of other rows, so there must be at least two"
             )
         self._answers = _Answers([pair.label for pair in pairs], queries, of_row)
-        number_of = {positives[row]: candidate for candidate, row in enumerate(self.first_row)}
+        number_of = {positives[row]: candidate for candidate, row in enumerate(self._first_row)}
         self._present = [[number_of[key] for key in keys if key in number_of] for keys in present]
         self._queries_RD, positives_RD = _encode_all(pairs, embedder, store, on_progress)
-        self._candidates_CD = positives_RD[self.first_row]
-        self.positive_R = np.einsum("rd,rd->r", self._queries_RD, positives_RD, dtype=np.float64).astype(np.float32)
+        self._candidates_CD = positives_RD[self._first_row]
+        cosines_R = np.einsum("rd,rd->r", self._queries_RD, positives_RD, dtype=np.float64)
+        self._positive_R = cosines_R.astype(np.float32)
+        self.negatives: list[Numbers] = []
+        self._scores: list[Vectors] = []
+        self._dropped_by_label = self._dropped_by_margin = 0
 
-    def block(self, rows: range, num_negatives: int, margin: float, pool: int) -> _Block:
+    def look(self, rows: range, num_negatives: int, margin: float, pool: int) -> None:
+        """Find the negatives of the next rows."""
         exclude = [self._answers.of(row) for row in rows]
         ranked_RK, scores_RK = top_k(self._queries_RD[rows], self._candidates_CD, pool, exclude=exclude)
         for ranked, row in zip(ranked_RK, rows, strict=True):
             ranked[np.isin(ranked, self._present[row])] = -1
         chosen_RK, too_close_RK = _select_negatives(
-            ranked_RK, scores_RK, self.positive_R[rows], num_negatives=num_negatives, margin=margin
+            ranked_RK, scores_RK, self._positive_R[rows], num_negatives=num_negatives, margin=margin
         )
-        negatives = [self.first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
-        by_label = sum(len(of_query) - 1 for of_query in exclude)
-        return _Block(negatives, scores_RK[chosen_RK], by_label, int(too_close_RK.sum()))
+        self.negatives += [self._first_row[ranked[chosen]] for ranked, chosen in zip(ranked_RK, chosen_RK, strict=True)]
+        self._scores.append(scores_RK[chosen_RK])
+        self._dropped_by_label += sum(len(of_query) - 1 for of_query in exclude)
+        self._dropped_by_margin += int(too_close_RK.sum())
+
+    def report(self, num_negatives: int) -> MiningReport:
+        scores = np.concatenate(self._scores)
+        return MiningReport(
+            rows=len(self._positive_R),
+            candidates=len(self._first_row),
+            negatives=len(scores),
+            short_rows=sum(len(sources) < num_negatives for sources in self.negatives),
+            dropped_by_label=self._dropped_by_label,
+            dropped_by_margin=self._dropped_by_margin,
+            positive_similarity=float(self._positive_R.mean(dtype=np.float64)),
+            negative_similarity=float(scores.mean(dtype=np.float64)) if len(scores) else None,
+        )
 
 
 def _select_negatives(
     ranked_RK: Numbers, scores_RK: Vectors, positive_R: Vectors, *, num_negatives: int, margin: float
-) -> _Selection:
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Choose the first `num_negatives` ranked candidates of each row that do not score above `positive_R - margin`.
 
     Args:
         ranked_RK: candidates, best first; -1 for none.
         scores_RK: theirs.
         positive_R: score of each row's own positive.
+
+    Returns:
+        bool [R, K] each: which candidates become negatives, and which score too close to the positive.
     """
     there = ranked_RK >= 0
     too_close = there & (scores_RK > positive_R.astype(np.float64)[:, None] - margin)
     left = there & ~too_close
-    return _Selection(left & (left.cumsum(axis=1) <= num_negatives), too_close)
+    return left & (left.cumsum(axis=1) <= num_negatives), too_close
 
 
 def check_output(path: Path, out: Path) -> None:
@@ -243,29 +238,24 @@ def _write_mined(path: Path, out: Path, negatives: Sequence[Numbers]) -> None:
             row: dict[str, Any] = rows[number]
             if len(sources):
                 row["negatives"] = (row.get("negatives") or []) + [rows[i]["positive"] for i in sources.tolist()]
-            text = json.dumps(_moved(row, prefix), ensure_ascii=False)
+            if prefix != ".":
+                row |= {key: _moved(row[key], prefix) for key in ("query", "positive", "negatives") if key in row}
+            text = json.dumps(row, ensure_ascii=False)
             # Halves of a surrogate pair, which UTF-8 cannot hold, come out as JSON's own escape.
             stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-class _Contents(NamedTuple):
+def _contents(pairs: Sequence[Pair]) -> tuple[list[bytes], list[bytes], list[list[bytes]]]:
     """Keys of each row's query, as it is asked, and of its positive and present negatives, by their content."""
-
-    queries: list[bytes]
-    positives: list[bytes]
-    present: list[list[bytes]]
-
-
-def _contents(pairs: Sequence[Pair]) -> _Contents:
-    contents = _Contents([], [], [])
+    queries, positives, present = [], [], []
     for pair in pairs:
         try:
-            contents.queries.append(item_key(pair.query, fingerprint=""))
-            contents.positives.append(content_key(pair.positive))
-            contents.present.append([content_key(negative) for negative in pair.negatives])
+            queries.append(item_key(pair.query, fingerprint=""))
+            positives.append(content_key(pair.positive))
+            present.append([content_key(negative) for negative in pair.negatives])
         except VLM2VecError as error:
             raise error.of(pair.origin) from error
-    return contents
+    return queries, positives, present
 
 
 def _numbered(keys: Sequence[bytes]) -> tuple[Numbers, Numbers]:
@@ -315,15 +305,10 @@ def _encode_all(
         on_progress=None if on_progress is None else lambda done, _: on_progress(done, len(asked)),
         on_failure=Work.fail,
     )
-    vectors = _unit(store.get(keys)[1])
-    return vectors[: len(pairs)], vectors[len(pairs) :]
-
-
-def _unit(vectors: Vectors) -> Vectors:
+    vectors = store.get(keys)[1]
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    unit: Vectors = vectors / lengths
-    return unit
+    vectors /= np.where(lengths == 0, np.float32(1), lengths)
+    return vectors[: len(pairs)], vectors[len(pairs) :]
 
 
 def _way(path: Path, out: Path) -> str:
@@ -335,20 +320,10 @@ def _way(path: Path, out: Path) -> str:
         return here  # On another drive.
 
 
-def _moved(row: dict[str, object], prefix: str) -> dict[str, object]:
-    def item(value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        return {key: media(inner) if key in ("image", "video") else inner for key, inner in value.items()}
-
-    def media(value: object) -> object:
-        if isinstance(value, list):
-            return [media(inner) for inner in value]
-        return value if not isinstance(value, str) or Path(value).is_absolute() else f"{prefix}/{value}"
-
-    if prefix == ".":
-        return row
-    moved = row | {"query": item(row["query"]), "positive": item(row["positive"])}
-    if isinstance(negatives := row.get("negatives"), list):
-        moved["negatives"] = [item(negative) for negative in negatives]
-    return moved
+def _moved(part: object, prefix: str, *, is_path: bool = False) -> object:
+    """An item of a row, or several, with the paths of its media as they hold from another folder."""
+    if isinstance(part, dict):
+        return {key: _moved(inner, prefix, is_path=key in ("image", "video")) for key, inner in part.items()}
+    if isinstance(part, list):
+        return [_moved(inner, prefix, is_path=is_path) for inner in part]
+    return f"{prefix}/{part}" if is_path and isinstance(part, str) and not Path(part).is_absolute() else part
