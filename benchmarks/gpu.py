@@ -212,7 +212,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
                 q_BD, d_BD = (_unit(x[0][order]) for x, order in zip((q, d), orders, strict=True))
                 return info_nce(q_BD @ d_BD.T, temperature=0.02)
 
-            value = cache.step(queries, documents, loss).loss
+            value = cache.step(queries, documents, loss)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             return float(value)

@@ -62,11 +62,11 @@ def _step(name: str, token_budget: int | None, *, freeze: bool = False) -> tuple
     backbone = _backbone(ADAPTERS[name], freeze)
     queries, documents = _sides(backbone, 100)
     torch.manual_seed(7)
-    step = GradientCache(backbone, CPU, "float32", token_budget=token_budget).step(
+    loss = GradientCache(backbone, CPU, "float32", token_budget=token_budget).step(
         queries, documents, lambda q, d: info_nce(normalize(q[0]) @ normalize(d[0]).T, temperature=0.1)
     )
     gradients = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad and p.grad is not None}
-    return step.loss.item(), gradients, len(queries) + len(documents)
+    return loss.item(), gradients, len(queries) + len(documents)
 
 
 _gradients = cache(_step)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import NamedTuple
 
 from vlm2vec.errors import ConfigError
 from vlm2vec.extras import require
@@ -54,27 +53,18 @@ def ablate_sub_batch(
         else:
             train(run, resume=bool(folder.checkpoints), on_step=on_step)
         last = folder.read_log(VALIDATION)[-1]
-        trials.append(_Trial(sub_batch, seed, [last[metric] for metric in _METRICS]))
+        trials.append({"sub_batch": sub_batch, "seed": seed} | {metric: last[metric] for metric in _METRICS})
     if Launch.own().rank == 0:
         _write_results(config.out, trials, config.batch_size)
 
 
-class _Trial(NamedTuple):
-    """One run of an ablation and its held-out recalls at the end."""
-
-    sub_batch: int
-    seed: int
-    recalls: list[float]
-
-
-def _write_results(out: Path, trials: Sequence[_Trial], batch_size: int) -> None:
+def _write_results(out: Path, trials: Sequence[Mapping[str, float]], batch_size: int) -> None:
     """Write the table as JSON and Markdown, and the plot."""
-    rows = [{"sub_batch": t.sub_batch, "seed": t.seed, **dict(zip(_METRICS, t.recalls, strict=True))} for t in trials]
-    (out / "ablation.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    (out / "ablation.json").write_text(json.dumps(trials, indent=1) + "\n", "utf-8")
     # A column of recalls for each metric.
-    columns: dict[int, list[tuple[float, ...]]] = {
-        size: list(zip(*(t.recalls for t in trials if t.sub_batch == size), strict=True))
-        for size in dict.fromkeys(t.sub_batch for t in trials)
+    columns = {
+        size: [[trial[metric] for trial in trials if trial["sub_batch"] == size] for metric in _METRICS]
+        for size in dict.fromkeys(trial["sub_batch"] for trial in trials)
     }
     names = [f"{size} (whole)" if size == batch_size else str(size) for size in columns]
     table = [["sub-batch", "seeds", *_METRICS]]
@@ -85,7 +75,7 @@ def _write_results(out: Path, trials: Sequence[_Trial], batch_size: int) -> None
     _draw(out / "ablation.png", names, list(columns.values()))
 
 
-def _draw(path: Path, names: Sequence[str], columns: Sequence[Sequence[tuple[float, ...]]]) -> None:
+def _draw(path: Path, names: Sequence[str], columns: Sequence[Sequence[Sequence[float]]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -65,7 +65,7 @@ class RunRows:
     """The sources of a run and the order of their rows.
 
     Attributes:
-        rows: of each source.
+        rows, sizes: of each source, and their number.
         schedule: the rows of every step.
         counts: pairs of each source over the whole run.
 
@@ -76,6 +76,7 @@ class RunRows:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.rows = open_rows(config)
+        self.sizes = {name: len(source) for name, source in self.rows.items()}
         mixture = Mixture(
             sizes=self.sizes,
             weights={name: source.weight for name, source in config.data.items()},
@@ -87,10 +88,6 @@ class RunRows:
         )
         self.schedule = mixture.schedule(config.steps)
         self.counts = self.schedule.counts()
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        return {name: len(source) for name, source in self.rows.items()}
 
     def batches(
         self,
@@ -143,7 +140,7 @@ class RunRows:
         total = sum(self.counts.values())
         plan = []
         for name, count in self.counts.items():
-            size = len(self.rows[name])
+            size = self.sizes[name]
             per_pair = _tokens_per_pair(name, self.rows[name], inputs)
             tokens = None if per_pair is None else round(per_pair * count)
             plan.append(_PlanRow(name, size, count / total, count, count / size, tokens))

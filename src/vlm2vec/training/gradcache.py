@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,14 +14,6 @@ from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput
 
 _Encoded: TypeAlias = tuple[Tensor, ...]
 """Pooled vectors and, of a model with a token head, token vectors, float32; those of several packs laid end to end."""
-
-
-class _CachedStep(NamedTuple):
-    """Value of the loss, and all that was encoded, without graph."""
-
-    loss: Tensor
-    queries: _Encoded
-    documents: _Encoded
 
 
 class GradientCache:
@@ -60,25 +52,27 @@ class GradientCache:
         loss: Callable[[_Encoded, _Encoded], Tensor],
         *,
         before_last: Callable[[], None] = lambda: None,
-    ) -> _CachedStep:
+    ) -> Tensor:
         """One step.
 
         Args:
             queries, documents: at least one pack each.
             loss: from all queries and all documents, in the order of their packs.
             before_last: called before the last backward pass of the step, in which gradients may be synchronised.
+
+        Returns:
+            value of the loss, without graph.
         """
         packs = [*queries, *documents]
         first_kept = self._first_kept(packs)
         features: dict[int, Tensor | None] = {}
         states, graphs = [], []
         for number in range(len(packs)):
-            states.append(_RandomState.now())
+            states.append(_random_state())
             with torch.set_grad_enabled(number >= first_kept):
                 graphs.append(self._encode(packs, number, features))
         leaves = [tuple(part.detach().requires_grad_() for part in encoded) for encoded in graphs]
-        first, second = _joined(leaves[: len(queries)]), _joined(leaves[len(queries) :])
-        value = loss(first, second)
+        value = loss(_joined(leaves[: len(queries)]), _joined(leaves[len(queries) :]))
         value.backward()
 
         # Those that hold a graph go first, to make room for the others'.
@@ -88,10 +82,10 @@ class GradientCache:
                 before_last()
             encoded, graphs[number] = graphs[number], ()
             if number < first_kept:
-                with states[number].replayed():
+                with _replayed(*states[number]):
                     encoded = self._encode(packs, number, features)
             _take_back(encoded, leaves[number])
-        return _CachedStep(value.detach(), *(tuple(part.detach() for part in side) for side in (first, second)))
+        return value.detach()
 
     def _first_kept(self, packs: Sequence[PackedBatch]) -> int:
         """Number of the first pack that keeps its graph; the last one always does."""
@@ -130,20 +124,16 @@ def _joined(parts: Sequence[_Encoded]) -> _Encoded:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
-class _RandomState(NamedTuple):
-    cpu: Tensor
-    cuda: Tensor | None
+def _random_state() -> tuple[Tensor, Tensor | None]:
+    """Of the CPU, and of the current GPU if there is one."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
 
-    @classmethod
-    def now(cls) -> _RandomState:
-        return cls(torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None)
 
-    @contextmanager
-    def replayed(self) -> Iterator[None]:
-        """Random numbers continue from this state inside, and as if nothing had happened afterwards."""
-        devices = [] if self.cuda is None else [torch.cuda.current_device()]
-        with torch.random.fork_rng(devices=devices):
-            torch.set_rng_state(self.cpu)
-            if self.cuda is not None:
-                torch.cuda.set_rng_state(self.cuda)
-            yield
+@contextmanager
+def _replayed(cpu: Tensor, cuda: Tensor | None) -> Iterator[None]:
+    """Random numbers continue from a state inside, and as if nothing had happened afterwards."""
+    with torch.random.fork_rng(devices=[] if cuda is None else [torch.cuda.current_device()]):
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda)
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -90,18 +91,17 @@ def _draw_curves(folder: TrainingFolder) -> None:
 
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     loss, accuracy, rate, recall = figure.subplots(2, 2).flat
-    at = [row["step"] for row in steps]
     window = max(1, len(steps) // 50)
     for source in sorted({name for row in steps for name in row["source_losses"]}):
         seen = [(row["step"], row["source_losses"][source]) for row in steps if source in row["source_losses"]]
-        loss.plot(*zip(*_smoothed(seen, window), strict=True), linewidth=0.8, label=source)
-    loss.plot(*zip(*_smoothed([(r["step"], r["loss"]) for r in steps], window), strict=True), "k", label="all")
+        loss.plot(*_smoothed(seen, window), linewidth=0.8, label=source)
+    loss.plot(*_smoothed([(row["step"], row["loss"]) for row in steps], window), "k", label="all")
     loss.set(title="loss", xlabel="step")
     if len(loss.lines) < 12:
         loss.legend(fontsize=7)
-    accuracy.plot(*zip(*_smoothed([(r["step"], r["accuracy"]) for r in steps], window), strict=True), "k")
+    accuracy.plot(*_smoothed([(row["step"], row["accuracy"]) for row in steps], window), "k")
     accuracy.set(title="accuracy in the batch", xlabel="step", ylim=(0, 1))
-    rate.plot(at, [row["learning_rate"] for row in steps], "k")
+    rate.plot([row["step"] for row in steps], [row["learning_rate"] for row in steps], "k")
     rate.set(title="learning rate", xlabel="step")
     held = folder.read_log(VALIDATION)
     for name in ("recall@1", "recall@10"):
@@ -117,7 +117,7 @@ def _card(config: TrainConfig, folder: TrainingFolder, trainee: Trainee, run: Ru
     adapter = f" ({'DoRA' if config.adapter.dora else 'LoRA'} of rank {config.adapter.rank})" if config.adapter else ""
     table = [("source", "from", "rows", "share", "drawn", "epochs")]
     for name in run.schedule.sources:
-        size, count = len(run.rows[name]), run.counts[name]
+        size, count = run.sizes[name], run.counts[name]
         cells = (f"{size:,}", f"{count / total:.1%}", f"{count:,}", f"{count / size:.2f}")
         table.append((name, _origin(config.data[name]), *cells))
     text = f"""# {config.out.name}
@@ -152,17 +152,16 @@ def _origin(source: SourceConfig) -> str:
     return str((source.path or source.annotation_file or Path()).name)
 
 
-def _smoothed(points: list[tuple[int, float]], window: int) -> list[tuple[float, float]]:
-    """Means of `window` neighbours."""
-    groups = [points[i : i + window] for i in range(0, len(points), window)]
-    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+def _smoothed(points: list[tuple[int, float]], window: int) -> tuple[list[float], ...]:
+    """Means of `window` neighbours, of either coordinate."""
+    starts = range(0, len(points), window)
+    return tuple([fmean(values[i : i + window]) for i in starts] for values in zip(*points, strict=True))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for key, value in row.items():
-        if key != "step":
-            flat |= (
-                {f"{key}/{name}": float(x) for name, x in value.items()} if isinstance(value, dict) else {key: value}
-            )
+    """Numbers by name, those of a source or teacher as `source_losses/image`; without the step."""
+    flat = {key: value for key, value in row.items() if key != "step" and not isinstance(value, dict)}
+    for key, values in row.items():
+        if isinstance(values, dict):
+            flat |= {f"{key}/{name}": value for name, value in values.items()}
     return flat

@@ -215,9 +215,11 @@ class _TrainingRun:
         outcome, sides = self._forward_backward(batch)
         grad_norm = self.group.add_gradients(config.max_grad_norm)
         if not (torch.isfinite(outcome.loss) and math.isfinite(grad_norm)):
-            told = f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}"
             raise ConfigError(
-                f"{told}; {_not_numbers(sides, batch)}. {_way_out(self.checkpoints.save().name)}", "resume"
+                f"the loss of step {step} is {outcome.loss.item()}, its gradient's norm {grad_norm}; "
+                f"{_not_numbers(sides, batch)}. The weights before this step are in {self.checkpoints.save().name}: "
+                "start another run from it with a lower learning_rate or a higher loss.temperature, or mend these rows",
+                "resume",
             )
         self._count_rows(replaced)
         self.optimizer.step()
@@ -241,15 +243,16 @@ class _TrainingRun:
 
     def _forward_backward(self, batch: PairBatch[PackedBatch]) -> tuple[StepOutcome, tuple[Tensor, Tensor]]:
         """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
-        outcomes: list[StepOutcome] = []
+        told: list[tuple[StepOutcome, tuple[Tensor, Tensor]]] = []
 
         def loss(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
-            outcomes.append(self.objective(queries, documents, batch))
-            return outcomes[0].loss
+            outcome: StepOutcome = self.objective(queries, documents, batch)
+            told.append((outcome, (queries[0].detach(), documents[0].detach())))
+            return outcome.loss
 
         self.group.begin_step()
-        done = self.cache.step(batch.queries, batch.documents, loss, before_last=self.group.before_last_backward)
-        return outcomes[0], (done.queries[0], done.documents[0])
+        self.cache.step(batch.queries, batch.documents, loss, before_last=self.group.before_last_backward)
+        return told[0]
 
     def _count_rows(self, replaced: Sequence[str]) -> None:
         """Add up the rows that the loaders of all processes replaced, told by a message each."""
@@ -337,13 +340,6 @@ def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch]) ->
     if named or others:
         return f"vectors of {len(named)} row(s) and {others} hard negative(s) are no numbers: {', '.join(named[:10])}"
     return f"all vectors of this process are numbers; its rows were {', '.join(batch.origins[:10])}"
-
-
-def _way_out(checkpoint: str) -> str:
-    return (
-        f"The weights before this step are in {checkpoint}: start another run from it with a lower learning_rate or a "
-        "higher loss.temperature, or mend these rows"
-    )
 
 
 _PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261

@@ -44,11 +44,8 @@ class TeacherVectors:
             raise DataError(f"teachers: {folder} should hold vectors, and holds none", "teach")
         if len(dims) > 1:
             raise DataError(f"teachers: {folder} should hold vectors of one dimension, and holds {dims}")
-        self.store = VectorStore.open(folder, dims[0])
-
-    @property
-    def dim(self) -> int:
-        return self.store.dim
+        [self.dim] = dims
+        self.store = VectorStore.open(folder, self.dim)
 
     def of(self, keys: Sequence[bytes]) -> Tensor:
         """Rows of length one, float32 [N, dim]; zeros where the teacher has no vector."""
@@ -128,13 +125,14 @@ def teach(
         StorageError: `out` cannot be written.
     """
     store = _claim(out, teacher)
-    questions = _Questions(open_rows(config), on_progress)
+    bad: list[str] = []
     failed: list[str] = []
     report = EmbedJob(teacher, store).run(
-        questions, on_failure=lambda work, error: failed.append(str(error.of(work.origin)))
+        _questions(open_rows(config), bad, on_progress),
+        on_failure=lambda work, error: failed.append(str(error.of(work.origin))),
     )
     missing = report.embedded + len(failed)
-    return _TeachingReport(questions.num_items, missing, report.embedded, (*questions.unread, *failed))
+    return _TeachingReport(missing + report.known, missing, report.embedded, (*bad, *failed))
 
 
 class _Owner(BaseModel):
@@ -168,50 +166,37 @@ def _claim(out: Path, teacher: _NamedTeacher) -> VectorStore:
     return store
 
 
-class _Questions:
-    """Each different item of some sources, as it is first asked.
+def _questions(
+    sources: Mapping[str, Rows], unread: list[str], on_progress: Callable[[int, int], None]
+) -> Iterator[Work]:
+    """Each different item of some sources, as it is first asked; why a row cannot be read is added to `unread`."""
+    keys: set[bytes] = set()
+    done, total = 0, sum(map(len, sources.values()))
+    for name, rows in sources.items():
+        num_unread = len(unread)
+        for number in range(len(rows)):
+            for work in _of_row(rows, number, unread):
+                if work.key not in keys:
+                    keys.add(work.key)
+                    yield work
+            done += 1
+            on_progress(done, total)
+        if len(unread) - num_unread == len(rows):
+            last = unread[-1] if rows else "it has none"
+            raise DataError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {last}")
 
-    Attributes:
-        num_items: asked so far.
-        unread: why rows could not be read.
-    """
 
-    def __init__(self, sources: Mapping[str, Rows], on_progress: Callable[[int, int], None]) -> None:
-        self._sources = sources
-        self._on_progress = on_progress
-        self._keys: set[bytes] = set()
-        self.unread: list[str] = []
-
-    @property
-    def num_items(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[Work]:
-        done, total = 0, sum(map(len, self._sources.values()))
-        for name, rows in self._sources.items():
-            num_unread = len(self.unread)
-            for number in range(len(rows)):
-                for work in self._of_row(rows, number):
-                    if work.key not in self._keys:
-                        self._keys.add(work.key)
-                        yield work
-                done += 1
-                self._on_progress(done, total)
-            if len(self.unread) - num_unread == len(rows):
-                last = self.unread[-1] if rows else "it has none"
-                raise DataError(f"source {name!r}: none of its {len(rows)} rows can be read; the last: {last}")
-
-    def _of_row(self, rows: Rows, number: int) -> list[Work]:
-        """What is asked about a row; nothing if an item of it cannot be read."""
-        try:
-            pair = rows[number]
-        except VLM2VecError as error:
-            self.unread.append(str(error))
-            return []
-        asked = [(pair.query, Ask("query", pair.target))]
-        asked += [(item, Ask("document")) for item in (pair.positive, *pair.negatives)]
-        try:
-            return [Work(uninstructed_key(item), item, pair.origin, ask) for item, ask in asked]
-        except VLM2VecError as error:
-            self.unread.append(str(error.of(pair.origin)))
-            return []
+def _of_row(rows: Rows, number: int, unread: list[str]) -> list[Work]:
+    """What is asked about a row; nothing if an item of it cannot be read."""
+    try:
+        pair = rows[number]
+    except VLM2VecError as error:
+        unread.append(str(error))
+        return []
+    asked = [(pair.query, Ask("query", pair.target))]
+    asked += [(item, Ask("document")) for item in (pair.positive, *pair.negatives)]
+    try:
+        return [Work(uninstructed_key(item), item, pair.origin, ask) for item, ask in asked]
+    except VLM2VecError as error:
+        unread.append(str(error.of(pair.origin)))
+        return []
