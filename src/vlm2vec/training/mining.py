@@ -278,9 +278,7 @@ class _Answers:
         """Candidates in rising order, the row's own positive among them."""
         label = self._labels[row]
         of_query = self._by_query[self._queries[row]]
-        if label is None:
-            return of_query
-        of_label = self._by_label[label]
+        of_label = of_query if label is None else self._by_label[label]
         # A query of one row adds nothing to its label; the array is shared then, because labels may be large.
         return of_label if len(of_query) == 1 else np.union1d(of_label, of_query)
 
