@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from support.cli_runs import Result, save_picture, write_files, write_model
+from support.cli_runs import Result, save_picture, write_files, write_model, write_pictures
 from support.places import DATA
 from vlm2vec.cli.app import app
 from vlm2vec.cli.doctor import _examine_packages, _Finding
@@ -42,6 +42,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_files(tmp_path / "files")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "files")
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
@@ -88,14 +93,14 @@ def test_a_file_in_a_ready_index_is_asked_for_by_its_stored_vector_without_torch
     assert (json.loads(done.stdout)["hits"][0]["path"], done.stderr.endswith("True\n")) == ("red.png", True)
 
 
-def test_searching_a_ready_index_by_vector_imports_no_torch(folder: Path, model: Path) -> None:
-    assert Result("index", folder, "--model", model).code == 0
+def test_searching_a_ready_index_by_vector_imports_no_torch(pictures: Path, model: Path) -> None:
+    assert Result("index", pictures, "--model", model).code == 0
     done = _python(
         "import sys; import numpy as np; from vlm2vec import Library\n"
-        f"library = Library.open({str(folder)!r})\n"
+        f"library = Library.open({str(pictures)!r})\n"
         "print(len(library.search(np.ones(library.info.dim, dtype=np.float32), 4)), 'torch' in sys.modules)"
     )
-    assert done.stdout == "4 False\n", done.stderr
+    assert done.stdout == "2 False\n", done.stderr
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -154,17 +159,17 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
     }
 
 
-def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(folder: Path, model: Path) -> None:
+def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(pictures: Path, model: Path) -> None:
     for name in ("a.heic", "b.HEIC", "c.svg", "README", "d.ts"):
-        (folder / name).write_text("let words = 'words';\n")
-    plain = Result("index", folder, "--model", model)
+        (pictures / name).write_text("let words = 'words';\n")
+    plain = Result("index", pictures, "--model", model)
     assert plain.out.endswith("6 ignored (2 .heic, 1 without an ending, 1 .svg, 1 .ts, 1 .txt)\n")
-    report = json.loads(Result("index", folder, "--json").out)
+    report = json.loads(Result("index", pictures, "--json").out)
     assert report["ignored"] == 6
     assert list(report["left_out"].items()) == [(".heic", 2), ("", 1), (".svg", 1), (".ts", 1), (".txt", 1)]
     for number in range(30):
-        (folder / f"x.z{number:02}{'9' * 100}").touch()
-    line = Result("index", folder).out
+        (pictures / f"x.z{number:02}{'9' * 100}").touch()
+    line = Result("index", pictures).out
     assert line.endswith(
         "1 .ts, 1 .txt, 1 .z00999999999999, "
         + ", ".join(f"1 .z{n:02}999999999999" for n in range(1, 7))
@@ -173,16 +178,16 @@ def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(fold
     assert len(line) < 400
 
 
-def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(folder: Path, model: Path) -> None:
-    (folder / "empty.jpg").touch()
-    plain = Result("index", folder, "--model", model)
+def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(pictures: Path, model: Path) -> None:
+    (pictures / "empty.jpg").touch()
+    plain = Result("index", pictures, "--model", model)
     assert (plain.code, plain.out) == (
         0,
-        "3 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 4 embedded, 1 ignored (1 .txt)\n",
+        "2 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 2 embedded, 1 ignored (1 .txt)\n",
     )
     reason = "cannot be read as an image: it is empty"
     assert plain.err == f"not read: empty.jpg: {reason}\n"
-    strict = Result("index", folder, "--strict", "--json")
+    strict = Result("index", pictures, "--strict", "--json")
     assert strict.code == 1
     assert json.loads(strict.out)["failed"] == [{"path": "empty.jpg", "reason": reason}]
 
@@ -204,11 +209,11 @@ def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path
     assert Library.open(folder).info.model == str(other)
 
 
-def test_an_index_may_lie_elsewhere(folder: Path, model: Path, tmp_path: Path) -> None:
+def test_an_index_may_lie_elsewhere(pictures: Path, model: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
-    Result("index", folder, "--index", place, "--model", model)
-    assert not (folder / ".vlm2vec").exists()
-    found = Result("search", "", "--image", folder / "red.png", "--index", place, "-k", "1", "--kind", "image")
+    Result("index", pictures, "--index", place, "--model", model)
+    assert not (pictures / ".vlm2vec").exists()
+    found = Result("search", "", "--image", pictures / "red.png", "--index", place, "-k", "1", "--kind", "image")
     assert (found.code, found.out.split()[2:]) == (0, ["red.png"])
 
 

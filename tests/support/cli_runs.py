@@ -34,14 +34,20 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
-def write_files(folder: Path) -> Path:
-    """A red and a blue picture, a PDF of two pages, and a text file."""
+def write_pictures(folder: Path) -> Path:
+    """A red and a blue picture, and a text file; nothing that is decoded in a process of its own."""
     folder.mkdir()
     save_picture(folder / "red.png", "red")
     save_picture(folder / "blue.png", "blue")
+    (folder / "notes.txt").write_text("words")
+    return folder
+
+
+def write_files(folder: Path) -> Path:
+    """As `write_pictures`, and a PDF of two pages."""
+    write_pictures(folder)
     pages = [PILImage.new("RGB", (56, 56), colour) for colour in ("green", "yellow")]
     pages[0].save(folder / "doc.pdf", save_all=True, append_images=pages[1:])
-    (folder / "notes.txt").write_text("words")
     return folder
 
 
