@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.places import SRC
+from support.places import SRC, tree_of
 
 PACKAGE = SRC / "vlm2vec"
 GROUND = {"errors", "extras", "text", "pages", "cores", "documents", "files", "processes", "items"}
@@ -111,15 +111,13 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_lies_below_it(path: Path) -> None:
     room = _room(path)
-    imported = {
-        name.split(".")[1] for name in _imports(ast.parse(path.read_text("utf-8"))) if name.startswith("vlm2vec.")
-    }
+    imported = {name.split(".")[1] for name in _imports(tree_of(path)) if name.startswith("vlm2vec.")}
     assert imported - {room} <= ALLOWED[room]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_torch_is_imported_at_module_level_only_where_tensors_are_made(path: Path) -> None:
-    modules = _module_level_imports(ast.parse(path.read_text("utf-8")))
+    modules = _module_level_imports(tree_of(path))
     top = {name.split(".")[0] for name in modules}
     if not _below(path, TORCH_ALLOWED):
         assert top.isdisjoint({"torch", "transformers", "safetensors"})
@@ -133,7 +131,7 @@ def test_torch_is_imported_at_module_level_only_where_tensors_are_made(path: Pat
 def test_only_families_and_the_trainer_look_inside_a_model(path: Path) -> None:
     if _below(path, KNOW_A_FAMILY):
         return
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     assert [name for name in _imports(tree) if name.startswith("vlm2vec.model.families")] == []
     assert {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}.isdisjoint(OF_A_FAMILY)
 
@@ -145,7 +143,7 @@ def test_a_file_over_400_lines_has_a_reason() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     modules = {_module(path): path for path in PACKAGE.rglob("*.py")}
-    waiting = {name: _run_time_imports(ast.parse(path.read_text("utf-8"))) for name, path in modules.items()}
+    waiting = {name: _run_time_imports(tree_of(path)) for name, path in modules.items()}
     waiting = {name: imported & modules.keys() - {name} for name, imported in waiting.items()}
     # Those that import nothing which still waits are done; a circle never is.
     while done := [name for name, imported in waiting.items() if not imported]:
@@ -154,6 +152,6 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_no_two_classes_have_the_same_name() -> None:
-    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
+    trees = [tree_of(path) for path in PACKAGE.rglob("*.py")]
     names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     assert [name for name, number in Counter(names).items() if number > 1 and not name.startswith("_")] == []

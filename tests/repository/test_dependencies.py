@@ -14,7 +14,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from support.places import ROOT, SRC
+from support.places import ROOT, SRC, tree_of
 from support.train_files import write_config
 from vlm2vec.errors import MissingError
 from vlm2vec.extras import require
@@ -79,14 +79,14 @@ def test_all_is_every_extra_for_users() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_package_of_an_extra_is_never_imported_at_module_level(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     at_once = {name for node, name in _imported(tree) if node in tree.body}
     assert not at_once & ONLY_IN_EXTRAS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missing(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     silent = _for_type_checking(tree)
     imported = {name for node, name in _imported(tree) if node not in silent} & ONLY_IN_EXTRAS
     if not _refuses_by_itself(path):
@@ -95,7 +95,7 @@ def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missin
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_an_extra_that_an_error_names_has_the_package(path: Path) -> None:
-    for extra, module in _required(ast.parse(path.read_text("utf-8"))):
+    for extra, module in _required(tree_of(path)):
         assert module in _brought_by(extra)
 
 
@@ -104,12 +104,12 @@ def _required(tree: ast.AST) -> set[tuple[str, str]]:
     named = [
         [ast.literal_eval(argument) for argument in node.args if not isinstance(argument, ast.Starred)]
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "require"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require"
     ]
     named += [
         ast.literal_eval(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDED"
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "NEEDED"
     ]
     return {(extra, module) for extra, *modules in filter(None, named) for module in modules}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.places import SRC
+from support.places import SRC, tree_of
 
 PACKAGE = SRC / "vlm2vec"
 COMMANDS = "index|search|embed|models|train|ablate|mine|teach|evaluate|tasks|data|report|doctor"
@@ -34,10 +34,6 @@ def _strings(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_no_string_of_the_library_names_a_flag_or_a_command(path: Path) -> None:
-    found = [
-        match.group()
-        for text in _strings(ast.parse(path.read_text("utf-8")))
-        for match in OF_THE_COMMAND_LINE.finditer(text)
-    ]
+    found = [match.group() for text in _strings(tree_of(path)) for match in OF_THE_COMMAND_LINE.finditer(text)]
     name = path.relative_to(PACKAGE).as_posix()
     assert found == ALLOWED.get(name, [])
