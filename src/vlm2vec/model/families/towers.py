@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from vlm2vec import media
 from vlm2vec.cores import usable_cores
 from vlm2vec.errors import InputError, ModelError, StyleError
-from vlm2vec.items import Item, Kind
+from vlm2vec.items import Item
 from vlm2vec.media.source import describe
-from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
+from vlm2vec.model.backbone import Ask, Backbone, Capabilities, Output, Vectors
 from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.families.towers_inputs import (
     Looks,
@@ -141,8 +141,8 @@ class OnnxTower:
         return session
 
 
-class TowersBackbone:
-    """A `Backbone` of two towers.
+class TowersBackbone(Backbone[TowersInput, Sequence[TowersInput]]):
+    """Two towers, on the CPU in float32.
 
     Args:
         folder: of the model.
@@ -150,33 +150,23 @@ class TowersBackbone:
         num_threads: runs at the same time; None: one a core.
     """
 
-    device = "cpu"
-    dtype = "float32"
-
     def __init__(self, folder: Path, config: TowersConfig, *, num_threads: int | None = None) -> None:
         self.config = config
         self.processor = TowersProcessor(folder, config)
         self.settings = Settings(normalize=True, num_frames=config.video.num_frames)
-        self.capabilities = Capabilities(
-            dim=config.dim,
-            token_dim=None,
-            kinds=frozenset(get_args(Kind)),
-            trainable=False,
-            max_tokens=self.processor.words.most,
-            matryoshka_dims=config.matryoshka_dims,
-        )
         self._image = OnnxTower(folder / config.image.file, config.dim)
         self._text = OnnxTower(folder / config.text.file, config.dim)
         self._files = [folder / name for name in (config.image.file, config.text.file, config.text.tokenizer)]
         self._runs = ThreadPoolExecutor(num_threads or usable_cores(), "tower")
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """The kinds, dimensions and limits of this model."""
+        return self.processor.capabilities(trainable=False)
+
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
         """As `TowersProcessor.prepare`."""
         return self.processor.prepare(item, ask, decoder=decoder)
-
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """Packs of at most so many word pieces or their like in pictures."""
-        return plan_packs(costs, budget)
 
     def pack(self, prepared: Sequence[TowersInput]) -> Sequence[TowersInput]:
         """As they come."""

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import PIL.Image
@@ -26,9 +26,9 @@ from tokenizers import Tokenizer
 from vlm2vec import media as direct
 from vlm2vec.documents import problems
 from vlm2vec.errors import InputError, MediaError, ModelError
-from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
+from vlm2vec.items import MEDIA_MARKER, Image, Item, Kind, Video
 from vlm2vec.media.source import describe
-from vlm2vec.model.backbone import Ask
+from vlm2vec.model.backbone import Ask, Capabilities
 from vlm2vec.model.checkpoint import SETTINGS_FILE, read_json
 from vlm2vec.text import shortened
 
@@ -279,6 +279,17 @@ class TowersProcessor:
     def __init__(self, folder: Path, config: TowersConfig) -> None:
         self.config = config
         self.words = WordPieces(folder / config.text.tokenizer, config.text)
+
+    def capabilities(self, *, trainable: bool) -> Capabilities:
+        """The kinds, dimensions and limits of such a model."""
+        return Capabilities(
+            dim=self.config.dim,
+            token_dim=None,
+            kinds=frozenset(get_args(Kind)),
+            trainable=trainable,
+            max_tokens=self.words.most,
+            matryoshka_dims=self.config.matryoshka_dims,
+        )
 
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = direct) -> TowersInput:
         """Tokenise the text and decode the media of one item.

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, get_args
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from vlm2vec import media
 from vlm2vec.documents import problems
 from vlm2vec.errors import ModelError
-from vlm2vec.items import Item, Kind
+from vlm2vec.items import Item
 from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
 from vlm2vec.model.checkpoint import SETTINGS_FILE, Folders, Settings, read_json
 from vlm2vec.model.families.towers import states_of_towers, with_wanted
@@ -136,8 +136,7 @@ class TrainableTowers(nn.Module):
     @property
     def capabilities(self) -> Capabilities:
         """The kinds, dimensions and limits of this model."""
-        most, nested = self.processor.words.most, self.config.matryoshka_dims
-        return Capabilities(self.dim, None, frozenset(get_args(Kind)), True, most, nested)
+        return self.processor.capabilities(trainable=True)
 
     @property
     def device(self) -> str:
