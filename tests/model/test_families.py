@@ -17,7 +17,7 @@ from support.golden_cases import GOLDEN, MODEL, load_tiny
 from support.places import ROOT
 from support.tiny_towers import make_towers
 from support.toy_family import make_toy
-from vlm2vec.errors import InputError, MediaError, ModelError, VLM2VecError
+from vlm2vec.errors import InputError, MediaError, MissingError, ModelError, VLM2VecError
 from vlm2vec.items import Image, Item, ItemLike, Video
 from vlm2vec.model.backbone import FAMILIES, Ask
 from vlm2vec.model.embedder import Embedder
@@ -159,3 +159,11 @@ print(vectors.shape, embedder.similarity(vectors, vectors).shape)
         check=False,
     )
     assert done.stdout == "(2, 19) (2, 2)\n", done.stderr
+
+
+def test_a_family_of_torch_says_which_extra_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "vlm2vec.model.families.qwen_vl")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    told = r"^torch is not installed, which .* needs; install it: pip install 'vlm2vec\[models\]'$"
+    with pytest.raises(MissingError, match=told):
+        load_tiny()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.errors import InputError, ModelError, VectorError, VLM2VecError
+from vlm2vec.errors import Hint, InputError, MissingError, ModelError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
 from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings
@@ -92,6 +92,7 @@ class Embedder:
                 such), or there is no such device or dtype.
             HubError: the hub has no such model, or cannot be reached.
             InputError: pixel limits or number of frames make no sense.
+            MissingError: a package that models of this family need is not installed.
         """
         folders = Folders.find(name, base, adapter, revision)
         wanted = Settings(
@@ -106,7 +107,11 @@ class Embedder:
             known = ", ".join(map(repr, sorted(FAMILIES)))
             raise ModelError(f"{folders.base} is a model of type {kind!r}; known are {known}")
         module, _, function = FAMILIES[kind].partition(":")
-        load = getattr(importlib.import_module(module), function)
+        try:
+            load = getattr(importlib.import_module(module), function)
+        except ModuleNotFoundError as error:
+            # Only the default model runs without the packages of the extra.
+            raise MissingError(f"{error.name} is not installed, which {name} needs", Hint("extra", "models")) from error
         return cls(load(folders, wanted, device=device, dtype=dtype), name=str(name))
 
     @property
