@@ -180,15 +180,26 @@ class TowersBackbone(Backbone[TowersInput, Sequence[TowersInput]]):
         """
         if output == "tokens":
             raise ModelError("a model of two towers has no vectors of tokens")
+        started: list[tuple[Sequence[TowersInput], Iterator[Vectors]]] = []
         for pack in packs:
-            units = [unit for one in pack for part in one.parts for unit in _units(part)]
-            # A thread of its own for a single text would only cost time.
-            found = iter(map(self._vector, units) if len(units) == 1 else self._runs.map(self._vector, units))
-            yield [self._of_item(one, found) for one in pack]
+            started.append((pack, self._start(pack)))
+            # Cores that have nothing left of one pack begin with the next one.
+            if len(started) == 2:
+                yield self._finish(*started.pop(0))
+        for last in started:
+            yield self._finish(*last)
 
     def states(self) -> Sequence[object]:
         """As `states_of_towers`, of both towers' files and the tokenizer's."""
         return states_of_towers(self.config, self._files)
+
+    def _start(self, pack: Sequence[TowersInput]) -> Iterator[Vectors]:
+        units = [unit for one in pack for part in one.parts for unit in _units(part)]
+        # A thread of its own for a single text would only cost time.
+        return iter(map(self._vector, units) if len(units) == 1 else self._runs.map(self._vector, units))
+
+    def _finish(self, pack: Sequence[TowersInput], found: Iterator[Vectors]) -> list[Vectors]:
+        return [self._of_item(one, found) for one in pack]
 
     def _vector(self, unit: Sequence[int] | Pixels) -> Vectors:
         """Of a picture [3, H, W], or of token ids."""
