@@ -88,6 +88,24 @@ class TowersPack:
         """Their cost together."""
         return sum(self.lengths)
 
+    @classmethod
+    def of(cls, prepared: Sequence[TowersInput]) -> TowersPack:
+        """Lay prepared items together."""
+        parts = [part for one in prepared for part in one.parts]
+        frames = [part.frames for part in parts if isinstance(part, Looks)]
+        chunks = [chunk for part in parts if isinstance(part, Words) for chunk in part.chunks]
+        ids = np.zeros((len(chunks), max(map(len, chunks), default=1)), np.int64)
+        mask = np.zeros_like(ids)
+        for row, chunk in enumerate(chunks):
+            ids[row, : len(chunk)], mask[row, : len(chunk)] = chunk, 1
+        return cls(
+            pixels=torch.from_numpy(np.concatenate(frames) if frames else np.empty((0, 3, 1, 1), np.uint8)),
+            ids=torch.from_numpy(ids),
+            mask=torch.from_numpy(mask),
+            items=tuple(tuple(map(_units_of, one.parts)) for one in prepared),
+            lengths=tuple(one.cost for one in prepared),
+        )
+
     def to(self, device: torch.device) -> TowersPack:
         """The same on a device."""
         return replace(self, pixels=self.pixels.to(device), ids=self.ids.to(device), mask=self.mask.to(device))
@@ -162,7 +180,7 @@ class TrainableTowers(nn.Module):
 
     def pack(self, prepared: Sequence[TowersInput]) -> TowersPack:
         """Pictures and chunks of all items laid together."""
-        return pack_towers(prepared, self.config.image.size)
+        return TowersPack.of(prepared)
 
     def encode(self, packs: Iterable[TowersPack], output: Output) -> Iterator[list[Vectors]]:
         """A vector [D] for each input of each pack.
@@ -270,33 +288,6 @@ class TrainableTowers(nn.Module):
         export(folder, image, text, self.config)
 
 
-def pack_towers(prepared: Sequence[TowersInput], size: tuple[int, int]) -> TowersPack:
-    """Lay prepared items together.
-
-    Args:
-        size: height and width of pictures.
-    """
-    parts = [part for one in prepared for part in one.parts]
-    pixels = [part.frames for part in parts if isinstance(part, Looks)] or [np.empty((0, 3, *size), np.uint8)]
-    chunks = [chunk for part in parts if isinstance(part, Words) for chunk in part.chunks]
-    ids = np.zeros((len(chunks), max(map(len, chunks), default=1)), np.int64)
-    mask = np.zeros_like(ids)
-    for row, chunk in enumerate(chunks):
-        ids[row, : len(chunk)], mask[row, : len(chunk)] = chunk, 1
-    return TowersPack(
-        pixels=torch.from_numpy(np.concatenate(pixels)),
-        ids=torch.from_numpy(ids),
-        mask=torch.from_numpy(mask),
-        items=tuple(
-            tuple(
-                (True, len(part.frames)) if isinstance(part, Looks) else (False, len(part.chunks)) for part in one.parts
-            )
-            for one in prepared
-        ),
-        lengths=tuple(one.cost for one in prepared),
-    )
-
-
 def load_trainable(folders: Folders, wanted: Settings) -> TrainableTowers:
     """The model of a folder that `TrainableTowers.save` has written, on the CPU in float32.
 
@@ -318,6 +309,10 @@ def load_trainable(folders: Folders, wanted: Settings) -> TrainableTowers:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights of {path} cannot be loaded: {error}") from None
     return model
+
+
+def _units_of(part: Words | Looks) -> tuple[bool, int]:
+    return (True, len(part.frames)) if isinstance(part, Looks) else (False, len(part.chunks))
 
 
 def _weighted_mean(vectors_CD: Tensor, weights_C: Tensor) -> Tensor:
