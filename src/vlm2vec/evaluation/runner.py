@@ -268,7 +268,7 @@ class _Run:
 
         on_progress(0, 0)
         data = self.embedder.processes.agree(read)
-        ranking = self.embedder.rank(task.name, data, strict=self.strict, on_progress=on_progress)
+        ranking = self.embedder.rank_task(task.name, data, strict=self.strict, on_progress=on_progress)
         if ranking is None:
             return None
         score = _measured(task, data, ranking)

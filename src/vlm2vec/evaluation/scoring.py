@@ -67,7 +67,7 @@ class TaskEmbedder:
     """Embeds the items of tasks that a store lacks, and ranks by what it holds.
 
     Args:
-        encoder: the model, or for a `TokenStore` its `TokenVectors`.
+        encoder: the model, or for a `TokenStore` what gives its token vectors.
         store: in a folder that all processes share.
         processes: share the work; None: there is one.
         flush: how many vectors a kill may cost.
@@ -89,7 +89,7 @@ class TaskEmbedder:
         self._flush = flush
         self._patience_s = patience_s if self.processes.size > 1 else 0.0
 
-    def rank(
+    def rank_task(
         self,
         name: str,
         data: TaskData,
