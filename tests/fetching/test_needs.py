@@ -16,7 +16,7 @@ from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import ConfigError, DataError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.media import open_media
+from vlm2vec.tasks.reading import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
 SPECS = {spec.parser: spec for name in ("mmeb-v2", "mmeb-v1", "m-beir", "retrieval") for spec in get_tasks(name)}

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.media_files import animation, encoded, pfm_row, picture, png_row, tiff_row
-from vlm2vec.data.records import parse_pair
-from vlm2vec.data.rows import Columns
+from vlm2vec.data.records import Columns, parse_pair
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames, open_image, probe, resolve
 from vlm2vec.media.image import shown_otherwise

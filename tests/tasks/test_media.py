@@ -11,7 +11,7 @@ import pytest
 from support.task_fixtures import write_fixture
 from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.tasks.media import open_media
+from vlm2vec.tasks.reading import open_media
 from vlm2vec.tasks.registry import get_tasks, parse_task
 
 

@@ -16,7 +16,7 @@ from support.places import ROOT
 from vlm2vec.items import Image, Item
 from vlm2vec.media.image import open_image
 from vlm2vec.tasks.data import TaskData
-from vlm2vec.tasks.media import PACK, TaskMedia, open_media
+from vlm2vec.tasks.reading import PACK, TaskMedia, open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
 
 REPOSITORY = ROOT

@@ -15,7 +15,7 @@ from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress
 from vlm2vec.errors import ConfigError
 from vlm2vec.fetching.needs import TaskNeeds, task_needs
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.media import open_media
+from vlm2vec.tasks.reading import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 from vlm2vec.text import aligned, counted
 

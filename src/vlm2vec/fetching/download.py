@@ -18,7 +18,7 @@ from vlm2vec.fetching.archives import Unpacked, unpack
 from vlm2vec.fetching.hub import HubFile, RefusedError, list_files
 from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.tasks.data import TaskSpec
-from vlm2vec.tasks.media import PACK
+from vlm2vec.tasks.reading import PACK
 from vlm2vec.text import counted
 
 

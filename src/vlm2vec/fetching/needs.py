@@ -17,7 +17,7 @@ from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.document import Pages
-from vlm2vec.tasks.media import TaskMedia, open_media
+from vlm2vec.tasks.reading import TaskMedia, open_media
 from vlm2vec.tasks.registry import parse_task
 
 _DECODED_TOGETHER = 256

@@ -33,8 +33,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from vlm2vec.data.records import Pair, PairRows, Row, item_of, parse_pair
-from vlm2vec.data.rows import Columns, check_inside
+from vlm2vec.data.records import Columns, Pair, PairRows, Row, check_inside, item_of, parse_pair
 from vlm2vec.data.tables import FetchTable, Table, TableName, open_table
 from vlm2vec.errors import ConfigError, DataError, InputError, VLM2VecError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video

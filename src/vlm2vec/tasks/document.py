@@ -12,7 +12,7 @@ from typing import Literal, overload
 
 import PIL.Image
 
-from vlm2vec.data.rows import Columns, check_inside
+from vlm2vec.data.records import Columns, check_inside
 from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import DataError, MediaError
 from vlm2vec.items import Image, Item

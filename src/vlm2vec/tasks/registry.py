@@ -13,8 +13,7 @@ from vlm2vec.data.tables import FetchTable, TableName
 from vlm2vec.errors import ConfigError, Hint
 from vlm2vec.tasks import document, image, video
 from vlm2vec.tasks.data import TaskData, TaskSpec
-from vlm2vec.tasks.media import TaskMedia
-from vlm2vec.tasks.reading import TaskReader
+from vlm2vec.tasks.reading import TaskMedia, TaskReader
 from vlm2vec.text import did_you_mean
 
 _BENCHMARKS = ("mmeb-v2", "mmeb-v1", "mmeb-mini", "m-beir", "retrieval")

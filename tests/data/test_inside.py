@@ -18,7 +18,7 @@ from support.evaluation_runs import Counting, written
 from support.source_files import video_row
 from support.task_fixtures import picture_bytes, write_corpus, write_rows
 from support.train_files import write_rows as write_lines
-from vlm2vec.data.rows import check_inside
+from vlm2vec.data.records import check_inside
 from vlm2vec.errors import DataError, Hint, MediaError
 from vlm2vec.evaluation.runner import evaluate
 from vlm2vec.fetching.needs import task_needs
