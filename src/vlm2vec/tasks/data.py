@@ -35,7 +35,7 @@ class TaskParser(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """One row of a benchmark's table.
 
@@ -60,12 +60,12 @@ class TaskSpec:
     group: str
     parser: TaskParser
     source: TableName
-    media_dir: str
+    media_dir: str = ""
     pool: Literal["global", "local"]
     metric: str
-    instruction: str | None
-    max_rows: int | None
-    control: bool
+    instruction: str | None = None
+    max_rows: int | None = None
+    control: bool = False
 
     def tables(self) -> list[TableName]:
         """The annotations that its parser opens."""

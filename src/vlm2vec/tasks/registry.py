@@ -121,13 +121,7 @@ def _spec(benchmark: str, name: str, families: Mapping[str, dict[str, Any]], row
     source = TableName(values.pop("dataset"), values.pop("config", None), values.pop("split"))
     parser = _PARSERS[values.pop("parser")]
     own = {field: values.pop(field) for field in TaskSpec.__dataclass_fields__ if field in values}
-    return TaskSpec(
-        name=name,
-        benchmark=benchmark,
-        source=source,
-        parser=parser(**values),
-        **({"media_dir": "", "instruction": None, "max_rows": None, "control": False} | own),
-    )
+    return TaskSpec(name=name, benchmark=benchmark, source=source, parser=parser(**values), **own)
 
 
 def _fixed(value: Any, name: str) -> Any:
