@@ -115,7 +115,7 @@ class _InstructedParser(TaskParser):
     def _candidate(self, reader: TaskReader, row: TaskRow, text: str, path: str) -> str:
         item = self._item(reader, row, "tgt_text", text, "tgt_img_path", path)
         name = (f"{path}:{item.text}" if item.text else path) if path else text
-        return reader.candidate(row, "tgt_text", name, item.verbatim or "", lambda verbatim: item)
+        return reader.candidate(row, "tgt_text", name, item)
 
     def _item(self, reader: TaskReader, row: TaskRow, column: str, text: str, path_column: str, path: str) -> Item:
         if not path:
@@ -191,7 +191,7 @@ class _MBeirParser(TaskParser):
         if not text and picture is None:
             raise row.wrong("txt", "is empty, and no picture goes with it: a candidate must hold something")
         item = plain(text) if picture is None else composed(self.target_instruction, text, picture)
-        return reader.candidate(row, "did", did, item.verbatim or "", lambda verbatim: item)
+        return reader.candidate(row, "did", did, item)
 
     @staticmethod
     def _picture(reader: TaskReader, row: TaskRow, column: str, *, needed: bool = False) -> Image | None:
@@ -242,11 +242,12 @@ class _CaptionParser(TaskParser):
             found = True
             picture = reader.picture(row, self.picture, path)
             if self.query == "picture":
-                labels = [reader.candidate(row, self.captions, text, text, plain) for text in captions]
+                labels = [reader.candidate(row, self.captions, text, text) for text in captions]
                 query = composed(reader.instruction, medium=picture)
                 reader.query(row, query, labels, column=self.captions, name=path)
             else:
-                label = self._candidate(reader, row, path, picture)
+                sought = composed(self.target_instruction, medium=picture)
+                label = reader.candidate(row, self.picture, path, sought)
                 for text in captions:
                     if not reader.full:
                         query = composed(reader.instruction, text) if reader.instruction else plain(text)
@@ -262,10 +263,6 @@ class _CaptionParser(TaskParser):
         named = row.text(self.picture)
         file = self.file.format(row=row.position) if self.file else named
         return f"{row.text(self.folder)}/{file}" if self.folder and file else file
-
-    def _candidate(self, reader: TaskReader, row: TaskRow, path: str, picture: Image) -> str:
-        item = composed(self.target_instruction, medium=picture)
-        return reader.candidate(row, self.picture, path, item.verbatim or "", lambda verbatim: item)
 
     def _captions(self, row: TaskRow) -> list[str]:
         if self.several:
@@ -289,7 +286,7 @@ def _unequal(row: TaskRow, texts: list[str], paths: list[str]) -> DataError:
 
 
 def _texts(reader: TaskReader, row: TaskRow) -> list[str]:
-    return [reader.candidate(row, "tgt_text", text, text, plain) for text in row.texts("tgt_text")]
+    return [reader.candidate(row, "tgt_text", text, text) for text in row.texts("tgt_text")]
 
 
 def _picture_item(reader: TaskReader, row: TaskRow, path: str, instruction: str, text: str, verbatim: str) -> Item:

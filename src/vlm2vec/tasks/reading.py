@@ -24,6 +24,11 @@ PACK = "media.parquet"
 _PACKED_FRAMES = FRAME_SUFFIXES | {".webp"}
 
 
+def plain(text: str) -> Item:
+    """A candidate that is a text and nothing else."""
+    return Item(text, (), "", text)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRow(Columns):
     """One row of annotations.
@@ -164,22 +169,22 @@ class TaskReader:
         """Names of the folders in a folder under the media folder, sorted; none if it is missing."""
         return self._media.folders(self._place(folder))
 
-    def candidate(self, row: TaskRow, column: str, name: str, verbatim: str, make: Callable[[str], Item]) -> str:
+    def candidate(
+        self, row: TaskRow, column: str, name: str, item: Item | str, make: Callable[[str], Item] = plain
+    ) -> str:
         """Put a candidate on the list, unless its name is on it; the first of a name counts, as published.
 
         Args:
-            row: which lists it, for messages.
-            column: which lists it, for messages.
+            row, column: which list it, for messages.
             name: identifies it.
-            verbatim: its whole published string.
-            make: makes the item of that string.
+            item: it, or its whole published string, of which `make` makes it if it is wanted.
 
         Returns:
             The name, as one object however often it occurs.
         """
-        known = self._candidates.get(name)
+        known, verbatim = self._candidates.get(name), item if isinstance(item, str) else item.verbatim or ""
         if known is None:
-            self._candidates[name] = known = make(verbatim)
+            self._candidates[name] = known = make(item) if isinstance(item, str) else item
             self._names[name] = name
         elif known.verbatim != verbatim:
             self.warn(row, column, "two candidates of one name differ; the first one is taken")
@@ -269,11 +274,6 @@ def composed(instruction: str, text: str = "", medium: Image | Video | None = No
     if medium is None:
         return Item(text.strip(), (), instruction.strip(), whole)
     return Item(text.strip(), (medium,), instruction.strip(), f"{MEDIA_MARKER} {whole}")
-
-
-def plain(text: str) -> Item:
-    """A candidate that is a text and nothing else."""
-    return Item(text, (), "", text)
 
 
 class TaskMedia(Protocol):

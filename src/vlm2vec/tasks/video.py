@@ -18,7 +18,7 @@ import yaml
 
 from vlm2vec.data.tables import TableName
 from vlm2vec.tasks.data import TaskData, TaskParser
-from vlm2vec.tasks.reading import TaskReader, TaskRow, composed, plain
+from vlm2vec.tasks.reading import TaskReader, TaskRow, composed
 
 _NUM_FRAMES = 8
 """Frames that stand for a video in the published evaluation (arXiv 2507.04590)."""
@@ -48,15 +48,15 @@ class _LabelParser(TaskParser):
             label = row.text("pos_text")
             query = composed(reader.instruction, medium=reader.video(row, row.key("video_id"), _NUM_FRAMES))
             if self.listed:
-                pool = [reader.candidate(row, self.listed, text, text, plain) for text in row.texts(self.listed)]
+                pool = [reader.candidate(row, self.listed, text, text) for text in row.texts(self.listed)]
                 reader.query(row, query, [label], pool=pool, column=self.listed)
                 continue
             if label not in known:
                 reader.warn(row, "pos_text", f"the label is not on the list {self.labels}; it becomes a candidate")
-            reader.query(row, query, [reader.candidate(row, "pos_text", label, label, plain)], column="pos_text")
+            reader.query(row, query, [reader.candidate(row, "pos_text", label, label)], column="pos_text")
         if row is not None:
             for text in fixed:
-                reader.candidate(row, "pos_text", text, text, plain)
+                reader.candidate(row, "pos_text", text, text)
         return reader.data()
 
 
@@ -96,10 +96,8 @@ class _ChoiceParser(TaskParser):
                 choices = read(reader, row)
                 folder = f"{config}/" if config else ""
                 video = reader.video(row, f"{folder}{self.prefix}{row.key(self.video)}", _NUM_FRAMES)
-                pool = [
-                    reader.candidate(row, column, name, text, plain)
-                    for name, text in zip(choices.names, choices.texts, strict=True)
-                ]
+                answers = zip(choices.names, choices.texts, strict=True)
+                pool = [reader.candidate(row, column, name, text) for name, text in answers]
                 query = composed(reader.instruction, choices.body, video)
                 reader.query(row, query, [choices.label], pool=pool, column=column)
         return reader.data()
@@ -300,7 +298,7 @@ def _clip(
     """Make a candidate of a folder; its name is its path relative to the data root unless one is given."""
     item = composed(instruction, medium=reader.video(row, folder, wanted, needed=needed))
     name = f"{reader.media_dir}/{folder}" if name is None else name
-    return reader.candidate(row, column, name, item.verbatim or "", lambda verbatim: item)
+    return reader.candidate(row, column, name, item)
 
 
 def _base_name(path: str) -> str:
