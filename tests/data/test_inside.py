@@ -21,7 +21,7 @@ from support.train_files import write_rows as write_lines
 from vlm2vec.data.records import check_inside
 from vlm2vec.errors import DataError, Hint, MediaError
 from vlm2vec.evaluation.runner import evaluate
-from vlm2vec.fetching.needs import task_needs
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.items import Image
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.sources.config import read_sources
@@ -255,13 +255,13 @@ def test_a_benchmark_row_that_leaves_the_data_root_is_named_with_its_column(
         parse_task(task, root)
     assert f"leads to {os.path.realpath(tmp_path)}/away/0.png, outside of {root}" in str(told.value)
     assert told.value.hints == (Hint("allow_outside"),)
-    needs = task_needs(task, root)
+    needs = TaskNeeds.of(task, root)
     assert (str(needs.problem), needs.pictures) == (str(told.value), ())
     found = evaluate(Counting(published), [task], root=root, out=tmp_path / "out")
     assert [(name, str(error)) for name, error in found.failures.items()] == [("GQA", str(told.value))]
     allowed = evaluate(Counting(published), [task], root=root, out=tmp_path / "out", allow_outside=True)
     assert allowed.failures == {}
-    assert task_needs(task, root, allow_outside=True).complete
+    assert TaskNeeds.of(task, root, allow_outside=True).complete
 
 
 @pytest.mark.parametrize("video", ["../../../../../away", "vid_link", "vid_mixed", "{tmp}/away"])

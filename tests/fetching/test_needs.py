@@ -14,7 +14,7 @@ from support.task_fixtures import write_fixture, write_rows
 from vlm2vec.cli.data import data
 from vlm2vec.data.tables import Table, TableName
 from vlm2vec.errors import ConfigError, DataError
-from vlm2vec.fetching.needs import TaskNeeds, task_needs
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.reading import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root, parse_task
@@ -47,7 +47,7 @@ def _run(*arguments: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize("spec", SPECS.values(), ids=lambda spec: f"{spec.benchmark}-{spec.name}")
 def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(spec: TaskSpec, tmp_path: Path) -> None:
     write_fixture(spec, tmp_path / "full")
-    assert task_needs(spec, tmp_path / "full").complete
+    assert TaskNeeds.of(spec, tmp_path / "full").complete
     opened: list[TableName] = []
 
     def fetch(name: TableName) -> Table:
@@ -77,7 +77,7 @@ def test_missing_annotations_are_all_named(tmp_path: Path) -> None:
     shutil.rmtree(folder / "queries")
     dataset = "vidore/arxivqa_test_subsampled_beir"
     lacking = (TableName(dataset, "qrels", "test"), TableName(dataset, "queries", "test"))
-    assert task_needs(spec, tmp_path) == TaskNeeds(spec, annotations=lacking)
+    assert TaskNeeds.of(spec, tmp_path) == TaskNeeds(spec, annotations=lacking)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_missing_media_are_all_named_in_one_pass(
     spec = _spec(name)
     write_fixture(spec, tmp_path)
     shutil.rmtree(tmp_path / spec.media_dir)
-    needs = task_needs(spec, tmp_path)
+    needs = TaskNeeds.of(spec, tmp_path)
     assert list(needs.pictures) == [f"{spec.media_dir}/{path}" for path in pictures]
     assert list(needs.videos) == [f"{spec.media_dir}/{path}" for path in videos]
     assert needs.queries == (2 if name in ("EgoSchema", "Charades-STA") else 3)
@@ -117,7 +117,7 @@ def test_a_video_with_too_few_frames_is_missing_where_the_publication_asks_for_e
         write_fixture(spec, tmp_path)
         folder = tmp_path / spec.media_dir / ("video_1" if lacking else "vid_1")
         (folder / "frame_0003.png").unlink()
-        assert task_needs(spec, tmp_path).videos == lacking
+        assert TaskNeeds.of(spec, tmp_path).videos == lacking
 
 
 def test_a_folder_of_clips_without_the_right_one_is_missing_as_a_whole(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_folder_of_clips_without_the_right_one_is_missing_as_a_whole(tmp_path:
     folder = tmp_path / spec.media_dir
     shutil.rmtree(folder / "v0_0.0_9.0" / "positive")
     shutil.rmtree(folder / "v1_0.0_9.0" / "query")
-    assert task_needs(spec, tmp_path).videos == (
+    assert TaskNeeds.of(spec, tmp_path).videos == (
         f"{spec.media_dir}/v0_0.0_9.0",
         f"{spec.media_dir}/v1_0.0_9.0/query",
     )
@@ -136,7 +136,7 @@ def test_a_malformed_row_is_a_problem_and_not_an_error(tmp_path: Path) -> None:
     spec = _spec("HMDB51")
     write_fixture(spec, tmp_path)
     write_rows(spec, tmp_path, [{"video_id": "vid_0"}])
-    needs = task_needs(spec, tmp_path)
+    needs = TaskNeeds.of(spec, tmp_path)
     assert (needs.queries, needs.complete) == (None, False)
     assert "column 'pos_text' is missing" in str(needs.problem)
 

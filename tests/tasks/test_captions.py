@@ -11,7 +11,7 @@ import pytest
 
 from support.task_fixtures import picture_bytes, write_fixture, write_picture, write_rows
 from vlm2vec.errors import DataError, MediaError
-from vlm2vec.fetching.needs import task_needs
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.items import Image, Item
 from vlm2vec.tasks.data import TaskData, TaskSpec
 from vlm2vec.tasks.registry import get_tasks, parse_task
@@ -110,7 +110,7 @@ def test_rows_of_conceptual_captions_without_picture_are_left_out_and_counted(tm
         assert _strings(data.queries) == list(found.values())
         assert data.relevant == {"0": {"00000000.jpg": 1}, "1": {"00000003.jpg": 1}}
         assert data.candidate_names == tuple(found)
-    needs = task_needs(_task("retrieval", name), tmp_path)
+    needs = TaskNeeds.of(_task("retrieval", name), tmp_path)
     assert (needs.complete, needs.queries, needs.warnings) == (True, 2, data.warnings)
 
 
@@ -129,7 +129,7 @@ def test_conceptual_captions_without_any_picture_are_an_error_and_all_of_them_mi
         f"CC_i2t: none of its 4 pictures is in {tmp_path}/image-tasks/cc, neither 00000000.jpg nor any other: put them "
         "there as docs/benchmark_data.md says"
     )
-    needs = task_needs(spec, tmp_path)
+    needs = TaskNeeds.of(spec, tmp_path)
     assert needs.pictures == tuple(f"image-tasks/cc/0000000{number}.jpg" for number in range(4))
     assert (needs.complete, needs.problem) == (False, None)
 

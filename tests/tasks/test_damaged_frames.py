@@ -27,7 +27,7 @@ from vlm2vec.evaluation.report import Entry, build_report
 from vlm2vec.evaluation.runner import Evaluation, TaskScore, evaluate
 from vlm2vec.evaluation.scores import read_scores
 from vlm2vec.evaluation.scoring import _FrameDropper
-from vlm2vec.fetching.needs import task_needs
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.items import Image, Item, Video
 from vlm2vec.media.video import damaged_frames
 from vlm2vec.model.embedder import Embedder
@@ -291,7 +291,7 @@ def test_a_deep_check_of_sound_data_says_so_and_counts_what_it_opens(tmp_path: P
     seen: list[tuple[int, int]] = []
     (task,) = get_tasks(names=["HMDB51"])
     count = sum(path.suffix == ".png" for path in root.rglob("*"))
-    assert task_needs(task, root, deep=True, on_progress=lambda *where: seen.append(where)).complete
+    assert TaskNeeds.of(task, root, deep=True, on_progress=lambda *where: seen.append(where)).complete
     assert seen == [(count, count)]
 
 
@@ -299,7 +299,7 @@ def test_what_is_missing_is_not_opened_and_not_damaged(tmp_path: Path) -> None:
     (task,) = get_tasks(names=["HMDB51"])
     root = written(["HMDB51"], tmp_path)
     write_rows(task, root, [{"video_id": "nowhere", "pos_text": "run"}])
-    needs = task_needs(task, root, deep=True)
+    needs = TaskNeeds.of(task, root, deep=True)
     assert (needs.videos, needs.damaged) == (("video-tasks/frames/video_cls/HMDB51/nowhere",), {})
 
 

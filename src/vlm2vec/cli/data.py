@@ -13,7 +13,7 @@ import typer
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable, told
 from vlm2vec.errors import ConfigError
-from vlm2vec.fetching.needs import TaskNeeds, task_needs
+from vlm2vec.fetching.needs import TaskNeeds
 from vlm2vec.tasks.data import TaskSpec
 from vlm2vec.tasks.reading import open_media
 from vlm2vec.tasks.registry import get_tasks, packaged_root
@@ -95,7 +95,7 @@ def _needs(specs: Sequence[TaskSpec], root: Path, *, allow_outside: bool, deep: 
         for number, spec in enumerate(specs):
             show(number, spec.name, 0, 0)
             shown = partial(show, number, spec.name)
-            needs.append(task_needs(spec, root, media, deep=deep, allow_outside=allow_outside, on_progress=shown))
+            needs.append(TaskNeeds.of(spec, root, media, deep=deep, allow_outside=allow_outside, on_progress=shown))
     return needs
 
 

@@ -56,51 +56,52 @@ class TaskNeeds:
         """Whether the task can be read from beginning to end, and nothing of it is known to be damaged."""
         return not (self.annotations or self.pictures or self.videos or self.problem or self.damaged)
 
+    @classmethod
+    def of(
+        cls,
+        spec: TaskSpec,
+        root: Path,
+        media: TaskMedia | None = None,
+        *,
+        deep: bool = False,
+        allow_outside: bool = False,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> TaskNeeds:
+        """Read a task's annotations to their end and collect what is missing.
 
-def task_needs(
-    spec: TaskSpec,
-    root: Path,
-    media: TaskMedia | None = None,
-    *,
-    deep: bool = False,
-    allow_outside: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> TaskNeeds:
-    """Read a task's annotations to their end and collect what is missing.
-
-    Args:
-        spec: the task.
-        root: the data root.
-        media: what lies under it, to open a pack once for many tasks; None: it is opened.
-        deep: decode every picture, every frame of every video, whether it is picked or not, and every page.
-        allow_outside: as for `parse_task`.
-        on_progress: called with (media that were decoded, all that will be).
-    """
-    lacking = [table for table in spec.tables() if table.found(root) is None]
-    if lacking:
-        return TaskNeeds(spec, annotations=tuple(lacking))
-    recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)
-    data: TaskData | None = None
-    problem: VLM2VecError | None = None
-    pictures = recorder.pictures
-    try:
-        data = parse_task(spec, root, media=recorder, allow_outside=allow_outside)
-    except MediaError as error:
-        # The recorder stands in for everything else, so this says that a task may lack pictures, but not all of them.
-        pictures = recorder.pictures | recorder.optional
-        problem = None if pictures else error
-    except VLM2VecError as error:
-        problem = error
-    return TaskNeeds(
-        spec,
-        queries=None if data is None else len(data.query_ids),
-        candidates=None if data is None else len(data.candidate_names),
-        pictures=tuple(pictures),
-        videos=recorder.outermost_videos(),
-        problem=problem,
-        warnings=() if data is None else data.warnings,
-        damaged=_damaged(recorder.there, data, on_progress) if deep else {},
-    )
+        Args:
+            spec: the task.
+            root: the data root.
+            media: what lies under it, to open a pack once for many tasks; None: it is opened.
+            deep: decode every picture, every frame of every video, whether it is picked or not, and every page.
+            allow_outside: as for `parse_task`.
+            on_progress: called with (media that were decoded, all that will be).
+        """
+        lacking = [table for table in spec.tables() if table.found(root) is None]
+        if lacking:
+            return cls(spec, annotations=tuple(lacking))
+        recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)
+        data: TaskData | None = None
+        problem: VLM2VecError | None = None
+        pictures = recorder.pictures
+        try:
+            data = parse_task(spec, root, media=recorder, allow_outside=allow_outside)
+        except MediaError as error:
+            # The recorder stands in for all else, so this says that a task may lack pictures, but not all of them.
+            pictures = recorder.pictures | recorder.optional
+            problem = None if pictures else error
+        except VLM2VecError as error:
+            problem = error
+        return cls(
+            spec,
+            queries=None if data is None else len(data.query_ids),
+            candidates=None if data is None else len(data.candidate_names),
+            pictures=tuple(pictures),
+            videos=recorder.outermost_videos(),
+            problem=problem,
+            warnings=() if data is None else data.warnings,
+            damaged=_damaged(recorder.there, data, on_progress) if deep else {},
+        )
 
 
 def _damaged(
