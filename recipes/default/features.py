@@ -25,11 +25,11 @@ from pictures import SHOTS, Shown, draw, read_shown
 from PIL import Image
 from texts import wordings
 from tokenizers import Tokenizer
+
+from vlm2vec.files import atomic_writer, write_atomically
 from vlm2vec.model.families.towers_export import export_image, export_text
 from vlm2vec.model.families.towers_inputs import ImageSide, read_pixels
 from vlm2vec.model.families.towers_torch import load_image_tower, load_text_tower
-
-from vlm2vec.files import atomic_writer, write_atomically
 
 FEATURES = WORK / "features"
 PART = 400

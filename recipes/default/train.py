@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from texts import wordings
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from vlm2vec.model.families.towers_torch import ImageHead, TextHead, load_image_tower
 
 DIMS = (384, 256, 128)

@@ -21,7 +21,7 @@ from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
 from vlm2vec.search.plan import UpdatePlan
-from vlm2vec.search.scan import FileKind, FoundFile, Unit, ending, expand, file_kind
+from vlm2vec.search.scan import FileKind, FoundFile, Unit, ending, file_kind
 from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 
@@ -163,7 +163,7 @@ class Committer:
                 with self._lock:
                     settled = self._settle_by_equal(file, content)
                 if not settled:
-                    units = expand(self._folder / file.path, file.kind, decoder)
+                    units = Unit.split(self._folder / file.path, file.kind, decoder)
                     with self._lock:
                         given = self._begin(file, content, units)
             except (OSError, MediaError) as error:

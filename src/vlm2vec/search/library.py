@@ -51,6 +51,8 @@ class _Model:
 class Library:
     """The images, videos and PDFs of a folder, to be searched. Open one with `Library.open`, and `close` it.
 
+    Whatever needs the index raises IndexFolderError if there is none, or if it is damaged or of another model.
+
     Attributes:
         folder: whose files they are.
         path: the folder of the index: `.vlm2vec` in the folder, unless it was put elsewhere.
@@ -141,11 +143,7 @@ class Library:
 
     @property
     def info(self) -> IndexInfo:
-        """What the index says of itself.
-
-        Raises:
-            IndexFolderError: there is none yet.
-        """
+        """What the index says of itself."""
         return self._opened().info
 
     def load_model(self) -> Embedder:
@@ -182,13 +180,12 @@ class Library:
                 the context manager it gives is entered meanwhile.
 
         Raises:
-            IndexFolderError: the model is another one than that of the index, a path lies outside, or the index is
-                damaged.
+            IndexFolderError: a path lies outside the folder.
             BusyError: the index is being written.
             StorageError: it cannot be written, as where the disk is full.
         """
         names = None if paths is None else self._names(paths)
-        store = self._opened() if self._exists() else self._create()
+        store = self._opened() if self._store or store_exists(self.path) else self._create()
         return update(
             store,
             self.folder,
@@ -204,7 +201,7 @@ class Library:
         """Take files, and all files of folders, out of the index; their number. The next `sync` takes them in again.
 
         Raises:
-            IndexFolderError: a path lies outside the folder, or there is no index.
+            IndexFolderError: a path lies outside the folder.
             BusyError: the index is being written.
         """
         names = set(self._names(paths))
@@ -235,19 +232,19 @@ class Library:
 
         Raises:
             InputError, MediaError: it cannot be embedded.
-            IndexFolderError: there is no index, it cannot be read, or is of another model.
         """
-        question = what if isinstance(what, Question) else _question(what, k, kind, offset)
+        if not isinstance(what, Question):
+            what = Question(what, k, offset, Filter(kinds=frozenset(() if kind is None else (kind,))))
         store = self._opened()
         store.refresh()
-        return retrieve(store, question, self._vector(store, question))
+        return retrieve(store, what, self._vector(store, what))
 
     def similar(self, path: str | Path, k: int = 10, page: int | None = None) -> list[Hit]:
         """What is most like a file of the index, or one of its pages, by its stored vector; the file itself aside.
 
         Raises:
             InputError: the file is not in the index, or has several parts of which none is named.
-            IndexFolderError: there is no index, it cannot be read, or the path lies outside the folder.
+            IndexFolderError: the path lies outside the folder.
         """
         name = name_in(self.folder, path)
         store = self._opened()
@@ -276,15 +273,8 @@ class Library:
         return {path: failure.reason for path, failure in self._opened().failures().items()}
 
     def verify(self) -> Verdict:
-        """Read all of the index, and compare it with its checksums.
-
-        Raises:
-            IndexFolderError: there is none.
-        """
+        """Read all of the index, and compare it with its checksums."""
         return self._opened().verify()
-
-    def _exists(self) -> bool:
-        return self._store is not None or store_exists(self.path)
 
     def _opened(self) -> Store:
         """The store, which another process may have made since the library was opened."""
@@ -332,10 +322,6 @@ class Library:
     def _names(self, paths: _Paths) -> list[str]:
         several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         return [name_in(self.folder, path) for path in several]
-
-
-def _question(what: ItemLike | Vector, k: int, kind: Target | None, offset: int) -> Question:
-    return Question(what, k, offset, Filter(kinds=frozenset(() if kind is None else (kind,))))
 
 
 def _open_existing(path: Path, *, rebuild: bool) -> Store | None:

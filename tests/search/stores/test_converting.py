@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Path:
     with store.writing():
         store.commit([], [picture(os.fsdecode(b"caf\xe9.png")), document("b.pdf", [1, 3], num_units=3)])
         store.note_failures(FAILURES)
-    LanceInfo.write(store.place, INFO, store=None)
+    LanceInfo.write(Place(store.place), INFO, store=None)
     return store.place
 
 
@@ -73,7 +73,7 @@ def test_an_index_of_the_first_releases_is_converted_to_the_bit(tmp_path: Path) 
 
 
 def test_an_index_that_was_made_with_lance_on_purpose_stays_so(place: Path) -> None:
-    LanceInfo.write(place, INFO)
+    LanceInfo.write(Place(place), INFO)
     assert isinstance(open_store(place), LanceStore)
 
 

@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, code: int) -> None
     def no_locks(descriptor: int) -> bool:
         raise OSError(code, os.strerror(code))
 
-    message = f"cannot write to the index {tmp_path}: {os.strerror(code).lower()}; give another folder as index="
+    message = f"cannot write the index {tmp_path}: {os.strerror(code).lower()}; give another folder as index="
     with pytest.raises(StorageError, match=message), Place(tmp_path).hold(no_locks):
         pass
 

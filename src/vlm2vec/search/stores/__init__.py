@@ -114,7 +114,7 @@ def _kind_at(place: Place) -> StoreKind:
 
         with suppress(IndexFolderError, MissingError):
             require(*NEEDED)
-            return LanceInfo.read(place.path).store or "sqlite"
+            return LanceInfo.read(place).store or "sqlite"
     return "sqlite"
 
 

@@ -94,10 +94,10 @@ class Place:
             BusyError: another process, or another writer of this one, holds it.
             StorageError: the folder cannot be written, as where its disk is full or knows no locks.
         """
-        with self._writable():
+        with self.explained("write"):
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            with self._writable():
+            with self.explained("write"):
                 if not (try_lock or _try_lock)(descriptor):
                     holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
                     raise BusyError(
@@ -174,14 +174,22 @@ class Place:
                 raise kind(f"{message}; make room on its disk", "other_index") from error
             if number in _NO_ACCESS:
                 raise kind(f"{message}; allow this user to use it", "other_index") from error
-            raise kind(message, "rebuild") from error
+            raise kind(message, "other_index" if kind is StorageError else "rebuild") from error
 
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"cannot write to the index {self.path}: {reason(error)}", "other_index") from error
+    def check_format(self, version: object, newest: int) -> None:
+        """Raise IndexFolderError if the index was written by a newer version of this package."""
+        if isinstance(version, int) and version > newest:
+            raise IndexFolderError(
+                f"the index {self.path} has format {version}, and this version of vlm2vec knows up to {newest}; use a "
+                "newer vlm2vec",
+                "rebuild",
+            )
+
+    def missing(self) -> IndexFolderError:
+        return IndexFolderError(f"there is no index at {self.path}", "make_index")
+
+    def foreign(self, name: str) -> IndexFolderError:
+        return IndexFolderError(f"{self.path} is no index: its {name} is another program's", "other_index")
 
     def _is_ours(self) -> bool:
         """Whether the folder holds nothing but what an index leaves, whole or not; hidden files do not count."""

@@ -93,7 +93,7 @@ class LanceStore:
         self._seal = Seal(place / TABLE)
         self._exact_up_to = exact_up_to
         self._keep_old = timedelta(seconds=keep_old_s)
-        document = LanceInfo.read(place)
+        document = LanceInfo.read(self._at)
         self.info = document.info
         self.was_chosen = document.store == "lance"
         try:
@@ -126,7 +126,7 @@ class LanceStore:
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
             table = lancedb.connect(place).create_table(_NAME, schema=_schema(info.dim))
             Seal(place / TABLE).write(int(table.version))
-            LanceInfo.write(place, info)
+            LanceInfo.write(Place(place), info)
         return cls(place)
 
     @contextmanager
@@ -222,7 +222,7 @@ class LanceStore:
     def note_decoding(self) -> None:
         with self._at.explained("write"):
             info = replace(self.info, decoding=DECODING)
-            LanceInfo.write(self.place, info, "lance" if self.was_chosen else None)
+            LanceInfo.write(self._at, info, "lance" if self.was_chosen else None)
         self.info = info
 
     def count(self, kind: Target | None = None) -> int:

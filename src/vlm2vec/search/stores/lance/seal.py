@@ -8,21 +8,19 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from vlm2vec.documents import parse_json
-from vlm2vec.errors import IndexFolderError
-from vlm2vec.files import content_hash, reason
+from vlm2vec.documents import load_json, problems
+from vlm2vec.files import content_hash
 from vlm2vec.search.store import IndexInfo
-from vlm2vec.search.stores.place import DRAFT, INFO, TABLE
+from vlm2vec.search.stores.place import DRAFT, INFO, TABLE, Place
 
 CHECKSUMS, FAILURES = "checksums.json", "failures.json"
 """Notes beside the table, no part of it: the checksums of its files, and files that could not be read."""
 
 _FORMAT = 1
-_MOST_BYTES = 1 << 20
 _MOST_DIMENSIONS = 1 << 20
 # LanceDB writes it anew with every commit. If it lies, the version that is opened tells.
 _HINT = "_versions/latest_version_hint.json"
@@ -64,65 +62,39 @@ class LanceInfo(BaseModel, strict=True):
         return IndexInfo(self.model, self.fingerprint, self.dim, self.dtype, self.folder, self.decoding)
 
     @classmethod
-    def read(cls, place: Path) -> Self:
-        """Read the `index.json` of the folder `place`.
+    def read(cls, place: Place) -> Self:
+        """Read the `index.json` of a folder.
 
         Raises:
             IndexFolderError: there is none, it is damaged, of a newer format, of another program, or may not be read.
         """
-        damaged = f"the index {place} is damaged: its {INFO}"
-        try:
-            with (place / INFO).open("rb") as stream:
-                content = stream.read(_MOST_BYTES + 1)
-            if len(content) > _MOST_BYTES:
-                raise ValueError("it is too long")
-            value = parse_json(content)
-        except FileNotFoundError:
-            raise IndexFolderError(f"there is no index at {place}", "make_index") from None
-        except PermissionError as error:
-            raise IndexFolderError(
-                f"the index {place} cannot be read: {reason(error)}; allow this user to read it", "other_index"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise IndexFolderError(f"{damaged} cannot be read ({error})", "rebuild") from error
-        version = value.get("format") if isinstance(value, dict) else None
-        if isinstance(version, int) and version > _FORMAT:
-            raise IndexFolderError(
-                f"the index {place} has format {version}, and this version of vlm2vec knows up to {_FORMAT}; use a "
-                "newer vlm2vec",
-                "rebuild",
-            )
-        try:
-            document = cls.model_validate(value)
-        except ValidationError as error:
-            if not (place / TABLE).exists():
-                raise IndexFolderError(
-                    f"{place} is no index: its {INFO} is another program's", "other_index"
-                ) from error
-            first = error.errors()[0]
-            where = f" at {first['loc'][0]}" if first["loc"] else ""
-            raise IndexFolderError(f"{damaged} is none{where}: {first['msg']}", "rebuild") from error
-        if "checksum" in value and document.checksum != _info_sum(document.info):
-            raise IndexFolderError(f"{damaged} is not as it was written", "rebuild")
-        return document
+        with place.explained("open"):
+            try:
+                value = load_json(place.path / INFO)
+                place.check_format(value.get("format") if isinstance(value, dict) else None, _FORMAT)
+                document = cls.model_validate(value)
+            except FileNotFoundError:
+                raise place.missing() from None
+            except ValidationError as error:
+                if not (place.path / TABLE).exists():
+                    raise place.foreign(INFO) from error
+                raise ValueError(f"its {INFO} is damaged: {problems(error)[0]}") from error
+            except ValueError as error:
+                raise ValueError(f"its {INFO} is damaged: {error}") from error
+            if "checksum" in value and document.checksum != _info_sum(document.info):
+                raise ValueError(f"its {INFO} is not as it was written")
+            return document
 
     @staticmethod
-    def write(place: Path, info: IndexInfo, store: Literal["lance"] | None = "lance") -> None:
-        """Write the `index.json` of the folder `place` in one step."""
+    def write(place: Place, info: IndexInfo, store: Literal["lance"] | None = "lance") -> None:
+        """Write the `index.json` of a folder in one step."""
         value = {"format": _FORMAT, **asdict(info), "store": store, "checksum": _info_sum(info)}
-        draft = place / (INFO + DRAFT)
+        draft = place.path / (INFO + DRAFT)
         draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, place / INFO)
+        os.replace(draft, place.path / INFO)
 
 
-class _Sum(NamedTuple):
-    """The checksum of a file and how the file looked when it had it."""
-
-    checksum: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+_Sum: TypeAlias = tuple[str, int, int, int, int]
 
 
 class _Sums(NamedTuple):
@@ -131,7 +103,7 @@ class _Sums(NamedTuple):
     Args:
         version: of the table.
         settled: False while old versions are being cleared away, so that files of theirs may be gone.
-        files: by name, with "/" between its parts.
+        files: by name, with "/" between its parts: the checksum, and how the file looked when it had it.
         written_ns: when this was written.
     """
 
@@ -140,9 +112,9 @@ class _Sums(NamedTuple):
     files: dict[str, _Sum]
     written_ns: int
 
-    def look_new(self, sum_of_it: _Sum, status: os.stat_result) -> bool:
+    def may_differ(self, name: str, status: os.stat_result) -> bool:
         """Whether a file may hold something else than it did, as far as can be told without reading it."""
-        return status.st_ctime_ns > self.written_ns - _TICK_NS or _look(status) != sum_of_it[1:]
+        return status.st_ctime_ns > self.written_ns - _TICK_NS or _look(status) != self.files[name][1:]
 
 
 class SealReport(NamedTuple):
@@ -179,15 +151,15 @@ class Seal:
             ValueError: a file is not as it was written.
         """
         before = self._read()
-        files = {}
+        files: dict[str, _Sum] = {}
         for name, status in self._tree():
-            sum_of_it = before.files.get(name) if before else None
-            if before is None or sum_of_it is None or before.look_new(sum_of_it, status):
-                new = _Sum(content_hash(self.folder / name), *_look(status))
-                if sum_of_it is not None and new.checksum != sum_of_it.checksum:
-                    raise ValueError(_not_as_written(name))
-                sum_of_it = new
-            files[name] = sum_of_it
+            known = before.files.get(name) if before else None
+            if before and known and not before.may_differ(name, status):
+                files[name] = known
+                continue
+            files[name] = (content_hash(self.folder / name), *_look(status))
+            if known and known[0] != files[name][0]:
+                raise ValueError(_not_as_written(name))
         if before is None or (before.version, before.settled, before.files) != (version, settled, files):
             # By the clock of the file system, which need not be this machine's.
             draft = self.folder / (CHECKSUMS + DRAFT)
@@ -236,14 +208,12 @@ class Seal:
             OSError: it cannot be read.
         """
         try:
-            content = (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            value = parse_json(content)
+            value = load_json(self.folder / name)
             if isinstance(value, dict) and value.pop("checksum", None) == _note_sum(value):
                 return value
-        except (ValueError, RecursionError):
+        except FileNotFoundError:
+            return None
+        except ValueError:
             pass
         raise ValueError(f"its file {name} is damaged")
 
@@ -259,14 +229,14 @@ class Seal:
         # version of this package.
         may_miss = not sums.settled or any(name.startswith(_MANIFESTS) for name in there.keys() - sums.files.keys())
         problems, moved = [], False
-        for name, sum_of_it in sums.files.items():
+        for name, known in sums.files.items():
             status = there.get(name)
             if status is None:
                 if not may_miss:
                     problems.append(f"its file {name} is missing")
                 continue
-            moved |= _look(status) != sum_of_it[1:]
-            if (wholly or sums.look_new(sum_of_it, status)) and _differs(self.folder / name, sum_of_it):
+            moved |= _look(status) != known[1:]
+            if (wholly or sums.may_differ(name, status)) and _differs(self.folder / name, known[0]):
                 problems.append(_not_as_written(name))
         return SealReport(sums.version, problems, len(sums.files), moved)
 
@@ -274,7 +244,7 @@ class Seal:
         value = self.read_note(CHECKSUMS)
         if value is None:
             return None
-        files = {name: _Sum(*entry) for name, entry in value["files"].items()}
+        files = {name: tuple(entry) for name, entry in value["files"].items()}
         return _Sums(value["version"], value["settled"], files, value["written_ns"])
 
     def _tree(self) -> Iterator[tuple[str, os.stat_result]]:
@@ -303,9 +273,9 @@ def _look(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _differs(path: Path, sum_of_it: _Sum) -> bool:
+def _differs(path: Path, checksum: str) -> bool:
     try:
-        return content_hash(path) != sum_of_it.checksum
+        return content_hash(path) != checksum
     except FileNotFoundError:
         # Cleared away meanwhile.
         return False

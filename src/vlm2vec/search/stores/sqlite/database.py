@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
 
 _FORMAT = 1
@@ -189,16 +188,9 @@ class Database:
     def _check_tables(self) -> None:
         tables = dict(self.execute("SELECT name, sql FROM sqlite_master").fetchall())
         if tables and tables.keys().isdisjoint(_TABLES):
-            raise IndexFolderError(
-                f"{self._place.path} is no index: its {DATABASE} is another program's", "other_index"
-            )
+            raise self._place.foreign(DATABASE)
         version = self._pragma("user_version")
-        if version > _FORMAT:
-            raise IndexFolderError(
-                f"the index {self._place.path} has format {version}, and this version of vlm2vec knows up to "
-                f"{_FORMAT}; use a newer vlm2vec",
-                "rebuild",
-            )
+        self._place.check_format(version, _FORMAT)
         if version != _FORMAT or tables != _TABLES:
             raise ValueError("it has other tables than expected")
 
@@ -207,7 +199,7 @@ class Database:
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
-            raise IndexFolderError(f"there is no index at {self._place.path}", "make_index") from None
+            raise self._place.missing() from None
         return status.st_dev, status.st_ino
 
     def _pragma(self, name: str) -> int:
