@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from support.index_folders import (
     vector_of,
 )
 from vlm2vec.errors import MediaError
+from vlm2vec.files import content_hash
 from vlm2vec.items import Image
 from vlm2vec.media import document, image, video
 from vlm2vec.model.embedder import Embedder
@@ -28,8 +28,8 @@ from vlm2vec.search.committer import _content_of, _Holders
 from vlm2vec.search.library import Library
 from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
 from vlm2vec.search.scan import FoundFile, Scan
-from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
-from vlm2vec.search.stores import create_store, open_store
+from vlm2vec.search.store import DEFAULT_NAME, UNKNOWN, Failure, FileRows, IndexInfo, Look, StoredFile, StoredUnit
+from vlm2vec.search.stores import create_store
 
 LOOK = Look(1, 2, 3, 4)
 
@@ -289,16 +289,17 @@ def test_a_search_tells_of_unreadable_files_once(tmp_path: Path) -> None:
 @pytest.fixture
 def old(tmp_path: Path, own: Embedder) -> Library:
     """A library whose index was made when files were decoded otherwise."""
-    for number in range(3):
-        make_picture(tmp_path / f"{number}.png", number)
-    make_pdf(tmp_path / "two.pdf", 10, 120)
-    library = Library.open(tmp_path, model=own)
-    library.sync()
-    info = library.info
-    with closing(open_store(library.path)) as store:
-        rows = store.read(sorted(store.files()))
-    library.close()
-    with closing(create_store(library.path, replace(info, decoding=1))) as store, store.writing():
+    pages = [Image(make_pdf(tmp_path / "two.pdf", 10, 120), page=page) for page in (1, 2)]
+    media = [[Image(make_picture(tmp_path / f"{number}.png", number))] for number in range(3)]
+    rows = []
+    for parts in (*media, pages):
+        path = Path(str(parts[0].source))
+        units = [
+            StoredUnit("page" if part.page else "image", part.page, None, own.encode_document(part)) for part in parts
+        ]
+        rows.append(FileRows(path.name, Look.of(path.stat()), content_hash(path), len(units), tuple(units)))
+    info = IndexInfo(own.name, own.fingerprint, own.dim, own.dtype, "..", decoding=1)
+    with closing(create_store(tmp_path / DEFAULT_NAME, info)) as store, store.writing():
         store.commit([], rows)
     return Library.open(tmp_path, model=own)
 

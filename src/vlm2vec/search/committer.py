@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
@@ -31,7 +31,6 @@ _FLUSH = Flush(rows=256)
 
 # What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move.
 _Content: TypeAlias = tuple[str, FileKind, bool]
-_Change: TypeAlias = Literal["added", "changed", "unchanged"]
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class Committer:
         flush: how much may wait for a commit.
 
     Attributes:
-        counts: files by what the index knew of them before; those that failed are not counted.
+        counts: files that were "added", "changed" or "unchanged", by what the index knew of them before.
         embedded: pictures, pages and spans that went through the model.
         failed: why a file could not be read, or not in all its parts.
     """
@@ -94,7 +93,7 @@ class Committer:
         limits: Limits | None = None,
         flush: Flush = _FLUSH,
     ) -> None:
-        self.counts: Counter[_Change] = Counter()
+        self.counts: Counter[str] = Counter()
         self.embedded = 0
         self.failed: dict[str, str] = {}
         # Those that may be readable at the next try without having changed.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from vlm2vec.search.store import DECODING, Building, Store
 
 if TYPE_CHECKING:
     from vlm2vec.media import Limits
+    from vlm2vec.search.committer import Committer
     from vlm2vec.vectors.job import Encoder
 
 
@@ -85,14 +87,7 @@ def update(
         store.commit(plan.remove, [])
         store.tidy(building)
         store.note_failures({**plan.keep, **done.failures()})
-    return replace(
-        _summary(scan, plan),
-        added=done.counts["added"],
-        changed=done.counts["changed"],
-        unchanged=done.counts["unchanged"] + plan.num_current,
-        embedded=done.embedded,
-        failed=tuple(sorted(done.failed.items())),
-    )
+    return _summary(scan, plan, done)
 
 
 def _plan(store: Store, scan: Scan, names: Sequence[str] | None, retry: bool) -> UpdatePlan:
@@ -123,16 +118,17 @@ def _renew(store: Store, folder: Path, scan: Scan) -> None:
     store.note_decoding()
 
 
-def _summary(scan: Scan, plan: UpdatePlan) -> Summary:
-    """That of a plan by which no file has to be read."""
+def _summary(scan: Scan, plan: UpdatePlan, done: Committer | None = None) -> Summary:
+    """Of a plan and of what became of its files; None: there was nothing to do."""
+    counts = done.counts if done else Counter[str]()
     return Summary(
-        added=0,
-        changed=0,
+        added=counts["added"],
+        changed=counts["changed"],
         removed=len(plan.remove),
-        unchanged=plan.num_current,
-        embedded=0,
+        unchanged=counts["unchanged"] + plan.num_current,
+        embedded=done.embedded if done else 0,
         ignored=scan.ignored,
-        failed=(),
+        failed=tuple(sorted(done.failed.items())) if done else (),
         left_out=dict(scan.left_out),
         failed_before=plan.num_skipped,
     )

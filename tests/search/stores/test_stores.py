@@ -278,6 +278,7 @@ def test_sqlite_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -
     _compare_with_a_dict("sqlite", steps, seed)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_STEPS, max_size=5), st.integers(0, 9))
 def test_lance_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -> None:
