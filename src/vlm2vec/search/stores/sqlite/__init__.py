@@ -88,15 +88,10 @@ class SqliteStore:
             files: they are in it from the beginning; some at a time, so that not all are in memory at once.
         """
         notes = {"info": asdict(info), "totals": asdict(_Totals(uuid.uuid4().hex)), "failures": failures or {}}
-        draft = Database.create_draft(Place(place), notes)
-        try:
+        with Database.made(Place(place), notes) as draft:
             filled = cls(place, draft)
             for some in files:
                 filled.commit([], some)
-            draft.publish()
-        except BaseException:
-            draft.discard()
-            raise
         return cls(place)
 
     @contextmanager

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zlib import crc32
 
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
@@ -55,9 +55,10 @@ class Database:
             self._connect()
 
     @classmethod
-    def create_draft(cls, place: Place, notes: Mapping[str, object]) -> Database:
-        """Make empty tables in a file that becomes the database of the folder `place` by `publish`."""
-        draft = place.path / (DATABASE + DRAFT)
+    @contextmanager
+    def made(cls, place: Place, notes: Mapping[str, object]) -> Iterator[Self]:
+        """A new database to be filled; at the end it takes the place of any in the folder, unless an error comes."""
+        path, draft = place.path / DATABASE, place.path / (DATABASE + DRAFT)
         with place.explained("write"):
             draft.unlink(missing_ok=True)
             with closing(sqlite3.connect(_uri(draft, "rwc"), uri=True, isolation_level=None)) as connection:
@@ -68,27 +69,24 @@ class Database:
                 for statement in _TABLES.values():
                     connection.execute(statement)
         database = cls(place, draft.name)
-        # A killed process leaves no journal that would undo the next draft.
-        database.execute("PRAGMA journal_mode=MEMORY")
-        with database.changing():
-            for name, value in notes.items():
-                database.write_note(name, value)
-        return database
-
-    def publish(self) -> None:
-        """Let a draft be the database of its folder, in place of any there. The connection is closed."""
-        self.close()
-        with self._place.explained("write"):
-            # The journal of a database that was here before would undo this one.
-            for end in JOURNALS:
-                (self._place.path / (DATABASE + end)).unlink(missing_ok=True)
-            os.replace(self._path, self._place.path / DATABASE)
-
-    def discard(self) -> None:
-        """Delete a draft."""
-        self.close()
-        with suppress(OSError):
-            self._path.unlink()
+        try:
+            # A killed process leaves no journal that would undo the next draft.
+            database.execute("PRAGMA journal_mode=MEMORY")
+            with database.changing():
+                for name, value in notes.items():
+                    database.write_note(name, value)
+            yield database
+            database.close()
+            with place.explained("write"):
+                # The journal of a database that was here before would undo this one.
+                for end in JOURNALS:
+                    path.with_name(DATABASE + end).unlink(missing_ok=True)
+                os.replace(draft, path)
+        except BaseException:
+            database.close()
+            with suppress(OSError):
+                draft.unlink()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:
