@@ -18,26 +18,10 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self, TypeAlias
 
 Action: TypeAlias = Literal[
-    "make_index",
-    "rebuild",
-    "rebuild_with",
-    "other_index",
-    "other_model",
-    "other_out",
-    "other_data",
-    "other_path",
-    "resume",
-    "no_resume",
-    "single_vectors",
-    "evaluate",
-    "download",
-    "allow_outside",
-    "list_tasks",
-    "teach",
-    "processes",
-    "doctor",
-    "extra",
-]
+    "make_index", "rebuild", "rebuild_with", "other_index", "other_model", "other_out", "other_data", "other_path",
+    "resume", "no_resume", "single_vectors", "evaluate", "download", "allow_outside", "list_tasks", "teach",
+    "processes", "doctor", "extra",
+]  # fmt: skip
 
 
 class Hint(NamedTuple):

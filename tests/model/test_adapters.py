@@ -137,7 +137,8 @@ def _merged_by_peft(folder: Path) -> dict[str, Tensor]:
 
 
 def _assert_loads_as(folder: Path, expected: dict[str, Tensor]) -> None:
-    got = load_adapter(copy.deepcopy(_loaded().model), folder, _NAMINGS, _OLD_NAMES).merge().state_dict()
+    base = copy.deepcopy(_loaded().model)
+    got = load_adapter(base, folder, _NAMINGS, _OLD_NAMES, merged=True).state_dict()
     assert got.keys() == expected.keys()
     for name, tensor in got.items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6, msg=name)

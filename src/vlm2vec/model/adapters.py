@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -47,49 +46,24 @@ class Naming(NamedTuple):
     has_head: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Attached(Generic[Model]):
-    """A base with an adapter on it.
-
-    Args:
-        model: the base, with the modules that the adapter changes wrapped.
-        peft: the same modules under the names for which the adapter was made.
-    """
-
-    model: Model
-    peft: PeftModel
-
-    def merge(self) -> Model:
-        """The base model with the adapter folded into its weights.
-
-        Raises:
-            AdapterError: merged weights are not finite.
-        """
-        try:
-            named = self.peft.merge_and_unload(safe_merge=True)
-        except ValueError as error:
-            raise AdapterError(f"the adapter cannot be merged: {error}") from None
-        named.give_back(self.model)
-        return self.model
-
-
 def load_adapter(
-    model: Model, folder: Path, namings: Sequence[Naming], old_names: Mapping[str, str]
-) -> _Attached[Model]:
-    """Attach the adapter of a folder to its base, in evaluation mode, as peft does on the generation class.
+    model: Model, folder: Path, namings: Sequence[Naming], old_names: Mapping[str, str], *, merged: bool
+) -> Model:
+    """The base with the adapter of a folder, in evaluation mode, as peft puts it on the generation class.
 
     Tensors of the LM head, which an embedding has no use for, are passed over.
 
     Args:
         namings: of the classes that adapters of this family were trained on; keys and patterns may be of any.
         old_names: how names of tensors begin in those classes, with the beginning in the base.
+        merged: whether it is folded into the weights; otherwise the modules that it changes are wrapped.
 
     Raises:
         AdapterError: the adapter is no LoRA or DoRA, one of its patterns matches no module of this base, one of its
             tensors has no place in it, or the other way round (the message lists the strays), or the change that peft
-            would make to the base's weights cannot be repeated.
+            would make to the base's weights cannot be repeated, or merged weights are not finite.
     """
-    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model
 
     config = _read_config(folder)
     stored = _read_tensors(folder)
@@ -103,23 +77,39 @@ def load_adapter(
         except Exception as error:
             raise AdapterError(f"{folder} does not fit its base: {type(error).__name__}: {error}") from None
         named.drop_head()
-        places = {current(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
-        # An adapter on the embeddings keeps a copy of them.
-        embeddings = {current(key): key for key in attached.state_dict() if ".embed_tokens." in key}
-        strays = sorted(set(tensors) - set(places) - set(embeddings))
-        missing = sorted(set(places) - set(tensors))
-        if strays or missing:
-            raise AdapterError(
-                f"{folder}: {len(strays)} of {len(tensors)} tensors found no module in the base{_listed(strays)}; "
-                f"{len(missing)} modules got no tensor{_listed(missing)}. Is this the adapter's own base model?"
-            )
-        try:
-            set_peft_model_state_dict(attached, {(embeddings | places)[key]: x for key, x in tensors.items()})
-        except RuntimeError as error:
-            raise AdapterError(f"{folder} does not fit its base: {error}") from None
+        _fill(attached, tensors, current, folder)
     attached.eval()
+    if merged:
+        try:
+            named = attached.merge_and_unload(safe_merge=True)
+        except ValueError as error:
+            raise AdapterError(f"the adapter cannot be merged: {error}") from None
     named.give_back(model)
-    return _Attached(model, attached)
+    return model
+
+
+def _fill(attached: PeftModel, tensors: Mapping[str, Tensor], current: Callable[[str], str], folder: Path) -> None:
+    """Put each tensor into its place, by names in the base.
+
+    Raises:
+        AdapterError: one has no place, or a place gets none or one of another shape.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    places = {current(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
+    # An adapter on the embeddings keeps a copy of them.
+    embeddings = {current(key): key for key in attached.state_dict() if ".embed_tokens." in key}
+    strays = sorted(set(tensors) - set(places) - set(embeddings))
+    missing = sorted(set(places) - set(tensors))
+    if strays or missing:
+        raise AdapterError(
+            f"{folder}: {len(strays)} of {len(tensors)} tensors found no module in the base{_listed(strays)}; "
+            f"{len(missing)} modules got no tensor{_listed(missing)}. Is this the adapter's own base model?"
+        )
+    try:
+        set_peft_model_state_dict(attached, {(embeddings | places)[key]: x for key, x in tensors.items()})
+    except RuntimeError as error:
+        raise AdapterError(f"{folder} does not fit its base: {error}") from None
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,6 @@ from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings
 from vlm2vec.model.fingerprint import fingerprint
 from vlm2vec.model.pipeline import Pipeline, PipelineOptions
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 

@@ -70,7 +70,7 @@ class PromptStyle:
                 raise InputError("an item with neither text nor media cannot be embedded; give it one of them")
             # Only the publication tells an empty instruction from none.
             given = instruction if self.published_strings else instruction or None
-            body = _join(given, item.text)
+            body = item.text if given is None else f"{given} {item.text}" if item.text else given
             if MEDIA_MARKER in body:
                 prompt = body
             else:
@@ -159,9 +159,3 @@ KNOWN_CHECKPOINTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Prompt style of published checkpoints, which carry no `vlm2vec.json`."""
-
-
-def _join(instruction: str | None, text: str) -> str:
-    if instruction is None:
-        return text
-    return f"{instruction} {text}" if text else instruction

@@ -160,16 +160,12 @@ def _cuts(state: dict[str, Any]) -> _Cuts | None:
         and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
         and not model.get("ignore_merges")
     )
-    known_words = (
-        isinstance(words, dict)
-        and words.get("type") == "Sequence"
-        and [part.get("type") for part in words["pretokenizers"]] == ["Split", "ByteLevel"]
-        and words["pretokenizers"][0].get("pattern") == {"Regex": _WORDS}
-        and words["pretokenizers"][0].get("behavior") == "Isolated"
-        and not words["pretokenizers"][0].get("invert")
-        and not words["pretokenizers"][1].get("add_prefix_space")
-        and not words["pretokenizers"][1].get("use_regex")
-    )
+    known_words = False
+    if isinstance(words, dict) and words.get("type") == "Sequence":
+        # Of what is switched off some versions of the library write that it is; offsets are not used.
+        parts = [{k: v for k, v in part.items() if v and k != "trim_offsets"} for part in words["pretokenizers"]]
+        split = {"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated"}
+        known_words = parts == [split, {"type": "ByteLevel"}]
     if state.get("normalizer") != {"type": "NFC"} or not (plain_added and plain_merges and known_words):
         return None
     return _Cuts(tuple(token["content"] for token in state["added_tokens"]), len(model["merges"]))

@@ -86,11 +86,9 @@ def load(folders: Folders, wanted: Settings, *, device: str | None, dtype: str) 
 
     model = load_weights(Qwen2VLModel, folders.base, precision, _OLD_NAMES)
     if folders.adapter is not None:
-        attached = load_adapter(model, folders.adapter, _NAMINGS, _OLD_NAMES)
-        if precision == torch.float32:
-            model = attached.merge()
-        else:
-            model = attached.model
+        exact = precision == torch.float32
+        model = load_adapter(model, folders.adapter, _NAMINGS, _OLD_NAMES, merged=exact)
+        if not exact:
             # `model.to` would round rotary frequencies too: half a radian at a distance of 400 tokens.
             for parameter in model.parameters():
                 parameter.data = parameter.data.to(precision)
