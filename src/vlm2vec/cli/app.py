@@ -27,7 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Measure a model on a benchmark."),
     "tasks": ("tasks", "List the tasks of a benchmark."),
     "data": ("data", "Fetch a benchmark's data, or check that they are all there."),
-    "report": ("report", "Compare models on a benchmark by their scores."),
+    "report": ("evaluate", "Compare models on a benchmark by their scores."),
     "doctor": ("doctor", "Check the installation and say what to mend."),
 }
 """For each command the file that holds its function, and its line in `vlm2vec --help`."""

@@ -148,15 +148,8 @@ def _bars(shown: bool = True) -> Iterator[Progress | None]:
         def render(self, task: Task) -> Text:
             return Text(f"{int(task.completed):,}/{task.total:,.0f}" if task.total else f"{int(task.completed):,}")
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        Done(),
-        Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
+    columns = TextColumn("{task.description}"), BarColumn(), Done(), Rate(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield bars
 
 
