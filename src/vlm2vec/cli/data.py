@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.filesize import decimal
 
 from vlm2vec.cli.options import AllowOutside, TaskNames, task_names
 from vlm2vec.cli.output import fail, nested_progress, note, print_json, progress, quiet_datasets, stoppable, told
@@ -140,7 +141,7 @@ class _Shown:
     def begin(self, doing: Doing, what: str, total: int) -> None:
         self._bar.close()
         if total and doing != "unpacking":
-            note(f"{doing} {what}, {_size(total)}" if doing == "fetching" else f"{doing} {what}")
+            note(f"{doing} {what}, {decimal(total)}" if doing == "fetching" else f"{doing} {what}")
         self._show = self._bar.enter_context(progress(f"{doing} {what}"))
         self._done, self._total = 0, total
 
@@ -166,20 +167,20 @@ def _described(plan: Plan, root: Path, free: int) -> Iterator[str]:
     for dataset in dict.fromkeys(table.table.dataset for table in plan.annotations):
         tables = [table for table in plan.annotations if table.table.dataset == dataset]
         files = dict.fromkeys(file for table in tables for file in table.files)
-        size = _size(sum(file.size for file in files))
+        size = decimal(sum(file.size for file in files))
         yield f"annotations {dataset}: {counted(len(tables), 'table')} in {counted(len(files), 'file')}, {size}"
     for archive in plan.archives:
         files = dict.fromkeys(archive.files)
         yield (
             f"media {archive.source.repo}/{archive.source.archive}: {counted(len(files), 'file')}, "
-            f"{_size(sum(file.size for file in files))}, for {counted(len(archive.wanted), 'missing path')}, first "
+            f"{decimal(sum(file.size for file in files))}, for {counted(len(archive.wanted), 'missing path')}, first "
             f"{archive.wanted[0]}"
         )
     files = dict.fromkeys(plan.files())
     if files:
         left, whole = plan.bytes_left(root), sum(file.size for file in files)
-        here = f" ({_size(whole - left)} of it is here already)" if left < whole else ""
-        yield f"to fetch: {counted(len(files), 'file')}, {_size(left)}{here}; free in {root}: {_size(free)}"
+        here = f" ({decimal(whole - left)} of it is here already)" if left < whole else ""
+        yield f"to fetch: {counted(len(files), 'file')}, {decimal(left)}{here}; free in {root}: {decimal(free)}"
     else:
         yield "there is nothing to fetch"
     yield from plan.by_hand
@@ -241,13 +242,3 @@ def _as_json(need: TaskNeeds, root: Path, *, deep: bool) -> dict[str, object]:
             {"problem": one.problem, "column": one.column, "row": one.row, "count": one.count} for one in need.warnings
         ],
     }
-
-
-def _size(count: int) -> str:
-    """Bytes in the unit that leaves one to three digits before the point."""
-    value, units = float(count), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if value < 999.95 or unit == units[-1]:
-            break
-        value /= 1000
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
