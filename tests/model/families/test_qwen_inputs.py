@@ -1,4 +1,4 @@
-"""Sizes and patches of pictures."""
+"""Sizes and patches of pictures, and positions of their tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from vlm2vec.errors import InputError
-from vlm2vec.model.families.qwen_inputs import _check_pixel_limits, _smart_resize, image_patches, video_patches
+from vlm2vec.model.families.qwen_inputs import (
+    Grid,
+    _check_pixel_limits,
+    _mrope_positions,
+    _smart_resize,
+    image_patches,
+    video_patches,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +75,26 @@ def test_all_frames_take_the_size_of_the_first() -> None:
     frames = [PILImage.new("RGB", (112, 56)), PILImage.new("RGB", (500, 500))]
     _, grid = video_patches(frames, 3136, 1_003_520)
     assert grid == (1, 4, 8)
+
+
+# --- positions of three dimensions
+
+
+def test_text_alone_counts_up_in_all_three() -> None:
+    assert _mrope_positions(3, [], []).tolist() == [[0, 1, 2]] * 3
+
+
+def test_a_picture_spreads_from_where_the_text_stopped_and_the_text_continues_behind_its_larger_side() -> None:
+    # One text token, a picture of 2 x 3 visual tokens, two text tokens.
+    positions = _mrope_positions(9, [np.arange(1, 7)], [Grid(1, 4, 6)])
+    assert positions.tolist() == [
+        [0, 1, 1, 1, 1, 1, 1, 4, 5],
+        [0, 1, 1, 1, 2, 2, 2, 4, 5],
+        [0, 1, 2, 3, 1, 2, 3, 4, 5],
+    ]
+
+
+def test_the_text_behind_a_long_video_continues_above_its_last_time_step() -> None:
+    # Three time steps of 1 x 2 tokens: time reaches 2, so the text continues at 3; transformers takes 2 again.
+    positions = _mrope_positions(7, [np.arange(6)], [Grid(3, 2, 4)])
+    assert positions.tolist() == [[0, 0, 1, 1, 2, 2, 3], [0, 0, 0, 0, 0, 0, 3], [0, 1, 0, 1, 0, 1, 3]]
