@@ -9,6 +9,7 @@ from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from vlm2vec.extras import require
 from vlm2vec.sources.forms import SourceConfig
 from vlm2vec.text import markdown
 from vlm2vec.training.batches import RunRows
@@ -87,6 +88,7 @@ def _draw_curves(folder: TrainingFolder) -> None:
     steps = folder.read_log(_LOG)
     if not steps:
         return
+    require("train", "matplotlib")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.5), layout="constrained")
