@@ -37,8 +37,8 @@ from vlm2vec.model.families.qwen_inputs import (  # noqa: E402
     MIN_PIXELS,
     PackedBatch,
     QwenVLInput,
-    image_patches,
-    video_patches,
+    _image_patches,
+    _video_patches,
 )
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, _normalize_patches  # noqa: E402
 from vlm2vec.training.gradcache import GradientCache  # noqa: E402
@@ -119,9 +119,9 @@ def inputs(workload: str) -> list[QwenVLInput]:
         ]
         limit = 4 * 28 * 28 if TOY else MAX_PIXELS
         if workload == "videos":
-            medium = video_patches([_noise(random, size) for _ in range(8)], MIN_PIXELS, limit)
+            medium = _video_patches([_noise(random, size) for _ in range(8)], MIN_PIXELS, limit)
         else:
-            medium = image_patches(_noise(random, size), MIN_PIXELS, limit)
+            medium = _image_patches(_noise(random, size), MIN_PIXELS, limit)
         made.append(_prepared(random, 10, [medium]))
     return made
 
@@ -195,7 +195,7 @@ def measure_training(model: Any) -> list[dict[str, Any]]:
             _prepared(
                 random,
                 10,
-                [image_patches(_noise(random, (side, int(side * random.uniform(0.6, 1)))), MIN_PIXELS, limit)],
+                [_image_patches(_noise(random, (side, int(side * random.uniform(0.6, 1)))), MIN_PIXELS, limit)],
             )
             for _ in range(pairs)
         ]

@@ -12,10 +12,10 @@ from vlm2vec.errors import InputError
 from vlm2vec.model.families.qwen_inputs import (
     Grid,
     _check_pixel_limits,
+    _image_patches,
     _mrope_positions,
     _smart_resize,
-    image_patches,
-    video_patches,
+    _video_patches,
 )
 
 
@@ -51,7 +51,7 @@ def test_limits_that_no_picture_meets_are_refused(limits: tuple[int, int]) -> No
 def test_patches_stand_in_blocks_of_two_by_two() -> None:
     # A 56 x 56 picture of 4 x 4 patches, each filled with its own number in reading order.
     numbers = np.arange(16, dtype=np.uint8).reshape(4, 4).repeat(14, 0).repeat(14, 1)
-    patches, grid = image_patches(PILImage.fromarray(numbers).convert("RGB"), 3136, 1_003_520)
+    patches, grid = _image_patches(PILImage.fromarray(numbers).convert("RGB"), 3136, 1_003_520)
     assert grid == (1, 4, 4)
     assert patches[:, 0].tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]
     assert (patches == patches[:, :1]).all()
@@ -59,21 +59,21 @@ def test_patches_stand_in_blocks_of_two_by_two() -> None:
 
 def test_a_patch_holds_channel_then_time_then_pixels() -> None:
     frames = [PILImage.new("RGB", (56, 56), colour) for colour in [(1, 2, 3), (4, 5, 6)]]
-    patches, grid = video_patches(frames, 3136, 1_003_520)
+    patches, grid = _video_patches(frames, 3136, 1_003_520)
     assert grid == (1, 4, 4)
     assert patches[0, ::196].tolist() == [1, 4, 2, 5, 3, 6]
 
 
 def test_an_odd_number_of_frames_repeats_the_last_one() -> None:
     frames = [PILImage.new("L", (56, 56), value).convert("RGB") for value in (10, 20, 30)]
-    patches, grid = video_patches(frames, 3136, 1_003_520)
+    patches, grid = _video_patches(frames, 3136, 1_003_520)
     assert grid == (2, 4, 4)
     assert patches[16, [0, 196]].tolist() == [30, 30]
 
 
 def test_all_frames_take_the_size_of_the_first() -> None:
     frames = [PILImage.new("RGB", (112, 56)), PILImage.new("RGB", (500, 500))]
-    _, grid = video_patches(frames, 3136, 1_003_520)
+    _, grid = _video_patches(frames, 3136, 1_003_520)
     assert grid == (1, 4, 8)
 
 

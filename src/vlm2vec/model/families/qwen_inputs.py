@@ -201,9 +201,9 @@ class QwenVLProcessor:
             )
             try:
                 of_medium, grid = (
-                    video_patches(frames.images, self.min_pixels, most)
+                    _video_patches(frames.images, self.min_pixels, most)
                     if frames.is_video
-                    else image_patches(frames.images[0], self.min_pixels, self.max_pixels)
+                    else _image_patches(frames.images[0], self.min_pixels, self.max_pixels)
                 )
             except ValueError as error:
                 mode = frames.images[0].mode
@@ -322,7 +322,7 @@ def _check_pixel_limits(min_pixels: int, max_pixels: int, name: str = "max_pixel
         )
 
 
-def image_patches(image: PILImage.Image, min_pixels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Grid]:
+def _image_patches(image: PILImage.Image, min_pixels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Grid]:
     """Patches of one still picture.
 
     Returns:
@@ -337,11 +337,13 @@ def image_patches(image: PILImage.Image, min_pixels: int, max_pixels: int) -> tu
     return _patches(np.stack([frame, frame]))
 
 
-def video_patches(frames: Sequence[PILImage.Image], min_pixels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Grid]:
+def _video_patches(
+    frames: Sequence[PILImage.Image], min_pixels: int, max_pixels: int
+) -> tuple[NDArray[np.uint8], Grid]:
     """Patches of a video, all frames scaled to the size that the first one gets; an odd last frame is repeated.
 
     Returns:
-        as `image_patches`; the grid's `t` is half the number of frames. The pixel limits hold for each frame.
+        as `_image_patches`; the grid's `t` is half the number of frames. The pixel limits hold for each frame.
     """
     height, width = _smart_resize(frames[0].height, frames[0].width, min_pixels, max_pixels)
     pixels = [_resized(frame, height, width) for frame in frames]
