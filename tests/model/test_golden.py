@@ -50,10 +50,17 @@ def test_all_items_in_one_call_get_the_published_embeddings(published: Embedder)
     np.testing.assert_allclose(vectors, EMBEDDINGS["single"], rtol=0, atol=TOLERANCE)
 
 
-def test_without_normalisation_the_pooled_state_is_the_published_one(published: Embedder) -> None:
-    vectors = published.encode([item(SINGLE_IDS[place]) for place in SHORT], normalize_embeddings=False)
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param(SHORT, id="short"),
+        pytest.param(list(range(len(SINGLE_IDS))), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_without_normalisation_the_pooled_state_is_the_published_one(published: Embedder, places: list[int]) -> None:
+    vectors = published.encode([item(SINGLE_IDS[place]) for place in places], normalize_embeddings=False)
     # Their length is about 8, so the tolerance of the unit vectors scales with it.
-    np.testing.assert_allclose(vectors, EMBEDDINGS["single_raw"][SHORT], rtol=0, atol=8 * TOLERANCE)
+    np.testing.assert_allclose(vectors, EMBEDDINGS["single_raw"][places], rtol=0, atol=8 * TOLERANCE)
 
 
 @settings(max_examples=5, deadline=None, derandomize=True)
