@@ -54,8 +54,8 @@ def compute(processes: int) -> None:
     FEATURES.mkdir(parents=True, exist_ok=True)
     [weights] = (UNPACKED / "efficientnet").rglob("*.pth")
     for name, made in (
-        ("image", lambda: export_image(load_image_tower(weights), None, SIDE.size, int8=False)),
-        ("text", lambda: export_text(load_text_tower(MINILM / "model.safetensors"), None, int8=False)),
+        ("image", lambda: export_image(load_image_tower(weights), None, SIDE.size, small=False)),
+        ("text", lambda: export_text(load_text_tower(MINILM / "model.safetensors"), None, small=False)),
     ):
         if not (path := _tower(name)).exists():
             write_atomically(path, made())

@@ -44,7 +44,7 @@ def draw_towers(seed: int = 0) -> Towers:
     return towers
 
 
-def make_towers(folder: Path, *, seed: int = 0, int8: bool = True, **settings: object) -> Path:
+def make_towers(folder: Path, *, seed: int = 0, small: bool = True, **settings: object) -> Path:
     """A folder of such a model.
 
     Args:
@@ -62,7 +62,7 @@ def make_towers(folder: Path, *, seed: int = 0, int8: bool = True, **settings: o
         "video": {"num_frames": 2},
     }
     (folder / "vlm2vec.json").write_text(json.dumps(said | settings), "utf-8")
-    export(folder, towers.image, towers.text, TowersConfig.model_validate(said), int8=int8)
+    export(folder, towers.image, towers.text, TowersConfig.model_validate(said), small=small)
     return folder
 
 

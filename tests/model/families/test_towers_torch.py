@@ -131,8 +131,8 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
 def test_an_export_in_float32_gives_the_vectors_of_torch(seed: int) -> None:
     towers = draw_towers(seed)
     images, texts = _by_torch(towers)
-    np.testing.assert_allclose(_run(export_image(*towers.image, SIZE, int8=False), pixels=PIXELS), images, atol=1e-5)
-    np.testing.assert_allclose(_run(export_text(*towers.text, int8=False), ids=IDS, mask=MASK), texts, atol=1e-5)
+    np.testing.assert_allclose(_run(export_image(*towers.image, SIZE, small=False), pixels=PIXELS), images, atol=1e-5)
+    np.testing.assert_allclose(_run(export_text(*towers.text, small=False), ids=IDS, mask=MASK), texts, atol=1e-5)
 
 
 def test_an_export_in_int8_is_near_to_it_and_a_fraction_of_the_size() -> None:
@@ -140,7 +140,7 @@ def test_an_export_in_int8_is_near_to_it_and_a_fraction_of_the_size() -> None:
     for expected, small, large, inputs in zip(
         _by_torch(towers),
         (export_image(*towers.image, SIZE), export_text(*towers.text)),
-        (export_image(*towers.image, SIZE, int8=False), export_text(*towers.text, int8=False)),
+        (export_image(*towers.image, SIZE, small=False), export_text(*towers.text, small=False)),
         ({"pixels": PIXELS}, {"ids": IDS, "mask": MASK}),
         strict=True,
     ):
@@ -154,8 +154,8 @@ def test_without_a_head_the_export_gives_features() -> None:
     (tower, _), (reader, _) = draw_towers()
     with torch.no_grad():
         features, words = tower(PIXELS)[0].numpy(), reader(IDS, MASK).numpy()
-    np.testing.assert_allclose(_run(export_image(tower, None, SIZE, int8=False), pixels=PIXELS), features, atol=1e-5)
-    np.testing.assert_allclose(_run(export_text(reader, None, int8=False), ids=IDS, mask=MASK), words, atol=1e-5)
+    np.testing.assert_allclose(_run(export_image(tower, None, SIZE, small=False), pixels=PIXELS), features, atol=1e-5)
+    np.testing.assert_allclose(_run(export_text(reader, None, small=False), ids=IDS, mask=MASK), words, atol=1e-5)
 
 
 def test_a_row_in_int8_reaches_to_127_and_a_row_of_zeros_stays_one() -> None:

@@ -1,8 +1,9 @@
 """How do towers and heads of torch become the ONNX files that `towers` runs?
 
-Matrices are stored in int8, each row with a scale of its own, and convolutions in float16: in int8 they would move the
-features of photographs by 0.002 in cosine, ten times as much as all else. Arithmetic is float32, so that a vector does
-not depend on what is computed beside it. Batch norms are folded into their convolutions.
+The text tower, which is large, is stored in int8, each row with a scale of its own, and all else in float16: in int8
+convolutions would move the features of photographs by 0.002 in cosine, and the image head its vectors by 0.001.
+Arithmetic is float32, so that a vector does not depend on what is computed beside it. Batch norms are folded into their
+convolutions.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ _SHORTEST = 1e-12
 """A vector's length counts as at least that when it is scaled to length one, as in torch."""
 
 
-def export_image(tower: ImageTower, head: ImageHead | None, size: tuple[int, int], *, int8: bool = True) -> bytes:
+def export_image(tower: ImageTower, head: ImageHead | None, size: tuple[int, int], *, small: bool = True) -> bytes:
     """The ONNX file from `pixels`, uint8 [N, 3, H, W], to `vectors`, float32 [N, D].
 
     Args:
         head: None: the vectors are the tower's features.
         size: height and width of pictures.
-        int8: store weights in int8 and float16; else in float32.
+        small: store weights in float16; else in float32.
     """
-    written = _Writer(int8=int8)
+    written = _Writer(small=small)
     graph = written.graph
     shifted = graph.node("Sub", graph.node("Cast", "pixels", to=1), written.number(PIXEL_MEAN))
     x, at = written.convolution(tower.stem, graph.node("Mul", shifted, written.number(1 / PIXEL_SPREAD)), size)
@@ -57,14 +58,14 @@ def export_image(tower: ImageTower, head: ImageHead | None, size: tuple[int, int
     return graph.to_bytes([("pixels", np.uint8, ["N", 3, *size])], ("vectors", np.float32, ["N", dim]), output)
 
 
-def export_text(tower: TextTower, head: TextHead | None, *, int8: bool = True) -> bytes:
+def export_text(tower: TextTower, head: TextHead | None, *, small: bool = True) -> bytes:
     """The ONNX file from `ids` and `mask`, int64 [N, T], to `vectors`, float32 [N, D].
 
     Args:
         head: None: the vectors are the tower's own.
-        int8: as for `export_image`.
+        small: store the tower's weights in int8 and the head's in float16; else in float32.
     """
-    written = _Writer(int8=int8)
+    written = _Writer(small=small)
     graph = written.graph
     x = graph.node("Add", written.embedded(tower), written.places(tower))
     x = written.layer_norm(tower.norm, x)
@@ -91,15 +92,15 @@ def export(
     text: tuple[TextTower, TextHead],
     config: TowersConfig,
     *,
-    int8: bool = True,
+    small: bool = True,
 ) -> None:
     """Write both files into a folder, under the names that the configuration has for them.
 
     Raises:
         OSError: they cannot be written.
     """
-    write_atomically(folder / config.image.file, export_image(*image, config.image.size, int8=int8))
-    write_atomically(folder / config.text.file, export_text(*text, int8=int8))
+    write_atomically(folder / config.image.file, export_image(*image, config.image.size, small=small))
+    write_atomically(folder / config.text.file, export_text(*text, small=small))
 
 
 def rows_in_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -111,9 +112,9 @@ def rows_in_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 class _Writer:
     """Writes modules into a graph: every method takes names of values, and gives that of the module's output."""
 
-    def __init__(self, *, int8: bool) -> None:
+    def __init__(self, *, small: bool) -> None:
         self.graph = OnnxGraph()
-        self._int8 = int8
+        self._small = small
 
     def number(self, value: float) -> str:
         return self.graph.constant(np.array(value, np.float32))
@@ -122,25 +123,23 @@ class _Writer:
         return self.graph.constant(np.array(values, np.int64))
 
     def half(self, value: NDArray[np.float32]) -> str:
-        if not self._int8:
+        if not self._small:
             return self.graph.constant(value)
         return self.graph.node("Cast", self.graph.constant(value.astype(np.float16)), to=1)
 
-    def matrix(self, value: NDArray[np.float32]) -> str:
-        """A matrix [out, in] as [in, out]."""
-        if not self._int8:
+    def in_rows(self, value: NDArray[np.float32]) -> str:
+        """A matrix [out, in] as [in, out], stored in int8."""
+        if not self._small:
             return self.graph.constant(value.T)
         rounded, scale = rows_in_int8(value)
         return self.graph.node("DequantizeLinear", self.graph.constant(rounded.T), self.graph.constant(scale), axis=1)
 
-    def affine(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
-        y = self.graph.node("MatMul", x, self.matrix(weight))
-        return y if bias is None else self.graph.node("Add", y, self.graph.constant(bias))
-
-    def linear(self, module: nn.Linear, x: str) -> str:
+    def linear(self, module: nn.Linear, x: str, *, in_rows: bool = False) -> str:
+        weight = _array(module.weight)
+        y = self.graph.node("MatMul", x, self.in_rows(weight) if in_rows else self.half(weight.T))
         # torch's types do not say that a bias may be missing.
         bias: Tensor | None = module.bias
-        return self.affine(x, _array(module.weight), None if bias is None else _array(bias))
+        return y if bias is None else self.graph.node("Add", y, self.graph.constant(_array(bias)))
 
     def unit(self, x: str) -> str:
         length = self.graph.node("ReduceL2", x, self.whole([-1]))
@@ -194,7 +193,7 @@ class _Writer:
     def embedded(self, tower: TextTower) -> str:
         """Vectors of the tokens [N, T, D]; only those that occur are turned into float32."""
         table = _array(tower.tokens.weight)
-        if not self._int8:
+        if not self._small:
             return self.graph.node("Gather", self.graph.constant(table), "ids")
         rounded, scale = rows_in_int8(table)
         rows = self.graph.node("Cast", self.graph.node("Gather", self.graph.constant(rounded), "ids"), to=1)
@@ -212,15 +211,17 @@ class _Writer:
         scales = [layer.query.out_features**0.5 / layer.num_heads**0.5, 1.0, 1.0]
         weight = np.concatenate([_array(part.weight / scale) for part, scale in zip(parts, scales, strict=True)])
         bias = np.concatenate([_array(part.bias / scale) for part, scale in zip(parts, scales, strict=True)])
-        split = self.graph.node("Reshape", self.affine(x, weight, bias), self.whole([0, 0, 3, layer.num_heads, -1]))
+        parted = self.graph.node("Add", self.graph.node("MatMul", x, self.in_rows(weight)), self.graph.constant(bias))
+        split = self.graph.node("Reshape", parted, self.whole([0, 0, 3, layer.num_heads, -1]))
         q, k, v = (self.graph.node("Gather", split, self.graph.constant(np.array(one)), axis=2) for one in range(3))
         q, v = (self.graph.node("Transpose", part, perm=[0, 2, 1, 3]) for part in (q, v))
         scores = self.graph.node("MatMul", q, self.graph.node("Transpose", k, perm=[0, 2, 3, 1]))
         shares = self.graph.node("Softmax", self.graph.node("Add", scores, hidden), axis=-1)
         mixed = self.graph.node("Transpose", self.graph.node("MatMul", shares, v), perm=[0, 2, 1, 3])
-        mixed = self.linear(layer.output, self.graph.node("Reshape", mixed, self.whole([0, 0, -1])))
+        mixed = self.linear(layer.output, self.graph.node("Reshape", mixed, self.whole([0, 0, -1])), in_rows=True)
         x = self.layer_norm(layer.attention_norm, self.graph.node("Add", x, mixed))
-        y = self.linear(layer.down, self.graph.node("Gelu", self.linear(layer.up, x)))
+        y = self.graph.node("Gelu", self.linear(layer.up, x, in_rows=True))
+        y = self.linear(layer.down, y, in_rows=True)
         return self.layer_norm(layer.norm, self.graph.node("Add", x, y))
 
     def text_head(self, head: TextHead, features: str) -> str:

@@ -72,7 +72,7 @@ class FrozenFeatures:
             image, text = self._towers
             self._known.clear()
             self._sessions = (
-                OnnxTower(export_image(image, None, self._size, int8=False), image.shape.num_features),
-                OnnxTower(export_text(text, None, int8=False), text.shape.dim),
+                OnnxTower(export_image(image, None, self._size, small=False), image.shape.num_features),
+                OnnxTower(export_text(text, None, small=False), text.shape.dim),
             )
             self._version = version
