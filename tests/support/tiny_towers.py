@@ -10,13 +10,16 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from vlm2vec.model.families.towers_export import export
-from vlm2vec.model.families.towers_inputs import TowersConfig
+from vlm2vec.model.families.towers_inputs import TowersConfig, read_towers_config
 from vlm2vec.model.families.towers_torch import ImageHead, ImageShape, ImageTower, TextHead, TextShape, TextTower
+from vlm2vec.model.families.towers_trainable import TowersShape, TrainableTowers
 
 DIM = 32
 MAX_TOKENS = 16
 SIZE = (32, 40)
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:?!"
+IMAGE = ImageShape(8, ((1, 3, 1, 1, 8), (2, 3, 2, 2, 12), (2, 5, 2, 3, 16)), 24, 10)
+TEXT = TextShape(2 * len(LETTERS) + 4, 64, 24, 2, 3, 48)
 
 
 class Towers(NamedTuple):
@@ -29,8 +32,7 @@ class Towers(NamedTuple):
 def draw_towers(seed: int = 0) -> Towers:
     """Towers of a few thousand parameters, with every kind of block."""
     torch.manual_seed(seed)
-    image = ImageTower(ImageShape(8, ((1, 3, 1, 1, 8), (2, 3, 2, 2, 12), (2, 5, 2, 3, 16)), 24, 10))
-    text = TextTower(TextShape(2 * len(LETTERS) + 4, 64, 24, 2, 3, 48))
+    image, text = ImageTower(IMAGE), TextTower(TEXT)
     for module in image.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             # As after training, so that folding has something to do.
@@ -63,6 +65,18 @@ def make_towers(folder: Path, *, seed: int = 0, small: bool = True, **settings: 
     }
     (folder / "vlm2vec.json").write_text(json.dumps(said | settings), "utf-8")
     export(folder, towers.image, towers.text, TowersConfig.model_validate(said), small=small)
+    return folder
+
+
+def make_trainable(folder: Path, *, seed: int = 0) -> Path:
+    """A folder from which training can start."""
+    make_towers(folder, seed=seed)
+    config = read_towers_config(folder)
+    model = TrainableTowers(config, TowersShape(IMAGE, TEXT, 20, 12, 16), folder)
+    image, text = draw_towers(seed)
+    for part, module in zip(model.parameter_parts().values(), (image[0], text[0], image[1], text[1]), strict=True):
+        part.load_state_dict(module.state_dict())
+    model.save(folder)
     return folder
 
 

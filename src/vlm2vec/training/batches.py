@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +17,8 @@ from vlm2vec.data.records import Pair
 from vlm2vec.errors import ConfigError, InputError, VLM2VecError
 from vlm2vec.fetching.annotations import fetch_table
 from vlm2vec.items import Item
-from vlm2vec.model.backbone import Ask, plan_packs
-from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput, QwenVLProcessor
+from vlm2vec.model.backbone import Ask, Prepared, plan_packs
+from vlm2vec.model.families.trainable import Processor, TrainingPack
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee
 from vlm2vec.vectors.keys import uninstructed_key, written_key
@@ -92,12 +91,12 @@ class RunRows:
     def batches(
         self,
         first_step: int,
-        processor: QwenVLProcessor,
+        processor: Processor,
         teachers: Sequence[TeacherVectors],
         *,
         rank: int,
         world: int,
-    ) -> Iterator[PairBatch[PackedBatch]]:
+    ) -> Iterator[PairBatch[TrainingPack]]:
         """The batches of this process from a step to the last.
 
         Raises:
@@ -105,13 +104,13 @@ class RunRows:
         """
         config, workers = self.config, self.config.loader_workers
         inputs = _RowInputs(config, processor)
-        dataset: PairSteps[QwenVLInput, PackedBatch] = PairSteps(
+        dataset: PairSteps[Prepared, TrainingPack] = PairSteps(
             self.schedule,
             self.rows,
             inputs.query,
             inputs.document,
             partial(plan_packs, budget=config.token_budget or 2**62),
-            PackedBatch.of,
+            processor.pack,
             # Files are read for their content only where the loss compares contents.
             key=uninstructed_key if teachers or config.loss.mask_same_content else written_key,
             teachers=teachers,
@@ -120,7 +119,7 @@ class RunRows:
         )
         if workers:
             _allow_open_files()
-        loader: DataLoader[PairBatch[PackedBatch] | VLM2VecError] = DataLoader(
+        loader: DataLoader[PairBatch[TrainingPack] | VLM2VecError] = DataLoader(
             dataset,
             sampler=range(first_step, config.steps),
             batch_size=None,
@@ -151,22 +150,22 @@ class _RowInputs:
     """The model inputs of a run's rows, each source within its own limit of pixels.
 
     Raises:
-        ConfigError: a limit is below one token or below `min_pixels`; the message names the source.
+        ConfigError: a limit is below one token or below `min_pixels`, or the model takes none; the message names the
+            source.
     """
 
-    def __init__(self, config: TrainConfig, processor: QwenVLProcessor) -> None:
-        self._processors: dict[str, QwenVLProcessor] = {}
+    def __init__(self, config: TrainConfig, processor: Processor) -> None:
+        self._processors: dict[str, Processor] = {}
         for name, source in config.data.items():
-            limit = min(source.max_pixels or processor.max_pixels, processor.max_pixels)
             try:
-                self._processors[name] = replace(processor, max_pixels=limit)
+                self._processors[name] = processor.within(source.max_pixels)
             except InputError as error:
                 raise ConfigError(f"source {name!r}: {error}") from None
 
-    def query(self, source: str, pair: Pair) -> QwenVLInput:
+    def query(self, source: str, pair: Pair) -> Prepared:
         return self._processors[source].prepare(pair.query, Ask("query", pair.target))
 
-    def document(self, source: str, document: Item) -> QwenVLInput:
+    def document(self, source: str, document: Item) -> Prepared:
         return self._processors[source].prepare(document, Ask("document"))
 
 

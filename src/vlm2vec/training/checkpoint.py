@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from vlm2vec.documents import load_json, parse_json
 from vlm2vec.errors import ConfigError, DataError, StorageError
 from vlm2vec.files import locked, reason, write_atomically, writing
-from vlm2vec.model.loading import TOKEN_HEAD, no_progress_bar
+from vlm2vec.model.loading import TOKEN_HEAD
 from vlm2vec.processes import Launch
 from vlm2vec.training.config import TrainConfig
 from vlm2vec.training.trainee import Trainee
@@ -256,13 +256,13 @@ class Checkpoints:
             # Otherwise peft asks the hub whether the base's vocabulary has grown.
             weights = get_peft_model_state_dict(trainee.attached, save_embedding_layers=False)
         else:
-            weights = trainee.backbone.model.state_dict()
+            weights = dict(trainee.backbone.stored_weights())
         if trainee.backbone.token_head is not None:
             weights = weights | {TOKEN_HEAD: trainee.backbone.token_head.weight.detach()}
         return {name: _full(tensor) for name, tensor in weights.items()}
 
     def _write_model(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Weights (float16; an adapter's in float32), tokenizer, `vlm2vec.json` and the run's configuration."""
+        """All that the family writes, or an adapter in float32 and what belongs beside it; the run's configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         backbone, attached = self.trainee
         if (head := weights.pop(TOKEN_HEAD, None)) is not None:
@@ -272,17 +272,7 @@ class Checkpoints:
             adapter.base_model_name_or_path = self.config.init
             adapter.save_pretrained(str(folder))
             save_file(weights, folder / "adapter_model.safetensors")
-        else:
-            halves = {name: x.to(torch.float16) for name, x in weights.items()}
-            with no_progress_bar():
-                backbone.model.save_pretrained(str(folder), state_dict=halves)
-            values = json.loads((folder / "config.json").read_text("utf-8")) | {"dtype": "float16"}
-            (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-        tokenizer = backbone.processor.tokenizer.path.parent
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (tokenizer / name).is_file():
-                shutil.copyfile(tokenizer / name, folder / name)
-        backbone.settings.write(folder)
+        backbone.write(folder, weights if attached is None else None)
         (folder / _CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n", "utf-8")
         _open_to_others(folder)
 

@@ -163,7 +163,9 @@ class TrainConfig(_Strict):
     init: Annotated[str, AfterValidator(_beside_or_named)] | None = None
     scratch: Scratch | None = None
     adapter: Adapter | None = None
-    freeze: tuple[Literal["visual", "language_model", "embed_tokens"], ...] = ()
+    freeze: tuple[
+        Literal["visual", "language_model", "embed_tokens", "image_tower", "text_tower", "image_head", "text_head"], ...
+    ] = ()
     inputs: _Inputs = _Inputs()
     data_root: _Place | None = None
     data: Annotated[dict[str, SourceConfig], Field(min_length=1)]

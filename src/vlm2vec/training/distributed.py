@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.families.qwen_vl import QwenVLBackbone
+from vlm2vec.model.families.trainable import TrainableModule
 
 
 class TrainingGroup:
@@ -29,7 +29,7 @@ class TrainingGroup:
             cannot do it.
     """
 
-    def __init__(self, backbone: QwenVLBackbone, objective: nn.Module, parallel: str, device: torch.device) -> None:
+    def __init__(self, backbone: TrainableModule, objective: nn.Module, parallel: str, device: torch.device) -> None:
         self.backbone = backbone
         self.objective = objective
         self.device = device
@@ -108,10 +108,11 @@ def gathered(x: Tensor) -> list[Tensor]:
     return rows
 
 
-def _divided(backbone: QwenVLBackbone) -> FSDPModule:
+def _divided(backbone: TrainableModule) -> FSDPModule:
     if not _is_distributed():
         raise ConfigError("parallel=fsdp divides the model among processes, but there is only one; use ddp")
-    if not any(parameter.requires_grad for parameter in backbone.parameter_parts()["language_model"].parameters()):
+    language = backbone.parameter_parts().get("language_model")
+    if language is None or not any(parameter.requires_grad for parameter in language.parameters()):
         # A pack of texts would have no backward pass, in which the processes meet.
         raise ConfigError("parallel=fsdp needs something trained in the language model; use ddp")
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):

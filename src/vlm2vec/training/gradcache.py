@@ -9,8 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from vlm2vec.model.backbone import Trainable
-from vlm2vec.model.families.qwen_inputs import PackedBatch, QwenVLInput
+from vlm2vec.model.families.trainable import TrainableModule, TrainingPack
 
 _Encoded: TypeAlias = tuple[Tensor, ...]
 """Pooled vectors and, of a model with a token head, token vectors, float32; those of several packs laid end to end."""
@@ -32,7 +31,7 @@ class GradientCache:
 
     def __init__(
         self,
-        backbone: Trainable[QwenVLInput, PackedBatch],
+        backbone: TrainableModule,
         device: torch.device,
         precision: str,
         *,
@@ -47,8 +46,8 @@ class GradientCache:
 
     def step(
         self,
-        queries: Sequence[PackedBatch],
-        documents: Sequence[PackedBatch],
+        queries: Sequence[TrainingPack],
+        documents: Sequence[TrainingPack],
         loss: Callable[[_Encoded, _Encoded], Tensor],
         *,
         before_last: Callable[[], None] = lambda: None,
@@ -87,7 +86,7 @@ class GradientCache:
             _take_back(encoded, leaves[number])
         return value.detach()
 
-    def _first_kept(self, packs: Sequence[PackedBatch]) -> int:
+    def _first_kept(self, packs: Sequence[TrainingPack]) -> int:
         """Number of the first pack that keeps its graph; the last one always does."""
         if self.token_budget is None:
             return 0
@@ -98,7 +97,7 @@ class GradientCache:
                 return min(number + 1, len(packs) - 1)
         return 0
 
-    def _encode(self, packs: Sequence[PackedBatch], number: int, features: dict[int, Tensor | None]) -> _Encoded:
+    def _encode(self, packs: Sequence[TrainingPack], number: int, features: dict[int, Tensor | None]) -> _Encoded:
         """One of the packs, of which `features` holds those of frozen parts from the first time on."""
         batch = packs[number].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vlm2vec.data.collate import PairBatch
 from vlm2vec.errors import ConfigError, DataError, Hint, MissingError
 from vlm2vec.extras import require
-from vlm2vec.model.families.qwen_inputs import PackedBatch
+from vlm2vec.model.families.trainable import TrainingPack
 from vlm2vec.training.batches import RunRows
 from vlm2vec.training.checkpoint import Checkpoints, TrainingFolder
 from vlm2vec.training.config import TrainConfig
@@ -191,7 +191,7 @@ class _TrainingRun:
         unread = tuple(name for name, number in self.rows.counts.items() if not number)
         return Announcement(self.trainee.trained_counts(), self.state.step, unread)
 
-    def batches(self) -> Iterator[PairBatch[PackedBatch]]:
+    def batches(self) -> Iterator[PairBatch[TrainingPack]]:
         self.started_s = time.perf_counter()
         return self.rows.batches(
             self.state.step,
@@ -201,7 +201,7 @@ class _TrainingRun:
             world=self.accelerator.num_processes,
         )
 
-    def step(self, batch: PairBatch[PackedBatch], log: RunLog) -> StepReport:
+    def step(self, batch: PairBatch[TrainingPack], log: RunLog) -> StepReport:
         """Move the weights by one batch."""
         config, step = self.config, self.state.step
         torch.manual_seed(_step_seed(config.seed, step, self.accelerator.process_index))
@@ -241,7 +241,7 @@ class _TrainingRun:
             bad_rows=len(self.state.bad_rows),
         )
 
-    def _forward_backward(self, batch: PairBatch[PackedBatch]) -> tuple[StepOutcome, tuple[Tensor, Tensor]]:
+    def _forward_backward(self, batch: PairBatch[TrainingPack]) -> tuple[StepOutcome, tuple[Tensor, Tensor]]:
         """Add the gradient of a step to the parameters. Returns its outcome and the vectors of this process."""
         told: list[tuple[StepOutcome, tuple[Tensor, Tensor]]] = []
 
@@ -327,7 +327,7 @@ def _parameter_groups(backbone: nn.Module, objective: nn.Module, weight_decay: f
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[PackedBatch]) -> str:
+def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[TrainingPack]) -> str:
     """Which vectors of a step are no numbers."""
     rows = len(batch.origins)
     bad_queries, bad_documents = (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm2vec.data.collate import PairBatch
-from vlm2vec.model.families.qwen_inputs import PackedBatch
+from vlm2vec.model.families.trainable import TrainingPack
 from vlm2vec.model.similarity import maxsim_with_graph, normalize
 from vlm2vec.training.config import Loss, Teacher
 from vlm2vec.training.distributed import gathered
@@ -73,7 +73,7 @@ class Objective(nn.Module):
         return self.config.temperature * math.exp(self.log_factor.item())
 
     def forward(
-        self, queries: tuple[Tensor, ...], documents: tuple[Tensor, ...], batch: PairBatch[PackedBatch]
+        self, queries: tuple[Tensor, ...], documents: tuple[Tensor, ...], batch: PairBatch[TrainingPack]
     ) -> StepOutcome:
         """The loss over the rows of all processes, with a graph into the vectors of this one.
 
@@ -250,8 +250,8 @@ class _Side(NamedTuple):
     lengths: tuple[int, ...]
 
     @classmethod
-    def in_row_order(cls, parts: tuple[Tensor, ...], packs: Sequence[PackedBatch], order: Tensor) -> _Side:
-        lengths = [length for pack in packs for length in pack.segments.lengths]
+    def in_row_order(cls, parts: tuple[Tensor, ...], packs: Sequence[TrainingPack], order: Tensor) -> _Side:
+        lengths = [length for pack in packs for length in pack.lengths]
         tokens = None
         if len(parts) > 1:
             sequences = parts[1].split(lengths)
@@ -276,7 +276,7 @@ class _Facts(NamedTuple):
     taught: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, batch: PairBatch[PackedBatch], device: torch.device) -> _Facts:
+    def of(cls, batch: PairBatch[TrainingPack], device: torch.device) -> _Facts:
         def queries(x: Tensor) -> Tensor:
             return torch.cat(gathered(x.to(device)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from vlm2vec.errors import ConfigError
 from vlm2vec.model.checkpoint import PUBLISHED, Folders, Settings, read_json
 from vlm2vec.model.families.qwen_inputs import QwenVLProcessor
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, load
+from vlm2vec.model.families.towers_trainable import TrainableTowers, load_trainable
+from vlm2vec.model.families.trainable import Processor, TrainableModule
 from vlm2vec.training.config import Adapter, Scratch, TrainConfig
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class Trainee(NamedTuple):
         attached: the adapter with its base, if an adapter is trained.
     """
 
-    backbone: QwenVLBackbone
+    backbone: TrainableModule
     attached: PeftModel | None
 
     @classmethod
@@ -44,17 +47,17 @@ class Trainee(NamedTuple):
             raise ConfigError(f"loss.matryoshka: {too_large[0]} is more than the model's {backbone.dim} dimensions")
         attached = None
         if config.adapter is not None:
+            if not isinstance(backbone, QwenVLBackbone):
+                raise ConfigError(f"adapter: {config.init} takes none; leave it out, and freeze parts of the model")
             attached = attach_adapter(backbone.model, config.adapter)
         else:
-            backbone.requires_grad_(True)
-            for part in config.freeze:
-                backbone.parameter_parts()[part].requires_grad_(False)
+            _freeze(backbone, config.freeze)
         if backbone.token_head is not None:
             backbone.token_head.requires_grad_(config.loss.token_dim is not None)
         return cls(backbone, attached)
 
     @staticmethod
-    def build_processor(config: TrainConfig) -> QwenVLProcessor:
+    def build_processor(config: TrainConfig) -> Processor:
         """The processor that prepares the inputs of a run, without the model's weights.
 
         Raises:
@@ -63,10 +66,10 @@ class Trainee(NamedTuple):
         """
         start = config.start
         if isinstance(start, Scratch):
-            if not (start.tokenizer / "tokenizer.json").is_file():
-                raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
-            return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
+            return _new_processor(config, start)
         folders = Folders.find(start)
+        if folders.kind == "towers":
+            return TrainableTowers.processor_of(folders, _asked_settings(config))
         return QwenVLProcessor.of(folders, folders.settled(_asked_settings(config)))
 
     def trained_counts(self) -> dict[str, int]:
@@ -117,12 +120,33 @@ def _new_settings(config: TrainConfig) -> Settings:
     return _asked_settings(config).over(Settings(prompt_style="qwen2-vl")).over(PUBLISHED)
 
 
-def _initial_backbone(config: TrainConfig) -> QwenVLBackbone:
+def _new_processor(config: TrainConfig, start: Scratch) -> QwenVLProcessor:
+    if not (start.tokenizer / "tokenizer.json").is_file():
+        raise ConfigError(f"scratch.tokenizer: {start.tokenizer} holds no tokenizer.json")
+    return QwenVLProcessor.of(Folders(start.tokenizer, None, ()), _new_settings(config))
+
+
+def _freeze(backbone: TrainableModule, names: Sequence[str]) -> None:
+    parts = backbone.parameter_parts()
+    if unknown := [name for name in names if name not in parts]:
+        raise ConfigError(f"freeze: this model has no part {unknown[0]!r}; it has {', '.join(parts)}")
+    backbone.requires_grad_(True)
+    for name in names:
+        parts[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in backbone.parameters()):
+        raise ConfigError("'freeze' leaves nothing to train")
+
+
+def _initial_backbone(config: TrainConfig) -> TrainableModule:
     start, token_dim = config.start, config.loss.token_dim
     if isinstance(start, Scratch):
-        backbone = _random_backbone(start, Trainee.build_processor(config), _new_settings(config))
+        backbone = _random_backbone(start, _new_processor(config, start), _new_settings(config))
     else:
         folders = Folders.find(start)
+        if folders.kind == "towers":
+            if token_dim is not None:
+                raise ConfigError(f"loss.token_dim: {start} has no vectors of tokens; leave it out")
+            return load_trainable(folders, _asked_settings(config))
         if config.adapter is not None and folders.adapter is not None:
             raise ConfigError(f"init: {start} is an adapter; put a new one on its base, or leave out 'adapter'")
         backbone = load(folders, _asked_settings(config), device="cpu", dtype="float32")

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vlm2vec.errors import DataError, VLM2VecError
-from vlm2vec.model.backbone import Ask, plan_packs
-from vlm2vec.model.families.qwen_inputs import QwenVLInput
+from vlm2vec.model.backbone import Ask, Prepared, plan_packs
 from vlm2vec.model.similarity import normalize
 from vlm2vec.processes import Launch
 from vlm2vec.sources.forms import OwnSource
@@ -36,9 +35,9 @@ class Validator:
     def __init__(self, config: Validation, trainee: Trainee) -> None:
         self.every = config.every
         self.backbone = trainee.backbone
-        processor = trainee.backbone.processor
-        self.queries: list[QwenVLInput] = []
-        self.documents: list[QwenVLInput] = []
+        self.processor = processor = trainee.backbone.processor
+        self.queries: list[Prepared] = []
+        self.documents: list[Prepared] = []
         seen: set[object] = set()
         rows = OwnSource(path=config.path, allow_outside=config.allow_outside).open("validation", None)
         # Read only until the pool is full.
@@ -75,7 +74,7 @@ class Validator:
             "pool": float(len(documents))
         }
 
-    def _encoded(self, prepared: Sequence[QwenVLInput], device: torch.device, precision: str) -> Tensor:
+    def _encoded(self, prepared: Sequence[Prepared], device: torch.device, precision: str) -> Tensor:
         """Vectors of all, each process encoding its share."""
         launch = Launch.own()
         own = list(range(launch.rank, len(prepared), launch.size))
@@ -84,7 +83,7 @@ class Validator:
         rows = []
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             for pack in members:
-                batch = self.backbone.pack([prepared[own[i]] for i in pack]).to(device)
+                batch = self.processor.pack([prepared[own[i]] for i in pack]).to(device)
                 rows.append(normalize(self.backbone(batch).pooled))
         empty = torch.empty(0, self.backbone.dim, device=device)
         everything = torch.cat(gathered(torch.cat([empty, *rows])))

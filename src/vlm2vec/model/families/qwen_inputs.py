@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -117,6 +117,11 @@ class PackedBatch:
     def num_tokens(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each input."""
+        return self.segments.lengths
+
     def to(self, device: torch.device) -> PackedBatch:
         """The same on a device. A copy to a GPU runs beside the caller, in order with its launches."""
 
@@ -168,6 +173,18 @@ class QwenVLProcessor:
             _check_pixel_limits(self.min_pixels, self.max_frame_pixels, "max_frame_pixels")
         if type(self.num_frames) is not int or self.num_frames < 1:
             raise InputError(f"num_frames={self.num_frames!r}: it must be a whole number, at least one frame")
+
+    def pack(self, prepared: Sequence[QwenVLInput]) -> PackedBatch:
+        """Lay prepared inputs end to end."""
+        return PackedBatch.of(prepared)
+
+    def within(self, max_pixels: int | None) -> QwenVLProcessor:
+        """The same for pictures of at most so many pixels; None: as they are.
+
+        Raises:
+            InputError: the limit is below one token or below `min_pixels`.
+        """
+        return replace(self, max_pixels=min(max_pixels or self.max_pixels, self.max_pixels))
 
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = direct) -> QwenVLInput:
         """Compose, tokenise and decode one item.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -67,6 +68,12 @@ class TextTokenizer:
         self.visual_ids = {token: self.special_ids[token] for token in VISUAL_TOKENS}
         self._tokenizer = _without_visual_tokens(state, path)
         self._cuts = _cuts(state)
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy its files into a folder."""
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (source := self.path.with_name(name)).is_file():
+                shutil.copyfile(source, folder / name)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text; [] for "".

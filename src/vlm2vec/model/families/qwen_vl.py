@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -18,7 +19,7 @@ from vlm2vec.errors import ModelError
 from vlm2vec.items import Item, Kind
 from vlm2vec.model.adapters import Naming, load_adapter
 from vlm2vec.model.attention import Segments
-from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
+from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors
 from vlm2vec.model.checkpoint import Folders, Settings, read_json
 from vlm2vec.model.families.qwen_inputs import (
     MERGE,
@@ -30,8 +31,9 @@ from vlm2vec.model.families.qwen_inputs import (
     QwenVLInput,
     QwenVLProcessor,
 )
+from vlm2vec.model.families.trainable import TrainableModule
 from vlm2vec.model.fingerprint import states_of_files
-from vlm2vec.model.loading import choose_device, load_token_head, load_weights
+from vlm2vec.model.loading import choose_device, load_token_head, load_weights, no_progress_bar
 from vlm2vec.model.similarity import normalize
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class _Encoded(NamedTuple):
     tokens: Tensor | None
 
 
-class QwenVLBackbone(nn.Module):
+class QwenVLBackbone(TrainableModule):
     """Qwen2-VL without language-model head, cache or padding: a `Trainable`.
 
     The modules are called in an order of our own, so that adapters that wrap them work as usual. In the last decoder
@@ -125,6 +127,7 @@ class QwenVLBackbone(nn.Module):
         token_head: gives every token a vector too, for late interaction (as ColBERT, arXiv 2004.12832); None: not.
     """
 
+    processor: QwenVLProcessor
     pixel_table: Tensor
 
     def __init__(
@@ -144,7 +147,7 @@ class QwenVLBackbone(nn.Module):
             raise ModelError(f"pooling {settings.pooling!r} is unknown; use one of last, mean")
         self.pooling = settings.pooling
         self.dim: int = model.config.text_config.hidden_size
-        self.token_head: nn.Linear | None = None
+        self.token_head = None
         self._folders = folders
         self.register_buffer("pixel_table", torch.from_numpy(_normalization_table()), persistent=False)
 
@@ -182,10 +185,6 @@ class QwenVLBackbone(nn.Module):
         """As `QwenVLProcessor.prepare`."""
         return self.processor.prepare(item, ask, decoder=decoder)
 
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """Packs of at most so many tokens."""
-        return plan_packs(costs, budget)
-
     def pack(self, prepared: Sequence[QwenVLInput]) -> PackedBatch:
         """Lay prepared inputs end to end."""
         return PackedBatch.of(prepared)
@@ -209,6 +208,22 @@ class QwenVLBackbone(nn.Module):
         """The vision tower, the decoder and, within it, the embeddings of tokens."""
         language = self.model.language_model
         return {"visual": self.model.visual, "language_model": language, "embed_tokens": language.embed_tokens}
+
+    def stored_weights(self) -> Mapping[str, Tensor]:
+        """Those of transformers' module, by its names."""
+        weights: dict[str, Tensor] = self.model.state_dict()
+        return weights
+
+    def write(self, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+        """Weights in float16, tokenizer and `vlm2vec.json`."""
+        if weights is not None:
+            halves = {name: x.to(torch.float16) for name, x in weights.items()}
+            with no_progress_bar():
+                self.model.save_pretrained(str(folder), state_dict=halves)
+            values = read_json(folder / "config.json") | {"dtype": "float16"}
+            (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        self.processor.tokenizer.copy_to(folder)
+        self.settings.write(folder)
 
     def frozen_features(self, batch: PackedBatch) -> Tensor | None:
         """`visual_features` of a pack, without graph, if it holds media and no parameter of the tower is trained."""

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from vlm2vec import media
 from vlm2vec.documents import problems
-from vlm2vec.errors import ModelError
+from vlm2vec.errors import InputError, ModelError
 from vlm2vec.items import Item
-from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors, plan_packs
+from vlm2vec.model.backbone import Ask, Capabilities, Output, Vectors
 from vlm2vec.model.checkpoint import SETTINGS_FILE, Folders, Settings, read_json
 from vlm2vec.model.families.towers import states_of_towers, with_wanted
 from vlm2vec.model.families.towers_export import export
@@ -38,6 +38,7 @@ from vlm2vec.model.families.towers_inputs import (
     read_towers_config,
 )
 from vlm2vec.model.families.towers_torch import ImageHead, ImageShape, ImageTower, TextHead, TextShape, TextTower
+from vlm2vec.model.families.trainable import TrainableModule
 
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
@@ -111,6 +112,24 @@ class TowersPack:
         return replace(self, pixels=self.pixels.to(device), ids=self.ids.to(device), mask=self.mask.to(device))
 
 
+class TowersProcessorInTraining(TowersProcessor):
+    """The same, and lays items together for torch."""
+
+    def pack(self, prepared: Sequence[TowersInput]) -> TowersPack:
+        """Pictures and chunks of all items laid together."""
+        return TowersPack.of(prepared)
+
+    def within(self, max_pixels: int | None) -> TowersProcessorInTraining:
+        """Itself: all pictures are of one size.
+
+        Raises:
+            InputError: a limit is asked for.
+        """
+        if max_pixels is not None:
+            raise InputError(f"max_pixels={max_pixels}: this model looks at all pictures in one size; leave it out")
+        return self
+
+
 class TowersVectors(NamedTuple):
     """The vectors of a pack [N, D], not scaled; of tokens there are none."""
 
@@ -118,7 +137,7 @@ class TowersVectors(NamedTuple):
     tokens: None = None
 
 
-class TrainableTowers(nn.Module):
+class TrainableTowers(TrainableModule):
     """A `Trainable`. Batch norms keep the statistics that they were trained with.
 
     Args:
@@ -127,12 +146,13 @@ class TrainableTowers(nn.Module):
         folder: that holds the tokenizer, and perhaps a model whose weights these will be.
     """
 
+    processor: TowersProcessorInTraining
     device_place: Tensor
 
     def __init__(self, config: TowersConfig, shape: TowersShape, folder: Path) -> None:
         super().__init__()
         self.config, self.shape, self.folder = config, shape, folder
-        self.processor = TowersProcessor(folder, config)
+        self.processor = TowersProcessorInTraining(folder, config)
         self.settings = Settings(normalize=True, num_frames=config.video.num_frames)
         self.dim = config.dim
         self.image_tower, self.text_tower = ImageTower(shape.image), TextTower(shape.text)
@@ -173,10 +193,6 @@ class TrainableTowers(nn.Module):
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
         """As `TowersProcessor.prepare`."""
         return self.processor.prepare(item, ask, decoder=decoder)
-
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """Packs of at most so many word pieces or their like in pictures."""
-        return plan_packs(costs, budget)
 
     def pack(self, prepared: Sequence[TowersInput]) -> TowersPack:
         """Pictures and chunks of all items laid together."""
@@ -274,10 +290,29 @@ class TrainableTowers(nn.Module):
 
     # --- files
 
+    @staticmethod
+    def processor_of(folders: Folders, wanted: Settings) -> TowersProcessorInTraining:
+        """The processor of a folder, without the weights.
+
+        Raises:
+            ModelError, InputError: as `load_trainable`.
+        """
+        return TowersProcessorInTraining(folders.base, with_wanted(read_towers_config(folders.base), wanted))
+
+    def stored_weights(self) -> Mapping[str, Tensor]:
+        """Those of all four parts."""
+        return self.state_dict()
+
     def save(self, folder: Path) -> None:
         """Write all that a model of this family consists of: for training, and exported for `towers`."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE)
+        self.write(folder, self.stored_weights())
+
+    def write(self, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+        """Weights in float32, shapes, tokenizer, `vlm2vec.json`, and both towers exported."""
+        if weights is None:
+            raise ModelError("a model of two towers takes no adapter")
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE)
         shape = {"model_type": "towers", **asdict(self.shape)}
         (folder / "config.json").write_text(json.dumps(shape, indent=1) + "\n", "utf-8")
         (folder / SETTINGS_FILE).write_text(self.config.model_dump_json(indent=1) + "\n", "utf-8")

@@ -1,0 +1,86 @@
+"""Which methods must a family have so that the trainer can train it, save it and load it again?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vlm2vec.items import Item
+from vlm2vec.model.backbone import Ask, Prepared, plan_packs
+from vlm2vec.model.checkpoint import Settings
+
+
+class TrainingPack(Protocol):
+    """Several prepared items, laid together."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each item, of which a model with a token head makes a vector each."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all items: what the pack costs."""
+
+    def to(self, device: torch.device) -> TrainingPack:
+        """The same on a device."""
+
+
+class Processor(Protocol):
+    """Makes items ready in a loader's worker, to which it is sent."""
+
+    def prepare(self, item: Item, ask: Ask) -> Prepared:
+        """As `Backbone.prepare`."""
+
+    def pack(self, prepared: Sequence[Any]) -> TrainingPack:
+        """As `Backbone.pack`."""
+
+    def within(self, max_pixels: int | None) -> Processor:
+        """The same for pictures of at most so many pixels; None: as they are.
+
+        Raises:
+            InputError: it is below one token, or the family looks at all pictures in one size.
+        """
+
+
+class TrainableModule(nn.Module):
+    """A `Trainable` as the trainer holds it.
+
+    Attributes:
+        dim: dimensions of a vector.
+        processor: prepares the inputs of a run.
+        settings: that hold; they are saved with the model.
+        token_head: gives every token a vector too; None: not.
+    """
+
+    dim: int
+    processor: Processor
+    settings: Settings
+    token_head: nn.Linear | None = None
+
+    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
+        """As `Backbone.plan`."""
+        return plan_packs(costs, budget)
+
+    def parameter_parts(self) -> Mapping[str, nn.Module]:
+        """As `Trainable.parameter_parts`."""
+        raise NotImplementedError
+
+    def frozen_features(self, batch: Any) -> Tensor | None:
+        """As `Trainable.frozen_features`."""
+        raise NotImplementedError
+
+    def stored_weights(self) -> Mapping[str, Tensor]:
+        """The tensors that `write` takes; those of a divided model are still divided."""
+        raise NotImplementedError
+
+    def write(self, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            weights: all of `stored_weights`, whole and on the CPU; None writes what belongs beside an adapter.
+        """
+        raise NotImplementedError
