@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +37,9 @@ def draw_towers(seed: int = 0) -> Towers:
     for module in image.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             # As after training, so that folding has something to do.
-            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.state_dict()["running_mean"].uniform_(-0.2, 0.2)
+            module.state_dict()["running_var"].uniform_(0.5, 2)
+            module.state_dict()["weight"].uniform_(0.5, 1.5)
     heads = ImageHead(24, 10, hidden=20, dim=DIM, names_dim=16), TextHead(24, DIM, hidden=12)
     towers = Towers((image, heads[0]), (text, heads[1]))
     for module in (*towers.image, *towers.text):
@@ -46,7 +47,9 @@ def draw_towers(seed: int = 0) -> Towers:
     return towers
 
 
-def make_towers(folder: Path, *, seed: int = 0, small: bool = True, **settings: object) -> Path:
+def make_towers(
+    folder: Path, settings: Mapping[str, object] | None = None, *, seed: int = 0, small: bool = True
+) -> Path:
     """A folder of such a model.
 
     Args:
@@ -63,7 +66,7 @@ def make_towers(folder: Path, *, seed: int = 0, small: bool = True, **settings: 
         "text": {"max_tokens": MAX_TOKENS},
         "video": {"num_frames": 2},
     }
-    (folder / "vlm2vec.json").write_text(json.dumps(said | settings), "utf-8")
+    (folder / "vlm2vec.json").write_text(json.dumps({**said, **(settings or {})}), "utf-8")
     export(folder, towers.image, towers.text, TowersConfig.model_validate(said), small=small)
     return folder
 

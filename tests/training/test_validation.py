@@ -22,7 +22,7 @@ def test_validation_needs_pairs_that_differ_and_counts_what_is_no_number_as_not_
     trainee = Trainee.build(config)
     assert config.validation is not None
     validator = Validator(config.validation, trainee)
-    trainee.backbone.model.language_model.norm.weight.data.fill_(torch.nan)
+    trainee.backbone.get_submodule("model.language_model.norm").state_dict()["weight"].fill_(torch.nan)
     scores = validator.measure(torch.device("cpu"), "float32")
     assert (scores["recall@1"], scores["recall@5"]) == (0.0, 0.0)
 

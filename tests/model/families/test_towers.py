@@ -204,7 +204,7 @@ def test_an_item_of_several_parts_is_the_mean_of_their_scaled_vectors(model: Emb
 
 @pytest.mark.parametrize(("pool", "by_hand"), [("mean", np.mean), ("max", np.max)])
 def test_a_film_is_pooled_from_its_frames(tmp_path: Path, pool: str, by_hand: Callable[..., Vectors]) -> None:
-    model = Embedder.load(make_towers(tmp_path / "model", video={"pool": pool, "num_frames": 3}))
+    model = Embedder.load(make_towers(tmp_path / "model", {"video": {"pool": pool, "num_frames": 3}}))
     film = write_video(tmp_path / "film.mp4", num_frames=9)
     frames = media.load_frames(Video(film), num_frames=3).images
     vectors = np.stack([_unit(_raw(model, frame)) for frame in frames])
@@ -324,11 +324,11 @@ def test_a_damaged_configuration_is_refused_with_its_fault(
     tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ModelError, match=f"vlm2vec.json: .*{message}"):
-        Embedder.load(make_towers(tmp_path, **settings))
+        Embedder.load(make_towers(tmp_path, settings))
 
 
 def test_a_tokenizer_of_another_kind_and_a_graph_of_other_dimensions_are_refused(tmp_path: Path) -> None:
-    folder = make_towers(tmp_path / "a", dim=DIM + 1)
+    folder = make_towers(tmp_path / "a", {"dim": DIM + 1})
     with pytest.raises(ModelError, match=rf"'vectors' of {DIM + 1} dimensions are needed"):
         Embedder.load(folder).encode("a cat")
     tokenizer = (folder / "tokenizer.json").read_text()
