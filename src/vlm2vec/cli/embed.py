@@ -154,31 +154,19 @@ def _embedded(
     """The inputs in their order, each with its vector or why it has none."""
     # Taken here, not by the thread that prepares: one that waits for a line of stdin could not be stopped by Ctrl-C.
     while part := list(islice(inputs, num_at_once)):
-        yield from _in_order(embedder, part, decoder)
-
-
-def _in_order(
-    embedder: Embedder, inputs: Iterable[_Input], decoder: Decoder
-) -> Iterator[tuple[_Input, Vectors | VLM2VecError]]:
-    """Embed as a stream, but hand on in the order given; only what overtook its predecessors waits in memory."""
-    numbers: list[int] = []
-    given: dict[int, _Input] = {}
-    done: dict[int, Vectors | VLM2VecError] = {}
-
-    def items() -> Iterator[Item]:
-        for number, source in enumerate(inputs):
-            given[number] = source
+        items: dict[int, Item] = {}
+        done: dict[int, Vectors | VLM2VecError] = {}
+        for place, source in enumerate(part):
             if isinstance(source.item, VLM2VecError):
-                done[number] = source.item
+                done[place] = source.item
             else:
-                numbers.append(number)
-                yield source.item
-
-    upcoming = 0
-    for position, result in embedder.stream(items(), decoder=decoder):
-        done[numbers[position]] = result
-        while upcoming in done:
-            yield given.pop(upcoming), done.pop(upcoming)
-            upcoming += 1
-    for number in sorted(done):
-        yield given[number], done[number]
+                items[place] = source.item
+        places, upcoming = list(items), 0
+        for position, result in embedder.stream(items.values(), decoder=decoder):
+            done[places[position]] = result
+            # Only what overtook its predecessors waits.
+            while upcoming in done:
+                yield part[upcoming], done.pop(upcoming)
+                upcoming += 1
+        for place in sorted(done):
+            yield part[place], done[place]
