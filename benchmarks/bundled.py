@@ -14,9 +14,10 @@ from pathlib import Path
 
 from vlm2vec import Embedder
 from vlm2vec.cli.output import quiet_datasets
-from vlm2vec.evaluation.runner import NamedEncoder, SmallerVectors, evaluate
+from vlm2vec.evaluation.runner import SmallerVectors, evaluate
 from vlm2vec.evaluation.scores import ModelScores, read_scores
 from vlm2vec.tasks.registry import get_tasks, packaged_root
+from vlm2vec.vectors.job import NamedEncoder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "speed"))
 

@@ -28,13 +28,13 @@ from support.evaluation_runs import (
 )
 from support.golden_cases import MODEL, qwen
 from vlm2vec.errors import ConfigError, InputError, VLM2VecError
-from vlm2vec.evaluation.runner import Evaluation, NamedEncoder, SmallerVectors, _TokenVectors, evaluate
+from vlm2vec.evaluation.runner import Evaluation, SmallerVectors, _TokenVectors, evaluate
 from vlm2vec.items import Item, ItemLike
 from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.similarity import to_int8
 from vlm2vec.tasks.registry import get_tasks, parse_task
-from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
+from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, NamedEncoder, Work
 from vlm2vec.vectors.keys import item_key
 from vlm2vec.vectors.store import TokenStore, VectorStore
 

@@ -22,7 +22,7 @@ from vlm2vec.model.similarity import Precision, check_form, to_int8
 from vlm2vec.processes import Alone, Processes
 from vlm2vec.tasks.data import DataWarning, TaskData, TaskSpec
 from vlm2vec.tasks.registry import packaged_root, parse_task
-from vlm2vec.vectors.job import Encoder, Flush
+from vlm2vec.vectors.job import Encoder, Flush, NamedEncoder
 from vlm2vec.vectors.metrics import chance_metrics, mean_metrics
 from vlm2vec.vectors.store import TokenStore, VectorStore
 
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 
 _Stream: TypeAlias = Generator[tuple[int, Vectors | VLM2VecError], None, None]
 """As of `Embedder.stream`."""
-
-
-class NamedEncoder(Encoder, Protocol):
-    """A model that has a name; `Embedder` is one."""
-
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

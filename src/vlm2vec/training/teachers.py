@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from vlm2vec.model.backbone import Ask, Vectors
 from vlm2vec.model.similarity import normalize
 from vlm2vec.training.batches import open_rows
 from vlm2vec.training.config import TrainConfig
-from vlm2vec.vectors.job import EmbedJob, Encoder, Work
+from vlm2vec.vectors.job import EmbedJob, NamedEncoder, Work
 from vlm2vec.vectors.keys import uninstructed_key
 from vlm2vec.vectors.store import VectorStore
 
@@ -81,13 +81,6 @@ def write_teacher(folder: Path, items: Sequence[Item], vectors: Vectors) -> None
     VectorStore.open(folder, vectors.shape[-1]).put([uninstructed_key(item) for item in items], vectors)
 
 
-class _NamedTeacher(Encoder, Protocol):
-    """A teacher; `Embedder` is one."""
-
-    @property
-    def name(self) -> str: ...
-
-
 class _TeachingReport(NamedTuple):
     """What became of the items.
 
@@ -105,7 +98,7 @@ class _TeachingReport(NamedTuple):
 
 def teach(
     config: TrainConfig,
-    teacher: _NamedTeacher,
+    teacher: NamedEncoder,
     out: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> _TeachingReport:
@@ -142,7 +135,7 @@ class _Owner(BaseModel):
     fingerprint: str
 
 
-def _claim(out: Path, teacher: _NamedTeacher) -> VectorStore:
+def _claim(out: Path, teacher: NamedEncoder) -> VectorStore:
     """The store, which says whose it is from now on."""
     store = VectorStore.open(out, teacher.dim)
     place = out / _OWNER

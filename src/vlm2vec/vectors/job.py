@@ -47,6 +47,13 @@ class Encoder(Protocol):
         ...
 
 
+class NamedEncoder(Encoder, Protocol):
+    """A model that has a name; `Embedder` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """An item that needs a vector.
