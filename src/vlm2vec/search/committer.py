@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
-from vlm2vec.items import ANIMATED_SUFFIXES
+from vlm2vec.items import ANIMATED_SUFFIXES, Item
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
@@ -263,7 +263,7 @@ class Committer:
         self._pending[content] = pending
         keys = {number: repr((*content, number)).encode() for number in missing}
         self._waiting |= {key: (pending, number) for number, key in keys.items()}
-        return [Work(key, units[number].item(), file.path, _DOCUMENT) for number, key in keys.items()]
+        return [Work(key, Item(media=(units[number].medium,)), file.path, _DOCUMENT) for number, key in keys.items()]
 
     def _known_vectors(self, file: FoundFile, content: _Content, units: list[Unit]) -> list[Vector | None]:
         """Vectors from an earlier run in which other parts of the same file failed."""

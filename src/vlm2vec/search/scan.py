@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.files import reason
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Target, Video
+from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Target, Video
 from vlm2vec.search.store import Look
 
 if TYPE_CHECKING:
@@ -75,10 +75,6 @@ class Unit:
     medium: Image | Video
     page: int | None = None
     span_s: tuple[float, float] | None = None
-
-    def item(self) -> Item:
-        """The unit as something to embed."""
-        return Item(media=(self.medium,))
 
     @classmethod
     def split(cls, path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Self]:
