@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def _found(path: str, look: Look = LOOK) -> FoundFile:
 
 
 def _scan(*files: FoundFile, failed: list[tuple[str, str]] | None = None) -> Scan:
-    return Scan(list(files), failed or [], {})
+    return Scan(list(files), failed or [], Counter())
 
 
 # The plan

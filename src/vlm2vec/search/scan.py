@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -59,12 +59,7 @@ class Scan(NamedTuple):
 
     files: list[FoundFile]
     failed: list[tuple[str, str]]
-    left_out: Mapping[str, int]
-
-    @property
-    def ignored(self) -> int:
-        """How many files are left out."""
-        return sum(self.left_out.values())
+    left_out: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
