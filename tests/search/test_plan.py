@@ -36,7 +36,7 @@ LOOK = Look(1, 2, 3, 4)
 
 
 def _stored(look: Look = LOOK, content_hash: str = "h", num_stored: int = 1) -> StoredFile:
-    return StoredFile(*look, content_hash, 1, num_stored)
+    return StoredFile(look, content_hash, 1, num_stored)
 
 
 def _found(path: str, look: Look = LOOK) -> FoundFile:

@@ -221,7 +221,7 @@ class Committer:
                 self._store.note_looks(looks)
             for path in leaving:
                 self._stored.pop(path, None)
-            self._stored |= {path: self._stored[path]._replace(**look._asdict()) for path, look in looks.items()}
+            self._stored |= {path: self._stored[path]._replace(look=look) for path, look in looks.items()}
             for one in rows:
                 self._stored[one.path] = one.stored
                 self._holders.add(one.path)

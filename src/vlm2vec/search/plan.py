@@ -64,7 +64,7 @@ def make_plan(
     looked_at = failures.keys() if whole else {file.path for file in scan.files} | refused.keys()
     keep = {path: failure for path, failure in failures.items() if path in skipped or path not in looked_at}
     refused = {path: why for path, why in refused.items() if path not in skipped}
-    lacking = {path for path, one in same.items() if UNKNOWN in one[2:4]}
+    lacking = {path for path, one in same.items() if UNKNOWN in one.look[2:]}
     looks_now = {file.path: file.look for file in scan.files if file.path in lacking} if lacking else {}
     idle = not (read or remove or refused or lacking) and len(keep) == len(failures)
     return UpdatePlan(read, remove, refused, looks_now, keep, len(current), len(skipped), idle)
@@ -83,12 +83,10 @@ def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> d
         if file.path not in stored:
             continue
         one = stored[file.path]
-        if one[:4] == file.look:
-            num_compared += one.inode != UNKNOWN
-            same[file.path] = one
-        elif one[:2] == file.look[:2] and one.ctime_ns in (UNKNOWN, file.look.ctime_ns):
-            num_compared += one.inode != UNKNOWN
-            (same if one.inode in (UNKNOWN, file.look.inode) else moved)[file.path] = one
+        look = one.look
+        if look[:2] == file.look[:2] and look.ctime_ns in (UNKNOWN, file.look.ctime_ns):
+            num_compared += look.inode != UNKNOWN
+            (same if look.inode in (UNKNOWN, file.look.inode) else moved)[file.path] = one
     inodes_count = len(moved) <= num_compared // 2 or num_compared < _FEW
     return same if inodes_count else same | moved
 

@@ -80,25 +80,19 @@ class Look(NamedTuple):
 
 
 class StoredFile(NamedTuple):
-    """What a store knows of a file, without its vectors: its `Look` when it was indexed, and its content.
+    """What a store knows of a file, without its vectors.
 
     Args:
+        look: when it was indexed.
         content_hash: 32 hex digits of its bytes.
         num_units: parts the file has, readable or not.
         num_stored: those that have a vector.
     """
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    look: Look
     content_hash: str
     num_units: int
     num_stored: int
-
-    @property
-    def look(self) -> Look:
-        return Look(*self[:4])
 
     @property
     def complete(self) -> bool:
@@ -143,7 +137,7 @@ class FileRows:
     @property
     def stored(self) -> StoredFile:
         """What is known of it without its vectors."""
-        return StoredFile(*self.look, self.content_hash, self.num_units, len(self.units))
+        return StoredFile(self.look, self.content_hash, self.num_units, len(self.units))
 
     def unit(self, page: int | None) -> StoredUnit:
         """The one part that is meant by its page, or by none.

@@ -76,7 +76,7 @@ def test_looks_are_renewed_and_outdated_files_are_found_until_they_are_replaced(
         store.mark_outdated([])
     for one in (store, open_store(store.place)):
         stored = one.files()
-        assert stored["b.pdf"] == files[1].stored._replace(**Look(5, 6, 7, 8)._asdict())
+        assert stored["b.pdf"] == files[1].stored._replace(look=Look(5, 6, 7, 8))
         assert stored["c.png"] == files[2].stored
         assert (stored["a.png"].look.size, stored["a.png"].content_hash) == (-1, "")
         assert {hit.path for hit in one.nearest(QUERY, 10)} == {"a.png", "b.pdf", "c.png"}

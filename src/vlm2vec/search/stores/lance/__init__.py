@@ -444,7 +444,7 @@ def _parse_stored(rows: pa.Table) -> dict[str, StoredFile]:
     paths = list(map(_unescape, names))
     num_rows = Counter(paths)
     return {
-        path: StoredFile._make((*look, content_hash, num, num_rows[path]))
+        path: StoredFile(Look._make(look), content_hash, num, num_rows[path])
         for path, look, content_hash, num in zip(paths, zip(*looks, strict=True), hashes, num_units, strict=True)
     }
 

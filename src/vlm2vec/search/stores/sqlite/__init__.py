@@ -136,10 +136,10 @@ class SqliteStore:
                 self._database.write_note("failures", failures)
 
     def note_looks(self, looks: Mapping[str, Look]) -> None:
-        self._update(looks, lambda path, stored: stored._replace(**looks[path]._asdict()))
+        self._update(looks, lambda path, stored: stored._replace(look=looks[path]))
 
     def mark_outdated(self, paths: Sequence[str]) -> None:
-        self._update(paths, lambda _, stored: stored._replace(size=-1, content_hash=""))
+        self._update(paths, lambda _, stored: stored._replace(look=stored.look._replace(size=-1), content_hash=""))
 
     def note_decoding(self) -> None:
         with self._changing():

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.items import Target
 from vlm2vec.search.scan import ending
-from vlm2vec.search.store import FileRows, Filter, Hit, StoredFile, StoredUnit, Vector
+from vlm2vec.search.store import FileRows, Filter, Hit, Look, StoredFile, StoredUnit, Vector
 
 KINDS: tuple[Target, ...] = get_args(Target)
 
@@ -64,7 +64,7 @@ class FileRow(NamedTuple):
     @classmethod
     def of(cls, number: int, path: str, stored: StoredFile, first_unit: int) -> Self:
         """A row that is to be written."""
-        values = (number, cls.name_of(path), *stored, first_unit)
+        values = (number, cls.name_of(path), *stored.look, *stored[1:], first_unit)
         return cls(*values, _file_sum(values))
 
     @staticmethod
@@ -254,7 +254,7 @@ def _place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tupl
 
 
 def _stored(row: _Values) -> StoredFile:
-    return StoredFile._make(row[2:9])
+    return StoredFile(Look._make(row[2:6]), *row[6:9])
 
 
 def _path_of(name: str | bytes) -> str:
