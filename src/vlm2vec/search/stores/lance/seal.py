@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from vlm2vec.documents import load_json, problems
 from vlm2vec.files import content_hash
-from vlm2vec.search.store import IndexInfo
+from vlm2vec.search.store import IndexInfo, Look
 from vlm2vec.search.stores.place import DRAFT, INFO, TABLE, Place
 
 CHECKSUMS, FAILURES = "checksums.json", "failures.json"
@@ -114,7 +114,7 @@ class _Sums(NamedTuple):
 
     def may_differ(self, name: str, status: os.stat_result) -> bool:
         """Whether a file may hold something else than it did, as far as can be told without reading it."""
-        return status.st_ctime_ns > self.written_ns - _TICK_NS or _look(status) != self.files[name][1:]
+        return status.st_ctime_ns > self.written_ns - _TICK_NS or Look.of(status) != self.files[name][1:]
 
 
 class SealReport(NamedTuple):
@@ -157,7 +157,7 @@ class Seal:
             if before and known and not before.may_differ(name, status):
                 files[name] = known
                 continue
-            files[name] = (content_hash(self.folder / name), *_look(status))
+            files[name] = (content_hash(self.folder / name), *Look.of(status))
             if known and known[0] != files[name][0]:
                 raise ValueError(_not_as_written(name))
         if before is None or (before.version, before.settled, before.files) != (version, settled, files):
@@ -188,17 +188,14 @@ class Seal:
             if expected:
                 raise ValueError(f"its file {CHECKSUMS} is missing")
             return None
-        tries = _TRIES
-        while True:
-            tries -= 1
+        for _ in range(_TRIES):
             report = self._compare(sums, wholly)
             # A writer may have been at work between the reading of the checksums and that of the files.
-            if not (report.problems and tries):
-                return report
-            again = self._read()
+            again = self._read() if report.problems else None
             if again is None or again == sums:
-                return report
+                break
             sums = again
+        return report
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A JSON object that `write_note` has written; None if there is none.
@@ -235,7 +232,7 @@ class Seal:
                 if not may_miss:
                     problems.append(f"its file {name} is missing")
                 continue
-            moved |= _look(status) != known[1:]
+            moved |= Look.of(status) != known[1:]
             if (wholly or sums.may_differ(name, status)) and _differs(self.folder / name, known[0]):
                 problems.append(_not_as_written(name))
         return SealReport(sums.version, problems, len(sums.files), moved)
@@ -267,10 +264,6 @@ class Seal:
                         yield name, os.stat(entry.path)
                 except FileNotFoundError:
                     continue
-
-
-def _look(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _differs(path: Path, checksum: str) -> bool:
