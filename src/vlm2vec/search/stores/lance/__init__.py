@@ -134,7 +134,7 @@ class LanceStore:
         with self._at.hold():
             self.refresh()
             with self._at.explained("write"):
-                lacking = [field for field in _schema(self.info.dim) if field.name not in self._column_names]
+                lacking = [field for field in _schema(self.info.dim) if field.name not in self._table.schema.names]
                 if lacking:
                     self._table.add_columns(lacking)
                     self._write_seal()
@@ -147,7 +147,7 @@ class LanceStore:
             _check_version(self._table, report)
 
     def files(self) -> dict[str, StoredFile]:
-        wanted = [name for name in ("path", "content_hash", "num_units", *_LOOK) if name in self._column_names]
+        wanted = [name for name in ("path", "content_hash", "num_units", *_LOOK) if name in self._table.schema.names]
         with self._at.explained("read"):
             return _parse_stored(self._table.search().select(wanted).limit(None).to_arrow())
 
@@ -306,10 +306,6 @@ class LanceStore:
 
     def close(self) -> None:
         """LanceDB holds nothing open that its garbage collection does not let go."""
-
-    @property
-    def _column_names(self) -> list[str]:
-        return list(self._table.schema.names)
 
     def _check(self, *, wholly: bool = False) -> SealReport | None:
         """Compare the files of the table with their checksums, if it has any.
