@@ -207,7 +207,6 @@ class Library:
         names = set(self._names(paths))
         store = self._opened()
         with store.writing():
-            store.refresh()
             inside = tuple(f"{name}/" if name else "" for name in names)
             gone = [path for path in store.files() if path.startswith(inside) or path in names]
             store.commit(gone, [])
@@ -236,7 +235,6 @@ class Library:
         if not isinstance(what, Question):
             what = Question(what, k, offset, Filter(kinds=frozenset(() if kind is None else (kind,))))
         store = self._opened()
-        store.refresh()
         return retrieve(store, what, self._vector(store, what))
 
     def similar(self, path: str | Path, k: int = 10, page: int | None = None) -> list[Hit]:
@@ -248,7 +246,6 @@ class Library:
         """
         name = name_in(self.folder, path)
         store = self._opened()
-        store.refresh()
         for rows in store.read([name]):
             unit = rows.unit(page)
             question = Question(unit.vector, k)
@@ -265,7 +262,6 @@ class Library:
     def counts(self) -> dict[Target, int]:
         """How many pictures, videos or spans, and pages there are; kinds without any are left out."""
         store = self._opened()
-        store.refresh()
         return {kind: count for kind in get_args(Target) if (count := store.count(kind))}
 
     def failures(self) -> dict[str, str]:
@@ -274,13 +270,16 @@ class Library:
 
     def verify(self) -> Verdict:
         """Read all of the index, and compare it with its checksums."""
-        return self._opened().verify()
+        # A store that is open is not refreshed, which refuses damage that has come since.
+        return (self._store or self._opened()).verify()
 
     def _opened(self) -> Store:
-        """The store, which another process may have made since the library was opened."""
+        """The store as it is now, which another process may have written or made since the library was opened."""
         if self._store is None:
             self._store = open_store(self.path)
             self._adopt(self._store.info)
+        else:
+            self._store.refresh()
         return self._store
 
     def _adopt(self, info: IndexInfo) -> None:

@@ -281,7 +281,7 @@ class Store(Protocol):
     def info(self) -> IndexInfo: ...
 
     def writing(self) -> AbstractContextManager[None]:
-        """Held while the store is written: one writer at a time, however it ends.
+        """Held while the store is written: one writer at a time, however it ends, which begins with a `refresh`.
 
         Raises:
             BusyError: another process, or another writer of this one, holds it.

@@ -59,11 +59,11 @@ def update(
     """Do the work of `Library.sync`.
 
     Args:
+        store: as it is now.
         names: of the files and folders to look at, relative to `folder`; None: all of it.
         load: gives the model; called if something has to be embedded.
     """
     skip = [store.place]
-    store.refresh()
     scan = scan_folder(folder, names, skip=skip)
     plan = _plan(store, scan, names, retry)
     if plan.idle and store.info.decoding >= DECODING:
@@ -76,7 +76,6 @@ def update(
     from vlm2vec.search.committer import Committer
 
     with store.writing():
-        store.refresh()
         if store.info.decoding < DECODING:
             _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip))
         plan = _plan(store, scan, names, retry)
