@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tarfile import InvalidHeaderError, ReadError, TruncatedHeaderError  # type: ignore[attr-defined]
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple, Self, TypeAlias
 
 from vlm2vec.errors import DataError
 from vlm2vec.files import reason, writing
@@ -36,9 +36,8 @@ class Unpacked(NamedTuple):
     holds: tuple[str, ...]
 
 
-class _Member(NamedTuple):
-    name: str
-    read: Callable[[], IO[bytes] | None]
+_Member: TypeAlias = tuple[str, Callable[[], IO[bytes] | None]]
+"""A name, and what opens the bytes; of a link or a device that gives None."""
 
 
 def unpack(
@@ -66,13 +65,38 @@ def unpack(
         DataError: the archive is damaged, or a member leads out of the folder or is no plain file.
         StorageError: the disk is full, or the folder may not be written.
     """
-    try:
-        return _unpack(parts, root, prefix, place, wanted, on_bytes)
-    except _DAMAGE as error:
-        said = reason(error) if isinstance(error, OSError) else error
-        raise DataError(
-            f"{', '.join(map(str, parts))} cannot be unpacked: {said}; delete it and fetch it again"
-        ) from None
+    names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
+    staging, aside = root / prefix / STAGING, root / prefix / SET_ASIDE
+    what = parts[0].name
+    with writing(root / prefix):
+        _put_back(aside, root / prefix)
+    with _damage_told(parts):
+        for name, read in _members(parts, on_bytes):
+            inner = _safe(name, what)
+            holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
+            # Systems leave such files beside the real ones; a picture's would count as a frame.
+            if PurePosixPath(inner).name.startswith("._"):
+                continue
+            path = _safe(place(inner), what)
+            match = _match(path, names)
+            if match is None:
+                continue
+            found.add(match)
+            target = root / path if match == path else staging / PurePosixPath(path).relative_to(prefix)
+            if target.exists() or (root / path).exists():
+                continue
+            source = read()
+            if source is None:
+                raise DataError(f"{what}: {name} is a link or a device, not a plain file; it is not unpacked")
+            _write(source, target)
+            written += 1
+    with writing(root / prefix):
+        for folder in sorted(found):
+            inside = PurePosixPath(folder).relative_to(prefix)
+            _settle(staging / inside, root / folder, aside / inside)
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+    return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
 
 
 # An archive's readers raise ValueError and its like for names and numbers that are none, and OSError for places that
@@ -83,53 +107,26 @@ _DAMAGE = (
 )
 
 
-def _unpack(
-    parts: Sequence[Path],
-    root: Path,
-    prefix: str,
-    place: Callable[[str], str],
-    wanted: Collection[str],
-    on_bytes: Callable[[int], None],
-) -> Unpacked:
-    names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
-    staging, aside = root / prefix / STAGING, root / prefix / SET_ASIDE
-    what = parts[0].name
-    with writing(root / prefix):
-        _put_back(aside, root / prefix)
-    for member in _members(parts, on_bytes):
-        inner = _safe(member.name, what)
-        holds.setdefault("/".join(PurePosixPath(inner).parts[:-1][:3]))
-        # Systems leave such files beside the real ones; a picture's would count as a frame.
-        if PurePosixPath(inner).name.startswith("._"):
-            continue
-        path = _safe(place(inner), what)
-        match = _match(path, names)
-        if match is None:
-            continue
-        found.add(match)
-        target = root / path if match == path else staging / PurePosixPath(path).relative_to(prefix)
-        if target.exists() or (root / path).exists():
-            continue
-        source = member.read()
-        if source is None:
-            raise DataError(f"{what}: {member.name} is a link or a device, not a plain file; it is not unpacked")
-        _write(source, target)
-        written += 1
-    with writing(root / prefix):
-        for folder in sorted(found):
-            inside = PurePosixPath(folder).relative_to(prefix)
-            _settle(staging / inside, root / folder, aside / inside)
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
-    return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
+@contextmanager
+def _damage_told(parts: Sequence[Path]) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        said = reason(error) if isinstance(error, OSError) else error
+        raise DataError(
+            f"{', '.join(map(str, parts))} cannot be unpacked: {said}; delete it and fetch it again"
+        ) from None
 
 
 def _members(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[_Member]:
-    with _joined(parts, on_bytes) as stream:
-        start = stream.peek(4)[:4]
-        if start[:2] == b"PK":
+    with ExitStack() as stack:
+        # One stream, without a copy on disk.
+        streams = [stack.enter_context(part.open("rb", buffering=0)) for part in parts]
+        stream = io.BufferedReader(_Chain(streams, on_bytes), 1 << 20)
+        start = stream.peek(2)[:2]
+        if start == b"PK":
             yield from _of_zip(parts)
-        elif start[:2] == b"\x1f\x8b":
+        elif start == b"\x1f\x8b":
             # Not tarfile's own gzip: it reads the first of several streams only.
             with gzip.open(stream) as plain:
                 yield from _of_tar(plain)
@@ -144,11 +141,7 @@ def _of_tar(stream: io.BufferedIOBase) -> Iterator[_Member]:
             # It would keep all of them, which are a million in an archive of frames.
             archive.members.clear()  # type: ignore[attr-defined]
             if not info.isdir():
-                yield _Member(info.name, partial(archive.extractfile, info) if info.isreg() else _nothing)
-
-
-def _nothing() -> None:
-    """The bytes of a link or a device: none."""
+                yield info.name, partial(archive.extractfile, info) if info.isreg() else lambda: None
 
 
 class _CheckedMember(tarfile.TarInfo):
@@ -171,7 +164,7 @@ def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
             if not info.is_dir():
                 # The upper half holds Unix's kind of file: a link's "contents" are where it leads.
                 link = info.external_attr >> 28 == 0o12
-                yield _Member(info.filename, _nothing if link else partial(_opened, archive, info))
+                yield info.filename, (lambda: None) if link else partial(_opened, archive, info)
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -260,14 +253,6 @@ def _put_back(aside: Path, home: Path) -> None:
                 os.rename(kept, place)
                 names.remove(name)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextmanager
-def _joined(parts: Sequence[Path], on_bytes: Callable[[int], None]) -> Iterator[io.BufferedReader]:
-    """Parts of a file as one stream, without a copy on disk."""
-    with ExitStack() as stack:
-        streams = [stack.enter_context(part.open("rb", buffering=0)) for part in parts]
-        yield io.BufferedReader(_Chain(streams, on_bytes), 1 << 20)
 
 
 class _Chain(io.RawIOBase):
