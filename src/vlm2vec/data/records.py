@@ -118,7 +118,6 @@ class Pair:
         return self.positive.media[0].kind if self.positive.media else None
 
 
-Row: TypeAlias = Mapping[str, object]
 Check: TypeAlias = Callable[[Path], object]
 Parse: TypeAlias = Callable[[Columns, str], Pair]
 """From a row and its name to a pair. Raises VLM2VecError, without the name, where the row is wrong."""

@@ -33,7 +33,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from vlm2vec.data.records import Columns, Pair, PairRows, Row, check_inside, item_of, parse_pair
+from vlm2vec.data.records import Columns, Pair, PairRows, check_inside, item_of, parse_pair
 from vlm2vec.data.tables import FetchTable, Table, TableName, open_table
 from vlm2vec.errors import ConfigError, DataError, InputError, VLM2VecError
 from vlm2vec.items import MEDIA_MARKER, Image, Item, Video
@@ -161,13 +161,6 @@ class _RowSource(_SourceFields):
     columns: ClassVar[tuple[str, ...]]
     """A row must have them."""
 
-    selects: ClassVar[bool] = False
-    """Some rows are no pairs: those that `keeps` refuses."""
-
-    def keeps(self, row: Row) -> bool:
-        """Whether a row is a pair at all, by `columns` alone."""
-        return True
-
     @abstractmethod
     def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         """Make a pair of a row.
@@ -196,22 +189,7 @@ class _RowSource(_SourceFields):
         missing = [column for column in self.columns if table.columns is not None and column not in table.columns]
         if missing:
             raise DataError(f"the rows have no column {missing[0]!r}, only {', '.join(table.columns or ())}")
-        count = min(len(table), self.max_rows or len(table))
-        if not self.selects:
-            return range(count)
-        rows = islice(table.scan(self.columns), count)
-        # A row that cannot be judged is kept, to be told when it is read.
-        kept = np.flatnonzero([not row or not set(row) >= set(self.columns) or self.keeps(row) for row in rows])
-        if not len(kept):
-            raise DataError(f"none of {count} rows has a text or a picture on both sides")
-        if left_out := count - len(kept):
-            _LOG.warning(
-                "source %r: %s of %s rows have nothing on one side and are left out, as published",
-                name,
-                f"{left_out:,}",
-                f"{count:,}",
-            )
-        return kept
+        return range(min(len(table), self.max_rows or len(table)))
 
     def place(self, folder: Path) -> Path:
         """The folder that paths in rows are relative to."""
@@ -320,13 +298,26 @@ class _MmebSource(_RowSource):
     """
 
     columns = ("qry", "qry_image_path", "pos_text", "pos_image_path")
-    selects = True
     parser: Literal["mmeb"] = "mmeb"
     image_dir: Path
 
-    def keeps(self, row: Row) -> bool:
-        """Whether both sides have a text or a picture."""
-        return bool((row["qry"] or row["qry_image_path"]) and (row["pos_text"] or row["pos_image_path"]))
+    def pairs_in(self, table: Table, name: str) -> range | NDArray[np.int64]:
+        count = len(super().pairs_in(table, name))
+        # A row that cannot be judged is kept, to be told when it is read.
+        kept = np.flatnonzero(
+            [
+                not row
+                or not set(row) >= set(self.columns)
+                or bool((row["qry"] or row["qry_image_path"]) and (row["pos_text"] or row["pos_image_path"]))
+                for row in islice(table.scan(self.columns), count)
+            ]
+        )
+        if not len(kept):
+            raise DataError(f"none of {count} rows has a text or a picture on both sides")
+        if len(kept) < count:
+            left_out = f"{count - len(kept):,} of {count:,} rows have nothing on one side and are left out"
+            _LOG.warning("source %r: %s, as published", name, left_out)
+        return kept
 
     def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         query = self._item(row.text("qry", nullable=True), row.text("qry_image_path", nullable=True), folder)
@@ -546,7 +537,4 @@ def _conversation(row: Columns) -> tuple[str, str]:
 
 @cache
 def _visrag_prompts() -> Mapping[str, Mapping[str, str]]:
-    prompts: Mapping[str, Mapping[str, str]] = yaml.safe_load(
-        Path(__file__).with_name("visrag_prompts.yaml").read_text("utf-8")
-    )
-    return prompts
+    return MappingProxyType(yaml.safe_load(Path(__file__).with_name("visrag_prompts.yaml").read_text("utf-8")))
