@@ -263,7 +263,9 @@ def test_offline_the_error_says_so(tmp_path: Path) -> None:
     (spec,) = get_tasks(names=["MSVD"])
     # All tests run so: see conftest.py.
     with pytest.raises(HubError, match=r"/datasets/VLM2Vec/MSVD may not be asked: unset HF_HUB_OFFLINE"):
-        plan_download([TaskNeeds(spec, annotations=tuple(spec.tables()))], tmp_path, Mock(spec=_Watcher))
+        plan_download(
+            [TaskNeeds(spec, annotations=tuple(spec.parser.tables(spec.source)))], tmp_path, Mock(spec=_Watcher)
+        )
 
 
 @pytest.mark.slow

@@ -56,12 +56,12 @@ def test_the_annotations_that_a_task_needs_are_those_that_its_parser_opens(spec:
 
     # A mirror without annotations: each of them is asked for.
     parse_task(spec, tmp_path, media=open_media(tmp_path / "full"), fetch=fetch)
-    assert sorted(opened) == sorted(spec.tables())
+    assert sorted(opened) == sorted(spec.parser.tables(spec.source))
 
 
 def test_the_places_of_annotations_are_those_that_are_looked_at(tmp_path: Path) -> None:
     spec = _spec("MSR-VTT")
-    (table,) = spec.tables()
+    (table,) = spec.parser.tables(spec.source)
     folder = tmp_path / "annotations" / "VLM2Vec__MSR-VTT" / "test_1k"
     assert table.places(tmp_path) == [folder / "test.parquet", folder / "test.jsonl", folder / "test"]
     with pytest.raises(DataError) as caught:
@@ -147,7 +147,7 @@ def test_a_malformed_row_is_a_problem_and_not_an_error(tmp_path: Path) -> None:
 def test_the_command_words_advice_by_flags(tmp_path: Path) -> None:
     spec = _spec("GQA")
     write_fixture(spec, tmp_path / "data")
-    (table,) = spec.tables()
+    (table,) = spec.parser.tables(spec.source)
     place = table.places(tmp_path / "data")[1]
     rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
     write_rows(spec, tmp_path / "data", [row | {"qry_img_path": "../../x.png"} for row in rows])

@@ -146,7 +146,7 @@ def publish(specs: Sequence[TaskSpec], full: Path, folder: Path, *, others: Mapp
         others: more members for every archive.
     """
     sources: dict[str, list[TableName]] = {}
-    for source in dict.fromkeys(source for spec in specs for source in spec.tables()):
+    for source in dict.fromkeys(source for spec in specs for source in spec.parser.tables(spec.source)):
         sources.setdefault(source.dataset, []).append(source)
     for dataset, tables in sources.items():
         _publish_tables(tables, full, folder / dataset)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, islice
 from pathlib import Path
-from typing import TypeAlias
 
 from vlm2vec.cores import usable_cores
 from vlm2vec.data.tables import TableName
@@ -21,8 +18,6 @@ from vlm2vec.tasks.reading import TaskMedia, open_media
 from vlm2vec.tasks.registry import parse_task
 
 _DECODED_TOGETHER = 256
-_Waiting: TypeAlias = tuple[str, Callable[[], Image | Video]]
-"""A medium's name, and what reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +65,12 @@ class TaskNeeds:
         """Read a task's annotations to their end and collect what is missing.
 
         Args:
-            spec: the task.
-            root: the data root.
-            media: what lies under it, to open a pack once for many tasks; None: it is opened.
+            media: what lies under the data root, to open a pack once for many tasks; None: it is opened.
             deep: decode every picture, every frame of every video, whether it is picked or not, and every page.
             allow_outside: as for `parse_task`.
             on_progress: called with (media that were decoded, all that will be).
         """
-        lacking = [table for table in spec.tables() if table.found(root) is None]
+        lacking = [table for table in spec.parser.tables(spec.source) if table.found(root) is None]
         if lacking:
             return cls(spec, annotations=tuple(lacking))
         recorder = _Recorder(open_media(root) if media is None else media, root, spec.parser.min_frames)
@@ -109,36 +102,30 @@ def _damaged(
 ) -> dict[str, str]:
     """Why media of a task cannot be decoded, by their paths under the data root; pages by their rows."""
     pages = data.candidates if data is not None and isinstance(data.candidates, Pages) else None
-    waiting: Iterator[_Waiting] = iter([(name, partial(media.__getitem__, name)) for name in media])
-    if pages is not None:
-        # A page is read from its table when it is its turn.
-        waiting = chain(waiting, ((pages.where(place), partial(_page, pages, place)) for place in range(len(pages))))
-    total, done, found = len(media) + len(pages or ()), 0, dict[str, str]()
+    names = [*media, *map(pages.where, range(len(pages)))] if pages else [*media]
+
+    def problem(number: int) -> str | None:
+        """Why a medium cannot be decoded as an evaluation does it; None if it can."""
+        try:
+            # A page is read from its table when it is its turn.
+            page = pages[number - len(media)].media[0] if pages and number >= len(media) else None
+            load_frames(page or media[names[number]], num_frames=1)
+        except VLM2VecError as error:
+            # A page names itself.
+            return error.message.removeprefix(f"{names[number]}: ")
+        return None
+
+    found = dict[str, str]()
     with ThreadPoolExecutor(usable_cores()) as pool:
-        while some := list(islice(waiting, _DECODED_TOGETHER)):
-            for (name, _), problem in zip(some, pool.map(_problem, some), strict=True):
-                if problem is not None:
-                    found[name] = problem
-            done += len(some)
-            on_progress(done, total)
+        for start in range(0, len(names), _DECODED_TOGETHER):
+            some = range(len(names))[start : start + _DECODED_TOGETHER]
+            problems = zip(some, pool.map(problem, some), strict=True)
+            found |= {names[number]: told for number, told in problems if told is not None}
+            on_progress(some.stop, len(names))
     return found
 
 
-def _page(pages: Pages, place: int) -> Image | Video:
-    return pages[place].media[0]
-
-
-def _problem(waiting: _Waiting) -> str | None:
-    """Why a medium cannot be decoded as an evaluation does it; None if it can."""
-    name, read = waiting
-    try:
-        load_frames(read(), num_frames=1)
-    except VLM2VecError as error:
-        # A page names itself.
-        return error.message.removeprefix(f"{name}: ")
-    return None
-
-
+@dataclass
 class _Recorder:
     """Media that are there, which it notes, and placeholders for those that are not, which it notes too.
 
@@ -148,55 +135,54 @@ class _Recorder:
         least: with fewer frames a video is missing.
     """
 
-    def __init__(self, media: TaskMedia, root: Path, least: int) -> None:
-        self.there: dict[str, Image | Video] = {}
-        self.pictures: dict[str, None] = {}
-        self.optional: dict[str, None] = {}
-        self._videos: dict[str, None] = {}
-        self._media = media
-        self._root = root
-        self._least = least
+    media: TaskMedia
+    root: Path
+    least: int
+    there: dict[str, Image | Video] = field(default_factory=dict)
+    pictures: dict[str, None] = field(default_factory=dict)
+    optional: dict[str, None] = field(default_factory=dict)
+    videos: dict[str, None] = field(default_factory=dict)
 
     def picture(self, path: str) -> Path | bytes:
         try:
-            source = self._media.picture(path)
+            source = self.media.picture(path)
         except MediaError:
             self.pictures[path] = None
-            return self._root / path
+            return self.root / path
         self.there[path] = Image(source, as_stored=True)
         return source
 
     def has_picture(self, path: str) -> bool:
-        there = self._media.has_picture(path)
+        there = self.media.has_picture(path)
         if not there:
             self.optional[path] = None
         return there
 
     def frames(self, folder: str) -> Sequence[Path | bytes]:
         try:
-            frames = self._media.frames(folder)
+            frames = self.media.frames(folder)
         except MediaError:
             frames = []
         for number, frame in enumerate(frames, 1):
             name = f"{folder}/{frame.name}" if isinstance(frame, Path) else f"{folder}, frame {number} of {len(frames)}"
             self.there[name] = Video((frame,))
-        if len(frames) >= self._least:
+        if len(frames) >= self.least:
             return frames
-        self._videos[folder] = None
-        return [self._root / folder / f"{number}.png" for number in range(self._least)]
+        self.videos[folder] = None
+        return [self.root / folder / f"{number}.png" for number in range(self.least)]
 
     def folders(self, folder: str) -> list[str]:
-        names = self._media.folders(folder)
+        names = self.media.folders(folder)
         # A folder of clips is of no use without the right one.
         if any(name.startswith("positive") for name in names):
             return names
-        self._videos[folder] = None
+        self.videos[folder] = None
         return [*names, "positive"]
 
     def outermost_videos(self) -> tuple[str, ...]:
         """The missing folders, without those in another one."""
         return tuple(
             folder
-            for folder in self._videos
-            if not any(folder[:end] in self._videos for end, sign in enumerate(folder) if sign == "/")
+            for folder in self.videos
+            if not any(folder[:end] in self.videos for end, sign in enumerate(folder) if sign == "/")
         )

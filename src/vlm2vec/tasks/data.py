@@ -67,10 +67,6 @@ class TaskSpec:
     max_rows: int | None = None
     control: bool = False
 
-    def tables(self) -> list[TableName]:
-        """The annotations that its parser opens."""
-        return self.parser.tables(self.source)
-
 
 @dataclass(frozen=True, slots=True)
 class DataWarning:
