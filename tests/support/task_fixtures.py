@@ -18,7 +18,14 @@ import pyarrow.parquet
 from vlm2vec.tasks.data import TaskParser, TaskSpec
 from vlm2vec.tasks.document import _PageParser
 from vlm2vec.tasks.image import _CaptionParser, _ImageParser, _InstructedParser, _MBeirParser
-from vlm2vec.tasks.video import _ChoiceParser, _ClipParser, _LabelParser, _ListedClipParser, _RetrievalParser
+from vlm2vec.tasks.video import (
+    _ChoiceParser,
+    _ClipParser,
+    _LabelParser,
+    _ListedClipParser,
+    _packaged_labels,
+    _RetrievalParser,
+)
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -109,7 +116,11 @@ def _image(spec: TaskSpec, root: Path, media: Path) -> None:
 
 def _labels(spec: TaskSpec, root: Path, media: Path) -> None:
     assert isinstance(spec.parser, _LabelParser)
-    listed = spec.parser.fixed()[:3] if spec.parser.labels else ("Closing a box", "Lifting a box", "Hitting a box")
+    listed = (
+        _packaged_labels(spec.parser.labels)[:3]
+        if spec.parser.labels
+        else ("Closing a box", "Lifting a box", "Hitting a box")
+    )
     rows: list[dict[str, object]] = []
     for number, (colour, label) in enumerate(zip(COLOURS, listed, strict=True)):
         write_frames(media / f"vid_{number}", colour)

@@ -48,7 +48,10 @@ class _ImageParser(TaskParser):
         for row in reader.rows():
             query = self._text_query(reader, row) if self.query == "text" else self._picture_query(reader, row)
             column = "tgt_text" if self.target == "text" else "tgt_img_path"
-            pool = _texts(reader, row) if self.target == "text" else self._pictures(reader, row)
+            if self.target == "text":
+                pool = [reader.candidate(row, column, text, text) for text in row.texts(column)]
+            else:
+                pool = self._pictures(reader, row)
             if not pool:
                 raise row.wrong(column, "is empty: it must list candidates, the right one first")
             reader.query(row, query, pool[:1], pool=pool, column=column)
@@ -108,14 +111,13 @@ class _InstructedParser(TaskParser):
                 raise row.wrong("tgt_text", "is empty: it must list candidates, the right one first")
             if len(texts) != len(paths):
                 raise _unequal(row, texts, paths)
-            pool = [self._candidate(reader, row, text, path) for text, path in zip(texts, paths, strict=True)]
+            pool = []
+            for text, path in zip(texts, paths, strict=True):
+                item = self._item(reader, row, "tgt_text", text, "tgt_img_path", path)
+                name = (f"{path}:{item.text}" if item.text else path) if path else text
+                pool.append(reader.candidate(row, "tgt_text", name, item))
             reader.query(row, query, pool[:1], pool=pool, column="tgt_text")
         return reader.data()
-
-    def _candidate(self, reader: TaskReader, row: TaskRow, text: str, path: str) -> str:
-        item = self._item(reader, row, "tgt_text", text, "tgt_img_path", path)
-        name = (f"{path}:{item.text}" if item.text else path) if path else text
-        return reader.candidate(row, "tgt_text", name, item)
 
     def _item(self, reader: TaskReader, row: TaskRow, column: str, text: str, path_column: str, path: str) -> Item:
         if not path:
@@ -234,7 +236,10 @@ class _CaptionParser(TaskParser):
     def parse(self, reader: TaskReader) -> TaskData:
         lacking, found = list[str](), False
         for row in reader.rows():
-            path, captions = self._path(row), self._captions(row)
+            named = row.text(self.picture)
+            file = self.file.format(row=row.position) if self.file else named
+            path = f"{row.text(self.folder)}/{file}" if self.folder and file else file
+            captions = self._captions(row)
             if self.may_lack and not reader.has_picture(path):
                 reader.warn(row, self.picture, "the picture is not in place, so the row is left out")
                 lacking.append(path)
@@ -259,11 +264,6 @@ class _CaptionParser(TaskParser):
             )
         return reader.data()
 
-    def _path(self, row: TaskRow) -> str:
-        named = row.text(self.picture)
-        file = self.file.format(row=row.position) if self.file else named
-        return f"{row.text(self.folder)}/{file}" if self.folder and file else file
-
     def _captions(self, row: TaskRow) -> list[str]:
         if self.several:
             captions = [_caption(row, self.captions, entry) for entry in _entries(row, self.captions)[: self.most]]
@@ -283,10 +283,6 @@ PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
 def _unequal(row: TaskRow, texts: list[str], paths: list[str]) -> DataError:
     """The error for a row whose candidates have other numbers of texts and pictures."""
     return row.wrong("tgt_text", f"has {len(texts)} entries but 'tgt_img_path' has {len(paths)}: give one for each")
-
-
-def _texts(reader: TaskReader, row: TaskRow) -> list[str]:
-    return [reader.candidate(row, "tgt_text", text, text) for text in row.texts("tgt_text")]
 
 
 def _picture_item(reader: TaskReader, row: TaskRow, path: str, instruction: str, text: str, verbatim: str) -> Item:

@@ -66,7 +66,6 @@ class TaskReader:
         self._spec = spec
         self._limits = [count for count in (limit, spec.max_rows) if count is not None]
         self._fetch = fetch
-        self._ids: list[str] = []
         self._queries: list[Item] = []
         self._relevant: dict[str, dict[str, int]] = {}
         self._pools: list[tuple[str, ...]] = []
@@ -226,7 +225,6 @@ class TaskReader:
         if key in self._relevant:
             self.warn(row, column, "a query id occurs twice; the later one gets its number behind it")
             key = f"{key}#{len(self._queries)}"
-        self._ids.append(key)
         self._queries.append(item)
         self._relevant[key] = relevant
 
@@ -247,7 +245,7 @@ class TaskReader:
             raise DataError(f"{self.task}: its annotations hold no row")
         names, items = candidates or (tuple(self._candidates), tuple(self._candidates.values()))
         return TaskData(
-            query_ids=tuple(self._ids),
+            query_ids=tuple(self._relevant),
             queries=tuple(self._queries),
             candidate_names=tuple(names),
             candidates=items,
@@ -306,27 +304,27 @@ def open_media(root: Path) -> TaskMedia:
     return _MediaPack(pack) if pack.is_file() else _MediaFolder(root)
 
 
+@dataclass(frozen=True, slots=True)
 class _MediaFolder:
     """Media as files under a data root."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    root: Path
 
     def picture(self, path: str) -> Path:
-        file = self._root / path
+        file = self.root / path
         if not file.is_file():
             problem = "is a folder, not a picture" if file.is_dir() else "is not there; put the task's media in place"
             raise MediaError(f"{file} {problem}")
         return file
 
     def has_picture(self, path: str) -> bool:
-        return (self._root / path).exists()
+        return (self.root / path).exists()
 
     def frames(self, folder: str) -> list[Path]:
-        return frame_paths(self._root / folder, DEFAULT_LIMITS)
+        return frame_paths(self.root / folder, DEFAULT_LIMITS)
 
     def folders(self, folder: str) -> list[str]:
-        place = self._root / folder
+        place = self.root / folder
         return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 

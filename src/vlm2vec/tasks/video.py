@@ -36,12 +36,8 @@ class _LabelParser(TaskParser):
     labels: str | None = None
     listed: str | None = None
 
-    def fixed(self) -> tuple[str, ...]:
-        """The labels of the packaged list, in the published order; none if each row lists its own."""
-        return _packaged_labels(self.labels) if self.labels else ()
-
     def parse(self, reader: TaskReader) -> TaskData:
-        fixed = self.fixed()
+        fixed = _packaged_labels(self.labels) if self.labels else ()
         known = frozenset(fixed)
         row = None
         for row in reader.rows():
@@ -192,7 +188,8 @@ class _RetrievalParser(TaskParser):
                 raise row.wrong(self.query, "is empty: it must hold a sentence")
             name = row.key(self.video)
             name = _base_name(name) if self.is_path else name
-            _clip(reader, row, name, self.target_instruction, self.video, needed=self.min_frames, name=name)
+            video = reader.video(row, name, _NUM_FRAMES, needed=self.min_frames)
+            reader.candidate(row, self.video, name, composed(self.target_instruction, medium=video))
             reader.query(row, composed(reader.instruction, sentences[0]), [name], column=self.video)
         return reader.data()
 
@@ -220,10 +217,9 @@ class _ClipParser(TaskParser):
                 raise row.wrong("video_path", f"leads to {folder}, which holds no folder that begins with 'positive'")
             if len(right) > 1:
                 reader.warn(row, "video_path", "several folders begin with 'positive'; the last one by name is right")
-            pool = {
-                clip: _clip(reader, row, f"{folder}/{clip}", self.target_instruction, "video_path") for clip in clips
-            }
-            reader.query(row, query, [pool[right[-1]]], pool=tuple(pool.values()), column="video_path")
+            pool = [_clip(reader, row, f"{folder}/{clip}", self.target_instruction, "video_path") for clip in clips]
+            label = pool[clips.index(right[-1])]
+            reader.query(row, query, [label], pool=pool, column="video_path")
         return reader.data()
 
 
@@ -285,20 +281,11 @@ def _clip_folder(path: str) -> str:
 
 
 def _clip(
-    reader: TaskReader,
-    row: TaskRow,
-    folder: str,
-    instruction: str,
-    column: str,
-    *,
-    wanted: int | None = _NUM_FRAMES,
-    needed: int = 1,
-    name: str | None = None,
+    reader: TaskReader, row: TaskRow, folder: str, instruction: str, column: str, wanted: int | None = _NUM_FRAMES
 ) -> str:
-    """Make a candidate of a folder; its name is its path relative to the data root unless one is given."""
-    item = composed(instruction, medium=reader.video(row, folder, wanted, needed=needed))
-    name = f"{reader.media_dir}/{folder}" if name is None else name
-    return reader.candidate(row, column, name, item)
+    """Make a candidate of a folder; its name is its path relative to the data root."""
+    item = composed(instruction, medium=reader.video(row, folder, wanted))
+    return reader.candidate(row, column, f"{reader.media_dir}/{folder}", item)
 
 
 def _base_name(path: str) -> str:
