@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from vlm2vec.errors import InputError, StyleError
@@ -17,7 +16,6 @@ class PromptStyle:
     """The input convention of a family of checkpoints.
 
     Args:
-        name: for the user and `vlm2vec.json`.
         before_medium: special token in front of a medium's visual tokens; None for none.
         after_medium: the same behind them.
         separator: stands between media that have no marker, and between the last one and the text.
@@ -28,7 +26,6 @@ class PromptStyle:
         document_instructions: default by kind of the document.
     """
 
-    name: str
     before_medium: str | None
     after_medium: str | None
     separator: str
@@ -41,8 +38,7 @@ class PromptStyle:
         """Default instruction for an item of `kind`; None if the style has none."""
         if role == "document":
             return self.document_instructions.get(kind)
-        specific = self.query_instructions.get((kind, target))
-        return specific if specific is not None else self.query_instructions.get((kind, None))
+        return self.query_instructions.get((kind, target), self.query_instructions.get((kind, None)))
 
     def strings(self) -> list[object]:
         """All that it adds to items, as plain data: for the fingerprint of a model."""
@@ -101,61 +97,48 @@ def prompt_style(name: str) -> PromptStyle:
 
 # The strings below are instructions of MMEB-V2's tasks (arXiv 2507.04590, its evaluation configs): text to image
 # MSCOCO_t2i, text to video MSR-VTT, text to page ViDoRe, image to image NIGHTS, video queries MomentSeeker.
-_QUERY: Mapping[tuple[Kind, Target | None], str] = MappingProxyType(
-    {
-        ("text", None): "Find me an everyday image that matches the given caption.",
-        ("text", "video"): "Find a video that contains the following visual content:",
-        ("text", "page"): "Find a document image that matches the given query:",
-        ("image", None): "Find a day-to-day image that looks similar to the provided image.",
-        ("image", "video"): "Select the video clip that aligns with the given text and image:",
-        ("image", "page"): "Find a document image that matches the given query:",
-        ("video", None): "Find the clip that corresponds to the given sentence and video segment:",
-        ("page", None): "Find a document image that matches the given query:",
-    }
-)
-_DOCUMENT: Mapping[Kind, str] = MappingProxyType(
-    {
-        "image": "Represent the given image.",
-        "video": "Understand the content of the provided video.",
-        "page": "Understand the content of the provided document image.",
-    }
-)
+_QUERY: Mapping[tuple[Kind, Target | None], str] = {
+    ("text", None): "Find me an everyday image that matches the given caption.",
+    ("text", "video"): "Find a video that contains the following visual content:",
+    ("text", "page"): "Find a document image that matches the given query:",
+    ("image", None): "Find a day-to-day image that looks similar to the provided image.",
+    ("image", "video"): "Select the video clip that aligns with the given text and image:",
+    ("image", "page"): "Find a document image that matches the given query:",
+    ("video", None): "Find the clip that corresponds to the given sentence and video segment:",
+    ("page", None): "Find a document image that matches the given query:",
+}
+_DOCUMENT: Mapping[Kind, str] = {
+    "image": "Represent the given image.",
+    "video": "Understand the content of the provided video.",
+    "page": "Understand the content of the provided document image.",
+}
 
-STYLES: Mapping[str, PromptStyle] = MappingProxyType(
-    {
-        style.name: style
-        for style in (
-            # As VLM2Vec was published: no chat template, no vision-start token, and therefore 1-D positions.
-            PromptStyle(
-                name="vlm2vec",
-                before_medium=None,
-                after_medium=None,
-                separator=" ",
-                positions="1d",
-                published_strings=True,
-                query_instructions=_QUERY,
-                document_instructions=_DOCUMENT,
-            ),
-            # Qwen2-VL's own way of writing media, for models trained by this package.
-            PromptStyle(
-                name="qwen2-vl",
-                before_medium="<|vision_start|>",
-                after_medium="<|vision_end|>",
-                separator="",
-                positions="mrope",
-                published_strings=False,
-                query_instructions=_QUERY,
-                document_instructions=_DOCUMENT,
-            ),
-        )
-    }
-)
+STYLES: Mapping[str, PromptStyle] = {
+    # As VLM2Vec was published: no chat template, no vision-start token, and therefore 1-D positions.
+    "vlm2vec": PromptStyle(
+        before_medium=None,
+        after_medium=None,
+        separator=" ",
+        positions="1d",
+        published_strings=True,
+        query_instructions=_QUERY,
+        document_instructions=_DOCUMENT,
+    ),
+    # Qwen2-VL's own way of writing media, for models trained by this package.
+    "qwen2-vl": PromptStyle(
+        before_medium="<|vision_start|>",
+        after_medium="<|vision_end|>",
+        separator="",
+        positions="mrope",
+        published_strings=False,
+        query_instructions=_QUERY,
+        document_instructions=_DOCUMENT,
+    ),
+}
 
-KNOWN_CHECKPOINTS: Mapping[str, str] = MappingProxyType(
-    {
-        "VLM2Vec/VLM2Vec-V2.0": "vlm2vec",
-        "TIGER-Lab/VLM2Vec-Qwen2VL-2B": "vlm2vec",
-        "TIGER-Lab/VLM2Vec-Qwen2VL-7B": "vlm2vec",
-    }
-)
+KNOWN_CHECKPOINTS: Mapping[str, str] = {
+    "VLM2Vec/VLM2Vec-V2.0": "vlm2vec",
+    "TIGER-Lab/VLM2Vec-Qwen2VL-2B": "vlm2vec",
+    "TIGER-Lab/VLM2Vec-Qwen2VL-7B": "vlm2vec",
+}
 """Prompt style of published checkpoints, which carry no `vlm2vec.json`."""
