@@ -74,8 +74,15 @@ def probe(
         with open_picture(frames[0], limits, max_px=min(limits.image_px, limits.frame_px)) as first:
             return VideoInfo(0.0, len(frames), first.width, first.height)
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
-        return _probe_animation(source, limits)
-    return _probe_clip(source, limits)
+        with _open_animation(source, limits) as (picture, frames):
+            clock = _animation_clock(picture, frames)
+            size = picture.size if orientation(picture) < 5 else picture.size[::-1]
+        return VideoInfo(clock.duration_s, len(frames), *size)
+    timeline = announced_frames(source, limits)
+    clock = timeline.clock
+    if len(clock.times_s) == 0:
+        raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
+    return VideoInfo(clock.duration_s, len(clock.times_s), timeline.width, timeline.height, clock.gaps_s())
 
 
 def is_animation(source: Path | bytes, limits: Limits) -> bool:
@@ -184,21 +191,9 @@ def _read_animation(
     return [upright(one, turn) for one in pictures]
 
 
-def _probe_animation(source: Source, limits: Limits) -> VideoInfo:
-    """Measure an animation; its frames must be decoded for their durations, but are not kept."""
-    with _open_animation(source, limits) as (picture, frames):
-        clock = _animation_clock(picture, frames)
-        width, height = picture.size if orientation(picture) < 5 else picture.size[::-1]
-    return VideoInfo(clock.duration_s, len(frames), width, height)
-
-
 @contextmanager
 def _open_animation(source: Source, limits: Limits) -> Iterator[tuple[PIL.Image.Image, range]]:
-    """Open an animation; with it come the numbers of its frames. A PIL image is left at the frame where it was.
-
-    Raises:
-        MediaError: damaged or cut off. LimitError: more bytes, pixels or frames than `limits` allow.
-    """
+    """Open an animation; with it come the numbers of its frames. A PIL image is left at the frame where it was."""
     name = describe(source)
     with open_picture(source, limits, max_px=limits.frame_px) as picture:
         before = picture.tell()
@@ -281,15 +276,6 @@ def _read_clip(
             f"{name} yields {len(pictures)} of the {len(positions)} wanted frames: it changes while it is read"
         )
     return pictures
-
-
-def _probe_clip(source: Path | bytes, limits: Limits) -> VideoInfo:
-    """Measure a video file by reading its packets, without decoding."""
-    timeline = announced_frames(source, limits)
-    clock = timeline.clock
-    if len(clock.times_s) == 0:
-        raise MediaError(f"{describe(source)} has no frames: it is empty or cut off; copy it again")
-    return VideoInfo(clock.duration_s, len(clock.times_s), timeline.width, timeline.height, clock.gaps_s())
 
 
 class _PacketsMisleadError(Exception):
