@@ -47,20 +47,12 @@ def item_key(item: Item, *, fingerprint: str, ask: Ask = Ask()) -> bytes:
 
 
 def content_key(item: Item) -> bytes:
-    """16 bytes of an item's text and media, whatever it is asked for.
-
-    Raises:
-        MediaError: a file is missing, cannot be read or is too large.
-    """
+    """16 bytes of an item's text and media, whatever it is asked for. Raises as `item_key`."""
     return _digest([_FORMAT, _content(item)])
 
 
 def uninstructed_key(item: Item) -> bytes:
-    """16 bytes of an item's text and media, also where a benchmark's verbatim string holds an instruction as well.
-
-    Raises:
-        MediaError: a file is missing, cannot be read or is too large.
-    """
+    """As `content_key`, also where a benchmark's verbatim string holds an instruction as well. Raises as `item_key`."""
     return content_key(replace(item, verbatim=None) if item.text or item.media else item)
 
 
