@@ -40,15 +40,10 @@ def states_of_files(folders: Folders, tokenizer: Path) -> list[object]:
         # An adapter's folder may hold a copy of its base's configuration, which nothing reads.
         if path.is_file() and (path.name == "adapter_config.json") == (folder / "adapter_config.json").is_file()
     ]
-    return [configs, file_hashes(files)]
+    return [configs, [file_hash(path) for path in files]]
 
 
-def file_hashes(files: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file, by way of a memory of those that have not changed."""
-    return [_remembered_hash(path) for path in files]
-
-
-def _remembered_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """SHA-256 of a file, remembered so that gigabytes are read once.
 
     It is remembered by path, size, both times and inode: a file may be replaced under its old size and time of change,

@@ -32,7 +32,7 @@ from vlm2vec.model.families.towers_inputs import (
     Words,
     read_towers_config,
 )
-from vlm2vec.model.fingerprint import file_hashes
+from vlm2vec.model.fingerprint import file_hash
 from vlm2vec.model.similarity import as_unit
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def states_of_towers(config: TowersConfig, files: Sequence[Path]) -> list[object
 
     Not the version of the runtime: its arithmetic differs by rounding.
     """
-    return [_PREPROCESSING, config.model_dump(mode="json"), file_hashes(files)]
+    return [_PREPROCESSING, config.model_dump(mode="json"), [file_hash(path) for path in files]]
 
 
 class OnnxTower:
