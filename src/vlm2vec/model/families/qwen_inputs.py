@@ -40,8 +40,6 @@ PATCH_PX = 14
 MERGE = 2
 TEMPORAL = 2
 FACTOR_PX = PATCH_PX * MERGE
-MIN_PIXELS = 4 * FACTOR_PX * FACTOR_PX
-MAX_PIXELS = 1280 * FACTOR_PX * FACTOR_PX
 PATCH_VALUES = 3 * TEMPORAL * PATCH_PX * PATCH_PX
 TINY_PX = 56
 MAX_ASPECT = 200
@@ -213,15 +211,12 @@ class QwenVLProcessor:
         patches, grids = [], []
         for medium, following in zip(media, parts[1:], strict=True):
             frames = decoder.load_frames(medium, num_frames=self.num_frames)
-            most = (
-                min(self.max_pixels, self.max_frame_pixels or self.max_pixels) if frames.is_video else self.max_pixels
-            )
             try:
-                of_medium, grid = (
-                    _video_patches(frames.images, self.min_pixels, most)
-                    if frames.is_video
-                    else _image_patches(frames.images[0], self.min_pixels, self.max_pixels)
-                )
+                if frames.is_video:
+                    most = min(self.max_pixels, self.max_frame_pixels or self.max_pixels)
+                    of_medium, grid = _video_patches(frames.images, self.min_pixels, most)
+                else:
+                    of_medium, grid = _image_patches(frames.images[0], self.min_pixels, self.max_pixels)
             except ValueError as error:
                 mode = frames.images[0].mode
                 name = describe(medium.source)
@@ -301,9 +296,7 @@ def _mrope_positions(length: int, visual_at: list[NDArray[np.int64]], grids: lis
     return positions
 
 
-def _smart_resize(
-    height: int, width: int, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
-) -> tuple[int, int]:
+def _smart_resize(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
     """Size (height, width) in pixels that a picture is scaled to: multiples of 28 within the pixel limits.
 
     Sides under 28 px and aspects over 200 are squared first, as VLM2Vec was published; Qwen2-VL's own processor
@@ -326,11 +319,7 @@ def _smart_resize(
 
 
 def _check_pixel_limits(min_pixels: int, max_pixels: int, name: str = "max_pixels") -> None:
-    """Refuse limits that no picture can meet; `name` is that of the maximum in the message.
-
-    Raises:
-        InputError: the smallest picture, 28 x 28, is over the maximum, or the minimum is over the maximum.
-    """
+    """Refuse limits that no picture can meet; `name` is that of the maximum in the message."""
     whole = type(min_pixels) is int and type(max_pixels) is int
     if not whole or not 0 < min_pixels <= max_pixels or max_pixels < FACTOR_PX * FACTOR_PX:
         raise InputError(
