@@ -70,9 +70,9 @@ def probe(
     video = Video(source)  # type: ignore[arg-type]  # It turns a str into a path and checks every type.
     source = video.source
     if isinstance(source, tuple) or (isinstance(source, Path) and is_folder(source)):
-        frames = source if isinstance(source, tuple) else frame_paths(source, limits)
-        with open_picture(frames[0], limits, max_px=min(limits.image_px, limits.frame_px)) as first:
-            return VideoInfo(0.0, len(frames), first.width, first.height)
+        pictures = source if isinstance(source, tuple) else frame_paths(source, limits)
+        with open_picture(pictures[0], limits, max_px=min(limits.image_px, limits.frame_px)) as first:
+            return VideoInfo(0.0, len(pictures), first.width, first.height)
     if isinstance(source, PIL.Image.Image) or is_animation(source, limits):
         with _open_animation(source, limits) as (picture, frames):
             clock = _animation_clock(picture, frames)
