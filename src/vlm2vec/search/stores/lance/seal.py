@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
@@ -249,21 +250,17 @@ class Seal:
         waiting = [""]
         while waiting:
             prefix = waiting.pop()
-            try:
-                with os.scandir(self.folder / prefix) as listing:
-                    entries = list(listing)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
+            entries: list[os.DirEntry[str]] = []
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.folder / prefix) as listing:
+                entries = list(listing)
             for entry in entries:
                 name = prefix + entry.name
-                try:
-                    if entry.is_dir():
-                        if name != _SPARE:
-                            waiting.append(f"{name}/")
-                    elif name != _HINT and not name.startswith((CHECKSUMS, FAILURES)):
+                if entry.is_dir():
+                    if name != _SPARE:
+                        waiting.append(f"{name}/")
+                elif name != _HINT and not name.startswith((CHECKSUMS, FAILURES)):
+                    with suppress(FileNotFoundError):
                         yield name, os.stat(entry.path)
-                except FileNotFoundError:
-                    continue
 
 
 def _differs(path: Path, checksum: str) -> bool:
