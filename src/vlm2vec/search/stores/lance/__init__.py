@@ -66,7 +66,7 @@ _MOST_UNINDEXED = 1 / 8
 # Columns that say how a file looked, those of them that the first tables lack, and columns that make a hit.
 _LOOK = Look._fields
 _NEW_LOOKS = ("ctime_ns", "inode")
-_HIT = ("path", "kind", "page", "span_start_s", "span_end_s", "_distance")
+_HIT = ["path", "kind", "page", "span_start_s", "span_end_s", "_distance"]
 _PATHS_PER_STATEMENT = 500
 
 
@@ -207,9 +207,13 @@ class LanceStore:
 
     def note_looks(self, looks: Mapping[str, Look]) -> None:
         if looks:
+            import pyarrow as pa
+
+            wanted = pa.schema([field for field in _schema(self.info.dim) if field.name in ("path", *_LOOK)])
+            rows = [{"path": _escape(path), **look._asdict()} for path, look in looks.items()]
             with self._at.explained("write"):
                 update = self._table.merge_insert("path").when_matched_update_all()
-                update.execute(_looks_as_arrow(looks, self.info.dim))
+                update.execute(pa.Table.from_pylist(rows, schema=wanted))
                 self._write_seal()
 
     def mark_outdated(self, paths: Sequence[str]) -> None:
@@ -274,7 +278,11 @@ class LanceStore:
         if clause:
             search = search.where(clause, prefilter=True)
         with self._at.explained("read"):
-            return _parse_hits(search.select(list(_HIT)).to_arrow())
+            return [
+                # Lance's "dot" distance is 1 - dot product.
+                Hit(_unescape(row["path"]), row["kind"], min(1.0, 1.0 - row["_distance"]), row["page"], _span_of(row))
+                for row in search.select(_HIT).to_arrow().to_pylist()
+            ]
 
     def is_untidy(self) -> bool:
         with self._at.explained("read"):
@@ -404,15 +412,6 @@ def _as_arrow(files: Sequence[FileRows], fingerprint: str, dim: int) -> pa.Table
     return pa.table({name: values[name] for name in wanted.names}, schema=wanted)
 
 
-def _looks_as_arrow(looks: Mapping[str, Look], dim: int) -> pa.Table:
-    """A row for each path, of how its file looks."""
-    import pyarrow as pa
-
-    wanted = pa.schema([field for field in _schema(dim) if field.name in ("path", *_LOOK)])
-    rows = [{"path": _escape(path), **look._asdict()} for path, look in looks.items()]
-    return pa.Table.from_pylist(rows, schema=wanted)
-
-
 def _parse_files(table: pa.Table, dim: int) -> dict[str, FileRows]:
     """Files by path, with those of their units that are among some rows."""
     vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
@@ -443,15 +442,6 @@ def _parse_stored(rows: pa.Table) -> dict[str, StoredFile]:
         path: StoredFile(Look._make(look), content_hash, num, num_rows[path])
         for path, look, content_hash, num in zip(paths, zip(*looks, strict=True), hashes, num_units, strict=True)
     }
-
-
-def _parse_hits(rows: pa.Table) -> list[Hit]:
-    """What a search has found, from columns of `_HIT`."""
-    return [
-        # Lance's "dot" distance is 1 - dot product.
-        Hit(_unescape(row["path"]), row["kind"], min(1.0, 1.0 - row["_distance"]), row["page"], _span_of(row))
-        for row in rows.to_pylist()
-    ]
 
 
 def _path_filters(paths: Sequence[str], at_once: int = _PATHS_PER_STATEMENT) -> Iterator[str]:
