@@ -34,14 +34,13 @@ def store_exists(path: Path) -> bool:
     return Place(path).has_database or Place(path).has_info
 
 
-def open_store(path: Path, *, most_vectors: int = _MOST_VECTORS, patience_s: float = _CONVERTING_S) -> Store:
+def open_store(path: Path, *, most_vectors: int = _MOST_VECTORS) -> Store:
     """Open the index in the folder `path`; one that LanceDB keeps unasked becomes one that SQLite keeps.
 
     A kill while it is converted leaves the old index, or the new one whole.
 
     Args:
         most_vectors: an index of more stays with LanceDB, as does one that may not be written or is being written.
-        patience_s: how long to wait for another process that is converting it.
 
     Raises:
         IndexFolderError: there is none, it is damaged, of a newer format, or of another program.
@@ -67,7 +66,7 @@ def open_store(path: Path, *, most_vectors: int = _MOST_VECTORS, patience_s: flo
         return SqliteStore(path)
     if old.was_chosen or old.count() > most_vectors:
         return old
-    return _converted(old, place, time.monotonic() + patience_s)
+    return _converted(old, place)
 
 
 def create_store(
@@ -129,7 +128,8 @@ def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
     return LanceStore.create
 
 
-def _converted(old: LanceStore, place: Place, deadline_s: float) -> Store:
+def _converted(old: LanceStore, place: Place) -> Store:
+    deadline_s = time.monotonic() + _CONVERTING_S
     while not place.has_database:
         try:
             with place.hold():
