@@ -87,7 +87,14 @@ class FileRow(NamedTuple):
 
     def unit_rows(self, units: Iterable[StoredUnit]) -> list[_Values]:
         """Rows of its units that are to be written."""
-        return [_unit_row(number, self.id, unit) for number, unit in enumerate(units, self.first_unit)]
+        rows = []
+        for number, unit in enumerate(units, self.first_unit):
+            vector = unit.vector.astype("<f4", copy=False).tobytes()
+            start_s, end_s = (None, None) if unit.span_s is None else map(float, unit.span_s)
+            span_s = _NO_SPAN if start_s is None else (start_s, end_s)
+            checksum = _unit_sum((number, self.id, unit.kind, unit.page or 0, *span_s), vector)
+            rows.append((number, self.id, unit.kind, unit.page, start_s, end_s, vector, checksum))
+        return rows
 
     def parse(self, rows: list[_Values]) -> FileRows:
         """The file with its units, from its rows of `SELECT_UNITS`.
@@ -232,14 +239,6 @@ class Units:
             (file, Hit("", KINDS[kind], min(1.0, score), *_place_of(page, start_s, end_s)))
             for (_, file, kind, page, start_s, end_s, _), score in zip(self.heads[near].tolist(), exact, strict=True)
         ]
-
-
-def _unit_row(number: int, file: int, unit: StoredUnit) -> _Values:
-    vector = unit.vector.astype("<f4", copy=False).tobytes()
-    start_s, end_s = (None, None) if unit.span_s is None else map(float, unit.span_s)
-    span_s = _NO_SPAN if start_s is None else (start_s, end_s)
-    checksum = _unit_sum((number, file, unit.kind, unit.page or 0, *span_s), vector)
-    return number, file, unit.kind, unit.page, start_s, end_s, vector, checksum
 
 
 def _parse_units(rows: list[_Values]) -> tuple[NDArray[np.void], Vector]:
