@@ -305,7 +305,7 @@ class LanceStore:
     def verify(self) -> Verdict:
         model = self.info.model
         with self._at.explained("read"):
-            report = self._check(wholly=True)
+            report = self._seal.check(expected=self._sealed, wholly=True)
         if report is not None and report.problems:
             return Verdict(model, 0, 0, report.num_files - len(report.problems), report.problems)
         stored = self.files()
@@ -315,14 +315,14 @@ class LanceStore:
     def close(self) -> None:
         """LanceDB holds nothing open that its garbage collection does not let go."""
 
-    def _check(self, *, wholly: bool = False) -> SealReport | None:
+    def _check(self) -> SealReport | None:
         """Compare the files of the table with their checksums, if it has any.
 
         Raises:
-            ValueError: a file is not as it was written, unless all problems are asked for with `wholly`.
+            ValueError: a file is not as it was written.
         """
-        report = self._seal.check(expected=self._sealed, wholly=wholly)
-        if report is not None and report.problems and not wholly:
+        report = self._seal.check(expected=self._sealed)
+        if report is not None and report.problems:
             others = len(report.problems) - 1
             raise ValueError(report.problems[0] + (f" (and {others} more)" if others else ""))
         return report
