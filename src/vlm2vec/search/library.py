@@ -48,6 +48,7 @@ class _Model:
         return self.embedder
 
 
+@dataclass(eq=False, repr=False)
 class Library:
     """The images, videos and PDFs of a folder, to be searched. Open one with `Library.open`, and `close` it.
 
@@ -58,21 +59,12 @@ class Library:
         path: the folder of the index: `.vlm2vec` in the folder, unless it was put elsewhere.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        path: Path,
-        store: Store | None,
-        model: _Model,
-        kind: StoreKind | None,
-        limits: Limits | None,
-    ) -> None:
-        self.folder = folder
-        self.path = path
-        self._store = store
-        self._model = model
-        self._kind = kind
-        self._limits = limits
+    folder: Path
+    path: Path
+    _store: Store | None
+    _model: _Model
+    _kind: StoreKind | None
+    _limits: Limits | None
 
     @classmethod
     def open(
