@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -124,6 +124,7 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         replaced: list[str] = []
         names = [self.schedule.sources[source] for source in sources]
         ready = [self._ready(name, int(row), replaced) for name, row in zip(names, rows, strict=True)]
+        pairs = [one.pair for one in ready]
         documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
         asked = [key for one in ready for key in one.keys[:1]]
         given = [key for one in ready for key in one.keys[1:2]] + [key for one in ready for key in one.keys[2:]]
@@ -134,10 +135,10 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
             documents=packs,
             query_order=query_order,
             document_order=document_order,
-            labels=_numbers([_hashed(_label(one.pair)) for one in ready]),
-            rows=_numbers([_hashed(f"row {one.pair.origin}") for one in ready]),
+            labels=_hashed([f"row {one.origin}" if one.label is None else f"label {one.label}" for one in pairs]),
+            rows=_hashed([f"row {one.origin}" for one in pairs]),
             sources=torch.from_numpy(sources),
-            origins=tuple(one.pair.origin for one in ready),
+            origins=tuple(one.origin for one in pairs),
             replaced=tuple(replaced),
             taught=tuple((teacher.of(asked), teacher.of(given)) for teacher in self.teachers),
             contents=(_numbers(asked), _numbers(given)),
@@ -176,8 +177,7 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         return packs, torch.from_numpy(np.argsort(np.concatenate([np.asarray(pack) for pack in members])))
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready(Generic[_Input]):
+class _Ready(NamedTuple, Generic[_Input]):
     pair: Pair
     query: _Input
     positive: _Input
@@ -196,10 +196,6 @@ def _others(row: int, count: int) -> Iterator[int]:
     return (other for other in drawn if other != row)
 
 
-def _label(pair: Pair) -> str:
-    return f"row {pair.origin}" if pair.label is None else f"label {pair.label}"
-
-
-def _hashed(name: str) -> bytes:
-    """A key of a name, which may hold half a surrogate pair as JSON may."""
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _hashed(names: Sequence[str]) -> Tensor:
+    """`_numbers` of names, which may hold half a surrogate pair as JSON may."""
+    return _numbers([hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names])

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from math import lcm
-from typing import Literal, Protocol, TypeAlias
+from math import gcd, lcm
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +66,8 @@ class Mixture:
         table = self._checked_weights(sources, steps)
         group = self.sub_batch or 1
         per_step = self.batch_size // group
-        starts = (0, *self.stage_starts)
         stages, before = [], np.zeros(len(sources), dtype=np.int64)
-        for number, (start, end) in enumerate(zip(starts, (*starts[1:], steps), strict=True)):
+        for number, (start, end) in enumerate(pairwise((0, *self.stage_starts, steps))):
             num_groups = (end - start) * per_step
             # Each stage has a seed of its own, or equal stages would repeat their order.
             build = _EvenOrder if self.draw == "even" else _SampledOrder
@@ -94,16 +93,14 @@ class Mixture:
         table = np.array(columns, dtype=np.float64).T
         if not table.any(1).all():
             raise ConfigError(f"stage {int(table.any(1).argmin()) + 1}: no source has a weight above 0")
-        bounds = (0, *self.stage_starts, steps)
-        if any(one >= other for one, other in pairwise(bounds)):
+        if any(one >= other for one, other in pairwise((0, *self.stage_starts, steps))):
             raise ConfigError(f"stages that start at {list(self.stage_starts)} do not fit into {steps} steps")
         if self.sub_batch < 0 or self.batch_size < 1 or self.batch_size % (self.sub_batch or 1):
             raise ConfigError(f"sub_batch={self.sub_batch} must divide batch_size={self.batch_size}")
         return table
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(NamedTuple):
     first_group: int
     before: NDArray[np.int64]
     order: _Order
@@ -143,9 +140,8 @@ class Schedule:
         source, turn = sources[which], occurrence[which] * group_size + inside
         sizes = np.array([self.mixture.sizes[name] for name in self.sources])[source]
         epochs, offsets = np.divmod(turn, sizes)
-        keys = _mixed(_word(self.mixture.seed), source.astype(np.uint64), epochs.astype(np.uint64))
-        rows = _shuffled(offsets, sizes, keys)
-        return source, rows
+        keys = _mixed(np.uint64(self.mixture.seed % 2**64), source.astype(np.uint64), epochs.astype(np.uint64))
+        return source, _shuffled(offsets, sizes, keys)
 
     def counts(self) -> dict[str, int]:
         """Rows that each source gives over the whole run."""
@@ -213,7 +209,7 @@ class _EvenOrder:
     def _piece(self, rounds: NDArray[np.int64]) -> NDArray[np.int64]:
         number = len(self.pieces)
         # The first rounds take the pieces in turn; a run that is longer draws among them.
-        drawn = _mixed(_word(self.key), rounds.astype(np.uint64)) % np.uint64(number)
+        drawn = _mixed(np.uint64(self.key), rounds.astype(np.uint64)) % np.uint64(number)
         return np.where(rounds < number, rounds, drawn.astype(np.int64))
 
 
@@ -270,7 +266,7 @@ def _whole_weights(weights: NDArray[np.float64], turns: int) -> NDArray[np.int64
     fractions = [Fraction(str(float(weight))) for weight in weights]
     scale = lcm(*(fraction.denominator for fraction in fractions))
     numbers = [int(fraction * scale) for fraction in fractions]
-    divisor = int(np.gcd.reduce(np.array(numbers, dtype=object)))
+    divisor = gcd(*numbers)
     numbers = [number // divisor for number in numbers]
     if sum(numbers) <= _MAX_TURNS:
         return np.array(numbers, dtype=np.int64)
@@ -309,13 +305,10 @@ def _shuffled_pieces(
     order: NDArray[np.int16], weights: NDArray[np.int64], number: int, generator: np.random.Generator
 ) -> NDArray[np.int16]:
     """Copies [number, length] in which neighbours changed places at random, within the bounds of their turns."""
-    total = int(weights.sum())
-    length = len(order)
+    total, length, share = int(weights.sum()), len(order), weights[order]
     turn = _occurrence(order[None], len(weights))[0].astype(np.int64)
-    share = weights[order]
-    first = turn * total // share
-    last = -(-(turn + 1) * total // share) - 1
-    first, last = first.astype(np.int32), np.minimum(last, length).astype(np.int32)
+    first = (turn * total // share).astype(np.int32)
+    last = np.minimum(-(-(turn + 1) * total // share) - 1, length).astype(np.int32)
     index = np.tile(np.arange(length, dtype=np.int32), (number, 1))
     places = np.arange(length, dtype=np.int32)
     for step in range(_PASSES):
@@ -343,13 +336,12 @@ def _shuffled(offsets: NDArray[np.int64], sizes: NDArray[np.int64], keys: NDArra
     A Feistel network permutes a rectangle that is hardly larger than `size`; what falls outside is sent round again
     until it falls inside, which keeps it a permutation (Black and Rogaway, CT-RSA 2002).
     """
+    found, limits = offsets.astype(np.uint64), sizes.astype(np.uint64)
     columns = np.ceil(np.sqrt(sizes)).astype(np.uint64)
-    rows = -(-sizes // columns.astype(np.int64))
-    found = offsets.astype(np.uint64)
+    rows = (limits + columns - np.uint64(1)) // columns
     todo = np.arange(len(found))
-    limits, heights = sizes.astype(np.uint64), rows.astype(np.uint64)
     while len(todo):
-        found[todo] = _feistel(found[todo], heights[todo], columns[todo], keys[todo])
+        found[todo] = _feistel(found[todo], rows[todo], columns[todo], keys[todo])
         todo = todo[found[todo] >= limits[todo]]
     return found.astype(np.int64)
 
@@ -364,7 +356,7 @@ def _feistel(
     return row * columns + column
 
 
-def _mixed(*words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mixed(*words: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """64 well-mixed bits of the words, element by element (the finaliser of SplitMix64, Steele et al. 2014)."""
     state = np.zeros(1, dtype=np.uint64)
     # Products are meant to wrap; arrays do so silently where scalars would warn.
@@ -374,8 +366,3 @@ def _mixed(*words: NDArray[np.uint64]) -> NDArray[np.uint64]:
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         state = state ^ (state >> np.uint64(31))
     return state
-
-
-def _word(value: int) -> NDArray[np.uint64]:
-    """A whole number as a word for `_mixed`."""
-    return np.array([value % 2**64], dtype=np.uint64)
