@@ -197,10 +197,10 @@ class Checkpoints:
         partial = target.with_name(target.name + ".partial")
         with self.folder.writing():
             shutil.rmtree(partial, ignore_errors=True)
-            self._write_model(partial, weights)
+            partial.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial / f"{_STATE}.safetensors")
             (partial / f"{_STATE}.json").write_text(json.dumps(self.state.model_dump(), indent=1) + "\n", "utf-8")
-            _open_to_others(partial)
+            self._write_model(partial, weights)
             for path in (*partial.iterdir(), partial):
                 _flush(path)
             partial.rename(target)
@@ -263,7 +263,6 @@ class Checkpoints:
 
     def _write_model(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """All that the family writes, or an adapter in float32 and what belongs beside it; the run's configuration."""
-        folder.mkdir(parents=True, exist_ok=True)
         backbone, attached = self.trainee
         if (head := weights.pop(TOKEN_HEAD, None)) is not None:
             save_file({"weight": head}, folder / f"{TOKEN_HEAD}.safetensors")
@@ -274,7 +273,10 @@ class Checkpoints:
             save_file(weights, folder / "adapter_model.safetensors")
         backbone.write(folder, weights if attached is None else None)
         (folder / _CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n", "utf-8")
-        _open_to_others(folder)
+        # safetensors ignores the umask, which the other files follow.
+        mode = stat.S_IMODE((folder / _CONFIG).stat().st_mode)
+        for path in folder.glob("*.safetensors"):
+            path.chmod(mode)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         for number, module in enumerate((self.trainee.backbone, self.objective)):
@@ -352,13 +354,6 @@ def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path
             f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as they "
             f"were, or start another run whose 'init' is {folder}"
         )
-
-
-def _open_to_others(folder: Path) -> None:
-    """Give weights the mode of a folder's other files, which follows the umask; safetensors ignores it."""
-    mode = stat.S_IMODE((folder / _CONFIG).stat().st_mode)
-    for path in folder.glob("*.safetensors"):
-        path.chmod(mode)
 
 
 def _full(tensor: Tensor) -> Tensor:
