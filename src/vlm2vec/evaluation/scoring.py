@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -63,31 +63,24 @@ class Ranking:
         return cls(indices_QK, scores_QK, query_metrics(indices_QK, data.candidate_names, relevant))
 
 
+@dataclass(frozen=True)
 class TaskEmbedder:
     """Embeds the items of tasks that a store lacks, and ranks by what it holds.
 
     Args:
         encoder: the model, or for a `TokenStore` what gives its token vectors.
         store: in a folder that all processes share.
-        processes: share the work; None: there is one.
+        processes: share the work.
         flush: how many vectors a kill may cost.
         patience_s: how long the vectors of other processes may take to appear in the folder.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        store: VectorStore | TokenStore,
-        processes: Processes | None = None,
-        *,
-        flush: Flush = Flush(),
-        patience_s: float = LISTED_WITHIN_S,
-    ) -> None:
-        self.store = store
-        self.processes = processes or Alone()
-        self._encoder = encoder
-        self._flush = flush
-        self._patience_s = patience_s if self.processes.size > 1 else 0.0
+    encoder: Encoder
+    store: VectorStore | TokenStore
+    processes: Processes = field(default_factory=Alone)
+    _: KW_ONLY
+    flush: Flush = Flush()
+    patience_s: float = LISTED_WITHIN_S
 
     def rank_task(
         self,
@@ -160,7 +153,8 @@ class TaskEmbedder:
         keys = self._keys(read, origins, mend)
         failed = self._run(keys, read, origins, mend, on_progress)
         found = {place: key for place, key in enumerate(keys) if key is not None and origins[place] not in failed}
-        self.processes.agree(lambda: self.store.wait_for(found.values(), self._patience_s))
+        patience_s = self.patience_s if self.processes.size > 1 else 0.0
+        self.processes.agree(lambda: self.store.wait_for(found.values(), patience_s))
         broken = [place for place in range(len(keys)) if place not in found]
         if broken:
             mended = self.processes.agree(lambda: [_mended(read(place), origins[place], mend) for place in broken])
@@ -177,7 +171,7 @@ class TaskEmbedder:
         def key_of(place: int) -> bytes | None:
             item = read(place)
             try:
-                return item_key(item, fingerprint=self._encoder.fingerprint)
+                return item_key(item, fingerprint=self.encoder.fingerprint)
             except VLM2VecError as error:
                 if isinstance(error, MediaError) and mend(item) is not None:
                     return None
@@ -206,7 +200,7 @@ class TaskEmbedder:
                 work.fail(error)
 
         work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
-        job = EmbedJob(self._encoder, self.store, flush=self._flush, processes=self.processes)
+        job = EmbedJob(self.encoder, self.store, flush=self.flush, processes=self.processes)
         return job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed.keys()
 
 

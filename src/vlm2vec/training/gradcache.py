@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ _Encoded: TypeAlias = tuple[Tensor, ...]
 """Pooled vectors and, of a model with a token head, token vectors, float32; those of several packs laid end to end."""
 
 
+@dataclass(frozen=True)
 class GradientCache:
     """Encodes the packs of a step, and adds the gradient of their loss to the parameters that took part.
 
@@ -29,20 +31,12 @@ class GradientCache:
         keep_features: those that frozen parts make of a pack are kept for the second time.
     """
 
-    def __init__(
-        self,
-        backbone: TrainableModule,
-        device: torch.device,
-        precision: str,
-        *,
-        token_budget: int | None,
-        keep_features: bool = True,
-    ) -> None:
-        self.backbone = backbone
-        self.device = device
-        self.bfloat16 = precision == "bfloat16"
-        self.token_budget = token_budget
-        self.keep_features = keep_features
+    backbone: TrainableModule
+    device: torch.device
+    precision: str
+    _: KW_ONLY
+    token_budget: int | None
+    keep_features: bool = True
 
     def step(
         self,
@@ -100,7 +94,7 @@ class GradientCache:
     def _encode(self, packs: Sequence[TrainingPack], number: int, features: dict[int, Tensor | None]) -> _Encoded:
         """One of the packs, of which `features` holds those of frozen parts from the first time on."""
         batch = packs[number].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.keep_features and number not in features:
                 features[number] = self.backbone.frozen_features(batch)
             encoded = self.backbone(batch, features.get(number))
