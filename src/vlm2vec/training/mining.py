@@ -67,7 +67,7 @@ def mine_file(
     num_negatives: int = 4,
     margin: float = 0.05,
     pool: int = 100,
-    on_progress: _OnProgress | None = None,
+    on_progress: _OnProgress = lambda done, total: None,
 ) -> MiningReport:
     """Write a JSONL file of pairs once more, with the hard negatives that `mine` finds among its positives.
 
@@ -98,7 +98,7 @@ def mine(
     num_negatives: int = 4,
     margin: float = 0.05,
     pool: int = 100,
-    on_progress: _OnProgress | None = None,
+    on_progress: _OnProgress = lambda done, total: None,
 ) -> tuple[MiningReport, list[Numbers]]:
     """Find for each row the positives of other rows that score best against its query without being an answer to it.
 
@@ -138,9 +138,7 @@ class _Search:
         negatives: for each row that has been looked at, the rows whose positives are its negatives.
     """
 
-    def __init__(
-        self, pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
-    ) -> None:
+    def __init__(self, pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress) -> None:
         queries, positives, present = _contents(pairs)
         of_row, self._first_row = _numbered(positives)
         if len(self._first_row) < 2:
@@ -292,18 +290,17 @@ def _members(groups: Sequence[_Group | None], candidate_of: Numbers) -> dict[_Gr
 
 
 def _encode_all(
-    pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress | None
+    pairs: Sequence[Pair], embedder: Encoder, store: VectorStore, on_progress: _OnProgress
 ) -> tuple[Vectors, Vectors]:
     """Queries and positives, [R, D] each, of length one."""
     asked = [(pair.query, Ask("query", pair.target), pair.origin) for pair in pairs]
     asked += [(pair.positive, Ask("document"), pair.origin) for pair in pairs]
-    keys = [item_key(item, fingerprint=embedder.fingerprint, ask=ask) for item, ask, _ in asked]
-    EmbedJob(embedder, store).run(
-        (Work(key, item, origin, ask) for key, (item, ask, origin) in zip(keys, asked, strict=True)),
-        on_progress=None if on_progress is None else lambda done, _: on_progress(done, len(asked)),
-        on_failure=Work.fail,
-    )
-    vectors = store.get(keys)[1]
+    work = [
+        Work(item_key(item, fingerprint=embedder.fingerprint, ask=ask), item, origin, ask)
+        for item, ask, origin in asked
+    ]
+    EmbedJob(embedder, store).run(work, on_progress=lambda done, _: on_progress(done, len(work)), on_failure=Work.fail)
+    vectors = store.get([one.key for one in work])[1]
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(lengths == 0, np.float32(1), lengths)
     return vectors[: len(pairs)], vectors[len(pairs) :]
