@@ -11,6 +11,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -124,7 +126,7 @@ class Loss(_Strict):
     center: bool = False
     mask_same_content: bool = False
     mask_same_label: bool = False
-    mask_margin: Annotated[float, Field(ge=0)] | None = None
+    mask_margin: NonNegativeFloat | None = None
     matryoshka: tuple[PositiveInt, ...] = ()
     token_dim: PositiveInt | None = None
     token_weight: PositiveFloat = 1.0
@@ -142,8 +144,8 @@ class Teacher(_Strict):
     """
 
     vectors: _Place
-    regression: Annotated[float, Field(ge=0)] = 1.0
-    similarity: Annotated[float, Field(ge=0)] = 1.0
+    regression: NonNegativeFloat = 1.0
+    similarity: NonNegativeFloat = 1.0
     temperature: PositiveFloat = 0.05
 
 
@@ -172,18 +174,18 @@ class TrainConfig(_Strict):
     stage_starts: tuple[PositiveInt, ...] = ()
     steps: PositiveInt
     batch_size: PositiveInt
-    sub_batch: Annotated[int, Field(ge=0)]
+    sub_batch: NonNegativeInt
     draw: Literal["even", "sampled"] = "even"
     token_budget: PositiveInt | None = None
     learning_rate: PositiveFloat
     decay: Literal["linear", "cosine"] = "linear"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
     loss: Loss = Loss()
     teachers: dict[str, Teacher] = {}
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: NonNegativeInt = 42
     validation: Validation | None = None
     save_every: PositiveInt | None = None
     keep: PositiveInt = 3
@@ -191,7 +193,7 @@ class TrainConfig(_Strict):
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     parallel: Literal["ddp", "fsdp"] = "ddp"
     processes: PositiveInt | None = None
-    loader_workers: Annotated[int, Field(ge=0)] = 1
+    loader_workers: NonNegativeInt = 1
 
     @property
     def start(self) -> str | Scratch:
