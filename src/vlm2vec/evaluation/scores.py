@@ -63,8 +63,8 @@ class DatasetScores:
 
     Args:
         metrics: a share of 1 for each key of `METRICS`.
-        num_queries: how many were asked.
-        dropped_frames: how many damaged frames were left out of the dataset's videos.
+        num_queries: that were asked.
+        dropped_frames: damaged ones, which were left out of the dataset's videos.
     """
 
     metrics: Mapping[str, float]
@@ -77,7 +77,6 @@ class ModelScores:
     """One model's score file.
 
     Args:
-        model: its name.
         generated: when the scores were put together, as ISO 8601.
         datasets: scores by modality and dataset.
         benchmark: name of the table of tasks that the datasets are from.
@@ -124,18 +123,17 @@ class ModelScores:
 
         The benchmark is named in it unless it is MMEB-V2, and a limit, a note and dropped frames if there are such.
         """
-        metadata: dict[str, object] = {"model_name": self.model, "report_generated_date": self.generated}
-        if self.benchmark != _OWN:
-            metadata["benchmark"] = self.benchmark
-        if self.limit is not None:
-            metadata["limit"] = self.limit
-        if self.note is not None:
-            metadata["note"] = self.note
-        if dropped := self.dropped_frames:
+        metadata = _Metadata.model_construct(
+            model_name=self.model,
+            report_generated_date=self.generated,
+            benchmark=self.benchmark,
+            limit=self.limit,
+            note=self.note,
             # Not among a dataset's numbers: which keys others take there is not known.
-            metadata["dropped_frames"] = dropped
+            dropped_frames=self.dropped_frames,
+        )
         return {
-            "metadata": metadata,
+            "metadata": metadata.model_dump(exclude_defaults=True),
             "metrics": {
                 modality: {
                     name: dict(one.metrics) | {"num_pred": one.num_queries, "num_data": one.num_queries}
