@@ -114,25 +114,25 @@ def evaluate(
     processes = processes or Alone()
     benchmark, root = data_place(tasks, root, limit=limit, download=download)
     encoder = _token_vectors(embedder) if late_interaction else embedder
-    place = None if root == packaged_root(benchmark) else str(root.resolve())
     settings = RunSettings(
         benchmark=benchmark,
         model=embedder.name,
         fingerprint=embedder.fingerprint,
         limit=limit,
-        root=place,
+        root=None if root == packaged_root(benchmark) else str(root.resolve()),
         late_interaction=late_interaction,
     )
     folder, store = _open(out, settings, encoder.dim, processes)
     fetch = partial(fetch_table, root=root) if download else None
     parse = partial(parse_task, root=root, limit=limit, fetch=fetch, allow_outside=allow_outside)
-    run = _Run(folder, TaskEmbedder(encoder, store, processes, flush=flush), parse, strict)
+    shared = TaskEmbedder(encoder, store, processes, flush=flush)
+    run = _Run(folder, shared, parse, strict, len(tasks), on_progress)
     failures: dict[str, VLM2VecError] = {}
     # With several processes only what all of them learn of can be passed over.
     recoverable = Exception if processes.size == 1 else VLM2VecError
     for number, task in enumerate(tasks):
         try:
-            score = run.measure(task, _at(on_progress, number, len(tasks), task))
+            score = run.measure(number, task)
         except recoverable as error:
             told = error if isinstance(error, VLM2VecError) else VLM2VecError(f"{type(error).__name__}: {error}")
             failures[task.name] = told
@@ -245,13 +245,18 @@ class _Run:
     embedder: TaskEmbedder
     parse: Callable[[TaskSpec], TaskData]
     strict: bool
+    num_tasks: int
+    on_progress: Callable[[TaskProgress], None]
 
-    def measure(self, task: TaskSpec, on_progress: Callable[[int, int], None]) -> TaskScore | None:
-        """Measure a task and write down what it gives, in place of an earlier run's; None in all but the first process.
+    def measure(self, number: int, task: TaskSpec) -> TaskScore | None:
+        """Measure the task of this number and write its results down; None in all but the first process.
 
         Raises:
             VLM2VecError: the task cannot be read, embedded or written.
         """
+
+        def on_progress(items_done: int, num_items: int) -> None:
+            self.on_progress(TaskProgress(number, self.num_tasks, task, items_done, num_items))
 
         def read() -> TaskData:
             # Before it is read, so that a task which cannot be read has no score of an earlier run any more.
@@ -267,12 +272,6 @@ class _Run:
         score = _measured(task, data, ranking)
         self.folder.keep(task, data, ranking, score.scores)
         return score
-
-
-def _at(
-    on_progress: Callable[[TaskProgress], None], tasks_done: int, num_tasks: int, task: TaskSpec
-) -> Callable[[int, int], None]:
-    return lambda items_done, num_items: on_progress(TaskProgress(tasks_done, num_tasks, task, items_done, num_items))
 
 
 def _token_vectors(embedder: NamedEncoder) -> _TokenVectors:
