@@ -30,7 +30,6 @@ class Entry:
     """One model's scores.
 
     Args:
-        scores: of the model.
         origin: where they are from, in words short enough for a table.
         folder: of the evaluation that they are of; None if they are not of one.
     """

@@ -51,12 +51,9 @@ class Example(BaseModel, frozen=True, strict=True):
     """A query, its right candidate, and the candidate that came first.
 
     Args:
-        query_id: of the query.
-        query: the query.
         right: the first right candidate of the ranking; if none is ranked, that of the highest grade; None if none is a
             candidate.
         rank: of the first right candidate, from 1; None if none is among those ranked.
-        top: the candidate that came first.
         margin: score of the best right candidate less that of the best wrong one. One of the two that is not among
             those ranked counts as the last ranked one.
     """
@@ -281,11 +278,7 @@ class _ExampleFile(BaseModel, strict=True):
 
 
 def _write_examples(folder: Path, dataset: str, examples: Sequence[Example]) -> None:
-    """Write the examples of one dataset into the folder of an evaluation, in place of earlier ones.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
+    """Write the examples of one dataset into the folder of an evaluation, in place of earlier ones."""
     document = _ExampleFile(dataset=dataset, examples=list(examples)).model_dump()
     path = _task_file(folder / _EXAMPLES, dataset, ".json")
     with writing(path, "other_out"):
