@@ -48,12 +48,12 @@ def print_json(value: object) -> None:
 
 def note(message: str) -> None:
     """Tell the user something that is no result."""
-    print(_printable(message), file=sys.stderr)
+    print(message, file=sys.stderr)
 
 
 def fail(message: str) -> None:
     """Report an error in one line."""
-    print(f"error: {_printable(message)}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
 
 
 def told(error: VLM2VecError) -> str:
@@ -151,7 +151,3 @@ def _bars(shown: bool = True) -> Iterator[Progress | None]:
     columns = TextColumn("{task.description}"), BarColumn(), Done(), Rate(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield bars
-
-
-def _printable(message: str) -> str:
-    return message.encode("utf-8", "replace").decode("utf-8")
