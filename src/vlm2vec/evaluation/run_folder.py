@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -85,6 +86,7 @@ class RunSettings(BaseModel, frozen=True):
     late_interaction: bool
 
 
+@dataclass(frozen=True)
 class RunFolder:
     """The results of one model with one choice of settings. Make one with `RunFolder.claim`.
 
@@ -101,10 +103,9 @@ class RunFolder:
         patience_s: how long to wait for the lock, which others hold while they read and write a file of some 100 kB.
     """
 
-    def __init__(self, path: Path, settings: RunSettings, *, patience_s: float = 60.0) -> None:
-        self.path = path
-        self.settings = settings
-        self._patience_s = patience_s
+    path: Path
+    settings: RunSettings
+    patience_s: float = 60.0
 
     @classmethod
     def claim(cls, path: Path, settings: RunSettings, *, patience_s: float = 60.0) -> RunFolder:
@@ -232,7 +233,7 @@ class RunFolder:
 
     def _locked(self) -> AbstractContextManager[None]:
         path = self.path / _LOCK
-        return locked(path, f"another run has held {path} for {self._patience_s:.0f} s", patience_s=self._patience_s)
+        return locked(path, f"another run has held {path} for {self.patience_s:.0f} s", patience_s=self.patience_s)
 
 
 def read_examples(folder: Path) -> dict[str, list[Example]]:

@@ -204,15 +204,15 @@ class TaskEmbedder:
         return job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed.keys()
 
 
+@dataclass(frozen=True)
 class _FrameDropper:
     """Leaves the damaged frames of a task's videos out, as published, and remembers them.
 
-    Attributes:
+    Args:
         reasons: why each cannot be read, which names it, by the frame; each frame once, however many videos have it.
     """
 
-    def __init__(self) -> None:
-        self.reasons: dict[Source, str] = {}
+    reasons: dict[Source, str] = field(default_factory=dict)
 
     def __call__(self, item: Item) -> Item | None:
         """The item without its damaged frames; None if it has none, or a video has no other.
@@ -231,7 +231,7 @@ class _FrameDropper:
             return medium
         if not 0 < len(damaged) < len(medium.source):
             return medium
-        self.reasons |= {medium.source[place]: str(error) for place, error in damaged.items()}
+        self.reasons.update((medium.source[place], str(error)) for place, error in damaged.items())
         return Video(tuple(frame for place, frame in enumerate(medium.source) if place not in damaged))
 
 

@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +50,11 @@ _FREE = {
 other dropout."""
 
 
+@dataclass(frozen=True)
 class TrainingFolder:
     """The folder of a run, which need not exist yet."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     @property
     def is_finished(self) -> bool:
@@ -163,27 +164,26 @@ class TrainingFolder:
             file.write(json.dumps(row) + "\n")
 
 
+@dataclass
 class Checkpoints:
     """Weights, moments and state of a run, on their way to its folder and back.
+
+    Args:
+        sizes: rows of each source.
 
     Attributes:
         folder: of the run.
         state: what the loop changes besides weights and moments.
     """
 
-    def __init__(
-        self,
-        trainee: Trainee,
-        objective: nn.Module,
-        optimizer: Optimizer,
-        config: TrainConfig,
-        sizes: Mapping[str, int],
-    ) -> None:
-        self.trainee = trainee
-        self.objective = objective
-        self.optimizer = optimizer
-        self.config = config
-        self.folder = TrainingFolder(config.out)
+    trainee: Trainee
+    objective: nn.Module
+    optimizer: Optimizer
+    config: TrainConfig
+    sizes: InitVar[Mapping[str, int]]
+
+    def __post_init__(self, sizes: Mapping[str, int]) -> None:
+        self.folder = TrainingFolder(self.config.out)
         self.state = _RunState(sizes=dict(sizes))
 
     def save(self) -> Path:
