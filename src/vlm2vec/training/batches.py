@@ -34,8 +34,6 @@ class _PlanRow(NamedTuple):
     """The part of a source that a run reads.
 
     Args:
-        name: of the source.
-        rows: that it has.
         share: of all pairs.
         pairs: drawn over the whole run.
         epochs: how often each row comes.

@@ -48,11 +48,7 @@ class TrainingGroup:
         self._synchronise(last=True)
 
     def add_gradients(self, max_norm: float) -> float:
-        """Add up the gradients of all processes, and scale them together so that their norm is at most `max_norm`.
-
-        Returns:
-            the norm before.
-        """
+        """Add up the gradients of all processes, then scale them as `_clip_gradients`. Returns the norm before."""
         if self.divided is None:
             _sum_gradients(self.backbone.parameters())
         # Every process has the whole gradient of temperature and maps; rounding must not let them drift apart.

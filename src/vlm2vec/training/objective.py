@@ -188,12 +188,7 @@ def _matryoshka(loss: Callable[..., Tensor], dims: Sequence[int], *vectors: Tens
 
 
 class _Distillation(nn.Module):
-    """How far are our vectors of a batch from those of a teacher?
-
-    Args:
-        teacher: its weights and temperature.
-        dim, teacher_dim: of our vectors and of its.
-    """
+    """How far are our vectors of a batch, of `dim` dimensions, from those of a teacher, of `teacher_dim`?"""
 
     def __init__(self, teacher: Teacher, dim: int, teacher_dim: int) -> None:
         super().__init__()
