@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 
@@ -151,7 +151,15 @@ class TaskEmbedder:
             VLM2VecError: the store cannot be read or written, or is not shared. Of several processes all raise it.
         """
         keys = self._keys(read, origins, mend)
-        failed = self._run(keys, read, origins, mend, on_progress)
+        place_of = {origin: place for place, origin in enumerate(origins)}
+
+        def refuse(work: Work, error: VLM2VecError) -> None:
+            if not isinstance(error, MediaError) or mend(read(place_of[work.origin])) is None:
+                work.fail(error)
+
+        work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
+        job = EmbedJob(self.encoder, self.store, flush=self.flush, processes=self.processes)
+        failed = job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed
         found = {place: key for place, key in enumerate(keys) if key is not None and origins[place] not in failed}
         patience_s = self.patience_s if self.processes.size > 1 else 0.0
         self.processes.agree(lambda: self.store.wait_for(found.values(), patience_s))
@@ -183,25 +191,6 @@ class TaskEmbedder:
         for of_rank, share in enumerate(self.processes.gather(own)):
             keys[of_rank::size] = share
         return keys
-
-    def _run(
-        self,
-        keys: Sequence[bytes | None],
-        read: Callable[[int], Item],
-        origins: Sequence[str],
-        mend: Callable[[Item], Item | None],
-        on_progress: Callable[[int], None],
-    ) -> Set[str]:
-        """Embed what has a key; the origins of what can be mended only."""
-        place_of = {origin: place for place, origin in enumerate(origins)}
-
-        def refuse(work: Work, error: VLM2VecError) -> None:
-            if not isinstance(error, MediaError) or mend(read(place_of[work.origin])) is None:
-                work.fail(error)
-
-        work = (Work(key, partial(read, place), origins[place]) for place, key in enumerate(keys) if key is not None)
-        job = EmbedJob(self.encoder, self.store, flush=self.flush, processes=self.processes)
-        return job.run(work, on_progress=lambda done, _: on_progress(done), on_failure=refuse).failed.keys()
 
 
 @dataclass(frozen=True)
