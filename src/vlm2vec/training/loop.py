@@ -344,9 +344,7 @@ def _not_numbers(sides: tuple[Tensor, Tensor], batch: PairBatch[TrainingPack]) -
 
 _PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
 _WORD = 1 << 64
-# Two numbers of the tuple hash of CPython: it adds the length with a constant, and keeps -1 for errors.
-_LENGTH, _MINUS_ONE = _PRIME_5 ^ 3527539, 1546275796
-# Integers are taken modulo this prime.
+# CPython takes integers modulo this prime.
 _MODULUS = (1 << 61) - 1
 
 
@@ -360,11 +358,9 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
         a signed integer of 64 bits.
     """
     mixed = _PRIME_5
-    numbers = (seed, step, rank)
-    for number in numbers:
+    for number in (seed, step, rank):
         mixed = (mixed + number % _MODULUS * _PRIME_2) % _WORD
         mixed = (mixed << 31 | mixed >> 33) % _WORD * _PRIME_1 % _WORD
-    mixed = (mixed + (len(numbers) ^ _LENGTH)) % _WORD
-    if mixed == _WORD - 1:
-        return _MINUS_ONE
+    # The length of a tuple comes last. The sum -1, which CPython replaces, comes once in 2^64.
+    mixed = (mixed + (3 ^ _PRIME_5 ^ 3527539)) % _WORD
     return mixed - _WORD if mixed >= _WORD // 2 else mixed
