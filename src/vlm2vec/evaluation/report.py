@@ -134,9 +134,6 @@ def first_examples(entries: Sequence[Entry]) -> tuple[int, dict[str, list[Exampl
 def run_report(scores: ModelScores, folder: Path) -> Report:
     """A run's own scores, and beside them the baselines that come with its benchmark, on the datasets of the run.
 
-    Args:
-        folder: of the run.
-
     Raises:
         ConfigError: the benchmark is unknown.
     """

@@ -71,8 +71,6 @@ class RunSettings(BaseModel, frozen=True):
     """Two runs must have these in common to share a folder.
 
     Args:
-        benchmark, model: their names.
-        fingerprint: of the model.
         limit: only so many queries of each task; None: all.
         root: the data root; None: the benchmark's own data in this package.
         late_interaction: whether vectors of tokens are ranked.

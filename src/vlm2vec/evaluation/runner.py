@@ -174,9 +174,7 @@ class SmallerVectors:
     compared by their cosine.
 
     Args:
-        embedder: the model.
         dim: dimensions that are kept; None: all.
-        precision: of the numbers.
 
     Raises:
         InputError: the model has fewer dimensions, or there is no such precision.

@@ -113,10 +113,7 @@ class TrainingFolder:
             raise StorageError(f"{told}; the run is kept up to {whole[-1].name}", "resume") from error
 
     def check_same_run(self, config: TrainConfig, checkpoint: Path | None = None) -> None:
-        """Refuse to continue, or to count as done, the work of another configuration.
-
-        Args:
-            checkpoint: None: the finished run.
+        """Refuse to continue a checkpoint, or without one to count the run as done, if its configuration is another.
 
         Raises:
             ConfigError: it differs in a field that changes the result; each is named.

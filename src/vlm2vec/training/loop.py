@@ -38,7 +38,6 @@ class StepReport(NamedTuple):
 
     Args:
         step: counted from 0.
-        loss: value of the objective.
         source_losses: mean loss of each source's queries in this batch, query to document.
         teacher_losses: the part of each teacher in the loss.
         teacher_known: share of the items that each teacher knows.

@@ -36,7 +36,6 @@ class MiningReport:
     """The result of mining. Similarities are cosines.
 
     Args:
-        rows: of the file.
         candidates: different positives of the file.
         negatives: found, over all rows; those that rows had before are not counted.
         short_rows: rows for which fewer were found than wanted.

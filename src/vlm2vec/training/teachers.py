@@ -108,7 +108,6 @@ def teach(
     is both as it comes first. Vectors in `out` are kept: a stopped run continues, and a repeated one embeds nothing.
 
     Args:
-        teacher: an `Embedder`, or an object that embeds like one.
         out: folder for `teachers.<name>.vectors`, of this teacher alone.
         on_progress: called with rows read and rows in all.
 

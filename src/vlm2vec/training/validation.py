@@ -26,7 +26,6 @@ class Validator:
 
     Args:
         config: the `validation` section; up to `pool` pairs of different labels and documents.
-        trainee: the model that is measured.
 
     Raises:
         DataError: a row cannot be read, or there are fewer such pairs than processes, or than two.
