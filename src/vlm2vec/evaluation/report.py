@@ -123,7 +123,7 @@ def first_examples(entries: Sequence[Entry]) -> tuple[int, dict[str, list[Exampl
     """The examples of the first evaluation that has kept some, by dataset, and the place of its entry; (0, {}) if none.
 
     Raises:
-        ConfigError: they are damaged.
+        DataError: they are damaged.
     """
     for place, entry in enumerate(entries):
         if entry.folder is not None and (found := read_examples(entry.folder)):
