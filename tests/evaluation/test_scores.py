@@ -54,7 +54,7 @@ def test_every_average_of_the_eight_models_is_the_published_one(name: str, versi
     for scores in _published(version):
         found = scores.means(get_tasks())
         got[scores.model] = {"n": found["overall"].found} | {
-            mean.name: round(mean.score, 4) for mean in found.values() if mean.score is not None
+            name: round(mean.score, 4) for name, mean in found.items() if mean.score is not None
         }
     assert len(got) == 8
     assert got == expected
@@ -94,7 +94,7 @@ def test_the_lists_have_their_fixed_sizes() -> None:
 
 def test_what_is_missing_is_named_with_every_mean_that_lacks_it() -> None:
     for scores in _published("v2.1"):
-        lacking = {mean.name: mean.missing for mean in scores.means(get_tasks()).values() if mean.missing}
+        lacking = {name: mean.missing for name, mean in scores.means(get_tasks()).items() if mean.missing}
         assert lacking == dict.fromkeys(("overall", "visdoc", "VD-OOD"), ("ViDoSeek-doc", "MMLongBench-doc"))
 
 

@@ -43,9 +43,8 @@ _NO_SCORES = ("FILE_N/A", "DIR_N/A", "JSON_ERROR", "READ_ERROR")
 Text: TypeAlias = InstanceOf[str]
 """Of any letters: the name of a folder may hold half a surrogate pair, which pydantic refuses in a str."""
 
-_FIXED = "-page-fixed"
 _RENAMED: Mapping[str, str] = MappingProxyType(
-    {f"{name}{_FIXED}": f"{name}-page" for name in ("ViDoSeek", "MMLongBench")}
+    {"ViDoSeek-page-fixed": "ViDoSeek-page", "MMLongBench-page-fixed": "MMLongBench-page"}
 )
 """Names of two datasets in the newest published script, since their labels were mended, and in the list."""
 
@@ -176,7 +175,7 @@ class ModelScores:
             by_task = {task.name: self.score(task) for task in some}
             found = [score for score in by_task.values() if score is not None]
             missing = tuple(task for task, score in by_task.items() if score is None)
-            means[name] = Mean(name, fmean(found) if found else None, len(found), missing)
+            means[name] = Mean(fmean(found) if found else None, len(found), missing)
         return means
 
 
@@ -185,14 +184,12 @@ class Mean:
     """A mean of dataset scores.
 
     Args:
-        name: `OVERALL`, a modality or a group.
         score: the mean times 100 over those datasets that have a score; None if none has. A report shows None also
             where so few have one that the mean would mislead.
         found: how many have one.
         missing: names of the datasets that have none, in the order of the benchmark's table.
     """
 
-    name: str
     score: float | None
     found: int
     missing: tuple[str, ...]
