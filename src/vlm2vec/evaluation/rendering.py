@@ -150,16 +150,14 @@ def _score_text(score: float | None, decimals: int) -> str:
 def _notes(report: Report) -> list[str]:
     """What a reader must know beside the numbers: which datasets are missing from whose means, which do not count."""
     return [
-        *_missing_notes(report),
-        *_unlisted_notes(report),
-        *_limit_notes(report),
+        *_dataset_notes(report),
         *_query_notes(report),
         *_run_notes(report),
         *_control_notes(report),
     ]
 
 
-def _missing_notes(report: Report) -> Iterator[str]:
+def _dataset_notes(report: Report) -> Iterator[str]:
     lacking: dict[str, list[str]] = {}
     for row in report.rows:
         if row.means[OVERALL].missing:
@@ -169,9 +167,6 @@ def _missing_notes(report: Report) -> Iterator[str]:
     few = [row.label for row in report.rows if any(mean.found and mean.score is None for mean in row.means.values())]
     if few:
         yield f"- where more than half of the datasets of {report.rows[0].label} are missing: {_who(report, few)}"
-
-
-def _unlisted_notes(report: Report) -> Iterator[str]:
     unlisted: dict[str, list[str]] = {}
     for row in report.rows:
         if row.unlisted:
@@ -180,17 +175,14 @@ def _unlisted_notes(report: Report) -> Iterator[str]:
         yield f"not counted, for {report.benchmark} has no such dataset: {names} ({_who(report, labels)})"
 
 
-def _limit_notes(report: Report) -> Iterator[str]:
+def _query_notes(report: Report) -> Iterator[str]:
+    """Of which models only some queries were asked, and of which datasets different numbers of them."""
     for row in report.rows:
         if row.scores.limit is not None:
             yield (
                 f"only the first {row.scores.limit} queries of each dataset, and of candidates that come with queries "
                 f"only theirs, so not to be compared with whole datasets: {row.label}"
             )
-
-
-def _query_notes(report: Report) -> Iterator[str]:
-    """Datasets of which models were asked different numbers of queries; a limit has a note of its own."""
     for task in (*report.tasks, *report.controls):
         asked: dict[int, list[str]] = {}
         for row in report.rows:
