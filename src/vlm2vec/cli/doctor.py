@@ -189,19 +189,14 @@ def _examine_codecs() -> _Finding:
         import av
     except Exception as error:
         return _Finding("video", f"PyAV cannot be imported: {error}", "install it again: pip install av")
-    missing = [name for name in _DECODERS if not _can_decode(name)]
+    missing = []
+    for name in _DECODERS:
+        try:
+            av.Codec(name, "r")
+        except ValueError:
+            missing.append(name)
     return _Finding(
         "video",
         f"FFmpeg {av.ffmpeg_version_info}, decodes {', '.join(name for name in _DECODERS if name not in missing)}",
         f"videos in {', '.join(missing)} cannot be read: install PyAV's own build, pip install av" if missing else None,
     )
-
-
-def _can_decode(name: str) -> bool:
-    import av
-
-    try:
-        av.Codec(name, "r")
-    except ValueError:
-        return False
-    return True
