@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,23 +170,18 @@ def _bring_up_to_date(library: Library, *, retry: bool = True) -> Summary:
     """`Library.sync` with its progress on stderr."""
     with ExitStack() as bar:
         show = bar.enter_context(progress("indexing"))
-
-        @contextmanager
-        def building(num_rows: int) -> Iterator[None]:
-            # All files are done, and two live displays would be drawn over each other.
-            bar.close()
-            with _building(f"the search index over {num_rows:,} rows"):
-                yield
-
-        return library.sync(on_progress=show, building=building, retry=retry)
+        return library.sync(on_progress=show, building=partial(_building, bar), retry=retry)
 
 
 @contextmanager
-def _building(what: str) -> Iterator[None]:
+def _building(bar: ExitStack, num_rows: int) -> Iterator[None]:
     """The time it takes so far, in a terminal; elsewhere a line before and one after.
 
     LanceDB does not say how far it is.
     """
+    # All files are done, and two live displays would be drawn over each other.
+    bar.close()
+    what = f"the search index over {num_rows:,} rows"
     if not sys.stderr.isatty():
         note(f"building {what}; this takes minutes")
         start = time.monotonic()
