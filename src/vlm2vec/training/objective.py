@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -96,7 +95,11 @@ class Objective(nn.Module):
             for teacher, said_XE in zip(self.teachers, facts.taught, strict=True)
         ]
         temperature_B = self.temperatures[facts.sources] * self.log_factor.exp()
-        loss = partial(self._loss, facts=facts, temperature_B=temperature_B)
+
+        def loss(scores_BN: Tensor) -> Tensor:
+            mask_BN = self._unfair(scores_BN, facts)
+            return info_nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
+
         total = _matryoshka(lambda q, d: loss(q @ d.T), dims, q_BD, d_ND)
         if self.config.token_dim is not None and asked.tokens is not None and given.tokens is not None:
             q_TD, q_lengths = _all_tokens(asked.tokens, asked.lengths, num_rows)
@@ -119,10 +122,6 @@ class Objective(nn.Module):
         per_row = F.cross_entropy(fair_BN / temperature_B[:, None], target, reduction="none")
         # A document that beats the positive by a margin does beat it, also where it does not count as a negative.
         return per_row, scores_BN.masked_fill(self._answers(facts), float("-inf")).argmax(1) == target
-
-    def _loss(self, scores_BN: Tensor, facts: _Facts, temperature_B: Tensor) -> Tensor:
-        mask_BN = self._unfair(scores_BN, facts)
-        return info_nce(scores_BN, temperature=temperature_B, mask_BN=mask_BN, symmetric=self.config.symmetric)
 
     def _unfair(self, scores_BN: Tensor, facts: _Facts) -> Tensor:
         """bool [B, N]: True where document j must not count as a negative for query i, by content or by its score."""
