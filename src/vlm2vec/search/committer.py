@@ -72,9 +72,7 @@ class Committer:
 
     Args:
         store: which the caller is writing.
-        folder: whose files they are.
         on_progress: called with (files done, files to do).
-        limits: of the media that are read.
         flush: how much may wait for a commit.
 
     Attributes:

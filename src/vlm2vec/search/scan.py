@@ -32,8 +32,6 @@ _KINDS: dict[str, FileKind] = {
 # A packet of an MPEG transport stream, the same with a time stamp or with a checksum.
 _PACKET_BYTES = (188, 192, 204)
 _HEAD_BYTES = 4096
-_UNSURE = tuple(UNSURE_SUFFIXES)
-_name = attrgetter("name")
 # That a warning names.
 _MOST_GAPS = 3
 
@@ -157,7 +155,7 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
                     continue
                 entered.add(identity)
             with os.scandir(folder / prefix) as listing:
-                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=_name)
+                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=attrgetter("name"))
         except OSError as error:
             scan.failed.append((prefix, reason(error)))
             continue
@@ -242,7 +240,7 @@ def _file_of(entry: os.DirEntry[str], path: str, kind: FileKind) -> FoundFile | 
         OSError: it is on a link to nowhere, or no regular file.
     """
     file = _found(path, kind, entry.stat())
-    return None if path.lower().endswith(_UNSURE) and not _is_film(Path(entry.path)) else file
+    return None if ending(path) in UNSURE_SUFFIXES and not _is_film(Path(entry.path)) else file
 
 
 def _may_be_a_folder(entry: os.DirEntry[str]) -> bool:

@@ -105,7 +105,6 @@ class StoredUnit:
     """A picture, page or span with its vector.
 
     Args:
-        kind: "image", "video" or "page".
         page: of a PDF, counted from 1; else None.
         span_s: start and end in a long video, in seconds; else None.
         vector: float32 [dim], of length one.
