@@ -18,7 +18,7 @@ from vlm2vec.items import Video
 from vlm2vec.media import DEFAULT_LIMITS, VideoInfo, load_frames, probe, read_frames, split_spans
 from vlm2vec.media.timeline import ASTRAY, Clock, _ascending, _shown_order, announced_frames
 from vlm2vec.media.video import shown_otherwise
-from vlm2vec.search.scan import Unit
+from vlm2vec.search.scan import split_file
 
 CLIPS = DATA / "clips"
 
@@ -170,11 +170,11 @@ def test_a_gap_of_an_hour_is_told_and_costs_no_vectors(tmp_path: Path, caplog: p
     info = probe(path)
     assert info == VideoInfo(info.duration_s, 80, 64, 48, ((40.0, 3640.0),))
     assert info.duration_s == pytest.approx(3679.1, abs=1)
-    units = Unit.split(path, "video")
+    parts = split_file(path, "video")
     spans = [(0.0, 40.0), (3640.0, pytest.approx(3679.6, abs=0.6))]
-    assert [unit.span_s for unit in units] == spans
+    assert [part.span_s for part in parts if isinstance(part, Video)] == spans
     every = all_frames(path)
-    assert [as_bytes([*load_frames(unit.medium, num_frames=100).images]) for unit in units] == [every[:40], every[40:]]
+    assert [as_bytes([*load_frames(part, num_frames=100).images]) for part in parts] == [every[:40], every[40:]]
     assert "gap.mp4 shows nothing new from 40 to 3640 s: left out of its spans" in caplog.text
     assert shown_otherwise(path)
 
@@ -187,13 +187,14 @@ def test_a_gap_is_as_long_where_frames_have_no_length_or_no_stamp(tmp_path: Path
     ((start_s, end_s),) = probe(path).gaps_s
     assert [start_s, end_s] == pytest.approx([4.0, 3600.0], abs=slack_s)
     assert probe(path).duration_s == pytest.approx(3604.0, abs=slack_s)
-    assert [unit.span_s for unit in Unit.split(path, "video")] == [(0.0, start_s), (end_s, probe(path).duration_s)]
+    spans = [(0.0, start_s), (end_s, probe(path).duration_s)]
+    assert split_file(path, "video") == [Video(path, span_s=span) for span in spans]
     assert list(chain.from_iterable(frames_of_spans(path, 30.0))) == all_frames(path)
 
 
 def test_one_line_tells_of_many_gaps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_video(tmp_path / "slides.mp4", num_frames=6, pts=range(0, 5400, 900))
-    assert [unit.span_s for unit in Unit.split(path, "video")][:2] == [(0.0, 30.0), (90.0, 120.0)]
+    assert split_file(path, "video")[:2] == [Video(path, span_s=span) for span in [(0.0, 30.0), (90.0, 120.0)]]
     text = "slides.mp4 shows nothing new from 30 to 90 s, 120 to 180 s, 210 to 270 s and in "
     assert [text in message for message in caplog.messages] == [True]
 
@@ -229,7 +230,7 @@ def test_a_picture_that_begins_late_is_on_the_clock_of_a_player() -> None:
     assert times_s(path) == [round(3 + frame / 10, 3) for frame in range(80)]
     assert as_bytes(read_frames(Video(path, (4.95, 6.05)), 100)) == every[20:31]
     assert frames_of_spans(path, 5.5) == [every[:25], every[25:]]
-    assert Unit.split(path, "video") == [Unit("video", Video(path))]
+    assert split_file(path, "video") == [Video(path)]
     assert shown_otherwise(path)
 
 

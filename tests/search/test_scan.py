@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from support.places import DATA
 from vlm2vec.errors import IndexFolderError, MediaError
 from vlm2vec.items import UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, as_item
-from vlm2vec.search.scan import Unit, file_kind, scan_folder
+from vlm2vec.search.scan import file_kind, scan_folder, split_file
 from vlm2vec.text import printable
 
 
@@ -116,7 +116,7 @@ FILMS = DATA / "films"
 @pytest.mark.parametrize("name", ["v.mts", "v.wmv"])
 def test_a_film_from_a_camcorder_or_an_old_computer_is_a_unit(name: str) -> None:
     (file,) = [file for file in scan_folder(FILMS).files if file.path == name]
-    assert Unit.split(FILMS / name, file.kind) == [Unit("video", Video(FILMS / name))]
+    assert split_file(FILMS / name, file.kind) == [Video(FILMS / name)]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_film_is_a_unit_under_every_ending_of_its_format(tmp_path: Path, endin
     scan = scan_folder(tmp_path)
     assert [(file.path, file.kind) for file in scan.files] == [(path.name, "video")]
     assert (scan.left_out, scan.failed) == ({}, [])
-    assert Unit.split(path, "video") == [Unit("video", Video(path))]
+    assert split_file(path, "video") == [Video(path)]
     assert as_item(path) == as_item(Video(path))
 
 
@@ -184,18 +184,15 @@ def test_a_picture_is_one_unit_and_an_animated_one_a_video(tmp_path: Path) -> No
     frames[0].save(tmp_path / "still.gif")
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     still, moving = tmp_path / "still.gif", tmp_path / "moving.gif"
-    assert Unit.split(still, "image") == [Unit("image", Image(still))]
-    assert Unit.split(moving, "image") == [Unit("video", Video(moving))]
+    assert split_file(still, "image") == [Image(still)]
+    assert split_file(moving, "image") == [Video(moving)]
 
 
 def test_a_pdf_is_a_unit_a_page(tmp_path: Path) -> None:
     pages = [PILImage.new("RGB", (60, 80), colour) for colour in ("red", "green")]
     path = tmp_path / "two.pdf"
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    assert Unit.split(path, "pdf") == [
-        Unit("page", Image(path, page=1), page=1),
-        Unit("page", Image(path, page=2), page=2),
-    ]
+    assert split_file(path, "pdf") == [Image(path, page=1), Image(path, page=2)]
 
 
 @pytest.mark.parametrize(("seconds", "spans"), [(20, [None]), (90, [(0.0, 30.0), (30.0, 60.0), (60.0, 90.0)])])
@@ -204,13 +201,13 @@ def test_a_long_video_is_spans_of_thirty_seconds_and_a_short_one_is_whole(
 ) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(_clip(seconds))
-    assert Unit.split(path, "video") == [Unit("video", Video(path, span_s=span), span_s=span) for span in spans]
+    assert split_file(path, "video") == [Video(path, span_s=span) for span in spans]
 
 
 def test_a_pdf_that_is_none_cannot_be_expanded(tmp_path: Path) -> None:
     _touch(tmp_path, "a.pdf")
     with pytest.raises(MediaError):
-        Unit.split(tmp_path / "a.pdf", "pdf")
+        split_file(tmp_path / "a.pdf", "pdf")
 
 
 def _clip(seconds: int, muxer: str = "mp4", codec: str = "mpeg4", rate: int = 1) -> bytes:

@@ -16,12 +16,12 @@ from typing import TypeAlias
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
-from vlm2vec.items import ANIMATED_SUFFIXES, Item
+from vlm2vec.items import ANIMATED_SUFFIXES, Image, Item, Video
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
 from vlm2vec.search.plan import UpdatePlan
-from vlm2vec.search.scan import FileKind, FoundFile, Unit, ending, file_kind
+from vlm2vec.search.scan import FileKind, FoundFile, ending, file_kind, split_file
 from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 
@@ -39,7 +39,7 @@ class _Pending:
 
     content: _Content
     files: list[FoundFile]
-    units: list[Unit]
+    media: list[Image | Video]
     vectors: list[Vector | None]
     num_waiting: int
     errors: dict[int, str] = field(default_factory=dict)
@@ -47,21 +47,21 @@ class _Pending:
 
     def rows(self, file: FoundFile) -> FileRows:
         units = [
-            StoredUnit(unit.kind, unit.page, unit.span_s, vector)
-            for unit, vector in zip(self.units, self.vectors, strict=True)
+            StoredUnit(medium.kind, *_place_of(medium), vector)
+            for medium, vector in zip(self.media, self.vectors, strict=True)
             if vector is not None
         ]
-        return FileRows(file.path, file.look, self.content[0], len(self.units), tuple(units))
+        return FileRows(file.path, file.look, self.content[0], len(self.media), tuple(units))
 
     def reason(self, path: Path) -> str | None:
         """Why the file at `path` counts as failed: its first error, and how many of its parts have one."""
         if not self.errors:
             return None
         # The error names the one of several equal files that was decoded.
-        first = self.errors[min(self.errors)].replace(str(self.units[0].medium.source), str(path))
-        if len(self.units) == 1:
+        first = self.errors[min(self.errors)].replace(str(self.media[0].source), str(path))
+        if len(self.media) == 1:
             return first
-        return f"{first} ({len(self.errors)} of its {len(self.units)} parts failed)"
+        return f"{first} ({len(self.errors)} of its {len(self.media)} parts failed)"
 
 
 class Committer:
@@ -160,9 +160,9 @@ class Committer:
                 with self._lock:
                     settled = self._settle_by_equal(file, content)
                 if not settled:
-                    units = Unit.split(self._folder / file.path, file.kind, decoder)
+                    media = split_file(self._folder / file.path, file.kind, decoder)
                     with self._lock:
-                        given = self._begin(file, content, units)
+                        given = self._begin(file, content, media)
             except (OSError, MediaError) as error:
                 with self._lock:
                     self._refuse(file.path, reason(error))
@@ -250,26 +250,26 @@ class Committer:
             self._finish(replace(pending, files=[file]))
         return True
 
-    def _begin(self, file: FoundFile, content: _Content, units: list[Unit]) -> list[Work]:
+    def _begin(self, file: FoundFile, content: _Content, media: list[Image | Video]) -> list[Work]:
         """Give out the parts of a new content."""
-        vectors = self._known_vectors(file, content, units)
+        vectors = self._known_vectors(file, content, media)
         missing = [number for number, vector in enumerate(vectors) if vector is None]
-        pending = _Pending(content, [file], units, vectors, len(missing))
+        pending = _Pending(content, [file], media, vectors, len(missing))
         if not missing:
             self._finish(pending)
             return []
         self._pending[content] = pending
         keys = {number: repr((*content, number)).encode() for number in missing}
         self._waiting |= {key: (pending, number) for number, key in keys.items()}
-        return [Work(key, Item(media=(units[number].medium,)), file.path, _DOCUMENT) for number, key in keys.items()]
+        return [Work(key, Item(media=(media[number],)), file.path, _DOCUMENT) for number, key in keys.items()]
 
-    def _known_vectors(self, file: FoundFile, content: _Content, units: list[Unit]) -> list[Vector | None]:
+    def _known_vectors(self, file: FoundFile, content: _Content, media: list[Image | Video]) -> list[Vector | None]:
         """Vectors from an earlier run in which other parts of the same file failed."""
         stored = self._stored.get(file.path)
         if stored is None or stored.content_hash != content[0]:
-            return [None] * len(units)
+            return [None] * len(media)
         known = {(one.page, one.span_s): one.vector for rows in self._store.read([file.path]) for one in rows.units}
-        return [known.get((unit.page, unit.span_s)) for unit in units]
+        return [known.get(_place_of(medium)) for medium in media]
 
     def _settle_part(self, pending: _Pending) -> None:
         pending.num_waiting -= 1
@@ -355,6 +355,11 @@ class _Holders:
 def _content_of(path: str, kind: FileKind, content_hash: str) -> _Content:
     """What a file must have in common with another one so that both have the same vectors."""
     return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
+
+
+def _place_of(medium: Image | Video) -> tuple[int | None, tuple[float, float] | None]:
+    """Page and span of a part of a file."""
+    return (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
 
 
 def _is_lasting(error: OSError | VLM2VecError) -> bool:

@@ -7,14 +7,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.files import reason
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Target, Video
+from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
 from vlm2vec.search.store import Look
 
 if TYPE_CHECKING:
@@ -58,47 +57,6 @@ class Scan(NamedTuple):
     files: list[FoundFile]
     failed: list[tuple[str, str]]
     left_out: Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A part of a file that gets one vector: a picture, a span of a video (None: all of it), a page of a PDF."""
-
-    kind: Target
-    medium: Image | Video
-    page: int | None = None
-    span_s: tuple[float, float] | None = None
-
-    @classmethod
-    def split(cls, path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Self]:
-        """Divide a file into its units: the pages of a PDF, the spans of a long video, otherwise the file as one unit.
-
-        Reads headers only. An animated GIF or WebP is a video of one unit. Gaps of a video are in no span; a warning
-        tells them. A `decoder` looks into the file in its way.
-
-        Raises:
-            MediaError: the file is not what its ending says, or larger than the limits allow.
-        """
-        # Here, because a search in an index that is up to date looks into no file.
-        from vlm2vec import media as direct
-
-        decoder = decoder or direct
-        if kind == "pdf":
-            pages = range(1, decoder.page_count(path) + 1)
-            return [cls("page", Image(path, page=page), page=page) for page in pages]
-        if kind == "video":
-            info = decoder.probe(path)
-            spans = direct.split_spans(info.duration_s, gaps_s=info.gaps_s)
-            if info.gaps_s:
-                named = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in info.gaps_s[:_MOST_GAPS])
-                # A talk filmed as slides has hundreds.
-                more = f" and in {rest} more gaps" if (rest := len(info.gaps_s) - _MOST_GAPS) > 0 else ""
-                _LOG.warning("%s shows nothing new from %s%s: left out of its spans", path, named, more)
-            if len(spans) < 2 and not info.gaps_s:
-                return [cls("video", Video(path))]
-            return [cls("video", Video(path, span_s=span), span_s=span) for span in spans]
-        medium = decoder.resolve(Image(path))
-        return [cls(medium.kind, medium)]
 
 
 def scan_folder(folder: Path, names: Iterable[str] | None = None, *, skip: Collection[Path] = ()) -> Scan:
@@ -209,6 +167,35 @@ def name_in(folder: Path, path: str | os.PathLike[str]) -> str:
             name = absolute.relative_to(root).as_posix()
             return "" if name == "." else name
     raise IndexFolderError(f"{os.fspath(path)} is not inside {folder}, which this index is for")
+
+
+def split_file(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Image | Video]:
+    """Divide a file into what gets a vector each: the pages of a PDF, the spans of a long video, otherwise all of it.
+
+    Reads headers only. An animated GIF or WebP is one video. Gaps of a video are in no span; a warning tells them. A
+    `decoder` looks into the file in its way.
+
+    Raises:
+        MediaError: the file is not what its ending says, or larger than the limits allow.
+    """
+    # Here, because a search in an index that is up to date looks into no file.
+    from vlm2vec import media as direct
+
+    decoder = decoder or direct
+    if kind == "image":
+        return [decoder.resolve(Image(path))]
+    if kind == "pdf":
+        return [Image(path, page=page) for page in range(1, decoder.page_count(path) + 1)]
+    info = decoder.probe(path)
+    spans = direct.split_spans(info.duration_s, gaps_s=info.gaps_s)
+    if info.gaps_s:
+        named = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in info.gaps_s[:_MOST_GAPS])
+        # A talk filmed as slides has hundreds.
+        more = f" and in {rest} more gaps" if (rest := len(info.gaps_s) - _MOST_GAPS) > 0 else ""
+        _LOG.warning("%s shows nothing new from %s%s: left out of its spans", path, named, more)
+    if len(spans) < 2 and not info.gaps_s:
+        return [Video(path)]
+    return [Video(path, span_s=span) for span in spans]
 
 
 def file_kind(path: str) -> FileKind | None:
