@@ -65,9 +65,8 @@ class AnnotationPlan(NamedTuple):
             raise RefusedError(
                 f"{table} is not on the hub: there are the splits {', '.join(map(str, splits)) or '(none)'}"
             )
-        places = [_PLACE.fullmatch(str(place)) for place in splits[table.split]]
-        found = [place for place in places if place is not None]
-        if len(found) < len(places) or not found:
+        found = [place for name in splits[table.split] if (place := _PLACE.fullmatch(str(name)))]
+        if len(found) < len(splits[table.split]) or not found:
             raise RefusedError(f"{table} does not lie on the hub but at {splits[table.split]}; fetch it there")
         # A data set that was renamed has another name there.
         repo, commit, _ = found[0].groups()
@@ -77,10 +76,7 @@ class AnnotationPlan(NamedTuple):
     def fetch(self, root: Path, folder: Path, on_bytes: Callable[[int], None]) -> None:
         """Bring them into the mirror under a data root; pictures in them stay as they are stored.
 
-        Args:
-            root: the data root.
-            folder: where files of the hub are kept while they are needed.
-            on_bytes: told of every piece that arrives.
+        `folder` and `on_bytes` are those of `HubFile.fetch`.
 
         Raises:
             RefusedError: the hub does not give them, or they cannot be read; HubError: it cannot be reached.
@@ -142,10 +138,7 @@ class AnnotationPlan(NamedTuple):
 def fetch_table(name: TableName, root: Path | None) -> Table:
     """Open a table of the hub; one that is a file of its data set, and no configuration of it, comes into the mirror.
 
-    Processes that want the same file wait for each other.
-
-    Args:
-        root: the mirror; None: there is none.
+    Processes that want the same file wait for each other. With `root` None there is no mirror.
 
     Raises:
         HubError: the hub cannot be reached, or does not give the table.

@@ -34,8 +34,6 @@ class Plan(NamedTuple):
     """Files that have to be fetched.
 
     Args:
-        annotations: tables of rows.
-        archives: of pictures and frames.
         by_hand: what is missing and not on the hub, with one path of it and how many there are.
         refused: what the hub does not give, and why.
     """
@@ -87,7 +85,6 @@ def download(
     Args:
         look: says what is missing now; asked again when annotations have come.
         root: the data root.
-        watcher: is told how it proceeds.
         keep_archives: leave archives in FOLDER under the root; those that lack something stay there anyway.
 
     Raises:
@@ -146,9 +143,11 @@ def _plan_media(needs: Sequence[TaskNeeds], root: Path, *, unread: Sequence[Task
     missing += [(spec, spec.media_dir) for spec in unread if spec.media_dir]
     for spec, path in missing:
         source = _media_source(spec.benchmark, path)
-        if source is None or source.repo is None:
-            what = source.by_hand if source else f"the media of {spec.benchmark}, of which no place on the hub is known"
-            unknown.setdefault((source.prefix if source else spec.media_dir, what), []).append(path)
+        if source is None:
+            what = f"the media of {spec.benchmark}, of which no place on the hub is known"
+            unknown.setdefault((spec.media_dir, what), []).append(path)
+        elif source.repo is None:
+            unknown.setdefault((source.prefix, source.by_hand), []).append(path)
         else:
             wanted.setdefault(source, {})[path] = None
     archives, refused, listed = [], dict[str, None](), cache(list_files)
@@ -253,17 +252,19 @@ class _MediaSource(BaseModel):
         """
         pattern = re.escape(self.archive) + r"([-.](part)?-?[0-9]+)?"
         found = sorted((file for file in files if re.fullmatch(pattern, file.path)), key=lambda file: file.path)
-        whole = [file for file in found if file.path == self.archive]
         if not found:
             near = [file.path for file in files if file.path.endswith((".zip", ".tar")) or ".tar." in file.path]
             raise RefusedError(
                 f"{self.repo} on the hub has no archive {self.archive}; it has {', '.join(near) or 'none at all'}. "
                 f"Unpack what holds them into {self.prefix} by hand"
             )
-        numbers = [int(re.findall("[0-9]+", file.path)[-1]) for file in found if not whole]
-        if numbers and (numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers)))):
+        # Among paths that begin alike the shortest comes first.
+        if found[0].path == self.archive:
+            return (found[0],)
+        numbers = [int(re.findall("[0-9]+", file.path)[-1]) for file in found]
+        if numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
             raise RefusedError(f"{self.repo} on the hub lacks a part of {self.archive}: it has the numbers {numbers}")
-        return tuple(whole or found)
+        return tuple(found)
 
 
 @cache

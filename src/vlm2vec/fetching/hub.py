@@ -161,12 +161,7 @@ class HubFile(NamedTuple):
 
 
 def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] | None = None) -> list[HubFile]:
-    """The files of a data set.
-
-    Args:
-        repo: its name on the hub.
-        revision: None: the newest.
-        paths: only these.
+    """The files of a data set, or those of `paths`; `revision` None is the newest.
 
     Raises:
         HubError: the hub cannot be reached; RefusedError: it does not give them.
@@ -177,11 +172,11 @@ def list_files(repo: str, *, revision: str | None = None, paths: Sequence[str] |
     with _hub_errors(repo):
         api = HfApi()
         commit = revision or str(api.dataset_info(repo).sha)
-        entries: Iterable[RepoFile | RepoFolder] = (
-            api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit)
-            if paths is None
-            else api.get_paths_info(repo, list(paths), repo_type="dataset", revision=commit)
-        )
+        entries: Iterable[RepoFile | RepoFolder]
+        if paths is None:
+            entries = api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit)
+        else:
+            entries = api.get_paths_info(repo, list(paths), repo_type="dataset", revision=commit)
         return [
             HubFile(repo, commit, entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
             for entry in entries

@@ -31,11 +31,7 @@ def get_tasks(
 ) -> list[TaskSpec]:
     """The tasks of a benchmark in the order of its table, or those of them that all conditions hold for.
 
-    Args:
-        benchmark: its name.
-        names: of tasks.
-        modality: "image", "video" or "visdoc".
-        group: such as "I-CLS".
+    A modality is "image", "video" or "visdoc", a group such as "I-CLS".
 
     Raises:
         ConfigError: a name is unknown (the message suggests one), or no task is left.
@@ -45,12 +41,10 @@ def get_tasks(
             f"no benchmark named {benchmark!r}{did_you_mean(benchmark, _BENCHMARKS) or ';'} {_all(_BENCHMARKS)}"
         )
     tasks = _table(benchmark)
-    wanted = None if names is None else set(names)
-    for name in sorted(wanted or ()):
-        if name not in tasks:
-            raise ConfigError(
-                f"no task of {benchmark} is named {name!r}{did_you_mean(name, tasks)}", Hint("list_tasks", benchmark)
-            )
+    wanted = tasks.keys() if names is None else set(names)
+    if unknown := sorted(wanted - tasks.keys()):
+        hint = did_you_mean(unknown[0], tasks)
+        raise ConfigError(f"no task of {benchmark} is named {unknown[0]!r}{hint}", Hint("list_tasks", benchmark))
     for word, value, known in (
         ("modality", modality, [spec.modality for spec in tasks.values()]),
         ("group", group, [spec.group for spec in tasks.values()]),
@@ -60,7 +54,7 @@ def get_tasks(
     chosen = [
         spec
         for spec in tasks.values()
-        if (wanted is None or spec.name in wanted) and modality in (None, spec.modality) and group in (None, spec.group)
+        if spec.name in wanted and modality in (None, spec.modality) and group in (None, spec.group)
     ]
     if not chosen:
         raise ConfigError(f"no task of {benchmark} fits names, modality and group together; leave one of them out")
