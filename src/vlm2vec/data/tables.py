@@ -159,9 +159,7 @@ def open_table(path: Path, split: str | None = None) -> Table:
 
     Parquet does not give single rows quickly, so `datasets` first copies it, once, to its cache folder as Arrow.
 
-    Args:
-        path: what is on disk decides how it is read.
-        split: which part of a folder that a `DatasetDict` saved; may be left out if it holds one only.
+    `split` is the part of a folder that a `DatasetDict` saved, and may be left out if it holds one only.
 
     Raises:
         DataError: there is nothing that can be read; ConfigError: `split` names none of its parts.
@@ -230,9 +228,8 @@ class TableName(NamedTuple):
             return open_table(place)
         if fetch is not None:
             return fetch(self)
-        looked = "data_root, its mirror, is not set"
-        if root is not None:
-            looked = f"there is none of {', '.join(map(str, self.places(root)))}"
+        places = "" if root is None else ", ".join(map(str, self.places(root)))
+        looked = f"there is none of {places}" if places else "data_root, its mirror, is not set"
         raise DataError(f"{self} is not here: {looked}{remedy and '; ' + remedy}", *hints)
 
 
@@ -241,12 +238,9 @@ FetchTable: TypeAlias = Callable[[TableName], Table]
 
 
 def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str | None] = lambda: None) -> Table:
-    """The table of a data set that `load` loads.
+    """The table of a data set that `load` gets from the library `datasets`; `origin` is its name in messages.
 
-    Args:
-        origin: what it is called in messages.
-        load: calls the library `datasets`.
-        why: looks for a better reason than the library's own if it fails.
+    If that fails, `why` looks for a better reason than the library's own.
 
     Raises:
         DataError: it cannot be read; StorageError: there is no room for its copy as Arrow.
@@ -260,10 +254,10 @@ def load_arrow(origin: str, load: Callable[[], Dataset], why: Callable[[], str |
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        # A full disk says so itself.
-        by_system = isinstance(cause, OSError) and cause.errno is not None
-        reason = (None if by_system else why()) or _said(cause)
-        failed = StorageError if isinstance(cause, OSError) and cause.errno == errno.ENOSPC else DataError
+        number = cause.errno if isinstance(cause, OSError) else None
+        # What the system refuses, such as a full disk, it says itself.
+        reason = (why() if number is None else None) or _said(cause)
+        failed = StorageError if number == errno.ENOSPC else DataError
         raise failed(f"{origin} cannot be read: {reason}") from None
 
 

@@ -55,8 +55,7 @@ def unpack(
 
     Args:
         parts: the archive, as one file or as parts that are read one after the other: tar, tar with gzip, or zip.
-        root: the data root.
-        prefix: folder under it that everything goes to.
+        prefix: folder under the data root that everything goes to.
         place: the path under the root of a member.
         wanted: paths under the root of files, or of folders with all that is in them.
         on_bytes: told how much of the archive has been read since the last time.

@@ -130,7 +130,6 @@ class _Recorder:
     """Media that are there, which it notes, and placeholders for those that are not, which it notes too.
 
     Args:
-        media: what is there.
         root: the data root, for the placeholders' paths.
         least: with fewer frames a video is missing.
     """

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -76,7 +77,7 @@ def _absolute(name: str, source: SourceConfig, root: Path | None, folder: Path) 
 
 def _filled(data: Fields) -> dict[str, object]:
     """Entries, those without data with the fields of the packaged source of their name."""
-    known, filled = _packaged().sources, {}
+    known, filled = _packaged()["sources"], {}
     for name, fields in data.items():
         if isinstance(fields, Mapping) and not any(fields.get(origin) is not None for origin in ORIGINS):
             if name not in known:
@@ -91,7 +92,7 @@ def _filled(data: Fields) -> dict[str, object]:
 
 def _entries_of(data: str, folder: Path) -> dict[str, object]:
     """Entries of a packaged mix or of a file in VLM2Vec's own form."""
-    mixes, path = _packaged().mixes, folder / data
+    mixes, path = _packaged()["mixes"], folder / data
     if data in mixes:
         return _filled({name: {"weight": weight} for name, weight in mixes[data].items()})
     if not path.is_file():
@@ -133,15 +134,10 @@ def _is_file(keys: Fields) -> bool:
     return keys.get("dataset_path") is not None
 
 
-class _Packaged(NamedTuple):
-    sources: Mapping[str, Fields]
-    mixes: Mapping[str, Mapping[str, float]]
-
-
 @cache
-def _packaged() -> _Packaged:
-    table = yaml.safe_load(Path(__file__).with_name("train_v2.yaml").read_text("utf-8"))
-    return _Packaged(table["sources"], table["mixes"])
+def _packaged() -> Mapping[str, Mapping[str, Fields]]:
+    """`sources`: fields by name of the source; `mixes`: weights by name of the source, by name of the mix."""
+    return MappingProxyType(yaml.safe_load(Path(__file__).with_name("train_v2.yaml").read_text("utf-8")))
 
 
 def read_yaml(path: Path) -> object:

@@ -163,11 +163,7 @@ class _RowSource(_SourceFields):
 
     @abstractmethod
     def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
-        """Make a pair of a row.
-
-        Args:
-            name: of the row.
-            folder: where the data lie.
+        """Make a pair of the row of a name, of data that lie in `folder`.
 
         Raises:
             DataError, InputError: the row is malformed, or names a file that it may not name.
@@ -178,10 +174,7 @@ class _RowSource(_SourceFields):
         return self
 
     def pairs_in(self, table: Table, name: str) -> range | NDArray[np.int64]:
-        """Numbers of the rows that are pairs.
-
-        Args:
-            name: of the source, for messages.
+        """Numbers of the rows that are pairs; `name` is the source's, for messages.
 
         Raises:
             DataError: a column is missing, or no row is a pair.
@@ -472,11 +465,7 @@ _SOURCE: TypeAdapter[SourceConfig] = TypeAdapter(SourceConfig)
 
 
 def parse_source(name: str, fields: object) -> SourceConfig:
-    """The source that fields describe.
-
-    Args:
-        name: for messages.
-        fields: a mapping, as a configuration has it.
+    """The source that the fields of a configuration describe.
 
     Raises:
         ConfigError: a field is unknown, wrong or missing, or of another form; the message names each.

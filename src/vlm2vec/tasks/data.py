@@ -44,7 +44,6 @@ class TaskSpec:
         benchmark: the table that it is in.
         modality: which of the three averages it counts for.
         group: which of the finer averages, such as "I-CLS".
-        parser: what reads it.
         source: where its annotations are.
         media_dir: folder under the data root that paths in the annotations are relative to.
         pool: "local" ranks the row's own candidates, "global" all candidates of the task.

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, overload
 
+import PIL.ExifTags
 import PIL.Image
 
 from vlm2vec.data.records import Columns, check_inside
@@ -20,8 +21,6 @@ from vlm2vec.media.image import open_image, open_picture, upright
 from vlm2vec.media.source import DEFAULT_LIMITS
 from vlm2vec.tasks.data import TaskData, TaskParser
 from vlm2vec.tasks.reading import TaskReader, composed
-
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +83,7 @@ class Pages(Sequence[Item]):
     """The pages of a corpus, each read from its table when it is asked for; can be pickled.
 
     Args:
-        table: the corpus.
-        names: ids of the pages.
-        rows: their rows in the table.
+        names, rows: ids of the pages, and their rows in the table.
         root: what paths in the table are relative to, where it holds no bytes.
         parser: says how the task gives its pages.
         allow_outside: the table may name files outside of the root.
@@ -149,7 +146,7 @@ def _as_saved(source: Path | bytes, form: str, where: str) -> Path | bytes:
     """
     try:
         with open_picture(source, DEFAULT_LIMITS) as picture:
-            orientation = picture.getexif().get(_ORIENTATION, 1)
+            orientation = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1)
         if form == "PNG" and orientation == 1:
             return source
         buffer = BytesIO()

@@ -128,8 +128,6 @@ class TaskReader:
         """The frames that stand for the video in a folder under the media folder, by the published rule.
 
         Args:
-            row: for messages.
-            folder: its path.
             wanted: how many frames; None: all.
             needed: with fewer frames than this it is an error.
 
@@ -175,21 +173,20 @@ class TaskReader:
 
         Args:
             row, column: which list it, for messages.
-            name: identifies it.
-            item: it, or its whole published string, of which `make` makes it if it is wanted.
+            item: the candidate, or its whole published string, of which `make` makes it if it is wanted.
 
         Returns:
             The name, as one object however often it occurs.
         """
+        name = self._names.setdefault(name, name)
         known, verbatim = self._candidates.get(name), item if isinstance(item, str) else item.verbatim or ""
         if known is None:
-            self._candidates[name] = known = make(item) if isinstance(item, str) else item
-            self._names[name] = name
+            self._candidates[name] = make(item) if isinstance(item, str) else item
         elif known.verbatim != verbatim:
             self.warn(row, column, "two candidates of one name differ; the first one is taken")
         if not verbatim:
             self.warn(row, column, "a candidate is empty; it ranks last")
-        return self._names[name]
+        return name
 
     def query(
         self,
@@ -204,8 +201,6 @@ class TaskReader:
         """Take a query.
 
         Args:
-            row: for messages.
-            item: the query.
             labels: names of the right candidates, or their grades.
             pool: names of the candidates that are ranked for it; None: all.
             column: which lists them, for messages.

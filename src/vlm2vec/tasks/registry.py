@@ -73,7 +73,6 @@ def parse_task(
     """Read the annotations of a task.
 
     Args:
-        spec: the task.
         root: the data root: annotations lie in its mirror (see `TableName`), media under `spec.media_dir`.
         limit: only the first so many queries. Candidates that queries bring along are then fewer; those of a corpus or
             a packaged list are all there.
