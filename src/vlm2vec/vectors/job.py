@@ -216,7 +216,11 @@ class EmbedJob:
                     for position, result in results:
                         ledger.settle(sent.pop(position), result)
                 except BaseException:
-                    _stop(self.decoder)
+                    from vlm2vec.media.sandbox import Sandbox
+
+                    # Threads may wait a minute for it.
+                    if isinstance(self.decoder, Sandbox):
+                        self.decoder.close()
                     raise
         if errors:
             raise errors[0]
@@ -228,15 +232,6 @@ def _until_error(work: Iterable[Work], errors: list[Exception]) -> Iterator[Work
         yield from work
     except Exception as error:
         errors.append(error)
-
-
-def _stop(decoder: Decoder) -> None:
-    """End a sandbox, for which threads may wait a minute."""
-    # Here, because it is seldom needed.
-    from vlm2vec.media.sandbox import Sandbox
-
-    if isinstance(decoder, Sandbox):
-        decoder.close()
 
 
 def _items(work: Iterable[Work], sent: dict[int, bytes], ledger: _Ledger) -> Iterator[ItemLike]:
