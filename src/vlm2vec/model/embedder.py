@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings
 from vlm2vec.model.fingerprint import fingerprint
 from vlm2vec.model.pipeline import Pipeline, PipelineOptions
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
-
-T = TypeVar("T")
 
 
 class EncodeOptions(PipelineOptions, total=False):
@@ -273,7 +271,12 @@ class Embedder:
         results = self.stream(items, ask, output=output, **given)
         # A caller that keeps an error keeps its traceback, and with it all that is not closed.
         with closing(results):
-            for position, vectors in _usable(_with_bar(results, len(items)) if shown else results, count, self.name):
+            seen: Iterable[tuple[int, Vectors | VLM2VecError]] = results
+            if shown:
+                from tqdm.auto import tqdm
+
+                seen = tqdm(results, total=len(items), unit="item", desc="encode")
+            for position, vectors in _usable(seen, count, self.name):
                 yield position, to_int8(vectors) if precision == "int8" else vectors
 
 
@@ -309,10 +312,3 @@ def _usable(
     if 1 < len(bad) == count:
         raise ModelError(f"{model}: none of {count} items has a vector; of the first, {bad[first]}")
     raise bad[first].of(f"item {first} of {count}") from bad[first]
-
-
-def _with_bar(results: Iterable[T], total: int) -> Iterable[T]:
-    from tqdm.auto import tqdm
-
-    shown: Iterable[T] = tqdm(results, total=total, unit="item", desc="encode")
-    return shown
