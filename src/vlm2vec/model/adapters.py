@@ -89,11 +89,7 @@ def load_adapter(
 
 
 def _fill(attached: PeftModel, tensors: Mapping[str, Tensor], current: Callable[[str], str], folder: Path) -> None:
-    """Put each tensor into its place, by names in the base.
-
-    Raises:
-        AdapterError: one has no place, or a place gets none or one of another shape.
-    """
+    """Put each tensor into its place, by names in the base."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     places = {current(key): key for key in get_peft_model_state_dict(attached, save_embedding_layers=False)}
@@ -124,11 +120,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_config(folder: Path) -> LoraConfig:
-    """The configuration of an adapter, to be loaded and not to be trained.
-
-    Raises:
-        AdapterError: it is malformed, of another kind, or starts in a way that cannot be repeated.
-    """
+    """The configuration of an adapter, to be loaded and not to be trained."""
     from peft import PeftConfig
 
     values = read_json(folder / "adapter_config.json")
@@ -214,11 +206,7 @@ class _Named(nn.Module):
 def _named_as_trained(
     model: PreTrainedModel, config: LoraConfig, keys: Sequence[str], folder: Path, namings: Sequence[Naming]
 ) -> _Named:
-    """The model under the names that fit the adapter's patterns; those that most of its tensors have are tried first.
-
-    Raises:
-        AdapterError: under no naming does every pattern match a module.
-    """
+    """The model under the names that fit the adapter's patterns, trying first those that most of its tensors have."""
     tops = [".".join(key.removeprefix(_PREFIX).split(".")[:2]) for key in keys]
     every = [(named, dict(named.named_modules())) for named in (_Named(model, naming) for naming in namings)]
     fault = ""

@@ -171,12 +171,7 @@ class Folders(NamedTuple):
 
 
 def _find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name in the hub's cache or fetched.
-
-    Raises:
-        ModelError: there is no such folder, and it is no name of the hub's.
-        HubError: the hub has no such model, or cannot be reached.
-    """
+    """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name in the hub's cache or fetched."""
     if name in BUNDLED_NAMES:
         if not (BUNDLED_FOLDER / "config.json").is_file():
             raise ModelError(f"the bundled model is missing from {BUNDLED_FOLDER}; install vlm2vec again")
@@ -198,11 +193,7 @@ def _is_adapter(folder: Path) -> bool:
 
 
 def _is_readable_folder(folder: Path) -> bool:
-    """Whether the folder is there.
-
-    Raises:
-        ModelError: it, or a file in it that a model consists of, may not be read. Libraries would call it missing.
-    """
+    """Whether the folder is there; a ModelError if it may not be read, which libraries would call missing."""
     at = folder
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):

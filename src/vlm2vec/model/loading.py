@@ -108,11 +108,7 @@ def choose_device(device: str | None, dtype: str) -> tuple[torch.device, torch.d
 
 
 def _check_unquantized(folder: Path) -> None:
-    """Refuse weights that are stored as other than floating-point numbers of the usual kinds.
-
-    Raises:
-        ModelError: the configuration, or that of one of its towers, says so.
-    """
+    """Refuse weights that the configuration, or that of one of its towers, says are quantised."""
     config = read_json(folder / "config.json")
     parts = [config, *(part for part in map(config.get, ("text_config", "vision_config")) if isinstance(part, dict))]
     for said in (part.get(key) for part in parts for key in ("quantization_config", "compression_config")):

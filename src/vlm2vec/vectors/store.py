@@ -280,11 +280,7 @@ class StoredTokens:
         return self.store.lengths(self.keys)
 
     def take(self, places: NDArray[np.int64]) -> list[Vectors]:
-        """The token vectors of some items.
-
-        Raises:
-            DataError: a shard has gone or is damaged.
-        """
+        """The token vectors of some items. Raises as `TokenStore.get`."""
         return self.store.get([self.keys[place] for place in places])[1]
 
 
@@ -319,11 +315,7 @@ class _Shard:
     checksum: bytes | None
 
     def rows(self) -> Vectors:
-        """All rows, mapped from the file, and compared with their checksum the first time.
-
-        Raises:
-            DataError: the file has gone or is damaged.
-        """
+        """All rows, mapped from the file, and compared with their checksum the first time."""
         shape = (int(self.bounds[-1]), self.dim)
         try:
             rows = np.memmap(self.path, dtype="<f4", mode="r", offset=self.offset, shape=shape)
@@ -336,11 +328,7 @@ class _Shard:
 
 
 def _write_shard(path: Path, rows: Mapping[bytes, Vectors], dim: int, *, counted: bool) -> None:
-    """Write a shard, whole or not at all, of the rows [n, dim] of each key; n is 1 unless it is `counted`.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a shard, whole or not at all, of the rows [n, dim] of each key; n is 1 unless it is `counted`."""
     counts = np.array([len(array) for array in rows.values()], dtype="<i8")
     head = BytesIO()
     key_bytes = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, KEY_BYTES)
@@ -361,11 +349,7 @@ def _write_shard(path: Path, rows: Mapping[bytes, Vectors], dim: int, *, counted
 
 
 def _open_shard(path: Path, dim: int, *, counted: bool) -> tuple[_Shard, list[bytes]]:
-    """A shard and its keys, without its rows.
-
-    Raises:
-        DataError: the file has gone, is damaged, or holds something else.
-    """
+    """A shard and its keys, without its rows."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -419,11 +403,7 @@ def _read_bounds(stream: BinaryIO, size: int, num_keys: int) -> NDArray[np.int64
 
 
 def _read_array(stream: BinaryIO, size: int) -> NDArray[np.generic]:
-    """The next array of a file of `size` bytes.
-
-    Raises:
-        ValueError: there is none, or not all of it.
-    """
+    """The next array of a file of `size` bytes; a ValueError if there is none, or not all of it."""
     shape, dtype = _read_header(stream)
     wanted = prod(shape) * dtype.itemsize
     if wanted > size - stream.tell():
@@ -432,11 +412,7 @@ def _read_array(stream: BinaryIO, size: int) -> NDArray[np.generic]:
 
 
 def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and type of the next array, which must be as `_write_shard` writes them: by rows, and no Python objects.
-
-    Raises:
-        ValueError: the bytes say no such thing.
-    """
+    """Shape and type of the next array, which must be as `_write_shard` writes them: by rows, and no Python objects."""
     if npy.read_magic(stream) != (1, 0):
         raise ValueError("its format is unknown")
     try:
