@@ -21,7 +21,7 @@ from support.golden_cases import GOLDEN, MODEL, load_tiny
 from support.train_files import write_config, write_data
 from vlm2vec.errors import ModelError
 from vlm2vec.model.checkpoint import Folders
-from vlm2vec.model.fingerprint import fingerprint, states_of_files
+from vlm2vec.model.fingerprint import states_of_files
 from vlm2vec.training.config import read_config
 from vlm2vec.training.loop import train
 
@@ -61,8 +61,8 @@ def test_a_quantised_checkpoint_says_of_what_kind_it_is(model_copy: Path, said: 
 # --- replaced
 
 
-def _print_of(folder: Path) -> str:
-    return fingerprint(states_of_files(Folders(folder, None, ()), folder / "tokenizer.json"))
+def _print_of(folder: Path) -> list[object]:
+    return states_of_files(Folders(folder, None, ()), folder / "tokenizer.json")
 
 
 @pytest.mark.parametrize("how", ["in place", "by another file"])

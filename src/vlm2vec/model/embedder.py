@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,6 @@ from vlm2vec.errors import Hint, InputError, MissingError, ModelError, VectorErr
 from vlm2vec.items import ItemLike, Role, Target, check_several, is_single
 from vlm2vec.model.backbone import FAMILIES, Ask, Backbone, Capabilities, Dtype, Output, Vectors
 from vlm2vec.model.checkpoint import BUNDLED, Folders, Settings
-from vlm2vec.model.fingerprint import fingerprint
 from vlm2vec.model.pipeline import Pipeline, PipelineOptions
 from vlm2vec.model.similarity import Precision, as_unit, check_form, maxsim, to_int8
 
@@ -49,7 +50,8 @@ class Embedder:
         self.backbone = backbone
         self.name = name
         self.dim = backbone.capabilities.dim
-        self.fingerprint = fingerprint(backbone.states())
+        stated = json.dumps(list(backbone.states()), sort_keys=True, ensure_ascii=False)
+        self.fingerprint = hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     @classmethod
     def load(

@@ -1,4 +1,4 @@
-"""Has a model changed? A fingerprint of all that moves its vectors."""
+"""Has a checkpoint changed? What its files bring into the fingerprint of a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,12 +20,6 @@ _IDLE_KEYS = frozenset(
 )
 # Numbers behind the path in a key of the remembered hashes.
 _STATED = 4
-
-
-def fingerprint(states: Sequence[object]) -> str:
-    """32 hex digits of `Backbone.states`: equal for models that give equal vectors."""
-    stated = json.dumps(list(states), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def states_of_files(folders: Folders, tokenizer: Path) -> list[object]:
