@@ -6,7 +6,7 @@ product with a token of the document (ColBERT, arXiv 2004.12832).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -85,12 +85,9 @@ def maxsim(
     if not scores_BN.size:
         return scores_BN
     d_TD, starts = np.concatenate(documents), _starts(documents)
-    row = 0
-    for part in _in_parts([len(one) for one in queries], cells // len(d_TD)):
-        some = queries[row : row + len(part)]
-        best_TN = np.maximum.reduceat(np.concatenate(some) @ d_TD.T, starts, axis=1)
-        scores_BN[row : row + len(part)] = np.add.reduceat(best_TN, _starts(some), axis=0)
-        row += len(part)
+    for part in in_parts([len(one) for one in queries], cells // len(d_TD)):
+        best_TN = np.maximum.reduceat(np.concatenate(queries[part]) @ d_TD.T, starts, axis=1)
+        scores_BN[part] = np.add.reduceat(best_TN, _starts(queries[part]), axis=0)
     return scores_BN
 
 
@@ -112,14 +109,14 @@ def maxsim_with_graph(
         numbers = torch.arange(len(lengths), device=d_TD.device)
         return torch.repeat_interleave(numbers, torch.tensor(lengths, dtype=torch.int64, device=d_TD.device))
 
-    def part(some_TD: Tensor, lengths: list[int]) -> Tensor:
+    def part(some_TD: Tensor, lengths: Sequence[int]) -> Tensor:
         similarity = some_TD @ d_TD.T
         best = similarity.new_full((len(some_TD), len(d_lengths)), float("-inf"))
         best = best.scatter_reduce(1, owner_T.expand(len(some_TD), -1), similarity, "amax")
         return best.new_zeros(len(lengths), len(d_lengths)).index_add(0, owners(lengths), best)
 
     owner_T = owners(d_lengths)
-    parts = _in_parts(q_lengths, cells // max(1, len(d_TD)))
+    parts = [q_lengths[part] for part in in_parts(q_lengths, cells // max(1, len(d_TD)))]
     tokens = q_TD.split([sum(lengths) for lengths in parts])
     # The similarities of all token pairs are made again on the way back instead of being kept.
     scores = [checkpoint(part, some, of, use_reentrant=False) for some, of in zip(tokens, parts, strict=True)]
@@ -132,11 +129,12 @@ def _starts(items: Sequence[NDArray[Number]]) -> NDArray[np.int64]:
     return np.cumsum(lengths)
 
 
-def _in_parts(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """The lengths, divided where their sum would pass `limit`; each part has at least one."""
-    parts: list[list[int]] = [[]]
-    for length in lengths:
-        if parts[-1] and sum(parts[-1]) + length > limit:
-            parts.append([])
-        parts[-1].append(length)
-    return parts
+def in_parts(lengths: Sequence[int] | NDArray[np.int64], limit: int) -> Iterator[slice]:
+    """Pieces of a list of items whose lengths add up to `limit` at most, or that are one item."""
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(ends):
+        before = ends[start] - lengths[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        yield slice(start, stop)
+        start = stop

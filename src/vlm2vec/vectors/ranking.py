@@ -5,7 +5,7 @@ Exact, in bounded memory, with a written rule for ties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
 from vlm2vec.model.backbone import Vectors
-from vlm2vec.model.similarity import maxsim
+from vlm2vec.model.similarity import in_parts, maxsim
 from vlm2vec.vectors.store import StoredTokens
 
 
@@ -269,23 +269,12 @@ def _late(
         chosen = np.arange(len(candidates.lengths))[places]
         scores_QC = np.zeros((len(rows), len(chosen)), dtype=np.float32)
         filled = np.arange(len(chosen)) if empty is None else np.flatnonzero(~empty[chosen])
-        for part in _parts(candidates.lengths[chosen[filled]], at_once.tokens):
+        for part in in_parts(candidates.lengths[chosen[filled]], at_once.tokens):
             of_part = _wide(candidates.take(chosen[filled[part]]))
             scores_QC[:, filled[part]] = maxsim(query_tokens, of_part, cells=at_once.pairs)
         return scores_QC
 
     return score
-
-
-def _parts(lengths: NDArray[np.int64], limit: int) -> Iterator[slice]:
-    """Pieces of a list of items whose lengths add up to `limit` at most, or that are one item."""
-    ends = np.cumsum(lengths)
-    start = 0
-    while start < len(ends):
-        before = ends[start] - lengths[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
-        yield slice(start, stop)
-        start = stop
 
 
 def _wide(items: Sequence[Vectors]) -> list[NDArray[np.float64]]:
