@@ -12,10 +12,10 @@ from pathlib import Path
 import PIL.Image
 
 from vlm2vec.files import content_hash
-from vlm2vec.items import ANIMATED_SUFFIXES, FRAME_SUFFIXES, Image, Item, Source, Video
+from vlm2vec.items import ANIMATED_SUFFIXES, Image, Item, Source, Video
 from vlm2vec.media import DEFAULT_LIMITS, load_frames, resolve
 from vlm2vec.media.source import Form, check_file, decoding, is_folder, open_source
-from vlm2vec.media.video import is_animation
+from vlm2vec.media.video import frame_paths, is_animation
 from vlm2vec.model.backbone import Ask
 
 KEY_BYTES = 16
@@ -122,13 +122,8 @@ def _is_jpeg(source: Path | bytes) -> bool:
 
 def _of_folder(folder: Path) -> list[tuple[str, str]]:
     # With their names, which give the order.
-    with decoding(str(folder), "a folder of frames"):
-        names = sorted(name for name in os.listdir(folder) if Path(name).suffix.lower() in FRAME_SUFFIXES)
-    return [
-        (name, _of_bytes(folder / name, "an image"))
-        for name in names
-        if not name.startswith(".") and not (folder / name).is_dir()
-    ]
+    paths = sorted(frame_paths(folder, DEFAULT_LIMITS), key=lambda path: path.name)
+    return [(path.name, _of_bytes(path, "an image")) for path in paths]
 
 
 def _of_pictures(medium: Image | Video) -> list[object]:
