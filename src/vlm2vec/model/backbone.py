@@ -125,10 +125,6 @@ class Backbone(Protocol[Input, Pack]):
             MediaError: a medium cannot be read.
         """
 
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """Positions of the items of each pack; a pack costs `budget` at most, or is one item."""
-        return plan_packs(costs, budget)
-
     def pack(self, prepared: Sequence[Input]) -> Pack:
         """Lay prepared items together."""
 

@@ -22,7 +22,7 @@ from vlm2vec.cores import usable_cores
 from vlm2vec.errors import BusyError, VectorError, VLM2VecError
 from vlm2vec.items import ItemLike, as_item, check_several
 from vlm2vec.media.frames import IN_FLIGHT, Budget
-from vlm2vec.model.backbone import Ask, Backbone, Input, Output, Pack, Vectors
+from vlm2vec.model.backbone import Ask, Backbone, Input, Output, Pack, Vectors, plan_packs
 from vlm2vec.model.similarity import as_unit
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Pipeline(Generic[Input, Pack]):
                 yield key, outcome
             else:
                 whole.append((key, outcome))
-        plan = self._backbone.plan([prepared.cost for _, prepared in whole], self._pack_cost)
+        plan = plan_packs([prepared.cost for _, prepared in whole], self._pack_cost)
         packs = (self._backbone.pack([whole[one][1] for one in members]) for members in plan)
         for members, vectors in zip(plan, self._backbone.encode(packs, self._output), strict=True):
             for one, found in zip(members, vectors, strict=True):

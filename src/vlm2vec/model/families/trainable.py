@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlm2vec.items import Item
-from vlm2vec.model.backbone import Ask, Prepared, plan_packs
+from vlm2vec.model.backbone import Ask, Prepared
 from vlm2vec.model.checkpoint import Settings
 
 
@@ -60,10 +60,6 @@ class TrainableModule(nn.Module):
     processor: Processor
     settings: Settings
     token_head: nn.Linear | None = None
-
-    def plan(self, costs: Sequence[int], budget: int) -> list[list[int]]:
-        """As `Backbone.plan`."""
-        return plan_packs(costs, budget)
 
     def parameter_parts(self) -> Mapping[str, nn.Module]:
         """As `Trainable.parameter_parts`."""
