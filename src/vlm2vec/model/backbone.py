@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, get_args
 
@@ -13,8 +13,6 @@ from vlm2vec.errors import InputError
 from vlm2vec.items import Item, Kind, Role, Target
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from vlm2vec.media.sandbox import Decoder
     from vlm2vec.model.checkpoint import Settings
 
@@ -67,7 +65,7 @@ class Capabilities:
         dim: dimensions of a vector.
         token_dim: dimensions of the vector of a token; None: it has vectors of whole items alone.
         kinds: of items that it embeds.
-        trainable: whether it is a `Trainable`.
+        trainable: whether it is a `TrainableModule`.
         max_tokens: of a text, which is cut there; None: no limit is known.
         matryoshka_dims: numbers of leading dimensions that it was trained to give alone.
     """
@@ -137,23 +135,6 @@ class Backbone(Protocol[Input, Pack]):
 
     def states(self) -> Sequence[object]:
         """All that moves a vector, as plain data: for the fingerprint."""
-
-
-class Trainable(Backbone[Input, Pack], Protocol[Input, Pack]):
-    """A family that can be trained: a torch module, whose vectors have a graph when it is called."""
-
-    def __call__(self, batch: Pack, features: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Pooled vectors [N, D] and, of a model with a token head, token vectors [T, E].
-
-        Args:
-            features: of this pack by `frozen_features`, to save making them again.
-        """
-
-    def parameter_parts(self) -> Mapping[str, nn.Module]:
-        """The parts that a run may freeze, by the name that a configuration has for them."""
-
-    def frozen_features(self, batch: Pack) -> Tensor | None:
-        """The features that parts without a trained parameter make of a pack; None if there are none."""
 
 
 def plan_packs(costs: Sequence[int], budget: int) -> list[list[int]]:

@@ -114,7 +114,7 @@ class _Encoded(NamedTuple):
 
 
 class QwenVLBackbone(TrainableModule):
-    """Qwen2-VL without language-model head, cache or padding: a `Trainable`.
+    """Qwen2-VL without language-model head, cache or padding: a `Backbone` too.
 
     The modules are called in an order of our own, so that adapters that wrap them work as usual. In the last decoder
     layer only the pooled token is computed when pooling takes the last token and there is no token head.

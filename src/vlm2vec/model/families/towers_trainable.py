@@ -138,7 +138,7 @@ class TowersVectors(NamedTuple):
 
 
 class TrainableTowers(TrainableModule):
-    """A `Trainable`. Batch norms keep the statistics that they were trained with.
+    """Both towers with their heads. Batch norms keep the statistics that they were trained with.
 
     Args:
         config: that holds.

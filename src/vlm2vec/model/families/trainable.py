@@ -47,7 +47,10 @@ class Processor(Protocol):
 
 
 class TrainableModule(nn.Module):
-    """A `Trainable` as the trainer holds it.
+    """A model of a family that can be trained, in torch.
+
+    Called with a pack it gives, with a graph, pooled vectors [N, D] and, of a model with a token head, token vectors
+    [T, E], else None. `frozen_features` of this pack may be a second argument, to save making them again.
 
     Attributes:
         dim: dimensions of a vector.
@@ -62,11 +65,11 @@ class TrainableModule(nn.Module):
     token_head: nn.Linear | None = None
 
     def parameter_parts(self) -> Mapping[str, nn.Module]:
-        """As `Trainable.parameter_parts`."""
+        """The parts that a run may freeze, by the name that a configuration has for them."""
         raise NotImplementedError
 
     def frozen_features(self, batch: Any) -> Tensor | None:
-        """As `Trainable.frozen_features`."""
+        """The features that parts without a trained parameter make of a pack; None if there are none."""
         raise NotImplementedError
 
     def stored_weights(self) -> Mapping[str, Tensor]:
