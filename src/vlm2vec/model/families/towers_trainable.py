@@ -155,6 +155,7 @@ class TrainableTowers(TrainableModule):
         self.processor = TowersProcessorInTraining(folder, config)
         self.settings = Settings(normalize=True, num_frames=config.video.num_frames)
         self.dim = config.dim
+        self.token_head = None
         self.image_tower, self.text_tower = ImageTower(shape.image), TextTower(shape.text)
         self.image_head = ImageHead(
             shape.image.num_features,

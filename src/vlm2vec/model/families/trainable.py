@@ -62,7 +62,8 @@ class TrainableModule(nn.Module):
     dim: int
     processor: Processor
     settings: Settings
-    token_head: nn.Linear | None = None
+    # No default: a class attribute would hide the module that is assigned.
+    token_head: nn.Linear | None
 
     def parameter_parts(self) -> Mapping[str, nn.Module]:
         """The parts that a run may freeze, by the name that a configuration has for them."""
