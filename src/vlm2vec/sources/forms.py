@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
-    PlainValidator,
+    Discriminator,
     PositiveFloat,
     PositiveInt,
-    SerializeAsAny,
+    Tag,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -443,22 +444,24 @@ FORMS: Mapping[str, type[_RowSource]] = MappingProxyType(
 
 def _form_of(fields: object) -> str:
     """The form that the fields of a source name; "" if they name none, or are no mapping."""
-    parser = fields.get("parser") if isinstance(fields, Mapping) else None
+    parser = fields.get("parser") if isinstance(fields, Mapping) else getattr(fields, "parser", None)
     return "" if parser is None else str(parser)
 
 
-def _checked(fields: object) -> _SourceFields:
-    """The source that fields describe; a source is itself."""
-    if isinstance(fields, _SourceFields):
-        return fields
-    form = _form_of(fields)
-    if form and form not in FORMS:
-        raise ValueError(f"no parser is named {form!r}{did_you_mean(form, FORMS) or ';'} use one of {', '.join(FORMS)}")
-    return FORMS.get(form, OwnSource).model_validate(fields)
-
-
-SourceConfig: TypeAlias = Annotated[SerializeAsAny[_SourceFields], PlainValidator(_checked)]
+SourceConfig: TypeAlias = Annotated[
+    Annotated[OwnSource, Tag("")]
+    | Annotated[_PairSource, Tag("pairs")]
+    | Annotated[_ColumnSource, Tag("columns")]
+    | Annotated[_MmebSource, Tag("mmeb")]
+    | Annotated[_VidoreSource, Tag("vidore")]
+    | Annotated[_VisragSource, Tag("visrag")]
+    | Annotated[_LlavahoundCaptionSource, Tag("llavahound_caption")]
+    | Annotated[_LlavahoundQaSource, Tag("llavahound_qa")],
+    Discriminator(_form_of),
+]
 """One source of a mixture, of any form."""
+
+_SOURCE: TypeAdapter[SourceConfig] = TypeAdapter(SourceConfig)
 
 
 def parse_source(name: str, fields: object) -> SourceConfig:
@@ -468,20 +471,20 @@ def parse_source(name: str, fields: object) -> SourceConfig:
         ConfigError: a field is unknown, wrong or missing, or of another form; the message names each.
     """
     try:
-        return _checked(fields)
+        return _SOURCE.validate_python(fields)
     except ValidationError as error:
         problems: dict[str, str] = {}
         for found in error.errors():
-            field = str(found["loc"][0]) if found["loc"] else ""
+            field = str(found["loc"][1]) if len(found["loc"]) > 1 else ""
             # A union tells every way in which the value is wrong; the first is enough.
             problems.setdefault(field, _problem(_form_of(fields), field, found))
         raise ConfigError(f"source {name!r}: {'; '.join(problems.values())}") from None
-    except ValueError as error:
-        raise ConfigError(f"source {name!r}: {error}") from None
 
 
 def _problem(form: str, field: str, found: ErrorDetails) -> str:
     """The mistake in a field, in the words of a configuration."""
+    if found["type"] == "union_tag_invalid":
+        return f"no parser is named {form!r}{did_you_mean(form, FORMS) or ';'} use one of {', '.join(FORMS)}"
     if found["type"] == "missing":
         return f"parser {form!r} needs {field!r}"
     model = FORMS.get(form, OwnSource)
