@@ -20,7 +20,7 @@ _METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({"retrieval": ("hit@1
 _TEMPLATES = Path(__file__).with_name("pages")
 
 # Sizes of the plots in units of their own, which are about a pixel on a page of full width.
-_BAR, _LETTER = 20, 6.4
+_LETTER = 6.4
 _GROUP_WIDTH, _GROUP_NAME, _GROUP_NUMBER = 360, 170, 44
 _DIFFERENCE_WIDTH, _DIFFERENCE_NAME, _DIFFERENCE_NUMBER = 540, 240, 46
 
@@ -277,7 +277,6 @@ class _Bar(NamedTuple):
     kind: str
     name: str
     short_name: str
-    top: int
     left: float
     length: float
     number: str
@@ -292,10 +291,6 @@ class _Plot(NamedTuple):
     width: int
     bars: Sequence[_Bar]
     zero: float | None = None
-
-    @property
-    def height(self) -> int:
-        return len(self.bars) * _BAR
 
 
 class _Differences(NamedTuple):
@@ -326,7 +321,7 @@ def _groups(report: Report) -> list[tuple[str, str, _Plot]]:
             mean = row.means[name]
             length = (mean.score or 0) / 100 * (_GROUP_WIDTH - _GROUP_NAME - _GROUP_NUMBER)
             kind = "other" if place else "first"
-            bars.append(_bar(kind, row.label, _GROUP_NAME, place, _GROUP_NAME, length, _mean_text(mean, decimals)))
+            bars.append(_bar(kind, row.label, _GROUP_NAME, _GROUP_NAME, length, _mean_text(mean, decimals)))
         datasets = report.rows[0].means[name]
         size = counted(datasets.found + len(datasets.missing), "dataset")
         groups.append((name, size, _Plot(f"{name} of every model", _GROUP_WIDTH, bars)))
@@ -361,16 +356,16 @@ def _diverging(differences: Sequence[tuple[str, float]], largest: float) -> _Plo
     reach = (_DIFFERENCE_WIDTH - _DIFFERENCE_NAME) / 2 - _DIFFERENCE_NUMBER
     zero = _DIFFERENCE_NAME + _DIFFERENCE_NUMBER + reach
     bars = []
-    for place, (name, difference) in enumerate(differences):
+    for name, difference in differences:
         length = abs(difference) / largest * reach
         kind, left = ("better", zero) if difference >= 0 else ("worse", zero - length)
-        bars.append(_bar(kind, name, _DIFFERENCE_NAME, place, left, length, f"{difference:+.1f}"))
+        bars.append(_bar(kind, name, _DIFFERENCE_NAME, left, length, f"{difference:+.1f}"))
     return _Plot("differences by dataset", _DIFFERENCE_WIDTH, bars, zero)
 
 
-def _bar(kind: str, name: str, name_width: int, place: int, left: float, length: float, number: str) -> _Bar:
-    """A bar in its place from the top; the middle of a name that is too long is cut out."""
+def _bar(kind: str, name: str, name_width: int, left: float, length: float, number: str) -> _Bar:
+    """A bar; the middle of a name that is too long is cut out."""
     most = int(name_width / _LETTER) - 1
     short = name if len(name) <= most else f"{name[: most // 2]}\u2026{name[-(most // 2) :]}"
     number_x, anchor = (left - 5, "end") if kind == "worse" else (left + length + 5, "start")
-    return _Bar(kind, name, short, place * _BAR, round(left, 1), round(length, 1), number, round(number_x, 1), anchor)
+    return _Bar(kind, name, short, round(left, 1), round(length, 1), number, round(number_x, 1), anchor)
