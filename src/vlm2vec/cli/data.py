@@ -129,7 +129,6 @@ class _Shown:
     def __init__(self, root: Path, bar: ExitStack) -> None:
         self._root = root
         self._bar = bar
-        self._total = self._done = 0
 
     def planned(self, plan: Plan, free: int) -> None:
         self._bar.close()

@@ -117,12 +117,9 @@ def nested_progress(
             return
         run = bars.add_task(description, total=parts)
         part = bars.add_task("", total=None)
-        at_hand = ""
 
         def show(done: int, name: str, items: int, total: int) -> None:
-            nonlocal at_hand
-            if name != at_hand:
-                at_hand = name
+            if name != bars.tasks[part].description:
                 # Without this its rate would be that of the part before.
                 bars.reset(part, description=name)
             bars.update(part, completed=items, total=total or None)
