@@ -217,7 +217,15 @@ class Checkpoints:
         self.state = _load(
             folder / f"{_STATE}.json", lambda path: _RunState.model_validate({"sizes": sizes} | _object(path))
         )
-        _check_sizes(self.state.sizes, sizes, folder)
+        if changed := [
+            f"{name} had {size:,} rows, has {sizes.get(name, 0):,}"
+            for name, size in self.state.sizes.items()
+            if sizes.get(name, 0) != size
+        ]:
+            raise DataError(
+                f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as "
+                f"they were, or start another run whose 'init' is {folder}"
+            )
         path = folder / f"{_STATE}.safetensors"
         tensors: dict[str, Tensor] = _load(path, load_file)
         moments = ("exp_avg", "exp_avg_sq", "step") if self.state.step else ()
@@ -338,19 +346,6 @@ def _changes(key: str, before: Mapping[str, Any], now: Mapping[str, Any], path: 
             yield from _changes(inner, was, is_now, f"{path}{key}.")
     elif was != is_now:
         yield f"{path}{key} was {was!r}, is {is_now!r}"
-
-
-def _check_sizes(before: Mapping[str, int], now: Mapping[str, int], folder: Path) -> None:
-    changed = [
-        f"{name} had {size:,} rows, has {now.get(name, 0):,}"
-        for name, size in before.items()
-        if now.get(name, 0) != size
-    ]
-    if changed:
-        raise DataError(
-            f"other rows would come than in the run of {folder}: {'; '.join(changed)}. Put the sources back as they "
-            f"were, or start another run whose 'init' is {folder}"
-        )
 
 
 def _full(tensor: Tensor) -> Tensor:
