@@ -72,13 +72,10 @@ class Place:
     def knows_locks(self) -> bool:
         """Whether its file system has locks, which some network drives lack; True if that cannot be told."""
         try:
-            descriptor = os.open(self.path / _LOCK, os.O_RDONLY)
+            with (self.path / _LOCK).open("rb") as stream:
+                return _has_locks(stream.fileno())
         except OSError:
             return True
-        try:
-            return _has_locks(descriptor)
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def hold(self, try_lock: Callable[[int], bool] | None = None) -> Iterator[None]:
