@@ -408,8 +408,7 @@ def _as_arrow(files: Sequence[FileRows], fingerprint: str, dim: int) -> pa.Table
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim),
         **{name: [getattr(file.look, name) for file, _ in pairs] for name in _LOOK},
     }
-    wanted = _schema(dim)
-    return pa.table({name: values[name] for name in wanted.names}, schema=wanted)
+    return pa.table(values, schema=_schema(dim))
 
 
 def _parse_files(table: pa.Table, dim: int) -> dict[str, FileRows]:
