@@ -80,9 +80,8 @@ def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> d
     same, moved = dict[str, StoredFile](), dict[str, StoredFile]()
     num_compared = 0
     for file in found:
-        if file.path not in stored:
+        if (one := stored.get(file.path)) is None:
             continue
-        one = stored[file.path]
         look = one.look
         if look[:2] == file.look[:2] and look.ctime_ns in (UNKNOWN, file.look.ctime_ns):
             num_compared += look.inode != UNKNOWN
