@@ -90,10 +90,9 @@ class FileRow(NamedTuple):
         rows = []
         for number, unit in enumerate(units, self.first_unit):
             vector = unit.vector.astype("<f4", copy=False).tobytes()
-            start_s, end_s = (None, None) if unit.span_s is None else map(float, unit.span_s)
-            span_s = _NO_SPAN if start_s is None else (start_s, end_s)
-            checksum = _unit_sum((number, self.id, unit.kind, unit.page or 0, *span_s), vector)
-            rows.append((number, self.id, unit.kind, unit.page, start_s, end_s, vector, checksum))
+            span_s = unit.span_s and tuple(map(float, unit.span_s))
+            checksum = _unit_sum((number, self.id, unit.kind, unit.page or 0, *(span_s or _NO_SPAN)), vector)
+            rows.append((number, self.id, unit.kind, unit.page, *(span_s or (None, None)), vector, checksum))
         return rows
 
     def parse(self, rows: list[_Values]) -> FileRows:
