@@ -122,12 +122,16 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
             try:
                 if entry.is_dir():
                     (linked if entry.is_symlink() else folders).append(f"{path}/")
-                elif (kind := file_kind(path)) is not None and (file := _file_of(entry, path, kind)) is not None:
-                    scan.files.append(file)
-                else:
-                    if kind is None and _may_be_a_folder(entry):
+                elif (kind := file_kind(path)) is None:
+                    if _may_be_a_folder(entry):
                         entry.stat()
                     left_out[ending(path)] += 1
+                else:
+                    file = _found(path, kind, entry.stat())
+                    if ending(path) not in UNSURE_SUFFIXES or _is_film(Path(entry.path)):
+                        scan.files.append(file)
+                    else:
+                        left_out[ending(path)] += 1
             except OSError as error:
                 scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
     return scan
@@ -220,22 +224,13 @@ def _scan_file(folder: Path, path: str) -> FoundFile:
     return _found(path, kind, os.stat(folder / path))
 
 
-def _file_of(entry: os.DirEntry[str], path: str, kind: FileKind) -> FoundFile | None:
-    """A file that is searched; None if only its ending is that of one.
-
-    Raises:
-        OSError: it is on a link to nowhere, or no regular file.
-    """
-    file = _found(path, kind, entry.stat())
-    return None if ending(path) in UNSURE_SUFFIXES and not _is_film(Path(entry.path)) else file
-
-
 def _may_be_a_folder(entry: os.DirEntry[str]) -> bool:
     """Whether the name is one of a link to a folder, which is away for a while if it leads nowhere."""
     return entry.is_symlink() and not ending(entry.name)
 
 
 def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
+    """A file of this status. Raises OSError if it is no regular one."""
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for ever.
         raise OSError("not a regular file")
