@@ -122,7 +122,6 @@ class _SourceFields(BaseModel, ABC):
 
         Args:
             name: of the source, for messages.
-            root: data_root, where the mirror lies.
             fetch: opens a table that the mirror lacks, if `download` is set.
 
         Returns:
@@ -413,7 +412,7 @@ class _LlavahoundCaptionSource(_VideoSource):
         if self.mode == "video_retrieval":
             positive = Item("", (video,), _VIDEO, f"{_VIDEO} {MEDIA_MARKER}")
             return Pair(Item(caption, (), _TO_VIDEO, f"{_TO_VIDEO} {caption}"), positive, None, name)
-        return Pair(_whole(_with_marker(request), (video,)), Item(caption, (), "", caption), None, name)
+        return Pair(_whole(request, (video,)), Item(caption, (), "", caption), None, name)
 
 
 class _LlavahoundQaSource(_VideoSource):
@@ -423,8 +422,7 @@ class _LlavahoundQaSource(_VideoSource):
 
     def parse(self, row: Columns, name: str, *, folder: Path) -> Pair:
         (question, answer), video = _conversation(row), self._frames(row, folder)
-        asked = _with_marker(question)
-        query = Item(_whole(asked, (video,)).text, (video,), _ABOUT_VIDEO, f"{_ABOUT_VIDEO} {asked}")
+        query = Item(_whole(question, (video,)).text, (video,), _ABOUT_VIDEO, f"{_ABOUT_VIDEO} {question}")
         return Pair(query, Item(answer, (), "", answer), None, name)
 
 
@@ -512,16 +510,13 @@ def _whole(string: str, media: tuple[Image | Video, ...]) -> Item:
     return Item(text, media, "", string)
 
 
-def _with_marker(text: str) -> str:
-    return text.replace("<video>", MEDIA_MARKER)
-
-
 def _conversation(row: Columns) -> tuple[str, str]:
+    """What is asked, with the video's place marked, and the answer."""
     turns = row.value("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
         raise row.wrong("conversations", f"holds {shortened(turns)}: it must be a list of two objects or more")
     first, second = (row.checked(turn.get("value"), "conversations") for turn in turns[:2])
-    return first, second
+    return first.replace("<video>", MEDIA_MARKER), second
 
 
 @cache

@@ -308,9 +308,7 @@ def _entries(row: TaskRow, column: str) -> list[object]:
 
 def _caption(row: TaskRow, column: str, entry: object) -> str:
     """A caption as a text, or as Karpathy's files hold it."""
-    if isinstance(entry, dict):
-        return replace(row, values=entry).text("raw")
-    return replace(row, values={column: entry}).text(column)
+    return replace(row, values=entry).text("raw") if isinstance(entry, dict) else row.checked(entry, column)
 
 
 def _words(text: str) -> str:

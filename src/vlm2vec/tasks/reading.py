@@ -113,10 +113,9 @@ class TaskReader:
         place = self._place(path)
         try:
             self.check(self.root / place)
+            return Image(self._media.picture(place), as_stored=True)
         except DataError as error:
             raise error.of(f"{row.origin}: column {column!r} names {path!r}") from None
-        try:
-            return Image(self._media.picture(place), as_stored=True)
         except MediaError as error:
             raise error.of(f"{row.origin}: column {column!r}") from None
 

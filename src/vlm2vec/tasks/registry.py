@@ -94,17 +94,14 @@ def parse_task(
 
 def packaged_root(benchmark: str) -> Path | None:
     """The data root of a benchmark whose data are part of this package; None if they are not."""
-    root = Path(__file__).parents[1] / _file_name(benchmark)
+    root = Path(__file__).parents[1] / benchmark.replace("-", "_")
     return root if root.is_dir() else None
-
-
-def _file_name(benchmark: str) -> str:
-    return benchmark.replace("-", "_")
 
 
 @cache
 def _table(benchmark: str) -> Mapping[str, TaskSpec]:
-    table = yaml.safe_load(Path(__file__).with_name(f"{_file_name(benchmark)}.yaml").read_text("utf-8"))
+    path = Path(__file__).with_name(f"{benchmark.replace('-', '_')}.yaml")
+    table = yaml.safe_load(path.read_text("utf-8"))
     return {name: _spec(benchmark, name, table["families"], row) for name, row in table["tasks"].items()}
 
 
