@@ -113,7 +113,7 @@ class Backbone(Protocol[Input, Pack]):
         return "float32"
 
     def prepare(self, item: Item, ask: Ask, *, decoder: Decoder) -> Input:
-        """Make an item ready on the CPU; several threads call it at once.
+        """Make an item ready on the CPU; several threads call it at once, but one alone for items of PIL images.
 
         Args:
             decoder: makes pictures of its media.

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from queue import Full, Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypedDict, TypeVar, Unpack
@@ -47,6 +47,8 @@ _PACK_COST = {"cpu": 2048, "cuda": 32_768}
 _WINDOW_COST = 32_768
 # Items that are submitted and not yet answered.
 _MOST_WAITING = 1024
+# PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
+_PICTURES = threading.Lock()
 
 
 class PipelineOptions(TypedDict, total=False):
@@ -183,7 +185,9 @@ class Pipeline(Generic[Input, Pack]):
     # --- one item, and packs of them
 
     def _prepared(self, item: ItemLike, ask: Ask) -> Input:
-        return self._backbone.prepare(as_item(item), ask, decoder=self._decoder)
+        item = as_item(item)
+        with _PICTURES if item.holds_pictures else nullcontext():
+            return self._backbone.prepare(item, ask, decoder=self._decoder)
 
     def _weight(self, item: ItemLike) -> int:
         """Memory that the pictures of an item take while it is prepared."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG = logging.getLogger("vlm2vec")
-
-# PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
-_pictures = Lock()
 
 PATCH_PX = 14
 MERGE = 2
@@ -195,10 +190,6 @@ class QwenVLProcessor:
             InputError: the item is empty or its markers do not fit its media.
             MediaError: a medium cannot be read.
         """
-        with _pictures if item.holds_pictures else nullcontext():
-            return self._composed(item, ask, decoder)
-
-    def _composed(self, item: Item, ask: Ask, decoder: Decoder) -> QwenVLInput:
         media = tuple(decoder.resolve(medium) for medium in item.media)
         kind: Kind = media[0].kind if media else "text"
         text = self.style.compose(item, self._instruction(item, kind, ask))

@@ -11,10 +11,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -57,9 +55,6 @@ _RESAMPLING = {
     "bicubic": PIL.Image.Resampling.BICUBIC,
     "lanczos": PIL.Image.Resampling.LANCZOS,
 }
-
-# PIL reads a picture's pixels when they are first asked for, and one picture may be in several items and calls.
-_pictures = Lock()
 
 
 class _Part(BaseModel):
@@ -302,12 +297,11 @@ class TowersProcessor:
             InputError: the item is empty, its markers do not fit its media, or its text has no known word.
             MediaError: a medium cannot be read.
         """
-        with _pictures if item.holds_pictures else nullcontext():
-            parts: list[Words | Looks] = []
-            if text := _bare(item):
-                whole = f"{ask.prompt} {text}" if ask.prompt else text
-                parts.append(Words(tuple(self.words.chunks(whole))))
-            parts += [self._looks(medium, decoder) for medium in item.media]
+        parts: list[Words | Looks] = []
+        if text := _bare(item):
+            whole = f"{ask.prompt} {text}" if ask.prompt else text
+            parts.append(Words(tuple(self.words.chunks(whole))))
+        parts += [self._looks(medium, decoder) for medium in item.media]
         return TowersInput(tuple(parts))
 
     def _looks(self, medium: Image | Video, decoder: Decoder) -> Looks:
