@@ -10,6 +10,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,19 +22,15 @@ _DRAFT = re.compile(r".+\.[0-9a-f]{32}\.part")
 _CLOSED_FOR_S = 60.0
 
 
-CONTENT_HASH_BYTES = 16
-
-
 def content_hash(source: Path | bytes) -> str:
     """32 hex digits of a file's bytes: equal contents have equal ones.
 
     Raises:
         OSError: the file cannot be read.
     """
-    if isinstance(source, bytes):
-        return _blake2b(source).hexdigest()
-    with source.open("rb") as stream:
-        return hashlib.file_digest(stream, _blake2b).hexdigest()
+    empty = partial(hashlib.blake2b, digest_size=16)
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        return hashlib.file_digest(stream, empty).hexdigest()
 
 
 def reason(error: Exception) -> str:
@@ -165,7 +163,3 @@ else:
         with draft.open("r+b") as stream:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
-
-
-def _blake2b(data: bytes = b"") -> hashlib.blake2b:
-    return hashlib.blake2b(data, digest_size=CONTENT_HASH_BYTES)
