@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,21 +96,14 @@ def drawn_page(
     with _open_document(source, limits) as document:
         if not 1 <= page <= len(document):
             raise MediaError(f"{name} has no page {page}: its pages count from 1 to {len(document)}")
-        with decoding(name, f"a PDF at page {page}"):
-            sheet = document[page - 1]
-            try:
-                if 0.0 in sheet.get_size():
-                    # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only
-                    # for an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
-                    sheet.set_cropbox(0, 0, 0, 0)
-                scale = min(SCALE, math.sqrt(PAGE_PX / max(1.0, math.prod(sheet.get_size()))))
-                drawn = sheet.render(scale=scale, bitmap_maker=bitmap)
-                try:
-                    yield _Drawing((drawn.width, drawn.height), drawn.stride, memoryview(drawn.buffer).cast("B"))
-                finally:
-                    drawn.close()
-            finally:
-                sheet.close()
+        with decoding(name, f"a PDF at page {page}"), closing(document[page - 1]) as sheet:
+            if 0.0 in sheet.get_size():
+                # PDFium shows the part of the MediaBox that the CropBox covers, and takes the whole MediaBox only for
+                # an empty CropBox. Of a CropBox beside the MediaBox it would show nothing.
+                sheet.set_cropbox(0, 0, 0, 0)
+            scale = min(SCALE, math.sqrt(PAGE_PX / max(1.0, math.prod(sheet.get_size()))))
+            with closing(sheet.render(scale=scale, bitmap_maker=bitmap)) as drawn:
+                yield _Drawing((drawn.width, drawn.height), drawn.stride, memoryview(drawn.buffer).cast("B"))
 
 
 def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
