@@ -49,7 +49,9 @@ def load_weights(kind: type[Model], folder: Path, dtype: torch.dtype, old_names:
             )
     # transformers computes with a configuration's values before it looks at them: wrong ones fail in every way.
     except Exception as error:
-        raise ModelError(f"the weights of {folder} cannot be loaded: {_told(error)}") from None
+        # A KeyError is a bare word.
+        told = str(error) if " " in str(error) else f"{type(error).__name__} {error}"
+        raise ModelError(f"the weights of {folder} cannot be loaded: {told}") from None
     missing = sorted(report["missing_keys"])
     strays = sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head"))
     if missing or strays:
@@ -59,11 +61,6 @@ def load_weights(kind: type[Model], folder: Path, dtype: torch.dtype, old_names:
         )
     loaded: Model = model
     return loaded
-
-
-def _told(error: Exception) -> str:
-    """The message of an error; with its class where that is a bare word, as of a KeyError."""
-    return str(error) if " " in str(error) else f"{type(error).__name__} {error}"
 
 
 def load_token_head(folders: Folders, dim: int) -> Tensor | None:
