@@ -129,12 +129,9 @@ def _attend_near(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, group: _Group) -> 
     """Causal attention of one group of T tokens."""
     count, length = group.slots.shape
     whole = count * length == len(group.real)
-    heads = q_THD.shape[1]
-
-    def batch(x: Tensor) -> Tensor:
-        return _batch(x if whole else x[group.slots.flatten()], (count, length), heads)
-
-    attended = _attend(*(batch(x) for x in (q_THD, k_TGD, v_TGD)), causal=True).transpose(1, 2).flatten(0, 1)
+    slots = slice(None) if whole else group.slots.flatten()
+    filled = (_batch(x[slots], (count, length), q_THD.shape[1]) for x in (q_THD, k_TGD, v_TGD))
+    attended = _attend(*filled, causal=True).transpose(1, 2).flatten(0, 1)
     return attended if whole else attended[group.real]
 
 
