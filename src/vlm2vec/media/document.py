@@ -56,7 +56,6 @@ def render_page(source: Source, page: int, limits: Limits = DEFAULT_LIMITS) -> P
     """Draw one page on white, in RGB, with its annotations and filled-in form fields.
 
     Args:
-        source: path or bytes of the PDF.
         page: its number, counted from 1.
         limits: larger files are refused, whatever their number of pages.
 

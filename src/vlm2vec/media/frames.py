@@ -34,9 +34,7 @@ def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFA
     A still image comes as `open_image` says, a PDF page and the frames of a video in RGB.
 
     Args:
-        medium: the image, page or video.
         num_frames: how many frames to pick from a video file or folder.
-        limits: larger media are refused.
 
     Raises:
         MediaError: the medium cannot be read. LimitError: it is too large.

@@ -157,8 +157,6 @@ def split_spans(
     (a single frame, a folder) is one span from 0 to `span_s`.
 
     Args:
-        duration_s: how long the clip is.
-        span_s: how long a span should be.
         gaps_s: stretches (start, end) to leave out, in order, as `VideoInfo.gaps_s` lists them.
 
     Raises:

@@ -74,7 +74,6 @@ class Pipeline(Generic[Input, Pack]):
     Threads may share it.
 
     Args:
-        backbone: the model.
         output: vectors of whole items, or of their tokens.
         window_cost: of the items of a stream that are divided into packs together, or that wait when submitted.
         most_waiting: items that may be submitted and not yet answered.

@@ -260,7 +260,6 @@ class StoredTokens:
     """The token vectors of a store under some keys, read from it a piece at a time.
 
     Args:
-        store: keeps them.
         keys: one for each item. Of a key that the store lacks, such as b"", there are no tokens.
     """
 

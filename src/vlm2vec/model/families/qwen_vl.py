@@ -236,7 +236,6 @@ class QwenVLBackbone(TrainableModule):
         """Pooled states of the final norm, and token vectors if there is a head for them.
 
         Args:
-            batch: the inputs.
             features_VD: of this pack by `visual_features`, to save computing them again.
         """
         x_TD = self.model.language_model.embed_tokens(batch.input_ids)
