@@ -60,7 +60,7 @@ def compute(processes: int) -> None:
         if not (path := _tower(name)).exists():
             write_atomically(path, made())
     shown = read_shown()
-    texts = sorted({text for one in shown for text in wordings(one)})
+    texts = sorted({text for one in shown if one.is_trained for text in wordings(one)})
     write_atomically(FEATURES / "texts.json", json.dumps(texts, ensure_ascii=False).encode())
     looks = [Job("look", shot, at, shown[at : at + PART]) for shot in range(SHOTS) for at in _starts(shown)]
     reads = [Job("read", 0, at, texts[at : at + PART]) for at in _starts(texts)]

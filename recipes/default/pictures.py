@@ -34,8 +34,8 @@ MORE_SETS = (
 """Icon sets that give further things: of game-icons all icons, of the others those that are called by a noun for a
 thing. CC0, MIT, ISC, Apache-2.0 or CC-BY (see NOTICE)."""
 
-SHOTS = 3
-"""Drawings of a picture that is trained: one as it is on white, the others varied, on backgrounds of all kinds."""
+SHOTS = 1
+"""Drawings of a picture: the first as it is on white, further ones varied, on backgrounds of all kinds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """How are the heads trained that put both towers into one space?
 
-    python recipes/default/train.py SEED OUT.safetensors [KEY=VALUE ...]     about three minutes on a quiet core
+    python recipes/default/train.py SEED OUT.safetensors [first=HEADS.safetensors] [KEY=VALUE ...]
+
+Takes some two minutes on a quiet core. `first` are heads whose text head is shared, so that `export.py` can merge.
 
 The towers are frozen and `features.py` has looked with them; so a batch is a thousand pictures and costs milliseconds.
 
@@ -16,7 +18,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,8 @@ import torch
 from features import read, read_pictures, read_texts
 from fetch import UNPACKED
 from numpy.typing import NDArray
-from pictures import SHOTS, Shown, read_shown
+from pictures import Shown, read_shown
+from safetensors import safe_open
 from safetensors.torch import save_file
 from texts import wordings
 from torch import Tensor, nn
@@ -45,23 +49,24 @@ class Settings:
         noise: added to a feature, in its own spread. dropout: of the hidden units.
         names: share of the plain names among the wordings that are drawn.
         photographs: weight of the loss on made-up photographs. words: of the loss that keeps texts' similarities.
+        shots: drawings of a picture that are used.
+        lifted: the known half is multiplied by it in the end, since drawings alone make it shrink.
     """
 
-    epochs: int = 20
-    batch: int = 512
-    hidden: int = 1024
-    lr: float = 1e-3
+    epochs: int = 14
+    batch: int = 768
+    hidden: int = 2048
+    lr: float = 1.5e-3
     weight_decay: float = 0.05
-    known: float = 0.65
-    temperature: float = 1.5
-    noise: float = 0.3
-    dropout: float = 0.4
-    names: float = 0.5
-    photographs: float = 0.3
+    known: float = 0.85
+    temperature: float = 2.0
+    noise: float = 0.6
+    dropout: float = 0.5
+    names: float = 0.6
+    photographs: float = 0.5
     words: float = 1.0
-    scale_known: bool = True
-    shots: int = SHOTS
-    hidden_text: int = 0
+    shots: int = 1
+    lifted: float = 1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def read_data(shown: list[Shown], shots: int) -> Data:
     """All pictures that may be trained, every drawing of them."""
     texts, vectors = read_texts()
     place_of = {text: place for place, text in enumerate(texts)}
-    said = [[place_of[text] for text in wordings(one)] for one in shown]
+    said = [[place_of[text] for text in wordings(one)] if one.is_trained else [] for one in shown]
     longest = max(map(len, said))
     found = [read_pictures(len(shown), shot) for shot in range(shots)]
     places, features = np.concatenate([one for one, _ in found]), np.concatenate([many for _, many in found])
@@ -127,8 +132,8 @@ def class_names() -> list[str]:
 
 def begin(data: Data, settings: Settings) -> tuple[ImageHead, TextHead]:
     """Heads that know what the towers know: a text is itself, turned; a picture is what its classes are called."""
-    image = ImageHead(hidden=settings.hidden, temperature=settings.temperature, scale_known=settings.scale_known)
-    text = TextHead(hidden=settings.hidden_text)
+    image = ImageHead(hidden=settings.hidden, temperature=settings.temperature)
+    text = TextHead()
     middle = data.classes.mean(0)
     centred = data.texts - data.texts.mean(0)
     # Directions of texts, those in which they differ most first.
@@ -143,9 +148,6 @@ def begin(data: Data, settings: Settings) -> tuple[ImageHead, TextHead]:
         spread, mean = data.features.std(0) + 0.02, data.features.mean(0)
         image.up.weight.div_(spread)
         image.up.bias.sub_(image.up.weight @ mean)
-        if text.down is not None:
-            text.down.weight.zero_()
-            text.down.bias.zero_()
     return image, text
 
 
@@ -161,6 +163,21 @@ class Trainer:
         self.spread = data.features.std(0)
         self.chances = F.softmax(data.logits / settings.temperature, -1)
         self.generator = torch.Generator().manual_seed(seed)
+
+    def share(self, first: Path) -> None:
+        """Take the text head and the known half from heads that are trained already, and leave the text head so."""
+        image, text = load_heads(first)
+        self.text.load_state_dict(text.state_dict())
+        self.text.requires_grad_(False)
+        width, settings = self.image.names.out_features, self.settings
+        with torch.no_grad():
+            self.image.joined.weight[:, :width] = image.joined.weight[:, :width] / settings.lifted
+            self.image.joined.weight[:, width:] = math.sqrt(1 - settings.known**2) * text.linear.weight
+
+    def lift(self) -> None:
+        """Give the known half its final weight: drawings alone make it smaller than photographs need it."""
+        with torch.no_grad():
+            self.image.joined.weight[:, : self.image.names.out_features] *= self.settings.lifted
 
     def run(self) -> None:
         """Train."""
@@ -217,8 +234,7 @@ class Trainer:
         return F.normalize(self.image.down(hidden), dim=-1)
 
     def _known(self, chances: Tensor) -> Tensor:
-        known: Tensor = self.image.names(chances)
-        return F.normalize(known, dim=-1) if self.settings.scale_known else known
+        return F.normalize(self.image.names(chances), dim=-1)
 
     def _photographed(self, classes: Tensor, clutter: Tensor) -> Tensor:
         """The known half of made-up photographs: one class stands out of what the class head sees elsewhere."""
@@ -249,25 +265,69 @@ class Trainer:
         return torch.stack([(one @ one.T - wanted).square().mean() for one in moved]).mean() * 100
 
 
-def main(seed: int, out: Path, settings: Settings) -> None:
+def main(seed: int, out: Path, settings: Settings, first: Path | None) -> None:
     """Train and write."""
     trainer = Trainer(read_data(read_shown(), settings.shots), settings, seed)
+    if first is not None:
+        trainer.share(first)
     trainer.run()
-    weights = {f"image.{name}": value for name, value in trainer.image.state_dict().items()}
-    weights |= {f"text.{name}": value for name, value in trainer.text.state_dict().items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, out)
+    trainer.lift()
+    save_heads(out, trainer.image, trainer.text, settings)
 
 
-def parse_settings(words: list[str]) -> Settings:
+def save_heads(path: Path, image: ImageHead, text: TextHead, settings: Settings) -> None:
+    """Write both heads, and by which settings they were trained."""
+    weights = {f"image.{name}": value.contiguous() for name, value in image.state_dict().items()}
+    weights |= {f"text.{name}": value.contiguous() for name, value in text.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, {"settings": json.dumps(asdict(settings))})
+
+
+def load_heads(path: Path) -> tuple[ImageHead, TextHead]:
+    """Heads that were written."""
+    with safe_open(path, "pt") as file:
+        settings = Settings(**json.loads(file.metadata()["settings"]))
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # It is no mapping.
+    image = ImageHead(hidden=settings.hidden, temperature=settings.temperature)
+    text = TextHead()
+    for prefix, head in (("image.", image), ("text.", text)):
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        head.load_state_dict(own)
+    return image.eval(), text.eval()
+
+
+def merged(heads: Sequence[ImageHead], features: Tensor) -> ImageHead:
+    """One head whose vectors are as good as the mean of those of several that share a text head.
+
+    Their hidden layers stand side by side. Before it is scaled to length one, each learned half is as long as it is in
+    the mean over `features` [N, 1280].
+    """
+    halves = [head.down(F.gelu(head.up(features))).norm(dim=-1).mean() for head in heads]
+    width = heads[0].names.out_features
+    maps = [head.joined.weight[:, width:] / (half * len(heads)) for head, half in zip(heads, halves, strict=True)]
+    one = ImageHead(hidden=sum(head.up.out_features for head in heads), temperature=heads[0].temperature)
+    pairs = list(zip(maps, heads, strict=True))
+    one.names.weight.copy_(heads[0].names.weight)
+    one.up.weight.copy_(torch.cat([head.up.weight for head in heads]))
+    one.up.bias.copy_(torch.cat([head.up.bias for head in heads]))
+    one.down.weight.copy_(torch.cat([turn @ head.down.weight for turn, head in pairs], 1))
+    one.down.bias.copy_(torch.stack([turn @ head.down.bias for turn, head in pairs]).sum(0))
+    length = one.down(F.gelu(one.up(features))).norm(dim=-1).mean()
+    known = torch.stack([head.joined.weight[:, :width] for head in heads]).mean(0)
+    one.joined.weight.copy_(torch.cat([known, length * torch.eye(len(known))], 1))
+    one.joined.bias.copy_(torch.stack([head.joined.bias for head in heads]).mean(0))
+    return one.eval()
+
+
+def parse_settings(words: Sequence[str]) -> Settings:
     """KEY=VALUE, each of the type of its default."""
     types = {field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)}
     given = dict(word.split("=", 1) for word in words)
-    return replace(
-        Settings(),
-        **{key: json.loads(value.lower()) if types[key] is bool else types[key](value) for key, value in given.items()},
-    )
+    return replace(Settings(), **{key: types[key](value) for key, value in given.items()})
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), parse_settings(sys.argv[3:]))
+    _, seed_word, out_word, *others = sys.argv
+    shared = [Path(word.removeprefix("first=")) for word in others if word.startswith("first=")]
+    chosen = parse_settings([word for word in others if not word.startswith("first=")])
+    main(int(seed_word), Path(out_word), chosen, shared[0] if shared else None)
