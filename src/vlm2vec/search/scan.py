@@ -95,26 +95,22 @@ def scan_folder(folder: Path, names: Iterable[str] | None = None, *, skip: Colle
 
 def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
     """What lies in one folder, in no order; `start` is its path in `folder` with a "/" at its end, or ""."""
-    try:
-        root = _identity(folder / start)
-        os.scandir(folder / start).close()
-    except OSError as error:
-        raise _no_folder(folder / start, error) from error
-    entered = {root, *(_identity(path) for path in skip if path.exists())}
+    entered = {_identity(path) for path in skip if path.exists()}
     scan = Scan([], [], left_out := Counter[str]())
     folders, linked = [start], list[str]()
     while folders or linked:
         # Linked folders wait until every real one is entered.
         prefix = folders.pop() if folders else linked.pop(0)
         try:
-            if prefix != start:
-                identity = _identity(folder / prefix)
-                if identity in entered:
-                    continue
-                entered.add(identity)
+            identity = _identity(folder / prefix)
+            if identity in entered and prefix != start:
+                continue
+            entered.add(identity)
             with os.scandir(folder / prefix) as listing:
                 entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=attrgetter("name"))
         except OSError as error:
+            if prefix == start:
+                raise _no_folder(folder / start, error) from error
             scan.failed.append((prefix, reason(error)))
             continue
         for entry in entries:
