@@ -41,8 +41,7 @@ class IndexInfo:
     """What an index says of itself.
 
     Args:
-        model: name of the model that made the vectors, as given to `Embedder.load`.
-        fingerprint: of that model.
+        model, fingerprint: of the model that made the vectors; its name as given to `Embedder.load`.
         dim: dimensions of a vector.
         dtype: in which the model computed, such as "bfloat16"; None: the index does not say.
         folder: whose files are indexed, relative to the index where it lies inside.

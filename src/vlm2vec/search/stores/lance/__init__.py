@@ -241,17 +241,16 @@ class LanceStore:
         return 0 if known is None else int(known.num_indexed_rows)
 
     def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
-        tries = _READING_TRIES
-        while True:
-            tries -= 1
+        for _ in range(_READING_TRIES - 1):
             try:
                 return self._nearest(vector, limit, where)
             except IndexFolderError:
                 # A writer that makes many commits at once clears away what they leave, perhaps under a slow reader.
                 before = int(self._table.version)
                 self.refresh()
-                if not tries or int(self._table.version) == before:
+                if int(self._table.version) == before:
                     raise
+        return self._nearest(vector, limit, where)
 
     def _nearest(self, vector: Vector, limit: int, where: Filter) -> list[Hit]:
         clause = _where_clause(where)
