@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import re
 from pathlib import Path
 
@@ -40,15 +41,15 @@ def test_the_packaged_mixes_are_the_published_ones(tmp_path: Path) -> None:
         *("InfographicsVQA", "ChartQA", "CIRR", "NIGHTS", "WebQA"),
     }
     assert sum(source.max_rows or 0 for source in mix.values()) == 1_103_000
-    parsers = [source.parser for source in mix.values()]
-    assert {name: parsers.count(name) for name in set(parsers)} == {
+    parsers = {name: source.model_dump()["parser"] for name, source in mix.items()}
+    assert Counter(parsers.values()) == {
         "mmeb": 20,
         "vidore": 1,
         "visrag": 1,
         "llavahound_caption": 2,
         "llavahound_qa": 1,
     }
-    assert all(source.config == name for name, source in mix.items() if source.parser == "mmeb")
+    assert all(source.config == name for name, source in mix.items() if parsers[name] == "mmeb")
     colpali, visrag = (mix[name].model_dump() for name in ("colpali_train_set", "visrag-indomain"))
     assert (colpali["query_to_page"], visrag["placeholder_first"]) == (False, False)
     base = tmp_path / "vlm2vec_train"
@@ -212,7 +213,7 @@ def test_each_published_file_is_the_packaged_mix_of_its_name(tmp_path: Path, mix
     packaged |= {
         name: source.model_copy(update={"split": None})
         for name, source in packaged.items()
-        if source.parser in ("vidore", "visrag")
+        if source.model_dump()["parser"] in ("vidore", "visrag")
     }
     assert published == packaged
 
