@@ -83,7 +83,7 @@ def _instructions_of_mini() -> set[str]:
     assert root is not None
     found: set[str] = set()
     for spec in get_tasks("mmeb-mini"):
-        found |= {spec.instruction or "", getattr(spec.parser, "target_instruction", "")}
+        found |= {spec.instruction, getattr(spec.parser, "target_instruction", "")}
         for path in (root / "annotations" / f"mmeb-mini__{spec.name}").rglob("*.parquet"):
             rows = pyarrow.parquet.read_table(path).to_pylist()
             found |= {row.get(column) or "" for row in rows for column in ("qry_inst", "tgt_inst")}

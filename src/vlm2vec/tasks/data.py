@@ -48,7 +48,7 @@ class TaskSpec:
         media_dir: folder under the data root that paths in the annotations are relative to.
         pool: "local" ranks the row's own candidates, "global" all candidates of the task.
         metric: the score that counts, such as "hit@1".
-        instruction: of the query; None where each row brings its own.
+        instruction: of the query; "" where each row brings its own.
         max_rows: only the first so many rows belong to the task.
         control: it shows what a model must not be able to do, and counts for no average.
     """
@@ -62,7 +62,7 @@ class TaskSpec:
     media_dir: str = ""
     pool: Literal["global", "local"]
     metric: str
-    instruction: str | None = None
+    instruction: str = ""
     max_rows: int | None = None
     control: bool = False
 

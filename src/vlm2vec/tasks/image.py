@@ -178,7 +178,7 @@ class _MBeirParser(TaskParser):
             if "text" in modality and not text.strip():
                 raise row.wrong("query_txt", f"is empty: a query of {modality!r} must hold words")
             picture = self._picture(reader, row, "query_img_path", needed="image" in modality)
-            query = composed(reader.instruction, text, picture)
+            query = composed(reader.spec.instruction, text, picture)
             reader.query(row, query, labels, column="pos_cand_list", name=row.text("qid"))
         return reader.data()
 
@@ -248,19 +248,20 @@ class _CaptionParser(TaskParser):
             picture = reader.picture(row, self.picture, path)
             if self.query == "picture":
                 labels = [reader.candidate(row, self.captions, text, text) for text in captions]
-                query = composed(reader.instruction, medium=picture)
+                query = composed(reader.spec.instruction, medium=picture)
                 reader.query(row, query, labels, column=self.captions, name=path)
             else:
                 sought = composed(self.target_instruction, medium=picture)
                 label = reader.candidate(row, self.picture, path, sought)
                 for text in captions:
                     if not reader.full:
-                        query = composed(reader.instruction, text) if reader.instruction else plain(text)
+                        query = composed(reader.spec.instruction, text) if reader.spec.instruction else plain(text)
                         reader.query(row, query, [label], column=self.picture)
         if lacking and not found:
+            folder = reader.root / reader.spec.media_dir
             raise MediaError(
-                f"{reader.task}: none of its {len(lacking):,} pictures is in {reader.root / reader.media_dir}, neither "
-                f"{lacking[0]} nor any other: put them there as docs/benchmark_data.md says"
+                f"{reader.spec.name}: none of its {len(lacking):,} pictures is in {folder}, neither {lacking[0]} nor "
+                "any other: put them there as docs/benchmark_data.md says"
             )
         return reader.data()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -42,49 +42,37 @@ class TaskRow(Columns):
     position: int = 0
 
 
+@dataclass(eq=False)
 class TaskReader:
     """Opens the annotations of one task and collects what its parser makes of them.
 
     Its arguments are those of `parse_task`.
     """
 
-    def __init__(
-        self,
-        spec: TaskSpec,
-        root: Path,
-        *,
-        limit: int | None = None,
-        fetch: FetchTable | None = None,
-        media: TaskMedia | None = None,
-        allow_outside: bool = False,
-    ) -> None:
-        self.root = root
-        self.allow_outside = allow_outside
-        self.task = spec.name
-        self.instruction = spec.instruction or ""
-        self.media_dir = spec.media_dir
-        self._spec = spec
-        self._limits = [count for count in (limit, spec.max_rows) if count is not None]
-        self._fetch = fetch
-        self._queries: list[Item] = []
-        self._relevant: dict[str, dict[str, int]] = {}
-        self._pools: list[tuple[str, ...]] = []
-        self._candidates: dict[str, Item] = {}
-        self._names: dict[str, str] = {}
-        self._warnings: dict[tuple[str, str], DataWarning] = {}
-        self._videos: dict[str, Video] = {}
-        self._media = open_media(root) if media is None else media
+    spec: TaskSpec
+    root: Path
+    limit: int | None
+    fetch: FetchTable | None
+    media: TaskMedia
+    allow_outside: bool
+    _queries: list[Item] = field(default_factory=list)
+    _relevant: dict[str, dict[str, int]] = field(default_factory=dict)
+    _pools: list[tuple[str, ...]] = field(default_factory=list)
+    _candidates: dict[str, Item] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+    _warnings: dict[tuple[str, str], DataWarning] = field(default_factory=dict)
+    _videos: dict[str, Video] = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
         """Whether no more queries are wanted."""
-        return bool(self._limits) and len(self._queries) >= min(self._limits)
+        return any(most is not None and len(self._queries) >= most for most in (self.limit, self.spec.max_rows))
 
     def open(self, config: str | None = None, split: str | None = None) -> Table:
         """The table of a configuration and split, else of the task's own."""
-        own = self._spec.source
+        own = self.spec.source
         name = own._replace(config=config or own.config, split=split or own.split)
-        return name.open(self.root, Hint("download", self._spec.benchmark), fetch=self._fetch)
+        return name.open(self.root, Hint("download", self.spec.benchmark), fetch=self.fetch)
 
     def rows(self, config: str | None = None) -> Iterator[TaskRow]:
         """The rows that become queries."""
@@ -97,7 +85,7 @@ class TaskReader:
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[TaskRow]:
         """All rows, without reading other columns where that costs something."""
         if lacking := [column for column in columns if table.columns is not None and column not in table.columns]:
-            raise DataError(f"{self.task}: {table.name(0)}: column {lacking[0]!r} is missing")
+            raise DataError(f"{self.spec.name}: {table.name(0)}: column {lacking[0]!r} is missing")
         for number, values in enumerate(table.scan(columns)):
             # A row that cannot be read says why when it is read alone.
             yield self._row(table, number, table[number] if values is None else values)
@@ -113,7 +101,7 @@ class TaskReader:
         place = self._place(path)
         try:
             self.check(self.root / place)
-            return Image(self._media.picture(place), as_stored=True)
+            return Image(self.media.picture(place), as_stored=True)
         except DataError as error:
             raise error.of(f"{row.origin}: column {column!r} names {path!r}") from None
         except MediaError as error:
@@ -121,7 +109,7 @@ class TaskReader:
 
     def has_picture(self, path: str) -> bool:
         """Whether anything is in a picture's place under the media folder."""
-        return self._media.has_picture(self._place(path))
+        return self.media.has_picture(self._place(path))
 
     def video(self, row: TaskRow, folder: str, wanted: int | None, *, needed: int = 1) -> Video:
         """The frames that stand for the video in a folder under the media folder, by the published rule.
@@ -138,7 +126,7 @@ class TaskReader:
         if place not in self._videos:
             try:
                 self.check(self.root / place)
-                frames = self._media.frames(place)
+                frames = self.media.frames(place)
                 if len(frames) < needed:
                     raise MediaError(f"{place} holds {len(frames)} frames: {needed} are needed")
                 picks = range(len(frames)) if wanted is None else frame_indices(len(frames), wanted)
@@ -158,12 +146,12 @@ class TaskReader:
             DataError: it lies there.
         """
         if not self.allow_outside:
-            folders = (self.root, self.root / self.media_dir) if self.media_dir else (self.root,)
+            folders = (self.root, self.root / self.spec.media_dir) if self.spec.media_dir else (self.root,)
             check_inside(path, folders, "allow_outside")
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder under the media folder, sorted; none if it is missing."""
-        return self._media.folders(self._place(folder))
+        return self.media.folders(self._place(folder))
 
     def candidate(
         self, row: TaskRow, column: str, name: str, item: Item | str, make: Callable[[str], Item] = plain
@@ -224,10 +212,9 @@ class TaskReader:
 
     def warn(self, row: TaskRow, column: str, problem: str) -> None:
         """Count an oddity that is no error."""
-        known = self._warnings.get((problem, column))
-        self._warnings[problem, column] = (
-            replace(known, count=known.count + 1) if known else DataWarning(self.task, problem, column, row.name, 1)
-        )
+        first = DataWarning(self.spec.name, problem, column, row.name, 0)
+        known = self._warnings.get((problem, column), first)
+        self._warnings[problem, column] = replace(known, count=known.count + 1)
 
     def data(self, candidates: tuple[Sequence[str], Sequence[Item]] | None = None) -> TaskData:
         """Everything that was collected; `candidates` replaces the collected names and items.
@@ -236,7 +223,7 @@ class TaskReader:
             DataError: there is no query.
         """
         if not self._queries:
-            raise DataError(f"{self.task}: its annotations hold no row")
+            raise DataError(f"{self.spec.name}: its annotations hold no row")
         names, items = candidates or (tuple(self._candidates), tuple(self._candidates.values()))
         return TaskData(
             query_ids=tuple(self._relevant),
@@ -245,16 +232,16 @@ class TaskReader:
             candidates=items,
             empty=frozenset(name for name, item in self._candidates.items() if not item.media and not item.verbatim),
             relevant=self._relevant,
-            pools=tuple(self._pools) if self._spec.pool == "local" else None,
+            pools=tuple(self._pools) if self.spec.pool == "local" else None,
             warnings=tuple(self._warnings.values()),
         )
 
     def _row(self, table: Table, number: int, values: Mapping[str, object]) -> TaskRow:
         name = table.name(number)
-        return TaskRow(values, f"{self.task}: {name}", name, number)
+        return TaskRow(values, f"{self.spec.name}: {name}", name, number)
 
     def _place(self, path: str) -> str:
-        return f"{self.media_dir}/{path}" if self.media_dir and not os.path.isabs(path) else path
+        return f"{self.spec.media_dir}/{path}" if self.spec.media_dir and not os.path.isabs(path) else path
 
 
 def composed(instruction: str, text: str = "", medium: Image | Video | None = None) -> Item:

@@ -13,7 +13,7 @@ from vlm2vec.data.tables import FetchTable, TableName
 from vlm2vec.errors import ConfigError, Hint
 from vlm2vec.tasks import document, image, video
 from vlm2vec.tasks.data import TaskData, TaskSpec
-from vlm2vec.tasks.reading import TaskMedia, TaskReader
+from vlm2vec.tasks.reading import TaskMedia, TaskReader, open_media
 from vlm2vec.text import did_you_mean
 
 _BENCHMARKS = ("mmeb-v2", "mmeb-v1", "mmeb-mini", "m-beir", "retrieval")
@@ -89,7 +89,7 @@ def parse_task(
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: it must be at least 1 query")
-    return spec.parser.parse(TaskReader(spec, root, limit=limit, fetch=fetch, media=media, allow_outside=allow_outside))
+    return spec.parser.parse(TaskReader(spec, root, limit, fetch, media or open_media(root), allow_outside))
 
 
 def packaged_root(benchmark: str) -> Path | None:

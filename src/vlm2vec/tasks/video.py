@@ -42,7 +42,7 @@ class _LabelParser(TaskParser):
         row = None
         for row in reader.rows():
             label = row.text("pos_text")
-            query = composed(reader.instruction, medium=reader.video(row, row.key("video_id"), _NUM_FRAMES))
+            query = composed(reader.spec.instruction, medium=reader.video(row, row.key("video_id"), _NUM_FRAMES))
             if self.listed:
                 pool = [reader.candidate(row, self.listed, text, text) for text in row.texts(self.listed)]
                 reader.query(row, query, [label], pool=pool, column=self.listed)
@@ -94,7 +94,7 @@ class _ChoiceParser(TaskParser):
                 video = reader.video(row, f"{folder}{self.prefix}{row.key(self.video)}", _NUM_FRAMES)
                 answers = zip(choices.names, choices.texts, strict=True)
                 pool = [reader.candidate(row, column, name, text) for name, text in answers]
-                query = composed(reader.instruction, choices.body, video)
+                query = composed(reader.spec.instruction, choices.body, video)
                 reader.query(row, query, [choices.label], pool=pool, column=column)
         return reader.data()
 
@@ -190,7 +190,7 @@ class _RetrievalParser(TaskParser):
             name = _base_name(name) if self.is_path else name
             video = reader.video(row, name, _NUM_FRAMES, needed=self.min_frames)
             reader.candidate(row, self.video, name, composed(self.target_instruction, medium=video))
-            reader.query(row, composed(reader.instruction, sentences[0]), [name], column=self.video)
+            reader.query(row, composed(reader.spec.instruction, sentences[0]), [name], column=self.video)
         return reader.data()
 
 
@@ -209,7 +209,8 @@ class _ClipParser(TaskParser):
     def parse(self, reader: TaskReader) -> TaskData:
         for row in reader.rows():
             folder = _base_name(row.text("video_path"))
-            query = composed(reader.instruction, row.text("query"), reader.video(row, f"{folder}/query", _NUM_FRAMES))
+            video = reader.video(row, f"{folder}/query", _NUM_FRAMES)
+            query = composed(reader.spec.instruction, row.text("query"), video)
             # Published in the order in which the file system lists them.
             clips = [clip for clip in reader.folders(folder) if clip != "query"]
             right = [clip for clip in clips if clip.startswith("positive")]
@@ -249,7 +250,7 @@ class _ListedClipParser(TaskParser):
             else:
                 if given:
                     reader.warn(row, "input_frames", "neither .mp4 nor .jpg; the query is its text alone")
-                query = composed(reader.instruction, text)
+                query = composed(reader.spec.instruction, text)
             right, wrong = (self._listed(reader, row, side) for side in ("positive_frames", "negative_frames"))
             reader.query(row, query, right, pool=right + wrong, column="positive_frames")
         return reader.data()
@@ -285,7 +286,7 @@ def _clip(
 ) -> str:
     """Make a candidate of a folder; its name is its path relative to the data root."""
     item = composed(instruction, medium=reader.video(row, folder, wanted))
-    return reader.candidate(row, column, f"{reader.media_dir}/{folder}", item)
+    return reader.candidate(row, column, f"{reader.spec.media_dir}/{folder}", item)
 
 
 def _base_name(path: str) -> str:
