@@ -17,6 +17,7 @@ from features import MINILM, SIDE, read_pictures
 from fetch import UNPACKED
 from pictures import read_shown
 from train import DIMS, load_heads, merged
+
 from vlm2vec.model.families.towers_export import export
 from vlm2vec.model.families.towers_inputs import TextSide, TowersConfig, VideoSide
 from vlm2vec.model.families.towers_torch import load_image_tower, load_text_tower
