@@ -426,17 +426,15 @@ class _LlavahoundQaSource(_VideoSource):
         return Pair(query, Item(answer, (), "", answer), None, name)
 
 
-FORMS: Mapping[str, type[_RowSource]] = MappingProxyType(
-    {
-        "pairs": _PairSource,
-        "columns": _ColumnSource,
-        "mmeb": _MmebSource,
-        "vidore": _VidoreSource,
-        "visrag": _VisragSource,
-        "llavahound_caption": _LlavahoundCaptionSource,
-        "llavahound_qa": _LlavahoundQaSource,
-    }
-)
+FORMS: Mapping[str, type[_RowSource]] = {
+    "pairs": _PairSource,
+    "columns": _ColumnSource,
+    "mmeb": _MmebSource,
+    "vidore": _VidoreSource,
+    "visrag": _VisragSource,
+    "llavahound_caption": _LlavahoundCaptionSource,
+    "llavahound_qa": _LlavahoundQaSource,
+}
 """Each form by the name that a configuration gives as `parser`."""
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, overload
 
 import PIL.ExifTags
@@ -74,7 +73,7 @@ class _PageParser(TaskParser):
         return reader.data((pages.names, pages))
 
 
-PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType({"pages": _PageParser})
+PARSERS: Mapping[str, type[TaskParser]] = {"pages": _PageParser}
 """Each form by the name that a benchmark's table gives it."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Literal
 
 from vlm2vec.data.tables import TableName
@@ -275,9 +274,12 @@ class _CaptionParser(TaskParser):
         return captions
 
 
-PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
-    {"image": _ImageParser, "instructed": _InstructedParser, "m-beir": _MBeirParser, "captions": _CaptionParser}
-)
+PARSERS: Mapping[str, type[TaskParser]] = {
+    "image": _ImageParser,
+    "instructed": _InstructedParser,
+    "m-beir": _MBeirParser,
+    "captions": _CaptionParser,
+}
 """Each form by the name that a benchmark's table gives it."""
 
 

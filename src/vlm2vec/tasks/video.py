@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 import yaml
@@ -148,15 +147,13 @@ def _yes_no(reader: TaskReader, row: TaskRow) -> _Choices:
     return _Choices(f"{row.text('question')}? (A) yes; (B) no.", ["yes", "no"], ["yes", "no"], answer)
 
 
-_FORMS: Mapping[str, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = MappingProxyType(
-    {
-        "lettered": (_lettered, "candidates"),
-        "five-columns": (_five_columns, "a0"),
-        "written": (_written, "options"),
-        "written-inline": (_written_inline, "option"),
-        "yes-no": (_yes_no, "answer"),
-    }
-)
+_FORMS: Mapping[str, tuple[Callable[[TaskReader, TaskRow], _Choices], str]] = {
+    "lettered": (_lettered, "candidates"),
+    "five-columns": (_five_columns, "a0"),
+    "written": (_written, "options"),
+    "written-inline": (_written_inline, "option"),
+    "yes-no": (_yes_no, "answer"),
+}
 """The function that reads a form, and the column of its answers for messages."""
 
 
@@ -265,15 +262,13 @@ class _ListedClipParser(TaskParser):
         return names
 
 
-PARSERS: Mapping[str, type[TaskParser]] = MappingProxyType(
-    {
-        "labels": _LabelParser,
-        "choices": _ChoiceParser,
-        "retrieval": _RetrievalParser,
-        "clips": _ClipParser,
-        "listed-clips": _ListedClipParser,
-    }
-)
+PARSERS: Mapping[str, type[TaskParser]] = {
+    "labels": _LabelParser,
+    "choices": _ChoiceParser,
+    "retrieval": _RetrievalParser,
+    "clips": _ClipParser,
+    "listed-clips": _ListedClipParser,
+}
 """Each form by the name that a benchmark's table gives it."""
 
 
