@@ -234,7 +234,8 @@ def _medium_of(path: Path) -> Image | Video:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return Image(path)
-    if suffix in VIDEO_SUFFIXES or _is_folder(path):
+    # Not `Path.is_dir`, which may raise for a name that is too long, or where nobody may look.
+    if suffix in VIDEO_SUFFIXES or os.path.isdir(path):
         return Video(path)
     if suffix in PDF_SUFFIXES:
         raise InputError(f"{path} is a PDF, which is many items: pass Image(path, page=1), or read_pages(path) for all")
@@ -242,13 +243,6 @@ def _medium_of(path: Path) -> Image | Video:
         f"{path}: the ending {suffix!r} is neither an image nor a video; wrap the path in Image(...) or Video(...) "
         "to say what it is, or pass a str for text"
     )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # Of a name that is too long, or where nobody may look.
-        return False
 
 
 def _item_of_mapping(value: Mapping[str, object]) -> Item:

@@ -41,15 +41,11 @@ def counted(count: int, one: str, several: str | None = None) -> str:
 
 def aligned(table: Sequence[Sequence[str]], *, num_left: int = 1) -> str:
     """Rows of cells in columns for a terminal, the first `num_left` of them to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = zip(row, widths, strict=True)
-        texts = [
-            cell.ljust(width) if place < num_left else cell.rjust(width) for place, (cell, width) in enumerate(cells)
-        ]
-        lines.append("  ".join(texts).rstrip())
-    return "\n".join(lines)
+    columns = []
+    for place, cells in enumerate(zip(*table, strict=True)):
+        width = max(map(len, cells))
+        columns.append([cell.ljust(width) if place < num_left else cell.rjust(width) for cell in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
