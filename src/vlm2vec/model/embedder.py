@@ -41,6 +41,8 @@ class Embedder:
 
     Attributes:
         name: as given to `load`.
+        settings: prompt style, pooling, normalisation, pixel limits and frames that hold.
+        dtype: in which it computes: "float32", "bfloat16" or "float16".
         dim: dimensions of its vectors.
         fingerprint: 32 hex digits of everything that moves a vector: weights, adapter, tokenizer, settings, the
             style's strings, dtype. Vectors of different fingerprints must not be compared.
@@ -49,6 +51,8 @@ class Embedder:
     def __init__(self, backbone: Backbone[Any, Any], *, name: str) -> None:
         self.backbone = backbone
         self.name = name
+        self.settings = backbone.settings
+        self.dtype = backbone.dtype
         self.dim = backbone.capabilities.dim
         stated = json.dumps(list(backbone.states()), sort_keys=True, ensure_ascii=False)
         self.fingerprint = hashlib.sha256(stated.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -114,16 +118,6 @@ class Embedder:
     def capabilities(self) -> Capabilities:
         """Its limits and abilities: dimensions, kinds of items, tokens."""
         return self.backbone.capabilities
-
-    @property
-    def settings(self) -> Settings:
-        """Prompt style, pooling, normalisation, pixel limits and frames that hold."""
-        return self.backbone.settings
-
-    @property
-    def dtype(self) -> str:
-        """In which it computes: "float32", "bfloat16" or "float16"."""
-        return self.backbone.dtype
 
     @property
     def token_dim(self) -> int:
