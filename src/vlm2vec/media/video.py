@@ -374,18 +374,13 @@ def _frames_from_start(container: InputContainer, stream: VideoStream) -> Iterat
     """Yield every frame from the start; None where the file or a packet cannot be read."""
     import av
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError:
-            yield None
-            return
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            yield None
-        else:
-            yield from frames
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                yield None
+            else:
+                yield from frames
+    except av.FFmpegError:
+        yield None
