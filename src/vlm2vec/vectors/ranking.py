@@ -53,8 +53,6 @@ class _VectorRows(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __len__(self) -> int: ...
-
     def __getitem__(self, rows: _Places, /) -> NDArray[np.float32]: ...
 
 
@@ -105,13 +103,14 @@ def top_k(
     """
     _check_shapes(queries_QD, candidates_CD)
     _check_k(k)
-    if exclude is not None and len(exclude) != len(queries_QD):
-        raise InputError(f"exclude names candidates for {len(exclude)} queries of {len(queries_QD)}")
-    ranks = np.full((len(queries_QD), min(k, len(candidates_CD))), _NOT_RANKED, dtype=np.int64)
-    for rows in _blocks(np.arange(len(queries_QD)), k, at_once):
+    num_queries, num_candidates = queries_QD.shape[0], candidates_CD.shape[0]
+    if exclude is not None and len(exclude) != num_queries:
+        raise InputError(f"exclude names candidates for {len(exclude)} queries of {num_queries}")
+    ranks = np.full((num_queries, min(k, num_candidates)), _NOT_RANKED, dtype=np.int64)
+    for rows in _blocks(np.arange(num_queries), k, at_once):
         excluded = None if exclude is None else [np.sort(exclude[row]) for row in rows]
         score = _products(queries_QD[rows], candidates_CD)
-        ranks[rows] = _best(score, len(rows), len(candidates_CD), ranks.shape[1], at_once.candidates, excluded=excluded)
+        ranks[rows] = _best(score, len(rows), num_candidates, ranks.shape[1], at_once.candidates, excluded=excluded)
     indices = np.where(ranks == _NOT_RANKED, -1, _LOW - (ranks & _LOW))
     return indices, _scores(ranks)
 
@@ -139,7 +138,7 @@ def rank(queries_QD: _VectorRows, candidates_CD: _VectorRows, k: int, **options:
             twice, or a pool names a candidate that does not exist.
     """
     _check_shapes(queries_QD, candidates_CD)
-    num_queries, num_candidates = len(queries_QD), len(candidates_CD)
+    num_queries, num_candidates = queries_QD.shape[0], candidates_CD.shape[0]
     return _rank_by(lambda rows: _products(queries_QD[rows], candidates_CD), num_queries, num_candidates, k, **options)
 
 

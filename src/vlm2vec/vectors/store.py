@@ -247,9 +247,6 @@ class _StoredVectors:
     def shape(self) -> tuple[int, int]:
         return len(self.keys), self.store.dim
 
-    def __len__(self) -> int:
-        return len(self.keys)
-
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> Vectors:
         numbers = range(len(self.keys))[rows] if isinstance(rows, slice) else rows
         return self.store.get([self.keys[number] for number in numbers])[1]
