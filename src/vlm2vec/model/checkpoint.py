@@ -231,8 +231,7 @@ def is_cached(name: str) -> bool:
     folder = _cached(name, None)
     if folder is None:
         return False
-    adapter = folder / "adapter_config.json"
-    base = read_json(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") if _is_adapter(folder) else None
     return not base or Path(base).is_dir() or is_cached(base)
 
 

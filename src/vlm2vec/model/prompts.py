@@ -89,10 +89,9 @@ def prompt_style(name: str) -> PromptStyle:
     Raises:
         StyleError: there is none; the message lists the styles.
     """
-    try:
-        return STYLES[name]
-    except KeyError:
-        raise StyleError(f"no prompt style named {name!r}; there are: {', '.join(sorted(STYLES))}") from None
+    if name not in STYLES:
+        raise StyleError(f"no prompt style named {name!r}; there are: {', '.join(sorted(STYLES))}")
+    return STYLES[name]
 
 
 # The strings below are instructions of MMEB-V2's tasks (arXiv 2507.04590, its evaluation configs): text to image
