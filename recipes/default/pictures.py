@@ -27,7 +27,7 @@ INKS = ("black", "#1b2a49", "#7a1f1f", "#14532d", "#4a2a73", "#333333", "#b4461e
 """Colours of icons that have none."""
 
 MORE_SETS = (
-    "game-icons", "pinhead", "healthicons", "hugeicons", "temaki", "maki", "guidance", "map", "mingcute", "fa7-solid",
+    "game-icons", "pinhead", "healthicons", "hugeicons", "temaki", "maki", "guidance", "mingcute", "fa7-solid",
     "tabler", "lucide", "emojione-monotone", "streamline-plump-color", "streamline-cyber-color",
     "streamline-stickies-color", "streamline-flex-color", "material-symbols",
 )  # fmt: skip

@@ -53,9 +53,9 @@ class Settings:
         lifted: the known half is multiplied by it in the end, since drawings alone make it shrink.
     """
 
-    epochs: int = 14
+    epochs: int = 13
     batch: int = 768
-    hidden: int = 2048
+    hidden: int = 1536
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     known: float = 0.85
