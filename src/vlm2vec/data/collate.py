@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -126,8 +125,8 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
         ready = [self._ready(name, int(row), replaced) for name, row in zip(names, rows, strict=True)]
         pairs = [one.pair for one in ready]
         documents = [one.positive for one in ready] + [negative for one in ready for negative in one.negatives]
-        asked = [key for one in ready for key in one.keys[:1]]
-        given = [key for one in ready for key in one.keys[1:2]] + [key for one in ready for key in one.keys[2:]]
+        asked = [one.keys[0] for one in ready]
+        given = [one.keys[1] for one in ready] + [key for one in ready for key in one.keys[2:]]
         queries, query_order = self._packed([one.query for one in ready])
         packs, document_order = self._packed(documents)
         return PairBatch(
@@ -147,7 +146,9 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
     def _ready(self, name: str, row: int, replaced: list[str]) -> _Ready[_Input]:
         """The row, or another of its source that can be read; then a message is added to `replaced`."""
         rows, failures = self.rows[name], list[str]()
-        for candidate in chain((row,), _others(row, len(rows))):
+        # In an order that depends on the row alone.
+        drawn = random.Random(row).sample(range(len(rows)), min(_TRIES + 1, len(rows)))
+        for candidate in (row, *(other for other in drawn if other != row)):
             try:
                 pair = rows[candidate]
             except VLM2VecError as error:
@@ -168,8 +169,8 @@ class PairSteps(Dataset["PairBatch[_Batch] | VLM2VecError"], Generic[_Input, _Ba
             # The others are told when they are drawn themselves.
             replaced += failures[:1]
             return ready
-        listed = "; ".join(failures[-3:])
-        raise DataError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {listed}")
+        last = "; ".join(failures[-3:])
+        raise DataError(f"source {name!r}: none of {len(failures)} rows can be read; the last: {last}")
 
     def _packed(self, inputs: Sequence[_Input]) -> tuple[tuple[_Batch, ...], Tensor]:
         members = self.plan([one.cost for one in inputs])
@@ -188,12 +189,6 @@ class _Ready(NamedTuple, Generic[_Input]):
 def _numbers(keys: Sequence[bytes]) -> Tensor:
     """63 bits of each, equal on all processes for equal keys."""
     return torch.tensor([int.from_bytes(key[:8]) >> 1 for key in keys], dtype=torch.int64)
-
-
-def _others(row: int, count: int) -> Iterator[int]:
-    """Up to `_TRIES` other rows of so many, in an order that depends on the row alone."""
-    drawn = random.Random(row).sample(range(count), min(_TRIES + 1, count))
-    return (other for other in drawn if other != row)
 
 
 def _hashed(names: Sequence[str]) -> Tensor:

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from math import gcd, lcm
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import ConfigError
-
-_Draw: TypeAlias = Literal["even", "sampled"]
-_Weight: TypeAlias = "float | Sequence[float]"
 
 _MAX_TURNS = 2**18
 """Turns that an even order plans one by one; a longer one is made of such pieces."""
@@ -48,11 +45,11 @@ class Mixture:
     """
 
     sizes: Mapping[str, int]
-    weights: Mapping[str, _Weight]
+    weights: Mapping[str, float | Sequence[float]]
     batch_size: int
     sub_batch: int
     seed: int
-    draw: _Draw = "even"
+    draw: Literal["even", "sampled"] = "even"
     stage_starts: tuple[int, ...] = ()
 
     def schedule(self, steps: int) -> Schedule:

@@ -127,9 +127,7 @@ class JsonLines:
 class _ArrowTable:
     """A memory-mapped data set of the library `datasets`.
 
-    Args:
-        origin: what it is called in messages.
-        data: in the format "arrow", in which no column is decoded.
+    `origin` is its name in messages. No column of `data` is decoded, in the format "arrow".
     """
 
     origin: str

@@ -163,8 +163,7 @@ def fetch_table(name: TableName, root: Path | None) -> Table:
 def download_folder(root: Path, *, patience_s: float = 0.0) -> Iterator[Path]:
     """The folder under a data root for what is not yet in its place, for this process alone; killed runs' rests go.
 
-    Args:
-        patience_s: how long to wait for another process that works there; negative: for ever.
+    It waits `patience_s` seconds for another process that works there; if that is negative, for ever.
 
     Raises:
         BusyError: another one works there for longer than that; StorageError: the folder cannot be written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vlm2vec.cores import usable_cores
 from vlm2vec.data.tables import TableName
@@ -25,7 +25,6 @@ class TaskNeeds:
     """The data that one task lacks under a data root.
 
     Args:
-        spec: the task.
         queries, candidates: how many it has; None if its annotations could not be read.
         annotations: those that are in none of their places.
         pictures: paths under the data root at which a picture is missing; of those that a task may lack, only where
@@ -129,9 +128,7 @@ def _damaged(
 class _Recorder:
     """Media that are there, which it notes, and placeholders for those that are not, which it notes too.
 
-    Args:
-        root: the data root, for the placeholders' paths.
-        least: with fewer frames a video is missing.
+    Placeholders' paths begin with `root`; a video of fewer frames than `least` is missing.
     """
 
     media: TaskMedia
@@ -163,8 +160,8 @@ class _Recorder:
         except MediaError:
             frames = []
         for number, frame in enumerate(frames, 1):
-            name = f"{folder}/{frame.name}" if isinstance(frame, Path) else f"{folder}, frame {number} of {len(frames)}"
-            self.there[name] = Video((frame,))
+            name = f"/{frame.name}" if isinstance(frame, Path) else f", frame {number} of {len(frames)}"
+            self.there[folder + name] = Video((frame,))
         if len(frames) >= self.least:
             return frames
         self.videos[folder] = None
@@ -180,8 +177,5 @@ class _Recorder:
 
     def outermost_videos(self) -> tuple[str, ...]:
         """The missing folders, without those in another one."""
-        return tuple(
-            folder
-            for folder in self.videos
-            if not any(folder[:end] in self.videos for end, sign in enumerate(folder) if sign == "/")
-        )
+        above = {folder: map(str, PurePosixPath(folder).parents) for folder in self.videos}
+        return tuple(folder for folder, others in above.items() if self.videos.keys().isdisjoint(others))

@@ -45,10 +45,6 @@ _OTHER_KEYS = {"config_name": "the configuration of a data set for the parser 'd
 """Keys of parsers that VLM2Vec has and this package has not, and what they mean."""
 
 
-# PyYAML raises these for values that look like dates or numbers and are none, such as 2024-13-45 and "!!bool 5".
-_NO_VALUE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
-
-
 def read_sources(data: str | Fields, root: Path | None, folder: Path) -> dict[str, SourceConfig]:
     """Check the field `data` of a configuration and make its paths absolute.
 
@@ -152,7 +148,8 @@ def read_yaml(path: Path) -> object:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} is not valid YAML: its brackets lie too deep in one another") from None
-    except (yaml.YAMLError, *_NO_VALUE) as error:
+    # All but the first: for values that look like dates or numbers and are none, such as 2024-13-45 and "!!bool 5".
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
 
 

@@ -283,11 +283,7 @@ class _ColumnSource(_RowSource):
 
 
 class _MmebSource(_RowSource):
-    """TIGER-Lab/MMEB-train: a text with its instruction and at most one picture on either side.
-
-    Args:
-        image_dir: what paths of pictures are relative to.
-    """
+    """TIGER-Lab/MMEB-train: a text with its instruction and at most one picture, in `image_dir`, on either side."""
 
     columns = ("qry", "qry_image_path", "pos_text", "pos_image_path")
     parser: Literal["mmeb"] = "mmeb"
@@ -331,8 +327,7 @@ class _MmebSource(_RowSource):
 class _VidoreSource(_RowSource):
     """vidore/colpali_train_set: as published a page and its question seek the answer.
 
-    Args:
-        query_to_page: a question seeks its page, as in evaluation.
+    With `query_to_page` a question seeks its page, as in evaluation.
     """
 
     columns = ("query", "image", "answer")
@@ -352,8 +347,7 @@ class _VidoreSource(_RowSource):
 class _VisragSource(_RowSource):
     """openbmb/VisRAG-Ret-Train-In-domain-data: a question seeks its page, each with a prompt by the page's source.
 
-    Args:
-        placeholder_first: the page stands before its prompt, as in evaluation, not behind it.
+    With `placeholder_first` the page stands before its prompt, as in evaluation, not behind it.
     """
 
     columns = ("query", "image", "source")
@@ -398,11 +392,7 @@ class _VideoSource(_RowSource):
 
 
 class _LlavahoundCaptionSource(_VideoSource):
-    """LLaVA-Hound's captions: the video and a request seek the caption, or the caption seeks the video.
-
-    Args:
-        mode: whether captions are sought by videos, or videos by captions.
-    """
+    """LLaVA-Hound's captions: by `mode` the video and a request seek the caption, or the caption seeks the video."""
 
     parser: Literal["llavahound_caption"] = "llavahound_caption"
     mode: Literal["caption_retrieval", "video_retrieval"]

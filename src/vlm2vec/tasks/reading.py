@@ -259,21 +259,13 @@ class TaskMedia(Protocol):
     """Pictures and frames by their paths under the data root, with "/" between the parts."""
 
     def picture(self, path: str) -> Path | bytes:
-        """A picture.
-
-        Raises:
-            MediaError: there is none.
-        """
+        """A picture; if there is none that is a MediaError."""
 
     def has_picture(self, path: str) -> bool:
         """Whether anything is there, which `picture` then gives or refuses."""
 
     def frames(self, folder: str) -> Sequence[Path | bytes]:
-        """The frames in a folder, at least one, in natural order of their names.
-
-        Raises:
-            MediaError: the folder is missing or holds none.
-        """
+        """The frames in a folder, in natural order of their names; if there are none that is a MediaError."""
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder, sorted; none if it is missing."""

@@ -195,10 +195,7 @@ class _RetrievalParser(TaskParser):
 class _ClipParser(TaskParser):
     """Reads a task of moments: the folder of a video holds `query` (the whole of it) and one folder for each clip.
 
-    Names of clips are their folders relative to the data root.
-
-    Args:
-        target_instruction: of the clips.
+    Names of clips, which have the `target_instruction`, are their folders relative to the data root.
     """
 
     target_instruction: str
