@@ -323,7 +323,6 @@ def _split_of(listing: Path, split: str | None) -> str:
         raise DataError(f"{listing} does not list splits: 'splits' must be a list of names, and is {shortened(names)}")
     wanted = names[0] if split is None and len(names) == 1 else split
     if wanted is None or wanted not in names:
-        raise ConfigError(
-            f"{listing.parent} holds the splits {', '.join(names)}; 'split' is {split!r}: name one of them"
-        )
+        known = ", ".join(names)
+        raise ConfigError(f"{listing.parent} holds the splits {known}; 'split' is {split!r}: name one of them")
     return wanted

@@ -55,16 +55,14 @@ class AnnotationPlan(NamedTuple):
         """
         if (alone := _file_of(table)) is not None:
             if not (files := list_files(table.dataset, paths=[alone])):
-                raise RefusedError(
-                    f"{table.dataset} on the hub has no file {alone}; see what is there, and put it in place"
-                )
+                lacking = f"{table.dataset} on the hub has no file {alone}"
+                raise RefusedError(f"{lacking}; see what is there, and put it in place")
             return cls(table, tuple(files), None)
         builder = dataset_builder(table)
         splits = builder.config.data_files or {}
         if table.split not in splits:
-            raise RefusedError(
-                f"{table} is not on the hub: there are the splits {', '.join(map(str, splits)) or '(none)'}"
-            )
+            known = ", ".join(map(str, splits)) or "(none)"
+            raise RefusedError(f"{table} is not on the hub: there are the splits {known}")
         found = [place for name in splits[table.split] if (place := _PLACE.fullmatch(str(name)))]
         if len(found) < len(splits[table.split]) or not found:
             raise RefusedError(f"{table} does not lie on the hub but at {splits[table.split]}; fetch it there")

@@ -169,9 +169,8 @@ def _of_zip(parts: Sequence[Path]) -> Iterator[_Member]:
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     """A member's bytes, unless it is encrypted, or packed in a way that Python does not know."""
     if info.flag_bits & 0x1:
-        raise DataError(
-            f"{archive.filename}: {info.filename} is encrypted; unpack the archive by hand with its password"
-        )
+        remedy = "unpack the archive by hand with its password"
+        raise DataError(f"{archive.filename}: {info.filename} is encrypted; {remedy}")
     try:
         return archive.open(info)
     except (NotImplementedError, RuntimeError) as error:

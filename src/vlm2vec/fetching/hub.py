@@ -149,9 +149,8 @@ class HubFile(NamedTuple):
             return hashlib.sha256()
         if re.fullmatch("[0-9a-f]{40}", self.etag):
             return hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
-        raise HubError(
-            f"{self.repo}: {self.path} has the hash {self.etag!r} on the hub, of a kind that is not known here"
-        )
+        has = f"{self.repo}: {self.path} has the hash {self.etag!r} on the hub"
+        raise HubError(f"{has}, of a kind that is not known here")
 
     def _is_whole(self, path: Path) -> bool:
         return path.is_file() and path.stat().st_size == self.size
@@ -236,9 +235,8 @@ def _hub_errors(repo: str) -> Iterator[None]:
 
 
 def _gated(repo: str) -> RefusedError:
-    return RefusedError(
-        f"{_address(repo)} is gated: accept its terms there, and set HF_TOKEN to a token of your account"
-    )
+    remedy = "accept its terms there, and set HF_TOKEN to a token of your account"
+    return RefusedError(f"{_address(repo)} is gated: {remedy}")
 
 
 def _absent(repo: str) -> RefusedError:

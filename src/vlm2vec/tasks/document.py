@@ -65,9 +65,8 @@ class _PageParser(TaskParser):
             if query not in grades:
                 raise row.wrong("query-id", f"is {query!r}, for which 'qrels' has no page with a score above 0")
             names |= dict.fromkeys(grades[query])
-            reader.query(
-                row, composed(reader.spec.instruction, row.text("query")), grades[query], column="query-id", name=query
-            )
+            item = composed(reader.spec.instruction, row.text("query"))
+            reader.query(row, item, grades[query], column="query-id", name=query)
         names |= dict.fromkeys(rows)
         pages = Pages(table, tuple(names), tuple(rows[name] for name in names), reader.root, self, reader.allow_outside)
         return reader.data((pages.names, pages))

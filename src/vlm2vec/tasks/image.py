@@ -125,10 +125,8 @@ class _InstructedParser(TaskParser):
                 reader.warn(row, column, f"{_TOKEN} stands in a {side} without picture; it stays text")
             return Item(text.replace(_TOKEN, "").strip(), (), "", text.replace(_TOKEN, _TYPED_TOKEN))
         if text.count(_TOKEN) != 1:
-            raise row.wrong(
-                column,
-                f"holds {_TOKEN} {text.count(_TOKEN)} times beside a picture: it must hold it once, in its place",
-            )
+            found = f"holds {_TOKEN} {text.count(_TOKEN)} times beside a picture"
+            raise row.wrong(column, f"{found}: it must hold it once, in its place")
         picture = reader.picture(row, path_column, path)
         return Item(text.replace(_TOKEN, "").strip(), (picture,), "", text.replace(_TOKEN, MEDIA_MARKER))
 
@@ -170,9 +168,8 @@ class _MBeirParser(TaskParser):
                 reader.warn(row, "pos_cand_list", "a right candidate is not in the pool; it is never found")
             modality = row.text("query_modality")
             if modality != self.query:
-                raise row.wrong(
-                    "query_modality", f"is {modality!r}: the task's instruction is for queries of {self.query!r}"
-                )
+                problem = f"is {modality!r}: the task's instruction is for queries of {self.query!r}"
+                raise row.wrong("query_modality", problem)
             text = _words(row.text("query_txt", nullable=True))
             if "text" in modality and not text.strip():
                 raise row.wrong("query_txt", f"is empty: a query of {modality!r} must hold words")
@@ -184,9 +181,8 @@ class _MBeirParser(TaskParser):
     def _candidate(self, reader: TaskReader, row: TaskRow, known: set[str]) -> str:
         did = row.text("did")
         if did in known:
-            raise row.wrong(
-                "did", f"is {did!r}, as that of an earlier candidate: give every candidate an id of its own"
-            )
+            problem = f"is {did!r}, as that of an earlier candidate: give every candidate an id of its own"
+            raise row.wrong("did", problem)
         text = _sentence(row.text("txt", nullable=True))
         picture = self._picture(reader, row, "img_path")
         if not text and picture is None:
