@@ -76,7 +76,9 @@ def load_adapter(
         # peft lets through whatever a wrong value in the configuration leads to.
         except Exception as error:
             raise AdapterError(f"{folder} does not fit its base: {type(error).__name__}: {error}") from None
-        named.drop_head()
+        if hasattr(named, _HEAD):
+            # With it goes the part of an adapter on it.
+            del named.lm_head
         _fill(attached, tensors, current, folder)
     attached.eval()
     if merged:
@@ -190,11 +192,6 @@ class _Named(nn.Module):
             text = model.config.get_text_config()
             self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, device="meta")
         self._naming = naming
-
-    def drop_head(self) -> None:
-        """Forget the LM head, and with it the part of an adapter on it."""
-        if hasattr(self, _HEAD):
-            del self.lm_head
 
     def give_back(self, model: PreTrainedModel) -> None:
         """Put modules that were replaced as a whole into the base."""
