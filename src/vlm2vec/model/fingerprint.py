@@ -18,8 +18,6 @@ _IDLE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "architectures", "torch_dtype", "dtype", "use_cache", "auto_mapping"}
     | {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "lora_dropout"}
 )
-# Numbers behind the path in a key of the remembered hashes.
-_STATED = 4
 
 
 def states_of_files(folders: Folders, tokenizer: Path) -> list[object]:
@@ -52,7 +50,7 @@ def file_hash(path: Path) -> str:
         known = {
             name: digest
             for name, digest in load_json(store).items()
-            if name.count("|") >= _STATED and re.fullmatch("[0-9a-f]{64}", str(digest))
+            if name.count("|") >= len(stated) and re.fullmatch("[0-9a-f]{64}", str(digest))
         }
     if key in known:
         return known[key]
