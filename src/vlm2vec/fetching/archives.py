@@ -65,10 +65,9 @@ def unpack(
         StorageError: the disk is full, or the folder may not be written.
     """
     names, found, holds, written = set(wanted), set[str](), dict[str, None](), 0
-    staging, aside = root / prefix / STAGING, root / prefix / SET_ASIDE
-    what = parts[0].name
+    staging, what = root / prefix / STAGING, parts[0].name
     with writing(root / prefix):
-        _put_back(aside, root / prefix)
+        _put_back(root / prefix / SET_ASIDE, root / prefix)
     with _damage_told(parts):
         for name, read in _members(parts, on_bytes):
             inner = _safe(name, what)
@@ -89,12 +88,7 @@ def unpack(
                 raise DataError(f"{what}: {name} is a link or a device, not a plain file; it is not unpacked")
             _write(source, target)
             written += 1
-    with writing(root / prefix):
-        for folder in sorted(found):
-            inside = PurePosixPath(folder).relative_to(prefix)
-            _settle(staging / inside, root / folder, aside / inside)
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+    _settle_all([PurePosixPath(path).relative_to(prefix) for path in sorted(found)], root / prefix)
     return Unpacked(written, tuple(path for path in wanted if path not in found), tuple(sorted(holds)))
 
 
@@ -207,6 +201,15 @@ def _write(source: IO[bytes], target: Path) -> None:
             with writing(draft):
                 stream.write(block)
     os.replace(draft, target)
+
+
+def _settle_all(folders: Sequence[PurePosixPath], home: Path) -> None:
+    staging, aside = home / STAGING, home / SET_ASIDE
+    with writing(home):
+        for folder in folders:
+            _settle(staging / folder, home / folder, aside / folder)
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _settle(staged: Path, place: Path, aside: Path) -> None:
