@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 from fetch import RECIPE, UNPACKED
-from held_concepts import read_concepts
 from numpy.typing import NDArray
-from pictures import draw, is_chosen_on, read_shown, tests
+from pictures import draw, is_chosen_on, read_concepts, read_shown, tests
 from PIL import Image as Pictures
 from wordnet import read_nouns
 

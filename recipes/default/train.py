@@ -66,7 +66,7 @@ class Settings:
     photographs: float = 0.5
     words: float = 1.0
     shots: int = 1
-    lifted: float = 1.4
+    lifted: float = 1.8
 
 
 @dataclass(frozen=True, slots=True)
