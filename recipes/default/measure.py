@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from fetch import RECIPE, UNPACKED
 from numpy.typing import NDArray
-from pictures import draw, is_chosen_on, read_concepts, read_shown, tests
+from pictures import draw, is_even, read_concepts, read_shown, tests
 from PIL import Image as Pictures
 from wordnet import read_nouns
 
@@ -97,11 +97,11 @@ def measure(look: Look, read: Read, dims: Sequence[int] = DIMS) -> dict[str, dic
     found: dict[str, dict[str, Scores]] = {}
     for name, (words, pictures) in [*drawings().items(), ("photographs", photographs())]:
         texts, looks = read(words), look(pictures)
-        kept_back = np.array([not is_chosen_on(one) for one in words])
+        odd = np.array([not is_even(one) for one in words])
         for kind, cut in cuts(texts.shape[1], dims).items():
             places, back = ranks(cut(texts), cut(looks)), ranks(cut(looks), cut(texts))
             found.setdefault(name, {})[kind] = scores(places)
-            found.setdefault(f"{name}, not chosen on", {})[kind] = scores(places[kept_back])
+            found.setdefault(f"{name}, odd half", {})[kind] = scores(places[odd])
             found.setdefault(f"{name}, picture to text", {})[kind] = scores(back)
     words, meanings = glosses()
     texts, others = read(words), read(meanings)

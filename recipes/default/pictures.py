@@ -162,6 +162,6 @@ def _order(name: str) -> str:
     return hashlib.md5(name.encode()).hexdigest()
 
 
-def is_chosen_on(words: str) -> bool:
-    """Whether a question belongs to the half of a test by which settings are chosen; the other half is reported."""
+def is_even(words: str) -> bool:
+    """Whether a question belongs to the half of a test by which settings may be chosen."""
     return int(_order(words), 16) % 2 == 0

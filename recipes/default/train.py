@@ -41,7 +41,7 @@ DIMS = (384, 256, 128)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was chosen, on one half of the tests.
+    """What was chosen, among few values (README.md).
 
     Args:
         known: weight of the known half; the other has the square root of what is left to one.
