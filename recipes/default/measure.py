@@ -127,14 +127,14 @@ def model(name: str) -> tuple[Look, Read]:
 
 
 def pixels() -> tuple[Look, Read]:
-    """Colours of twelve by twelve pixels, taken to MiniLM's vectors of names by ridge regression on 4,000 drawings."""
+    """Colours of twelve by twelve pixels, taken to MiniLM's vectors of names by ridge regression on 1,000 drawings."""
     from features import read
 
     def see(pictures: Sequence[Pictures.Image]) -> Vectors:
         small = np.stack([np.asarray(one.resize((12, 12)), np.float32).ravel() / 255 for one in pictures])
         return np.concatenate([small - small.mean(1, keepdims=True), np.ones((len(small), 1), np.float32)], 1)
 
-    drawn = [(one.concept, draw(one, 0)) for one in [one for one in read_shown() if one.is_trained][:4000]]
+    drawn = [(one.concept, draw(one, 0)) for one in [one for one in read_shown() if one.is_trained][:1000]]
     seen = see([picture for _, picture in drawn if picture])
     names = unit(read([name for name, picture in drawn if picture]))
     middle = names.mean(0)

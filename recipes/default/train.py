@@ -53,9 +53,9 @@ class Settings:
         lifted: the known half is multiplied by it in the end, since drawings alone make it shrink.
     """
 
-    epochs: int = 13
+    epochs: int = 14
     batch: int = 768
-    hidden: int = 1536
+    hidden: int = 2048
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     known: float = 0.85
@@ -66,7 +66,7 @@ class Settings:
     photographs: float = 0.5
     words: float = 1.0
     shots: int = 1
-    lifted: float = 1.8
+    lifted: float = 1.4
 
 
 @dataclass(frozen=True, slots=True)
