@@ -33,8 +33,6 @@ from size import TOY, write_results  # noqa: E402
 from vlm2vec.model.backbone import plan_packs  # noqa: E402
 from vlm2vec.model.checkpoint import PUBLISHED  # noqa: E402
 from vlm2vec.model.families.qwen_inputs import (  # noqa: E402
-    MAX_PIXELS,
-    MIN_PIXELS,
     PackedBatch,
     QwenVLInput,
     _image_patches,
@@ -43,6 +41,8 @@ from vlm2vec.model.families.qwen_inputs import (  # noqa: E402
 from vlm2vec.model.families.qwen_vl import QwenVLBackbone, _normalize_patches  # noqa: E402
 from vlm2vec.training.gradcache import GradientCache  # noqa: E402
 from vlm2vec.training.objective import info_nce  # noqa: E402
+
+MIN_PIXELS, MAX_PIXELS = PUBLISHED.min_pixels, PUBLISHED.max_pixels
 
 IMAGE, VIDEO = 151_655, 151_656
 BATCH = 16

@@ -21,7 +21,7 @@ from workloads import MAX_PIXELS
 from vlm2vec import Embedder, Item
 from vlm2vec.items import Image, Video
 from vlm2vec.media import load_frames
-from vlm2vec.model.families.qwen_inputs import MAX_PIXELS as PUBLISHED_MAX_PIXELS
+from vlm2vec.model.checkpoint import PUBLISHED
 from vlm2vec.model.prompts import prompt_style
 
 BATCH = 16
@@ -81,7 +81,7 @@ def padded(folder: Path, dtype: str, workload: str, items: Sequence[Item], *, lm
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
-    limit = MAX_PIXELS.get(workload, PUBLISHED_MAX_PIXELS)
+    limit = MAX_PIXELS.get(workload, PUBLISHED.max_pixels)
     images = Qwen2VLImageProcessorPil(min_pixels=4 * 28 * 28, max_pixels=limit)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any
