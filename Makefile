@@ -44,7 +44,7 @@ benchmark: $(VENV)/.all
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/speed/training_step.py
-	$(BIN)/python benchmarks/bundled.py
+	$(BIN)/python benchmarks/mini.py
 	$(BIN)/python benchmarks/speed/tables.py
 	$(BIN)/python benchmarks/speed/plots.py
 

@@ -165,7 +165,7 @@ def _prepared_step(batch: int, budget: int | None, *, frozen: bool) -> Callable[
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     wanted = Settings(max_pixels=SIDE_PX**2)
-    backbone = load(Folders.find("bundled"), wanted, device="cpu", dtype="float32")
+    backbone = load(Folders.find("tiny"), wanted, device="cpu", dtype="float32")
     backbone.requires_grad_(True).train()
     if frozen:
         backbone.model.visual.requires_grad_(False)

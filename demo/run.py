@@ -1,4 +1,4 @@
-"""Index samples/ with the bundled model and put questions to it, by the command line and by Python."""
+"""Index samples/ with the default model and put questions to it, by the command line and by Python."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ SETTINGS = RunSettings(
 CONFIG = TrainConfig.model_validate(
     {
         "out": "out",
-        "init": "bundled",
+        "init": "tiny",
         "data": {"a": {"path": "a.jsonl"}},
         "steps": 1,
         "batch_size": 2,
@@ -123,7 +123,7 @@ READERS: dict[
     ),
     "log": ("log.jsonl", {"step": 1, "loss": 0.5}, lambda f: TrainingFolder(f.parent).read_log(f.name), ConfigError),
     "YAML": ("a.yaml", {"steps": 1, "when": {"at": ["2024-01-01"]}}, read_yaml, ConfigError),
-    "configuration": ("a.yaml", {"out": "out", "init": "bundled", "data": {}, "steps": 1}, read_config, ConfigError),
+    "configuration": ("a.yaml", {"out": "out", "init": "tiny", "data": {}, "steps": 1}, read_config, ConfigError),
 }
 
 HOSTILE = (

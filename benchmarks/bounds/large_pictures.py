@@ -50,7 +50,7 @@ def _peak_mb(path: Path, workers: int) -> float:
     from vlm2vec.items import Image
     from vlm2vec.model.embedder import Embedder
 
-    embedder = Embedder.load()
+    embedder = Embedder.load("tiny")
     stream = embedder.stream([Image(path)] * 8, workers=workers)
     for _, vector in stream:
         if isinstance(vector, Exception):

@@ -10,7 +10,7 @@ import time
 
 from size import sized
 
-from vlm2vec.model.checkpoint import BUNDLED_FOLDER
+from vlm2vec.model.checkpoint import SHIPPED
 from vlm2vec.model.families.qwen_tokenizer import TextTokenizer
 
 BYTES = sized(20_000_000, 20_000)
@@ -25,7 +25,7 @@ def main() -> None:
         return
     kind = sys.argv[1]
     text = TEXTS[kind] * (BYTES // len(TEXTS[kind]))
-    tokenizer = TextTokenizer(BUNDLED_FOLDER)
+    tokenizer = TextTokenizer(SHIPPED["tiny"])
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     tokenizer.encode_alone(text)

@@ -77,7 +77,7 @@ def train(folder: Path, name: str, library: str, steps: int) -> dict[str, Any]:
     out = folder / name
     config = {
         "out": str(out),
-        "init": "bundled",
+        "init": "tiny",
         "data": {"pairs": {"path": str(folder / "pairs.jsonl")}},
         "steps": steps,
         "batch_size": BATCH,

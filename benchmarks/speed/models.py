@@ -12,7 +12,7 @@ from size import sized
 from transformers import Qwen2VLConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
-_BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
+_TINY = Path(__file__).parents[2] / "src" / "vlm2vec" / "tiny"
 
 
 class Shape(NamedTuple):
@@ -44,7 +44,7 @@ def build_model(size: str, folder: Path) -> Path:
     shape = SHAPES[size]
     head = shape.hidden // shape.heads
     sections = [head // 8, 3 * head // 16, 3 * head // 16]
-    bundled = json.loads((_BUNDLED / "config.json").read_text())
+    bundled = json.loads((_TINY / "config.json").read_text())
     config = Qwen2VLConfig(
         text_config={
             **bundled["text_config"],
@@ -71,7 +71,7 @@ def build_model(size: str, folder: Path) -> Path:
     model = Qwen2VLModel(config)
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(_BUNDLED / name, folder)
+        shutil.copy(_TINY / name, folder)
     settings: dict[str, Any] = {"prompt_style": "vlm2vec", "pooling": "last"}
     (folder / "vlm2vec.json").write_text(json.dumps(settings))
     return folder

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, training.md, ablation.md and the bundled model's card, from benchmarks/results.
+"""The tables of docs/performance.md, training.md, ablation.md and the default model's card, from benchmarks/results.
 
     python benchmarks/speed/tables.py     writes them between the marks in these pages
 
@@ -247,30 +247,6 @@ def _mini(document: dict[str, Any]) -> str:
     return _table(heads, lines)
 
 
-def _heldout(document: dict[str, Any]) -> str:
-    return _table(
-        ["held-out rows", "queries", "candidates", "chance", "hit@1", "hit@5", "nDCG@5"],
-        [
-            [f"`{name}`", row["rows"], *(row[key] for key in ("candidates", "chance", "hit@1", "hit@5", "ndcg@5"))]
-            for name, row in document["results"].items()
-        ],
-    )
-
-
-def _yardsticks(document: dict[str, Any]) -> str:
-    names = ("pixels", "pictures", "words", "both")
-    return _table(
-        ["held-out rows, hit@1 and hit@5", "chance", *names],
-        [
-            [
-                *(f"`{name}`", next(iter(row.values()))["chance"]),
-                *(f"{row[y]['hit@1']} {row[y]['hit@5']}" if y in row else "-" for y in names),
-            ]
-            for name, row in document["results"].items()
-        ],
-    )
-
-
 def bounds_table(document: dict[str, Any]) -> str:
     """Rows of bounds.json: the least value of each on the code before and on the code after."""
     commits = document["commits"]
@@ -358,9 +334,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "mixes": ("ablation", partial(_ablation, "mix", "trained on", MODALITIES)),
     },
     "../src/vlm2vec/bundled/README.md": {
-        "mini": ("bundled", _mini),
-        "heldout": ("bundled_heldout", _heldout),
-        "yardsticks": ("bundled_yardsticks", _yardsticks),
+        "mini": ("mini", _mini),
     },
 }
 """Of each page, from docs/, the marks, the results between them, and what makes the table."""

@@ -19,7 +19,7 @@ MAX_PIXELS = sized(
 )
 """Of a medium or frame, so that a run takes minutes on two cores: 256 visual tokens, 96 a frame."""
 
-_BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
+_TINY = Path(__file__).parents[2] / "src" / "vlm2vec" / "tiny"
 
 
 def texts(count: int = sized(256, 4), longest: int = 200) -> list[Item]:
@@ -84,7 +84,7 @@ WORKLOADS: dict[str, Callable[[Path], list[Item]]] = {
 
 
 def _words() -> list[str]:
-    vocabulary = json.loads((_BUNDLED / "tokenizer.json").read_text())["model"]["vocab"]
+    vocabulary = json.loads((_TINY / "tokenizer.json").read_text())["model"]["vocab"]
     return sorted(token[1:] for token in vocabulary if token.startswith("Ġ") and token[1:].isascii() and len(token) > 3)
 
 

@@ -36,7 +36,7 @@ from vlm2vec.vectors.metrics import chance_metrics
 BENCHMARK = "mmeb-mini"
 SIDE_PX = 12
 PIXELS_NOTE = "texts have no pixels, so it has scores only where queries and candidates are pictures or clips"
-BUNDLED = Path(__file__).parents[2] / "src" / "vlm2vec" / "bundled"
+TINY = Path(__file__).parents[2] / "src" / "vlm2vec" / "tiny"
 
 
 class Pixels:
@@ -88,8 +88,8 @@ def _only_media(data: TaskData) -> bool:
 
 def _untrained(folder: Path) -> Embedder:
     torch.manual_seed(0)
-    Qwen2VLModel(AutoConfig.from_pretrained(BUNDLED)).save_pretrained(folder)
-    for path in BUNDLED.iterdir():
+    Qwen2VLModel(AutoConfig.from_pretrained(TINY)).save_pretrained(folder)
+    for path in TINY.iterdir():
         if path.suffix == ".json" and not (folder / path.name).exists():
             shutil.copy(path, folder)
     embedder = Embedder.load(folder)

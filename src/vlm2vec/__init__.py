@@ -9,6 +9,7 @@ from vlm2vec.errors import AdapterError as AdapterError
 from vlm2vec.errors import BusyError as BusyError
 from vlm2vec.errors import ConfigError as ConfigError
 from vlm2vec.errors import DataError as DataError
+from vlm2vec.errors import Hint
 from vlm2vec.errors import HubError as HubError
 from vlm2vec.errors import IndexFolderError as IndexFolderError
 from vlm2vec.errors import InputError as InputError
@@ -61,7 +62,11 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        try:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        except ModuleNotFoundError as error:
+            # Only training imports what the base does not have.
+            raise MissingError(f"{error.name} is not installed, which {name} needs", Hint("extra", "train")) from error
     raise AttributeError(f"module 'vlm2vec' has no attribute {name!r}")
 
 

@@ -136,13 +136,15 @@ def among_processes() -> Iterator[bool]:
 
     Afterwards the connections are closed; such a process should end by `leave`.
     """
-    from torch import distributed
-
+    launch = Launch.own()
     try:
-        yield Launch.own().rank == 0
+        yield launch.rank == 0
     finally:
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
+        if launch.size > 1:
+            from torch import distributed
+
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 def leave(code: object) -> NoReturn:

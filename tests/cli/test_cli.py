@@ -330,8 +330,9 @@ def test_embed_reports_what_it_cannot_embed_and_exits_with_1(folder: Path, model
 
 def test_models_lists_names_styles_and_whether_they_are_here() -> None:
     listed = json.loads(Result("models", "--json").out)["models"]
-    assert [model["name"] for model in listed][:2] == ["bundled", "VLM2Vec/VLM2Vec-V2.0"]
-    assert {"name": "VLM2Vec/VLM2Vec-V2.0", "prompt_style": "vlm2vec"}.items() <= listed[1].items()
+    assert [model["name"] for model in listed][:3] == ["bundled", "tiny", "VLM2Vec/VLM2Vec-V2.0"]
+    assert listed[0] == {"name": "bundled", "prompt_style": None, "ready": True}
+    assert {"name": "VLM2Vec/VLM2Vec-V2.0", "prompt_style": "vlm2vec"}.items() <= listed[2].items()
     table = Result("models").out.splitlines()
     assert [line.split()[0] for line in table] == [model["name"] for model in listed]
 
@@ -403,7 +404,8 @@ def test_doctor_ends_with_what_is_wrong_and_its_exit_code_agrees() -> None:
         "CPU threads",
         "CUDA",
         "device",
-        "bundled model",
+        "model bundled",
+        "model tiny",
         "hub cache",
         "video",
     } <= set(findings)

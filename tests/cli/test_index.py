@@ -7,9 +7,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from support.cli_runs import Result, write_model, write_pictures
 from support.index_folders import summary_of
 from vlm2vec.cli.search import _bring_up_to_date
 from vlm2vec.search.library import Library
@@ -78,3 +80,14 @@ def test_in_a_terminal_making_the_approximate_index_shows_what_is_done_and_the_t
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
     assert re.search(r"indexing .*300/300", plain)
     assert re.search(r"building the search index over 300 rows 0:00:\d\d", plain)
+
+
+def test_an_index_begins_with_a_word_on_the_default_model_once(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "files")
+    said = "the default model looks at these files"
+    assert said in Result("index", folder).err
+    assert said not in Result("index", folder).err
+    assert said in Result("search", "a square", write_pictures(tmp_path / "searched")).err
+    assert said not in Result("index", folder, "--rebuild", "--json").err
+    assert said not in Result("index", write_pictures(tmp_path / "quiet"), "-q").err
+    assert said not in Result("index", write_pictures(tmp_path / "other"), "--model", write_model(tmp_path / "m")).err

@@ -40,11 +40,9 @@ def test_without_arguments_it_measures_the_bundled_model_beside_three_that_know_
     assert means["12x12 pixels"][1:] == ["-"] * 4
     assert float(overall["bundled"]) > float(overall["untrained"])
     assert float(overall["bundled"]) > float(overall["chance"])
-    recorded = json.loads((ROOT / "benchmarks" / "results" / "bundled.json").read_text("utf-8"))["rows"][0]
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "mini.json").read_text("utf-8"))["rows"][0]
     # Other processors round otherwise, which moves some ranks.
     assert float(overall["bundled"]) == pytest.approx(recorded["means"]["overall"], abs=0.5)
-    # The file is written anew with every model; this is what one of them had.
-    assert float(overall["bundled"]) >= 27.1 - 1
     assert NOTE in done.stdout
     assert "- where more than half of the datasets of bundled are missing: 12x12 pixels" in done.stdout
     table = done.stdout.split("\n\n")[-1].splitlines()

@@ -154,7 +154,7 @@ def test_the_command_ranks_by_tokens_only_when_told_to(with_head: Embedder, root
 
 @pytest.fixture(scope="module")
 def bundled() -> Embedder:
-    return Embedder.load("bundled")
+    return Embedder.load("tiny")
 
 
 def _vectors(encoder: NamedEncoder, *texts: str) -> Vectors:
@@ -166,7 +166,7 @@ def test_vectors_are_cut_then_rounded_and_of_length_one(bundled: Embedder) -> No
     cut = SmallerVectors(bundled, dim=64)
     assert (cut.dim, cut.name, cut.fingerprint) == (
         64,
-        "bundled (64 dimensions, float32)",
+        "tiny (64 dimensions, float32)",
         f"{bundled.fingerprint} 64 dimensions, float32",
     )
     np.testing.assert_allclose(_vectors(cut, "a cat", "a red circle"), whole, rtol=0, atol=1e-6)

@@ -27,6 +27,12 @@ EXTRAS = {
     if extra not in ("test", "check")
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
+# Imported by `Embedder.load`, which names the extra, by a command that has asked for its extra, or after a look.
+WITH_TORCH = (
+    *("model/families/", "model/adapters.py", "model/attention.py", "model/loading.py", "training/", "data/collate.py"),
+    *("model/similarity.py", "processes.py", "cli/doctor.py", "cli/evaluate.py"),
+)
+OF_MODELS = {"torch", "transformers", "peft", "safetensors"}
 
 
 def _names(requirements: list[str]) -> set[str]:
@@ -56,7 +62,8 @@ def _for_type_checking(tree: ast.AST) -> set[ast.AST]:
 
 
 def test_the_base_has_none_of_the_large_packages_that_search_does_not_need() -> None:
-    assert {"accelerate", "datasets", "lancedb", "matplotlib", "pyarrow", "tensorboard"} == ONLY_IN_EXTRAS
+    large = {"accelerate", "datasets", "lancedb", "matplotlib", "pyarrow", "tensorboard"}
+    assert large | OF_MODELS == ONLY_IN_EXTRAS
 
 
 def test_the_same_package_is_wanted_in_the_same_versions_everywhere() -> None:
@@ -81,14 +88,14 @@ def test_all_is_every_extra_for_users() -> None:
 def test_a_package_of_an_extra_is_never_imported_at_module_level(path: Path) -> None:
     tree = tree_of(path)
     at_once = {name for node, name in _imported(tree) if node in tree.body}
-    assert not at_once & ONLY_IN_EXTRAS
+    assert not at_once & _extras_to_ask_for(path)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missing(path: Path) -> None:
     tree = tree_of(path)
     silent = _for_type_checking(tree)
-    imported = {name for node, name in _imported(tree) if node not in silent} & ONLY_IN_EXTRAS
+    imported = {name for node, name in _imported(tree) if node not in silent} & _extras_to_ask_for(path)
     if not _refuses_by_itself(path):
         assert imported <= {module for _, module in _required(tree)}
 
@@ -97,6 +104,12 @@ def test_a_module_refuses_its_work_by_name_where_a_package_of_an_extra_is_missin
 def test_an_extra_that_an_error_names_has_the_package(path: Path) -> None:
     for extra, module in _required(tree_of(path)):
         assert module in _brought_by(extra)
+
+
+def _extras_to_ask_for(path: Path) -> set[str]:
+    """Packages that a module may import only after `require`."""
+    under_torch = path.relative_to(PACKAGE).as_posix().startswith(WITH_TORCH)
+    return ONLY_IN_EXTRAS - OF_MODELS if under_torch else ONLY_IN_EXTRAS
 
 
 def _required(tree: ast.AST) -> set[tuple[str, str]]:
@@ -157,9 +170,17 @@ def test_a_command_that_needs_no_extra_runs_without(arguments: tuple[str, ...]) 
 def test_doctor_runs_without_the_extras() -> None:
     done = _without_extras("doctor", "--json")
     assert done.stderr == ""
-    assert {"python", "device", "bundled model", "video"} <= {
+    assert {"python", "device", "model bundled", "video"} <= {
         one["name"] for one in json.loads(done.stdout)["findings"]
     }
+
+
+def test_a_model_that_needs_an_extra_ends_in_one_line_that_names_it() -> None:
+    done = _without_extras("embed", "--text", "a red square", "--model", "tiny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: torch is not installed, which tiny needs; install it: pip install 'vlm2vec[models]'\n"
+    )
 
 
 @pytest.mark.slow
@@ -191,5 +212,15 @@ def test_an_evaluation_without_its_extra_ends_in_one_line_that_names_it() -> Non
 def test_training_without_its_extra_ends_before_anything_is_loaded(tmp_path: Path) -> None:
     done = _without_extras("train", str(write_config(tmp_path)))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: datasets is not installed; install it: pip install 'vlm2vec[train]'\n"
+    assert done.stderr == "error: torch is not installed; install it: pip install 'vlm2vec[train]'\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_public_name_that_needs_an_extra_names_it() -> None:
+    blocked = dict.fromkeys(sorted(OF_MODELS))
+    code = f"import sys; sys.modules.update({blocked!r})\nimport vlm2vec\nvlm2vec.train"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "vlm2vec.errors.MissingError: torch is not installed, which train needs; install it: pip install "
+        "'vlm2vec[train]'"
+    )

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from support.scripts import script
-from vlm2vec.model.checkpoint import BUNDLED_FOLDER
+from vlm2vec.model.checkpoint import SHIPPED
 from vlm2vec.model.families.qwen_inputs import _smart_resize
 from vlm2vec.tasks.registry import get_tasks, packaged_root
 
@@ -110,7 +110,7 @@ def test_a_question_offers_its_answers_in_any_order_or_none(options: ModuleType)
 
 
 def test_clips_of_corpus_and_benchmark_are_seen_at_one_size_and_slides_as_they_are() -> None:
-    settings = json.loads((BUNDLED_FOLDER / "vlm2vec.json").read_text("utf-8"))
+    settings = json.loads((SHIPPED["tiny"] / "vlm2vec.json").read_text("utf-8"))
     smallest, largest, of_frames = (settings[f"{name}_pixels"] for name in ("min", "max", "max_frame"))
     assert [_smart_resize(112, 160, smallest, of_frames), _smart_resize(80, 112, smallest, of_frames)] == [
         (84, 112)

@@ -53,7 +53,7 @@ def test_what_a_run_goes_on_from_is_a_folder_beside_the_configuration_or_a_name(
     (here / "current").mkdir(parents=True)
     monkeypatch.chdir(here)
     inits = {
-        "bundled": "bundled",
+        "tiny": "tiny",
         "Qwen/Qwen2-VL-2B-Instruct": "Qwen/Qwen2-VL-2B-Instruct",
         "runs/first": str(folder / "runs" / "first"),
         "runs/second": str(folder / "runs" / "second"),

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,6 +142,9 @@ def _examine_package(package: Requirement, extra: str) -> _Finding:
 
 
 def _examine_torch() -> Iterator[_Finding]:
+    if find_spec("torch") is None:
+        yield _Finding("device", "cpu, float32: torch, which comes with 'vlm2vec[models]', is not installed")
+        return
     try:
         import torch
     except Exception as error:
@@ -173,14 +177,15 @@ def _examine_waiting() -> _Finding:
 def _examine_models() -> Iterator[_Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    from vlm2vec.model.checkpoint import BUNDLED_FOLDER
+    from vlm2vec.model.checkpoint import SHIPPED, is_shipped
 
-    there = any(BUNDLED_FOLDER.glob("*.safetensors")) and (BUNDLED_FOLDER / "config.json").exists()
-    yield _Finding(
-        "bundled model",
-        str(BUNDLED_FOLDER) if there else "missing",
-        None if there else f"{BUNDLED_FOLDER} is incomplete: install vlm2vec again, or name another model with --model",
-    )
+    for name, folder in SHIPPED.items():
+        there = is_shipped(name)
+        yield _Finding(
+            f"model {name}",
+            str(folder) if there else "missing",
+            None if there else f"{folder} is incomplete: install vlm2vec again, or name another model with --model",
+        )
     yield _Finding("hub cache", f"{HF_HUB_CACHE}{' (offline)' if HF_HUB_OFFLINE else ''}")
 
 

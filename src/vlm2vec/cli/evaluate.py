@@ -51,7 +51,7 @@ def evaluate(
 ) -> None:
     """Measure a model on a benchmark.
 
-    Without arguments it measures the bundled model on mmeb-mini, offline. Vectors are kept in OUT, so that a killed run
+    Without arguments it measures the default model on mmeb-mini, offline. Vectors are kept in OUT, so that a killed run
     continues where it was, and a second one embeds nothing. Under torchrun the processes share the work.
 
     Prints the averages and every dataset; writes OUT/scores.json for 'vlm2vec report', and OUT/report.html. A task that
@@ -202,8 +202,8 @@ def _folder_name(model: str, dim: int | None, precision: str, late_interaction: 
 
 def _device(processes: Processes) -> str | None:
     """This process's own device under torchrun; None: the first."""
+    if processes.size == 1:
+        return None
     import torch
 
-    if processes.size == 1 or not torch.cuda.is_available():
-        return None
-    return f"cuda:{Launch.own().local_rank}"
+    return None if not torch.cuda.is_available() else f"cuda:{Launch.own().local_rank}"

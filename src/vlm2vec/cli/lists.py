@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vlm2vec.cli.output import print_json
-from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_FOLDER, Settings, is_cached
+from vlm2vec.model.checkpoint import SETTINGS_FILE, SHIPPED, is_cached, is_shipped, read_json
 from vlm2vec.model.prompts import KNOWN_CHECKPOINTS
 from vlm2vec.tasks.registry import get_tasks
 from vlm2vec.text import aligned
@@ -21,14 +21,15 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as J
 
     Any folder with a checkpoint, and any other name on the hub, works as well if its vlm2vec.json names a prompt style.
     """
-    style, is_there = Settings.read(BUNDLED_FOLDER).prompt_style, any(BUNDLED_FOLDER.glob("*.safetensors"))
-    known = [(BUNDLED, style, is_there), *((name, of, is_cached(name)) for name, of in KNOWN_CHECKPOINTS.items())]
+    styles = {name: read_json(folder / SETTINGS_FILE).get("prompt_style") for name, folder in SHIPPED.items()}
+    known = [(name, style, is_shipped(name)) for name, style in styles.items()]
+    known += [(name, style, is_cached(name)) for name, style in KNOWN_CHECKPOINTS.items()]
     if as_json:
         print_json({"models": [{"name": name, "prompt_style": style, "ready": ready} for name, style, ready in known]})
         return
     rows = []
     for name, style, ready in known:
-        absent = "missing; see 'vlm2vec doctor'" if name == BUNDLED else "fetched from the hub on first use"
+        absent = "missing; see 'vlm2vec doctor'" if name in SHIPPED else "fetched from the hub on first use"
         rows.append([name, style or "-", "ready" if ready else absent])
     print(aligned(rows, num_left=3))
 

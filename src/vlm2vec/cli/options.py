@@ -12,6 +12,7 @@ IndexModel = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of a model; by default the index's own, then bundled."),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not introduce the default model.")]
 
 TaskNames = Annotated[
     str | None,

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm2vec.cli.options import IndexModel, IndexPath
+from vlm2vec.cli.options import IndexModel, IndexPath, Quiet
 from vlm2vec.cli.output import note, print_json, progress, stoppable, told, write_file
 from vlm2vec.errors import BusyError, InputError, StorageError
 from vlm2vec.items import Image, Item, Target, Video
+from vlm2vec.model.checkpoint import BUNDLED
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import DEFAULT_NAME, Hit
 from vlm2vec.search.update import Summary
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 # Width of a thumbnail in the terminal.
 _COLUMNS = 32
+_INTRODUCTION = (
+    "the default model looks at these files: it knows everyday things, by English words; for the best answers "
+    "pip install 'vlm2vec[models]' and give --model VLM2Vec/VLM2Vec-V2.0, best with a GPU"
+)
 _MOST_ENDINGS, _LONGEST_ENDING = 12, 16
 _FILES = ("added", "changed", "removed", "unchanged", "failed")
 
@@ -41,6 +46,7 @@ def index(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the index away and start anew.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make or update the search index of a folder.
 
@@ -48,7 +54,7 @@ def index(
     """
     opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild)
     with opened as library, stoppable("what is done is kept"):
-        summary = _bring_up_to_date(library)
+        summary = _bring_up_to_date(library, introduce=not quiet and not as_json)
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in summary.failed]
         counts = asdict(summary) | {"failed": failed, "left_out": dict(_most_first(summary.left_out))}
@@ -74,6 +80,7 @@ def search(
     index_path: IndexPath = None,
     model: IndexModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
+    quiet: Quiet = False,
     show: Annotated[bool, typer.Option("--show", help="Draw thumbnails in the terminal.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of hits with thumbnails.")] = None,
 ) -> None:
@@ -91,7 +98,7 @@ def search(
             # Otherwise the question may be a file that has its vector, and nothing may be new.
             with _without_garbage_collection():
                 library.load_model()
-        _update(library)
+        _update(library, introduce=not quiet and not as_json)
         hits = library.search(item, k, kind=kind)
         if as_json:
             print_json({"hits": [asdict(hit) for hit in hits]})
@@ -121,10 +128,10 @@ def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -
     return Item(text=text, media=tuple(media))
 
 
-def _update(library: Library) -> None:
+def _update(library: Library, *, introduce: bool) -> None:
     try:
         # Of a file that cannot be read, one search tells, and the next ones do not try it again.
-        summary = _bring_up_to_date(library, retry=False)
+        summary = _bring_up_to_date(library, introduce=introduce, retry=False)
     except (BusyError, StorageError) as error:
         note(f"searching the index as it is: {told(error)}")
         return
@@ -166,8 +173,10 @@ def _colour_console() -> Console | None:
     return None
 
 
-def _bring_up_to_date(library: Library, *, retry: bool = True) -> Summary:
-    """`Library.sync` with its progress on stderr."""
+def _bring_up_to_date(library: Library, *, introduce: bool = False, retry: bool = True) -> Summary:
+    """`Library.sync` with its progress on stderr; an index that is new begins with a word on the default model."""
+    if introduce and not library.exists and library.load_model().name == BUNDLED:
+        note(_INTRODUCTION)
     with ExitStack() as bar:
         show = bar.enter_context(progress("indexing"))
         return library.sync(on_progress=show, building=partial(_building, bar), retry=retry)

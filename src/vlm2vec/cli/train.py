@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm2vec.cli.output import fail, note, print_json, progress, stoppable
+from vlm2vec.extras import require
 from vlm2vec.processes import among_processes, launched
 from vlm2vec.text import aligned
 
@@ -150,6 +151,8 @@ def mine(
 
 
 def _read(config: Path, out: Path | None = None) -> TrainConfig:
+    # What follows imports it at once.
+    require("train", "torch")
     from vlm2vec.training.config import read_config
 
     settings = read_config(config)

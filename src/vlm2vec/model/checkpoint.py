@@ -18,10 +18,8 @@ from vlm2vec.model.prompts import KNOWN_CHECKPOINTS, STYLES, prompt_style
 
 SETTINGS_FILE = "vlm2vec.json"
 BUNDLED = "bundled"
-BUNDLED_NAMES = (BUNDLED, "tiny")
-"""Names of the model in this package: the default one, and its own."""
-
-BUNDLED_FOLDER = Path(__file__).parents[1] / BUNDLED
+SHIPPED = {name: Path(__file__).parents[1] / name for name in (BUNDLED, "tiny")}
+"""The models in this package: the default one, and a small Qwen2-VL for tests and walks through training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +170,10 @@ class Folders(NamedTuple):
 
 def _find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     """Folder of a checkpoint: "bundled" or "tiny", a folder, or a hub name in the hub's cache or fetched."""
-    if name in BUNDLED_NAMES:
-        if not (BUNDLED_FOLDER / "config.json").is_file():
-            raise ModelError(f"the bundled model is missing from {BUNDLED_FOLDER}; install vlm2vec again")
-        return BUNDLED_FOLDER
+    if isinstance(name, str) and name in SHIPPED:
+        if not is_shipped(name):
+            raise ModelError(f"the model {name!r} is missing from {SHIPPED[name]}; install vlm2vec again")
+        return SHIPPED[name]
     if not isinstance(name, (str, Path)) or not str(name):
         raise ModelError(f"{name!r} is no checkpoint; pass a folder, a hub name like 'owner/model', or 'bundled'")
     folder = Path(name).expanduser()
@@ -185,6 +183,13 @@ def _find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     if isinstance(name, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", hub_name, re.ASCII):
         raise ModelError(f"no checkpoint folder {name}; pass a folder, a hub name like 'owner/model', or 'bundled'")
     return _from_hub(hub_name, revision)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a model of this package lies there whole, as far as a look at the names of its files tells."""
+    folder = SHIPPED[name]
+    weights = any(folder.glob("*.onnx")) or any(folder.glob("*.safetensors"))
+    return weights and (folder / SETTINGS_FILE).is_file() and (folder / "tokenizer.json").is_file()
 
 
 def _is_adapter(folder: Path) -> bool:

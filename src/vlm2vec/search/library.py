@@ -13,7 +13,7 @@ import numpy as np
 
 from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
 from vlm2vec.items import Image, ItemLike, Target, Video, as_item
-from vlm2vec.model.checkpoint import BUNDLED, BUNDLED_NAMES
+from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
 from vlm2vec.search.retrieve import Question, retrieve, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
 from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
@@ -29,7 +29,7 @@ _Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 @dataclass(slots=True)
 class _Model:
-    """A model that is loaded when it is first needed: the one with this name, else the bundled one."""
+    """A model that is loaded when it is first needed: the one with this name, else the default one."""
 
     name: str | None
     device: str | None
@@ -84,7 +84,7 @@ class Library:
         Args:
             folder: whose files are searched; else those that the index is for, else those in the current folder.
             index: the folder of the index; else `.vlm2vec` in the folder.
-            model: a name for `Embedder.load`, or a loaded model; else the one that made the index, else the bundled
+            model: a name for `Embedder.load`, or a loaded model; else the one that made the index, else the default
                 one. It is loaded when it is first needed.
             device, dtype: for `Embedder.load`; without a dtype, that of the index.
             rebuild: delete an index that is there, sound or not, and make an empty one. Nothing else deletes one.
@@ -134,6 +134,11 @@ class Library:
             self._store = None
 
     @property
+    def exists(self) -> bool:
+        """Whether there is an index; the first `sync` makes it."""
+        return self._store is not None or store_exists(self.path)
+
+    @property
     def info(self) -> IndexInfo:
         """What the index says of itself."""
         return self._opened().info
@@ -177,7 +182,7 @@ class Library:
             StorageError: it cannot be written, as where the disk is full.
         """
         names = None if paths is None else self._names(paths)
-        store = self._opened() if self._store or store_exists(self.path) else self._create()
+        store = self._opened() if self.exists else self._create()
         return update(
             store,
             self.folder,
@@ -353,7 +358,7 @@ def _chosen_model(model: str | Path | Embedder | None, device: str | None, dtype
     if not isinstance(model, (str, Path)):
         return _Model(None, device, dtype, model)
     # The index outlives the current folder, against which a model's folder may be given.
-    is_folder = str(model) not in BUNDLED_NAMES and Path(model).is_dir()
+    is_folder = str(model) not in SHIPPED and Path(model).is_dir()
     return _Model(str(Path(model).resolve() if is_folder else model), device, dtype)
 
 

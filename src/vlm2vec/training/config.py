@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from vlm2vec.errors import ConfigError
-from vlm2vec.model.checkpoint import BUNDLED_NAMES
+from vlm2vec.model.checkpoint import SHIPPED
 from vlm2vec.model.prompts import STYLES
 from vlm2vec.sources.config import read_sources, read_yaml
 from vlm2vec.sources.forms import SourceConfig
@@ -32,8 +32,8 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 
 
 def _beside_or_named(init: str, info: ValidationInfo) -> str:
-    """A folder as an absolute path; otherwise a name: "bundled", or one of the hub."""
-    if init in BUNDLED_NAMES or info.context is None:
+    """A folder as an absolute path; otherwise a name: "tiny", or one of the hub."""
+    if init in SHIPPED or info.context is None:
         return init
     # By `os.path`, which calls a name that is too long none of a folder, where Path raises.
     place = Path(info.context, os.path.expanduser(init))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.golden_cases import MODEL
 from vlm2vec.errors import InputError
-from vlm2vec.model.checkpoint import BUNDLED_FOLDER
+from vlm2vec.model.checkpoint import SHIPPED
 from vlm2vec.model.families.qwen_tokenizer import TextTokenizer, _starts
 
 
@@ -28,7 +28,7 @@ def _with_few_merges() -> TextTokenizer:
 
 TOKENIZERS = {
     "golden": TextTokenizer(MODEL),
-    "bundled": TextTokenizer(BUNDLED_FOLDER),
+    "tiny": TextTokenizer(SHIPPED["tiny"]),
     "few merges": _with_few_merges(),
 }
 # Letters that compose, marks that move, jamo, digits, white space of every kind, contractions, halves of added tokens.
