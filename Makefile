@@ -20,8 +20,9 @@ $(VENV)/.all: $(VENV)/.base
 demo: $(VENV)/.base
 	$(BIN)/python demo/run.py
 
+# One process a core: a second thread in each would only wait for the others.
 test: $(VENV)/.all
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .
