@@ -136,9 +136,10 @@ class HubFile(NamedTuple):
                 if not ranged:
                     on_bytes(-have)
                 with writing(part), part.open("ab" if ranged else "wb") as stream:
-                    # As they come in: what is collected first would be lost with a killed run.
+                    # As they come in: a killed run would lose what is still collected here.
                     for block in response.iter_bytes():
                         stream.write(block)
+                        stream.flush()
                         on_bytes(len(block))
         except _transport_error() as error:
             raise _BrokenOffError(str(error) or type(error).__name__) from None
