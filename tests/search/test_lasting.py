@@ -160,7 +160,7 @@ def test_an_index_of_the_first_releases_is_searched_and_updated_without_embeddin
     reopened = Library.open(tmp_path, model=own)
     assert (reopened.info.decoding, is_up_to_date(reopened)) == (2, True)
     units = [unit for rows in stored_rows(reopened, *paths_of(reopened)) for unit in rows.units]
-    np.testing.assert_array_equal(np.stack([unit.vector for unit in units]), vectors)
+    np.testing.assert_array_equal(np.stack([unit.vectors[0] for unit in units]), vectors)
     # From now on, a change is seen that size and time do not show.
     make_picture(tmp_path / "1.png", 200)
     os.utime(tmp_path / "1.png", ns=(10**18 + 1, 10**18 + 1))
@@ -293,8 +293,8 @@ def test_wrong_questions_are_refused(three: Library) -> None:
         three.search(good, 0)
     with pytest.raises(InputError, match="offset is -1"):
         three.search(good, offset=-1)
-    with pytest.raises(InputError, match="no kind 'text': use image, video, page"):
-        three.search(good, kind="text")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no kind 'sound': use text, image, video, page"):
+        three.search(good, kind="sound")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="k is 0"):
         three.similar("0.png", 0)
     with pytest.raises(InputError, match="k is '3'"):
@@ -309,7 +309,7 @@ def test_wrong_questions_are_refused(three: Library) -> None:
     ("parts", "message"),
     [
         ({"kinds": "image"}, "Filter.kinds is 'image': it must be a set"),
-        ({"kinds": {"pdf"}}, "no kind 'pdf': use image, video, page"),
+        ({"kinds": {"pdf"}}, "no kind 'pdf': use text, image, video, page"),
         ({"types": ".png"}, "Filter.types is '.png': it must be a set"),
         ({"since": "2024"}, "Filter.since is '2024': it must be a number of seconds"),
         ({"until": float("nan")}, "Filter.until is nan: it must be a number of seconds"),

@@ -68,7 +68,7 @@ def paths_of(library: Library) -> list[str]:
 def vector_of(library: Library, path: str) -> Vector:
     """The vector of a file that has one."""
     ((unit,),) = (rows.units for rows in stored_rows(library, path))
-    return unit.vector
+    return unit.vectors[0]
 
 
 def is_up_to_date(library: Library) -> bool:

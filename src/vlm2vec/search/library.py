@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, get_args
 import numpy as np
 
 from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
-from vlm2vec.items import Image, ItemLike, Target, Video, as_item
+from vlm2vec.items import Image, ItemLike, Kind, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
 from vlm2vec.search.retrieve import Question, retrieve, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
@@ -245,6 +245,8 @@ class Library:
         store = self._opened()
         for rows in store.read([name]):
             unit = rows.unit(page)
+            if unit.vector is None:
+                raise InputError(f"{path} has no picture, so nothing can look like it: search for its words")
             question = Question(unit.vector, k)
             # One more, because it is most like itself.
             hits = retrieve(store, replace(question, k=k + 1), unit.vector)
@@ -256,10 +258,10 @@ class Library:
         path = self.folder / hit.path
         return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
 
-    def counts(self) -> dict[Target, int]:
-        """How many pictures, videos or spans, and pages there are; kinds without any are left out."""
+    def counts(self) -> dict[Kind, int]:
+        """How many texts, pictures, videos or spans, and pages there are; kinds without any are left out."""
         store = self._opened()
-        return {kind: count for kind in get_args(Target) if (count := store.count(kind))}
+        return {kind: count for kind in get_args(Kind) if (count := store.count(kind))}
 
     def failures(self) -> dict[str, str]:
         """The files that could not be read, or not in all their parts, at the last try, with the reason."""

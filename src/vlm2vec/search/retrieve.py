@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -46,8 +47,9 @@ class Question:
 
     @property
     def target(self) -> Target | None:
-        """The one kind that is looked for; None if there is no such."""
-        return next(iter(self.where.kinds)) if len(self.where.kinds) == 1 else None
+        """The one kind of picture that is looked for; None if there is no such."""
+        kinds = {kind for kind in get_args(Target) if kind in self.where.kinds}
+        return kinds.pop() if len(self.where.kinds) == len(kinds) == 1 else None
 
 
 def retrieve(store: Store, question: Question, vector: Vector) -> list[Hit]:

@@ -8,16 +8,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path, PurePath
-from typing import NamedTuple, Protocol, Self, TypeAlias, get_args
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import InputError
-from vlm2vec.items import Target
+from vlm2vec.items import Kind
 from vlm2vec.text import counted
 
 Vector: TypeAlias = NDArray[np.float32]
+Field: TypeAlias = Literal["text", "about", "name"]
+"""Where words of a unit stand: in it, in the description of it or of its file, or in its path."""
 
 DEFAULT_NAME = ".vlm2vec"
 """Folder of an index inside the folder it is for."""
@@ -34,6 +36,10 @@ _LARGEST = 2**63 - 1
 _MOST_SECONDS = 9e9
 # Vectors are stored with length 1, and were perhaps made in half precision.
 _MOST_OFF = 0.01
+# Some 150,000 words: more than any page has, and less than a text file may have.
+_MOST_CHARACTERS = 1_000_000
+_LEAST_SPREAD = 1e-6
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class StoredFile(NamedTuple):
         look: when it was indexed.
         content_hash: 32 hex digits of its bytes.
         num_units: parts the file has, readable or not.
-        num_stored: those that have a vector.
+        num_stored: those that are stored.
     """
 
     look: Look
@@ -95,24 +101,50 @@ class StoredFile(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether every part of the file has its vector."""
+        """Whether every part of the file is stored."""
         return self.num_stored == self.num_units
 
 
 @dataclass(frozen=True, slots=True)
-class StoredUnit:
-    """A picture, page or span with its vector.
+class Words:
+    """Words of a unit, by where they stand. Those of its name are not among them: the store takes them from the path.
 
     Args:
-        page: of a PDF, counted from 1; else None.
-        span_s: start and end in a long video, in seconds; else None.
-        vector: float32 [dim], of length one.
+        text: of the page, section, slide or subtitle passage itself; what exceeds 1,000,000 characters is cut off.
+        about: describes it: title, headings, outline, speaker notes, keywords, EXIF, IPTC and XMP description, dates;
+            cut off likewise.
     """
 
-    kind: Target
+    text: str = ""
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self.text[:_MOST_CHARACTERS])
+        object.__setattr__(self, "about", self.about[:_MOST_CHARACTERS])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUnit:
+    """A picture, page, section or span with what it is found by.
+
+    Args:
+        page: number of the page, slide, sheet or section, counted from 1; None for a whole file or a span.
+        span_s: start and end in a long video, in seconds; else None.
+        vector: of its look, float32 [dim], of length one; None for what has no picture.
+        passages: vectors of the meaning of its words, in their order, each like `vector`.
+    """
+
+    kind: Kind
     page: int | None
     span_s: tuple[float, float] | None
-    vector: Vector
+    vector: Vector | None
+    words: Words = Words()
+    passages: tuple[Vector, ...] = ()
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """All of them, that of its look first."""
+        return self.passages if self.vector is None else (self.vector, *self.passages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +155,7 @@ class FileRows:
         path: relative to the indexed folder, with "/" between its parts; any bytes that a file name may have, as
             `os.fsdecode` gives them.
         num_units: parts the file has, readable or not.
-        units: those that have a vector; at least one.
+        units: those that have a look, words or passages; at least one.
     """
 
     path: str
@@ -155,12 +187,12 @@ class FileRows:
     def oddities(self) -> Iterator[str]:
         """What cannot be right though it is as it was written, one sentence each."""
         if len(self.units) > self.num_units:
-            yield f"{self.path} has {len(self.units)} vectors for {self.num_units} parts"
+            yield f"{self.path} has {len(self.units)} stored parts of {self.num_units}"
         for unit in self.units:
-            length = float(np.linalg.norm(unit.vector))
-            if not abs(length - 1) < _MOST_OFF:
-                yield f"a vector of {self.path} has the length {length:.3g}, not 1"
-            if unit.kind not in get_args(Target):
+            for length in (float(np.linalg.norm(vector)) for vector in unit.vectors):
+                if not abs(length - 1) < _MOST_OFF:
+                    yield f"a vector of {self.path} has the length {length:.3g}, not 1"
+            if unit.kind not in get_args(Kind):
                 yield f"{self.path} is of the unknown kind {unit.kind!r}"
 
 
@@ -185,7 +217,7 @@ class Filter:
         InputError: one of them is of another type, or can be true of no file.
     """
 
-    kinds: frozenset[Target] = frozenset()
+    kinds: frozenset[Kind] = frozenset()
     under: str = ""
     since: float | None = None
     until: float | None = None
@@ -196,8 +228,8 @@ class Filter:
             if isinstance(values, str) or not isinstance(values, Collection):
                 raise InputError(f"Filter.{name} is {values!r}: it must be a set")
         for kind in self.kinds:
-            if kind not in get_args(Target):
-                raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Target))}")
+            if kind not in get_args(Kind):
+                raise InputError(f"no kind {kind!r}: use {', '.join(get_args(Kind))}")
         for name, time_s in (("since", self.since), ("until", self.until)):
             if time_s is not None and not (isinstance(time_s, Real) and abs(time_s) < _MOST_SECONDS):
                 raise InputError(f"Filter.{name} is {time_s!r}: it must be a number of seconds since 1970")
@@ -213,19 +245,117 @@ ANYTHING = Filter()
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Words that are looked for, as a person typed them: nothing in them is an operator.
+
+    Args:
+        words: any of them; one that has neither letters nor digits is found nowhere.
+        phrases: likewise; the words of one stand beside each other in this order.
+        without: words and phrases of which a unit must have none.
+    """
+
+    words: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+class Unit(NamedTuple):
+    """A unit as results name it; see `StoredUnit` and `FileRows`."""
+
+    path: str
+    kind: Kind
+    page: int | None
+    span_s: tuple[float, float] | None
+    content_hash: str
+
+    @property
+    def order(self) -> tuple[str, int, tuple[float, float]]:
+        """Sorts equally good units: by path, page, span."""
+        return self.path, self.page or 0, self.span_s or (0.0, 0.0)
+
+
+class Near(NamedTuple):
+    """A unit that was found by vector; of several passages, the best counts.
+
+    Args:
+        score: cosine similarity, at most 1.
+        calibrated: how many spreads the score is above the mean of this vector's scores with the background questions;
+            the score itself if the index has no background.
+    """
+
+    unit: Unit
+    score: float
+    calibrated: float
+
+
+class Match(NamedTuple):
+    """A unit that was found by words.
+
+    Args:
+        score: BM25; larger is better, and not comparable between questions.
+        num_found: how many different words and phrases of the question it has, in its text, description or name.
+        fields: where something was found.
+        snippet: some 20 words around the first find, in which found words stand between "\\x02" and "\\x03"; "" if the
+            name alone has them.
+    """
+
+    unit: Unit
+    score: float
+    num_found: int
+    fields: frozenset[Field]
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """Questions about anything, by which scores become comparable: a score counts by how far it exceeds theirs.
+
+    Args:
+        vectors: of the questions, float32 [B, dim], each of length one; at least two.
+
+    Raises:
+        InputError: the vectors have another shape, or another length.
+    """
+
+    vectors: Vector
+
+    def __post_init__(self) -> None:
+        vectors = np.asarray(self.vectors)
+        if vectors.ndim != 2 or len(vectors) < 2 or vectors.dtype != np.float32:
+            raise InputError(f"a background is float32 with two rows or more, not {vectors.dtype} {vectors.shape}")
+        for length in np.linalg.norm(vectors, axis=1).tolist():
+            if not abs(length - 1) < _MOST_OFF:
+                raise InputError(f"a vector of the background has the length {length:.3g}, not 1")
+
+    def mean_and_spread(self, vectors: Vector) -> tuple[Vector, Vector]:
+        """Mean [N] and standard deviation [N] of the scores of each of `vectors` [N, dim] with the questions.
+
+        Equal vectors have equal ones wherever they stand: float64 sums differ by their order in bits that float32 has
+        not. The standard deviation is at least 1e-6, that of a vector to which all questions are one.
+        """
+        means, spreads = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
+        questions = self.vectors.T.astype(np.float64)
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            scores = vectors[start : start + _ROWS_AT_ONCE].astype(np.float64) @ questions
+            means[start : start + len(scores)] = scores.mean(axis=1)
+            spreads[start : start + len(scores)] = scores.std(axis=1).clip(_LEAST_SPREAD)
+        return means, spreads
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A file, page or span found.
 
     Args:
         path: relative to the indexed folder, with "/" between its parts.
-        kind: "image", "video" or "page".
+        kind: "image", "video", "page", or "text" for a section without a picture of its own.
         score: cosine similarity with the query, at most 1.
         page: of a PDF, counted from 1; else None.
         span_s: start and end in a long video, in seconds; else None.
     """
 
     path: str
-    kind: Target
+    kind: Kind
     score: float
     page: int | None = None
     span_s: tuple[float, float] | None = None
@@ -316,7 +446,7 @@ class Store(Protocol):
     def note_decoding(self) -> None:
         """Write down that all vectors are of files decoded as this release does."""
 
-    def count(self, kind: Target | None = None) -> int:
+    def count(self, kind: Kind | None = None) -> int:
         """Number of units of one kind, or of all."""
 
     def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:

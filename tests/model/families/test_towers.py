@@ -26,11 +26,11 @@ from vlm2vec.model.checkpoint import Settings
 from vlm2vec.model.embedder import Embedder
 from vlm2vec.model.families.towers import TowersBackbone, with_wanted
 from vlm2vec.model.families.towers_inputs import (
+    ChunkedText,
     ImageSide,
     Looks,
     TextSide,
     WordPieces,
-    Words,
     read_pixels,
     read_towers_config,
 )
@@ -121,7 +121,7 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_their_lengths(model: Embedder)
 
 def _chunks(model: Embedder, text: str) -> list[int]:
     [part] = _backbone(model).prepare(Item(text)).parts
-    assert isinstance(part, Words)
+    assert isinstance(part, ChunkedText)
     return [len(chunk) for chunk in part.chunks]
 
 
@@ -129,7 +129,7 @@ def _pooled_by_hand(model: Embedder, text: str) -> Vectors:
     import onnxruntime
 
     [part] = _backbone(model).prepare(Item(text)).parts
-    assert isinstance(part, Words)
+    assert isinstance(part, ChunkedText)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(

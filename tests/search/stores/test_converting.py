@@ -68,7 +68,7 @@ def test_an_index_of_the_first_releases_is_converted_to_the_bit(tmp_path: Path) 
     look = Look(2745, 10**18, UNKNOWN, UNKNOWN)
     assert store.files()["two.pdf"] == StoredFile(look, "ceac930070607c25cc77e1142baf09da", 2, 2)
     files = store.read(["0.png", "1.png", "2.png", "two.pdf"])
-    vectors = np.stack([unit.vector for rows in files for unit in rows.units])
+    vectors = np.stack([unit.vectors[0] for rows in files for unit in rows.units])
     np.testing.assert_array_equal(vectors, np.load(OLD / "vectors.npy"))
 
 

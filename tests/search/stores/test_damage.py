@@ -146,10 +146,10 @@ def test_all_of_a_sound_store_is_verified(kept: tuple[StoreKind, Path, Answer]) 
 def test_what_is_as_it_was_written_and_cannot_be_right_is_named(tmp_path: Path, kind: StoreKind) -> None:
     store = create_store(tmp_path / ".vlm2vec", INFO, kind=kind)
     long = picture("long.png")
-    long.units[0].vector[:] *= 3
+    long.units[0].vectors[0][:] *= 3
     with store.writing():
         store.commit([], [picture("a.png"), long, document("b.pdf", [1, 2, 3], num_units=2)])
     assert sorted(store.verify().problems) == [
         "a vector of long.png has the length 3, not 1",
-        "b.pdf has 3 vectors for 2 parts",
+        "b.pdf has 3 stored parts of 2",
     ]

@@ -57,7 +57,7 @@ def _small(place: Path, exact_up_to: int) -> LanceStore:
 
 def test_a_large_table_answers_through_an_approximate_index_and_finds_new_vectors_too(tmp_path: Path) -> None:
     files = [picture(f"{n}.jpg", n) for n in range(1500)]
-    vectors = np.stack([file.units[0].vector for file in files])
+    vectors = np.stack([file.units[0].vectors[0] for file in files])
     store = _small(tmp_path, 1000)
     store.commit([], files[:1400])
     assert store.num_indexed == 0

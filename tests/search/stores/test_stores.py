@@ -106,7 +106,7 @@ def test_hits_are_in_order_of_scores_and_equal_scores_in_order_of_path_page_and_
         units=tuple(replace(unit, vector=same[0].units[0].vector) for unit in document("b.pdf", [3, 1, 2]).units),
     )
     write(store, *same[:3], *(picture(f"other{n}.png") for n in range(200)), twins, *same[3:])
-    query = same[0].units[0].vector
+    query = same[0].units[0].vectors[0]
     order = [("a.png", None), ("b.pdf", 1), ("b.pdf", 2), ("b.pdf", 3), *((f"{name}.png", None) for name in "bcde")]
     for limit in (1, 3, 8, 20):
         hits = store.nearest(query, limit)
@@ -119,7 +119,9 @@ def test_scores_are_dot_products_and_all_units_are_found(store: Store) -> None:
     files = [*(picture(f"{n}.png") for n in range(300)), film("f.mp4", (0.0, 30.0), (30.0, 60.0), seed=9)]
     write(store, *files)
     expected = {
-        (rows.path, unit.span_s): float(unit.vector.astype(np.float64) @ QUERY) for rows in files for unit in rows.units
+        (rows.path, unit.span_s): float(unit.vectors[0].astype(np.float64) @ QUERY)
+        for rows in files
+        for unit in rows.units
     }
     hits = store.nearest(QUERY, 1000)
     assert {(hit.path, hit.span_s): hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
@@ -189,7 +191,7 @@ class _Dict:
 
     def nearest(self, query: Vector, limit: int) -> list[tuple[float, str, int, tuple[float, float]]]:
         found = [
-            (-round(float(unit.vector @ query), 5), rows.path, unit.page or 0, unit.span_s or (0.0, 0.0))
+            (-round(float(unit.vectors[0] @ query), 5), rows.path, unit.page or 0, unit.span_s or (0.0, 0.0))
             for rows in self.rows.values()
             for unit in rows.units
         ]

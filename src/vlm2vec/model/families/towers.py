@@ -24,12 +24,12 @@ from vlm2vec.media.source import describe
 from vlm2vec.model.backbone import Ask, Backbone, Capabilities, Output, Vectors
 from vlm2vec.model.checkpoint import Folders, Settings
 from vlm2vec.model.families.towers_inputs import (
+    ChunkedText,
     Looks,
     Pixels,
     TowersConfig,
     TowersInput,
     TowersProcessor,
-    Words,
     read_towers_config,
 )
 from vlm2vec.model.fingerprint import file_hash
@@ -213,11 +213,11 @@ class TowersBackbone(Backbone[TowersInput, Sequence[TowersInput]]):
         pooled: Vectors = parts[0] if len(parts) == 1 else as_unit(np.stack(parts)).mean(0)
         return pooled
 
-    def _of_part(self, part: Words | Looks, vectors: Vectors) -> Vectors:
+    def _of_part(self, part: ChunkedText | Looks, vectors: Vectors) -> Vectors:
         pooled: Vectors
         if len(vectors) == 1:
             pooled = vectors[0]
-        elif isinstance(part, Words):
+        elif isinstance(part, ChunkedText):
             weights = np.array([len(chunk) for chunk in part.chunks], np.float32)
             pooled = weights @ as_unit(vectors) / weights.sum()
         else:
@@ -226,6 +226,6 @@ class TowersBackbone(Backbone[TowersInput, Sequence[TowersInput]]):
         return pooled
 
 
-def _units(part: Words | Looks) -> Sequence[Sequence[int] | Pixels]:
+def _units(part: ChunkedText | Looks) -> Sequence[Sequence[int] | Pixels]:
     """Of each a tower makes one vector."""
     return list(part.frames) if isinstance(part, Looks) else part.chunks

@@ -236,7 +236,7 @@ class WordPieces:
         return ids[: self.most]
 
 
-class Words(NamedTuple):
+class ChunkedText(NamedTuple):
     """The chunks of a text, as token ids with [CLS] and [SEP]."""
 
     chunks: tuple[list[int], ...]
@@ -252,7 +252,7 @@ class Looks(NamedTuple):
 class TowersInput:
     """One item as two towers read it: the parts of which it consists."""
 
-    parts: tuple[Words | Looks, ...]
+    parts: tuple[ChunkedText | Looks, ...]
 
     @property
     def cost(self) -> int:
@@ -297,10 +297,10 @@ class TowersProcessor:
             InputError: the item is empty, its markers do not fit its media, or its text has no known word.
             MediaError: a medium cannot be read.
         """
-        parts: list[Words | Looks] = []
+        parts: list[ChunkedText | Looks] = []
         if text := _bare(item):
             whole = f"{ask.prompt} {text}" if ask.prompt else text
-            parts.append(Words(tuple(self.words.chunks(whole))))
+            parts.append(ChunkedText(tuple(self.words.chunks(whole))))
         parts += [self._looks(medium, decoder) for medium in item.media]
         return TowersInput(tuple(parts))
 

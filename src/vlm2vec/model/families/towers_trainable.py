@@ -30,11 +30,11 @@ from vlm2vec.model.families.towers import states_of_towers, with_wanted
 from vlm2vec.model.families.towers_export import export
 from vlm2vec.model.families.towers_features import FrozenFeatures
 from vlm2vec.model.families.towers_inputs import (
+    ChunkedText,
     Looks,
     TowersConfig,
     TowersInput,
     TowersProcessor,
-    Words,
     read_towers_config,
 )
 from vlm2vec.model.families.towers_torch import ImageHead, ImageShape, ImageTower, TextHead, TextShape, TextTower
@@ -94,7 +94,7 @@ class TowersPack:
         """Lay prepared items together."""
         parts = [part for one in prepared for part in one.parts]
         frames = [part.frames for part in parts if isinstance(part, Looks)]
-        chunks = [chunk for part in parts if isinstance(part, Words) for chunk in part.chunks]
+        chunks = [chunk for part in parts if isinstance(part, ChunkedText) for chunk in part.chunks]
         ids = np.zeros((len(chunks), max(map(len, chunks), default=1)), np.int64)
         mask = np.zeros_like(ids)
         for row, chunk in enumerate(chunks):
@@ -347,7 +347,7 @@ def load_trainable(folders: Folders, wanted: Settings) -> TrainableTowers:
     return model
 
 
-def _units_of(part: Words | Looks) -> tuple[bool, int]:
+def _units_of(part: ChunkedText | Looks) -> tuple[bool, int]:
     return (True, len(part.frames)) if isinstance(part, Looks) else (False, len(part.chunks))
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from vlm2vec.errors import BusyError, IndexFolderError, MissingError, StorageError
+from vlm2vec.errors import BusyError, IndexFolderError, InputError, MissingError, StorageError
 from vlm2vec.extras import require
-from vlm2vec.items import Target
+from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
@@ -74,7 +74,7 @@ class LanceStore:
     """An index in a LanceDB table and a small `index.json`; the files of the table have checksums (`Seal`).
 
     Search is exact up to 200,000 vectors. Beyond, it goes through an approximate index (docs/performance.md says what
-    it misses), unless there is a filter; scores are always exact.
+    it misses), unless there is a filter; scores are always exact. Words and their vectors are not kept yet.
 
     Args:
         exact_up_to: so many vectors need no approximate index.
@@ -229,7 +229,7 @@ class LanceStore:
             LanceInfo.write(self._at, info, "lance" if self.was_chosen else None)
         self.info = info
 
-    def count(self, kind: Target | None = None) -> int:
+    def count(self, kind: Kind | None = None) -> int:
         with self._at.explained("read"):
             return int(self._table.count_rows(kind and f"kind = '{kind}'"))
 
@@ -394,7 +394,10 @@ def _as_arrow(files: Sequence[FileRows], fingerprint: str, dim: int) -> pa.Table
     import pyarrow as pa
 
     pairs = [(file, unit) for file in files for unit in file.units]
-    vectors = np.stack([unit.vector for _, unit in pairs]).astype(np.float32, copy=False)
+    looks = [unit.vector for _, unit in pairs if unit.vector is not None]
+    if len(looks) < len(pairs):
+        raise InputError("LanceDB keeps no words yet, and so no files without pictures: make the index with SQLite")
+    vectors = np.stack(looks).astype(np.float32, copy=False)
     values: dict[str, object] = {
         "path": [_escape(file.path) for file, _ in pairs],
         "kind": [unit.kind for _, unit in pairs],

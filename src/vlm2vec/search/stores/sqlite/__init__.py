@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.items import Target
+from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
@@ -147,7 +147,7 @@ class SqliteStore:
             self._database.write_note("info", asdict(self.info))
             self._database.write_note("failures", {})
 
-    def count(self, kind: Target | None = None) -> int:
+    def count(self, kind: Kind | None = None) -> int:
         with self._reading():
             counts = self._totals.num_units
             return sum(counts.values()) if kind is None else counts[kind]
@@ -288,7 +288,7 @@ class SqliteStore:
         return file.parse(rows.fetchall())
 
     def _insert(self, rows: FileRows, totals: _Totals) -> FileRow:
-        if {len(unit.vector) for unit in rows.units} != {self.info.dim}:
+        if {len(vector) for unit in rows.units for vector in unit.vectors} != {self.info.dim}:
             raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
         file = FileRow.of(totals.next_file, rows.path, rows.stored, totals.next_unit)
         units = file.unit_rows(rows.units)

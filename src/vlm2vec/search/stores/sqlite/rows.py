@@ -16,11 +16,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.items import Target
+from vlm2vec.items import Kind
 from vlm2vec.search.scan import ending
 from vlm2vec.search.store import FileRows, Filter, Hit, Look, StoredFile, StoredUnit, Vector
 
-KINDS: tuple[Target, ...] = get_args(Target)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 HEAD = np.dtype(
     [("id", "i8"), ("file", "i8"), ("kind", "i1"), ("page", "i8"), ("start_s", "f8"), ("end_s", "f8"), ("sum", "i8")]
@@ -89,7 +89,8 @@ class FileRow(NamedTuple):
         """Rows of its units that are to be written."""
         rows = []
         for number, unit in enumerate(units, self.first_unit):
-            vector = unit.vector.astype("<f4", copy=False).tobytes()
+            [look] = unit.vectors
+            vector = look.astype("<f4", copy=False).tobytes()
             span_s = unit.span_s and tuple(map(float, unit.span_s))
             checksum = _unit_sum((number, self.id, unit.kind, unit.page or 0, *(span_s or _NO_SPAN)), vector)
             rows.append((number, self.id, unit.kind, unit.page, *(span_s or (None, None)), vector, checksum))
