@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm2vec.items import Kind
-from vlm2vec.search.store import FileRows, Hit, IndexInfo, Look, Store, StoredUnit, Vector
+from vlm2vec.search.store import FileRows, IndexInfo, Look, Match, Near, Store, StoredUnit, Vector
 
 DIM = 16
 INFO = IndexInfo("a model", "f" * 32, DIM, "float32", "..")
@@ -42,7 +42,10 @@ def film(path: str, *spans_s: tuple[float, float], seed: int = 0) -> FileRows:
 
 def plain(rows: FileRows) -> tuple[object, ...]:
     """A file as values that can be compared."""
-    units = [(unit.kind, unit.page, unit.span_s, unit.vectors[0].tolist()) for unit in rows.units]
+    units = [
+        (unit.kind, unit.page, unit.span_s, unit.words, unit.vector is None, np.array(unit.vectors).tolist())
+        for unit in rows.units
+    ]
     return rows.path, rows.look, rows.content_hash, rows.num_units, units
 
 
@@ -51,9 +54,9 @@ def contents(store: Store) -> list[tuple[object, ...]]:
     return [plain(rows) for rows in store.read(sorted(store.files()))]
 
 
-def places(hits: Sequence[Hit]) -> list[tuple[str, Kind, int | None, tuple[float, float] | None]]:
-    """Hits without their scores."""
-    return [(hit.path, hit.kind, hit.page, hit.span_s) for hit in hits]
+def places(found: Sequence[Near | Match]) -> list[tuple[str, Kind, int | None, tuple[float, float] | None]]:
+    """Units found, without their scores."""
+    return [(unit.path, unit.kind, unit.page, unit.span_s) for unit, *_ in found]
 
 
 def versions(number: int) -> list[FileRows]:

@@ -66,7 +66,8 @@ def retrieve(store: Store, question: Question, vector: Vector) -> list[Hit]:
             f"cannot search with a vector of shape {query.shape} and length {norm}: "
             f"this index needs {store.info.dim} finite numbers that are not all zero"
         )
-    return store.nearest(query / norm, question.offset + question.k, question.where)[question.offset :]
+    near = store.nearest(query / norm, question.offset + question.k, question.where)[question.offset :]
+    return [Hit(one.unit.path, one.unit.kind, one.score, one.unit.page, one.unit.span_s) for one in near]
 
 
 def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:

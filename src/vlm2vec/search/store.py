@@ -30,6 +30,9 @@ UNKNOWN = -1
 DECODING = 2
 """Counts the releases in which files came out of decoding otherwise than before."""
 
+WORDS = 1
+"""Counts the releases in which reading a file gave other words than before; 0: they were not read."""
+
 # The integers of databases have 64 bits and a sign: a clock that is wrong by centuries needs more.
 _LARGEST = 2**63 - 1
 # Stores count nanoseconds in 63 bits.
@@ -395,7 +398,7 @@ Building: TypeAlias = Callable[[int], AbstractContextManager[object]]
 
 
 class Store(Protocol):
-    """The vectors of one index, and what is known of their files.
+    """The vectors and words of one index, and what is known of their files.
 
     Every method raises IndexFolderError where the store is damaged, and those that write raise StorageError where the
     disk refuses.
@@ -407,6 +410,10 @@ class Store(Protocol):
 
     @property
     def info(self) -> IndexInfo: ...
+
+    @property
+    def background(self) -> Background | None:
+        """By which scores are calibrated; None: they are not."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Held while the store is written: one writer at a time, however it ends, which begins with a `refresh`.
@@ -425,7 +432,7 @@ class Store(Protocol):
         """Files that could not be read at the last try, by their paths."""
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
-        """Some files with their vectors, in the order of `paths`; those that are not stored are left out."""
+        """Some files with their vectors and words, in the order of `paths`; those that are not stored are left out."""
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
         """Let files go and put others in; one that is in both is replaced. A reader sees each file whole or not at all.
@@ -446,11 +453,48 @@ class Store(Protocol):
     def note_decoding(self) -> None:
         """Write down that all vectors are of files decoded as this release does."""
 
+    def lacking_words(self) -> list[str]:
+        """Stored files whose words were not read, or by an earlier `WORDS`, in the order of their paths.
+
+        They are found by their looks. To commit them again with their words needs no look to be embedded anew: `read`
+        gives it.
+        """
+
+    def note_background(self, background: Background) -> None:
+        """Calibrate scores by a background from now on: mean and spread of all that is stored are made anew."""
+
     def count(self, kind: Kind | None = None) -> int:
         """Number of units of one kind, or of all."""
 
-    def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
-        """The `limit` units with the largest dot product with `vector` [dim], in their order, ties included exactly."""
+    def nearest(
+        self,
+        vector: Vector,
+        limit: int,
+        where: Filter = ANYTHING,
+        *,
+        of: Literal["look", "words"] = "look",
+        calibrated: bool = False,
+    ) -> list[Near]:
+        """The `limit` units with the largest dot product with `vector` [dim], of length one; ties are exact.
+
+        Args:
+            of: compare their looks, or the meanings of their words.
+            calibrated: the largest calibrated scores instead.
+
+        Returns:
+            Each unit once, sorted by that score, largest first; equal ones by path, page, span.
+        """
+
+    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+        """The units that have at least one of the wanted words and phrases and none of `wanted.without`.
+
+        Words are found whole, whatever their case and accents; in texts also with another English ending. Of runs of
+        Chinese, Japanese, Korean and the like, and of names, any part is found: of names if it has four characters.
+        A file of many units of which nothing but the name is found is one match, by its first unit.
+
+        Returns:
+            Those of which most is found first, then those of the best score; equal ones by path, page, span.
+        """
 
     def is_untidy(self) -> bool:
         """Whether `tidy` has something to do."""

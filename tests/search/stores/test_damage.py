@@ -13,10 +13,10 @@ import pytest
 
 from support.stores import INFO, QUERY, contents, document, film, picture
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.search.store import Hit
+from vlm2vec.search.store import Near
 from vlm2vec.search.stores import StoreKind, create_store, open_store
 
-Answer = tuple[list[Hit], list[tuple[object, ...]]]
+Answer = tuple[list[Near], list[tuple[object, ...]]]
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("lance", marks=pytest.mark.slow)])

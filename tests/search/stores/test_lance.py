@@ -71,12 +71,12 @@ def test_a_large_table_answers_through_an_approximate_index_and_finds_new_vector
     for query in vectors[::100]:
         truth = {f"{n}.jpg" for n in np.argsort(-(vectors @ query))[:10]}
         hits = store.nearest(query, 10)
-        exact = [float(vectors[int(hit.path[:-4])] @ query) for hit in hits]
+        exact = [float(vectors[int(hit.unit.path[:-4])] @ query) for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(exact, abs=1e-5)
-        found += len({hit.path for hit in hits} & truth)
+        found += len({hit.unit.path for hit in hits} & truth)
     assert found >= 0.95 * 10 * len(vectors[::100])
     store.commit([f"{n}.jpg" for n in range(0, 1400, 3)], [])
-    assert all(int(hit.path[:-4]) % 3 for hit in store.nearest(vectors[0], 10) if int(hit.path[:-4]) < 1400)
+    assert all(int(hit.unit.path[:-4]) % 3 for hit in store.nearest(vectors[0], 10) if int(hit.unit.path[:-4]) < 1400)
     store.commit([], [picture(f"again_{n}.jpg", n) for n in range(400)])
     _tidy(store)
     assert store.num_indexed == store.count("image")

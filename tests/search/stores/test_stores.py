@@ -79,7 +79,7 @@ def test_looks_are_renewed_and_outdated_files_are_found_until_they_are_replaced(
         assert stored["b.pdf"] == files[1].stored._replace(look=Look(5, 6, 7, 8))
         assert stored["c.png"] == files[2].stored
         assert (stored["a.png"].look.size, stored["a.png"].content_hash) == (-1, "")
-        assert {hit.path for hit in one.nearest(QUERY, 10)} == {"a.png", "b.pdf", "c.png"}
+        assert {hit.unit.path for hit in one.nearest(QUERY, 10)} == {"a.png", "b.pdf", "c.png"}
 
 
 def test_failures_are_remembered_until_files_are_decoded_otherwise(tmp_path: Path, kind: StoreKind) -> None:
@@ -110,7 +110,7 @@ def test_hits_are_in_order_of_scores_and_equal_scores_in_order_of_path_page_and_
     order = [("a.png", None), ("b.pdf", 1), ("b.pdf", 2), ("b.pdf", 3), *((f"{name}.png", None) for name in "bcde")]
     for limit in (1, 3, 8, 20):
         hits = store.nearest(query, limit)
-        assert [(hit.path, hit.page) for hit in hits[:8]] == order[:limit]
+        assert [(hit.unit.path, hit.unit.page) for hit in hits[:8]] == order[:limit]
         assert len({hit.score for hit in hits[:8]}) == 1
         assert len(hits) == limit
 
@@ -124,7 +124,7 @@ def test_scores_are_dot_products_and_all_units_are_found(store: Store) -> None:
         for unit in rows.units
     }
     hits = store.nearest(QUERY, 1000)
-    assert {(hit.path, hit.span_s): hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
+    assert {(hit.unit.path, hit.unit.span_s): hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
     assert hits == sorted(hits, key=lambda hit: -hit.score)
     assert store.nearest(QUERY, 5) == hits[:5]
 
@@ -160,7 +160,7 @@ def test_a_filter_lets_through_what_it_says_and_nothing_else(store: Store, where
         replace(film("xy/g.mp4", (0.0, 30.0)), look=Look(1, 6 * second, 1, 1)),
     )
     hits = store.nearest(QUERY, 10, where)
-    assert sorted(hit.path.rpartition("/")[2].rpartition(".")[0][-1] for hit in hits) == list(found)
+    assert sorted(hit.unit.path.rpartition("/")[2].rpartition(".")[0][-1] for hit in hits) == list(found)
     assert places(store.nearest(QUERY, 1, where)) == places(hits[:1])
 
 
@@ -266,7 +266,7 @@ def _compare_with_a_dict(kind: StoreKind, steps: list[Step], seed: int) -> None:
             for one in (store, reader, late):
                 assert contents(one) == model.contents()
                 hits = one.nearest(query, 4)
-                found = [(-round(hit.score, 5), hit.path, hit.page or 0, hit.span_s or (0.0, 0.0)) for hit in hits]
+                found = [(-round(hit.score, 5), *hit.unit.order) for hit in hits]
                 assert found == model.nearest(query, 4)
             late.close()
         assert store.verify().problems == []

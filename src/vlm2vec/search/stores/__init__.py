@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from vlm2vec.errors import BusyError, IndexFolderError, InputError, MissingError, StorageError
 from vlm2vec.extras import require
-from vlm2vec.search.store import IndexInfo, Store
+from vlm2vec.search.store import Background, IndexInfo, Store
 from vlm2vec.search.stores.place import DATABASE, DRAFT, Place
 from vlm2vec.search.stores.sqlite import SqliteStore
 
@@ -70,12 +70,19 @@ def open_store(path: Path, *, most_vectors: int = _MOST_VECTORS) -> Store:
 
 
 def create_store(
-    path: Path, info: IndexInfo, *, kind: StoreKind | None = None, replace: bool = True, patience_s: float = _PATIENCE_S
+    path: Path,
+    info: IndexInfo,
+    *,
+    kind: StoreKind | None = None,
+    background: Background | None = None,
+    replace: bool = True,
+    patience_s: float = _PATIENCE_S,
 ) -> Store:
     """Make an empty index in the folder `path`.
 
     Args:
         kind: None: that of the index that is there, as far as it says so and LanceDB is installed; else "sqlite".
+        background: by which its scores are calibrated.
         replace: in place of any index there, sound or not; False: one that is there is opened, whatever `info` says.
         patience_s: how long to wait, unless `replace`, for another process that is making it.
 
@@ -97,7 +104,7 @@ def create_store(
                 if replace or not store_exists(path):
                     with place.explained("write"):
                         place.clear()
-                    return make(path, info)
+                    return make(path, info, background)
         except BusyError:
             # Its writer may be about to make the index.
             if replace or time.monotonic() > deadline_s:
@@ -117,15 +124,15 @@ def _kind_at(place: Place) -> StoreKind:
     return "sqlite"
 
 
-def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo], Store]:
+def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo, Background | None], Store]:
     if kind == "sqlite":
-        return SqliteStore.create
+        return lambda path, info, background: SqliteStore.create(path, info, background=background)
     if kind != "lance":
         raise InputError(f"no store {kind!r}: use {', '.join(get_args(StoreKind))}")
     from vlm2vec.search.stores.lance import NEEDED, LanceStore
 
     require(*NEEDED)
-    return LanceStore.create
+    return lambda path, info, background: LanceStore.create(path, info)
 
 
 def _converted(old: LanceStore, place: Place) -> Store:

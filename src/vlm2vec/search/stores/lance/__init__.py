@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -22,17 +22,21 @@ from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
     UNKNOWN,
+    Background,
     Building,
     Failure,
     FileRows,
     Filter,
-    Hit,
     IndexInfo,
     Look,
+    Match,
+    Near,
     StoredFile,
     StoredUnit,
+    Unit,
     Vector,
     Verdict,
+    Wanted,
 )
 from vlm2vec.search.stores.lance.seal import FAILURES, LanceInfo, Seal, SealReport
 from vlm2vec.search.stores.place import TABLE, Place
@@ -63,10 +67,10 @@ _INDEX = "vector_idx"
 _PARTITIONS = 4
 _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 20, 150, 32
 _MOST_UNINDEXED = 1 / 8
-# Columns that say how a file looked, those of them that the first tables lack, and columns that make a hit.
+# Columns that say how a file looked, those of them that the first tables lack, and columns that make a `Near`.
 _LOOK = Look._fields
 _NEW_LOOKS = ("ctime_ns", "inode")
-_HIT = ["path", "kind", "page", "span_start_s", "span_end_s", "_distance"]
+_NEAR = ["path", "kind", "page", "span_start_s", "span_end_s", "content_hash", "_distance"]
 _PATHS_PER_STATEMENT = 500
 
 
@@ -240,7 +244,28 @@ class LanceStore:
             known = self._table.index_stats(_INDEX)
         return 0 if known is None else int(known.num_indexed_rows)
 
-    def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
+    background: Background | None = None
+
+    def note_background(self, background: Background) -> None:
+        """Nothing: scores are not calibrated here yet."""
+
+    def lacking_words(self) -> list[str]:
+        return []
+
+    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+        return []
+
+    def nearest(
+        self,
+        vector: Vector,
+        limit: int,
+        where: Filter = ANYTHING,
+        *,
+        of: Literal["look", "words"] = "look",
+        calibrated: bool = False,
+    ) -> list[Near]:
+        if of == "words":
+            return []
         for _ in range(_READING_TRIES - 1):
             try:
                 return self._nearest(vector, limit, where)
@@ -252,22 +277,22 @@ class LanceStore:
                     raise
         return self._nearest(vector, limit, where)
 
-    def _nearest(self, vector: Vector, limit: int, where: Filter) -> list[Hit]:
+    def _nearest(self, vector: Vector, limit: int, where: Filter) -> list[Near]:
         clause = _where_clause(where)
         with self._at.explained("read"):
             num_rows = int(self._table.count_rows(clause or None))
         limit = min(limit, num_rows)
         # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
         num = min(limit + 16, num_rows)
-        found: list[Hit] = []
+        found: list[Near] = []
         while len(found) < num:
             found = self._ask(vector, num, clause, exact=num == num_rows)
             if len(found) < num or found[-1].score < found[limit - 1].score:
                 break
             num = min(num * 4, num_rows)
-        return sorted(found, key=lambda hit: hit.order)[:limit]
+        return sorted(found, key=lambda near: (-near.score, *near.unit.order))[:limit]
 
-    def _ask(self, vector: Vector, num: int, clause: str, *, exact: bool) -> list[Hit]:
+    def _ask(self, vector: Vector, num: int, clause: str, *, exact: bool) -> list[Near]:
         """The nearest rows, ties in no fixed order; of a large table one may be missing unless it is to be `exact`."""
         search = self._table.search(vector, vector_column_name="vector").distance_type("dot").limit(num)
         # Without an index these say nothing, and rows that are not in it are compared one by one.
@@ -279,8 +304,8 @@ class LanceStore:
         with self._at.explained("read"):
             return [
                 # Lance's "dot" distance is 1 - dot product.
-                Hit(_unescape(row["path"]), row["kind"], min(1.0, 1.0 - row["_distance"]), row["page"], _span_of(row))
-                for row in search.select(_HIT).to_arrow().to_pylist()
+                Near(_unit_of(row), *[min(1.0, 1.0 - row["_distance"])] * 2)
+                for row in search.select(_NEAR).to_arrow().to_pylist()
             ]
 
     def is_untidy(self) -> bool:
@@ -476,6 +501,10 @@ def _escape(path: str) -> str:
 
 def _unescape(name: str) -> str:
     return re.sub("//([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), name) if "//" in name else name
+
+
+def _unit_of(row: Mapping[str, Any]) -> Unit:
+    return Unit(_unescape(row["path"]), row["kind"], row["page"], _span_of(row), row["content_hash"])
 
 
 def _span_of(row: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -1,60 +1,53 @@
-"""How does SQLite keep an index in one file, which numpy searches?"""
+"""How does SQLite keep an index in one file, which numpy searches for looks and meanings, and SQLite for words?"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.errors import IndexFolderError
+from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
+    WORDS,
+    Background,
     Building,
     Failure,
+    Field,
     FileRows,
     Filter,
-    Hit,
     IndexInfo,
     Look,
+    Match,
+    Near,
     StoredFile,
     Vector,
     Verdict,
+    Wanted,
 )
 from vlm2vec.search.stores.place import Place
 from vlm2vec.search.stores.sqlite.database import Database
-from vlm2vec.search.stores.sqlite.rows import HEAD, KINDS, SELECT_UNITS, FileRow, Files, Units
+from vlm2vec.search.stores.sqlite.files import Files
+from vlm2vec.search.stores.sqlite.full_text import Candidates, terms_of
+from vlm2vec.search.stores.sqlite.rows import SELECT_PASSAGES, SELECT_UNITS, FileRow
+from vlm2vec.search.stores.sqlite.snippets import Shown, shown_in
+from vlm2vec.search.stores.sqlite.tables import Tables, Totals
+from vlm2vec.search.stores.sqlite.vectors import Vectors
 
 _ROWS_AT_ONCE = 4096
-# Values in one question, of which SQLite takes some thousand at most; for so few files not all are read.
+# For so few files not all are read.
 _FEW = 500
-
-
-@dataclass(slots=True)
-class _Totals:
-    """What the tables must hold, so that a lost row is missed.
-
-    Args:
-        made: differs between an index and the one that is made in its place.
-        next_file, next_unit: numbers that no row has had. None is used twice, and a unit never changes.
-        sum_files, sum_units: sums of the checksums of all rows.
-        num_units: of each kind.
-    """
-
-    made: str
-    next_file: int = 1
-    next_unit: int = 1
-    num_files: int = 0
-    sum_files: int = 0
-    sum_units: int = 0
-    num_units: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+_BACKGROUND = "background"
+_Of: TypeAlias = Literal["look", "words"]
 
 
 class SqliteStore:
@@ -69,8 +62,11 @@ class SqliteStore:
         # What is in memory, and of which state of the file; None: perhaps of none.
         self._seen: tuple[int, ...] | None = None
         self._files: Files | None = None
-        self._units: Units | None = None
-        self._units_are_old = True
+        self._vectors: dict[_Of, Vectors] = {}
+        self._up_to_date: set[_Of] = set()
+        self._full_text_is_sound = False
+        self._background: Background | None = None
+        self._tables = Tables(self._database)
         with self._database.reading():
             self.info, self._totals = self._read_notes()
 
@@ -81,13 +77,21 @@ class SqliteStore:
         info: IndexInfo,
         files: Iterable[Sequence[FileRows]] = (),
         failures: Mapping[str, Failure] | None = None,
+        *,
+        background: Background | None = None,
     ) -> Self:
         """Make an index in the folder `place`: at the end it is there whole. The caller holds the lock of the folder.
 
         Args:
             files: they are in it from the beginning; some at a time, so that not all are in memory at once.
         """
-        notes = {"info": asdict(info), "totals": asdict(_Totals(uuid.uuid4().hex)), "failures": failures or {}}
+        notes: dict[str, object] = {
+            "info": asdict(info),
+            "totals": asdict(Totals(uuid.uuid4().hex)),
+            "failures": failures or {},
+        }
+        if background is not None:
+            notes[_BACKGROUND] = _as_note(background)
         with Database.made(Place(place), notes) as draft:
             filled = cls(place, draft)
             for some in files:
@@ -118,17 +122,19 @@ class SqliteStore:
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
         with self._reading():
-            return [self._read(row) for row in self._rows_of(paths)]
+            return [self._tables.read(row, self.info.dim) for row in self._rows_of(paths)]
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
         with self._changing() as totals:
             files = self._known_files()
             for row in files.rows(dict.fromkeys((*remove, *(rows.path for rows in add)))):
-                self._delete(row, totals)
+                self._tables.delete(row, totals)
                 files.remove(row.path)
+            background = self._known_background()
             for rows in add:
-                files.put(self._insert(rows, totals))
-            self._units_are_old = True
+                files.put(self._insert(rows, totals, background))
+            totals.sum_indexes = self._tables.full_text.checksum()
+            self._up_to_date.clear()
 
     def note_failures(self, failures: Mapping[str, Failure]) -> None:
         if failures != self.failures():
@@ -150,15 +156,65 @@ class SqliteStore:
     def count(self, kind: Kind | None = None) -> int:
         with self._reading():
             counts = self._totals.num_units
-            return sum(counts.values()) if kind is None else counts[kind]
+            return sum(counts.values()) if kind is None else counts.get(kind, 0)
 
-    def nearest(self, vector: Vector, limit: int, where: Filter = ANYTHING) -> list[Hit]:
+    def lacking_words(self) -> list[str]:
         with self._reading():
-            units = self._known_units()
-            near = units.nearest(vector, limit, self._chosen(units, where))
-            paths = self._paths_of({file for file, _ in near})
-        hits = [replace(hit, path=paths[file]) for file, hit in near]
-        return sorted(hits, key=lambda hit: hit.order)[:limit]
+            read = set(self._tables.names(WORDS)) if self._database.has_words else set()
+            if len(read) == self._totals.num_files:
+                return []
+            rows = self._known_files().by_number()
+        return sorted(rows[number].path for number in rows.keys() - read)
+
+    @property
+    def background(self) -> Background | None:
+        with self._reading():
+            return self._known_background()
+
+    def note_background(self, background: Background) -> None:
+        if background.vectors.shape[1] != self.info.dim:
+            raise InputError(f"the background has {background.vectors.shape[1]} dimensions, the index {self.info.dim}")
+        with self._changing() as totals, self._database.spilling():
+            self._database.write_note(_BACKGROUND, _as_note(background))
+            self._tables.calibrate(background, totals, self.info.dim)
+            # Vectors never change otherwise, so that readers keep those that they have.
+            totals.made = uuid.uuid4().hex
+            self._background = background
+            self._up_to_date.clear()
+
+    def nearest(
+        self,
+        vector: Vector,
+        limit: int,
+        where: Filter = ANYTHING,
+        *,
+        of: _Of = "look",
+        calibrated: bool = False,
+    ) -> list[Near]:
+        with self._reading():
+            vectors = self._known_vectors(of)
+            found = vectors.nearest(vector, limit, self._chosen(vectors, where), calibrated=calibrated)
+            units = self._tables.named(vectors.heads[[one.place for one in found]].tolist())
+        near = [Near(unit, one.score, one.calibrated) for unit, one in zip(units, found, strict=True)]
+        return sorted(near, key=lambda one: (-(one.calibrated if calibrated else one.score), *one.unit.order))[:limit]
+
+    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+        with self._reading():
+            candidates = self._candidates(wanted, where).best(limit)
+            units = self._tables.units(candidates.units.tolist())
+            ranked = sorted(
+                zip(candidates.units.tolist(), candidates.num_found.tolist(), candidates.scores.tolist(), strict=True),
+                key=lambda one: (-one[1], -one[2], *units[one[0]].order),
+            )[:limit]
+            shown = self._shown(wanted, [number for number, _, _ in ranked])
+        by_name = set(candidates.units[candidates.named >= 0].tolist())
+        nothing = Shown(frozenset(), "")
+        matches = []
+        for number, num_found, score in ranked:
+            fields, snippet = shown.get(number, nothing)
+            named: set[Field] = {"name"} if number in by_name else set()
+            matches.append(Match(units[number], score, num_found, fields | named, snippet))
+        return matches
 
     def is_untidy(self) -> bool:
         return self._database.has_much_room()
@@ -172,12 +228,21 @@ class SqliteStore:
         try:
             with self._reading():
                 problems += self._database.problems()
-                self._files = self._units = None
-                files, num_units = self._known_files(), len(self._known_units().heads)
-                problems += [problem for row in files.rows(files) for problem in self._read(row).oddities()]
+                self._files = None
+                self._vectors.clear()
+                self._up_to_date.clear()
+                files = self._known_files()
+                num_vectors = [len(self._known_vectors(of).heads) for of in get_args(_Of)]
+                stored = (self._tables.read(row, self.info.dim) for row in files.rows(files))
+                problems += [problem for rows in stored for problem in rows.oddities()]
+                if self._database.has_words:
+                    problems += self._tables.missing(self._totals)
         except IndexFolderError as error:
             return Verdict(self.info.model, 0, 0, 0, [*problems, error.message])
-        return Verdict(self.info.model, len(files), num_units, len(files) + num_units, problems)
+        totals = self._totals
+        num_units = sum(totals.num_units.values())
+        num_sealed = len(files) + totals.num_unseen + sum(num_vectors) + totals.num_names + totals.num_words
+        return Verdict(self.info.model, len(files), num_units, num_sealed, problems)
 
     def close(self) -> None:
         self._database.close()
@@ -191,7 +256,7 @@ class SqliteStore:
             yield
 
     @contextmanager
-    def _changing(self) -> Iterator[_Totals]:
+    def _changing(self) -> Iterator[Totals]:
         """The totals that are yielded are written with the changes, as they are in the end."""
         with self._database.changing():
             self._forget_if_changed()
@@ -209,11 +274,13 @@ class SqliteStore:
         if (info.fingerprint, info.dim) != (self.info.fingerprint, self.info.dim):
             raise IndexFolderError(f"the index {self.place} was made anew by another process, with another model")
         self.info = info
-        self._files, self._units_are_old = None, True
+        self._files = self._background = None
+        self._up_to_date.clear()
+        self._full_text_is_sound = False
         self._seen = state
 
-    def _read_notes(self) -> tuple[IndexInfo, _Totals]:
-        return IndexInfo(**self._database.note("info")), _Totals(**self._database.note("totals"))
+    def _read_notes(self) -> tuple[IndexInfo, Totals]:
+        return IndexInfo(**self._database.note("info")), Totals(**self._database.note("totals"))
 
     def _known_files(self) -> Files:
         if self._files is None:
@@ -223,95 +290,82 @@ class SqliteStore:
             self._files = Files.parse(rows)
         return self._files
 
+    def _known_background(self) -> Background | None:
+        if self._background is None and self._database.has_note(_BACKGROUND):
+            self._background = _from_note(self._database.note(_BACKGROUND), self.info.dim)
+        return self._background
+
     def _rows_of(self, paths: Sequence[str]) -> list[FileRow]:
         """Those of these files that are stored, without reading all files for the sake of a few."""
         if self._files is None and len(paths) <= _FEW:
-            found = self._select("path", [FileRow.name_of(path) for path in paths]).rows(paths)
+            found = self._tables.files("path", [FileRow.name_of(path) for path in paths]).rows(paths)
             if len(found) == len(paths):
                 return found
         # A file that is not found may be one whose row is damaged.
         return self._known_files().rows(paths)
 
-    def _known_units(self) -> Units:
-        """All units; of those that have been read before, only the ones that have come since are read."""
-        known, totals = self._units, self._totals
-        if known is not None and not self._units_are_old:
+    def _known_vectors(self, of: _Of) -> Vectors:
+        """All vectors of one sort; of those that have been read before, only the ones that came since are read."""
+        known, totals, dim = self._vectors.get(of), self._totals, self.info.dim
+        if known is not None and of in self._up_to_date:
             return known
-        num_units = sum(totals.num_units.values())
-        heads, vectors = np.empty(num_units, HEAD), np.empty((num_units, self.info.dim), np.float32)
-        units = Units(heads, vectors, totals.next_unit, totals.made)
+        if of == "look":
+            select, next_id = SELECT_UNITS, totals.next_unit
+            num = sum(totals.num_units.values()) - totals.num_unseen
+            checksum = totals.sum_units - totals.sum_unseen
+        else:
+            select, next_id = SELECT_PASSAGES, totals.next_passage
+            num, checksum = totals.num_passages, totals.sum_passages
+        vectors = Vectors.empty(num, dim, next_id, totals.made)
         at = since = 0
         if known is not None and known.made == totals.made:
             there = np.array(self._database.execute("SELECT id FROM files").fetchall(), np.int64)
-            kept = np.isin(known.heads["file"], there)
-            at, since = int(np.count_nonzero(kept)), known.next_unit
-            heads[:at] = known.heads[kept]
-            np.compress(kept, known.vectors, axis=0, out=vectors[:at])
-        new = self._database.execute(f"{SELECT_UNITS} WHERE id >= ? ORDER BY id", (since,))
-        while rows := new.fetchmany(_ROWS_AT_ONCE):
-            at = units.fill(at, rows)
-        if at != num_units or int(heads["sum"].sum()) != totals.sum_units:
-            raise ValueError(f"some of its {num_units} vectors are missing")
-        self._units, self._units_are_old = units, False
-        return units
+            at, since = vectors.keep(known, np.isin(known.heads["file"], there)), known.next_id
+        if num > at:
+            new = self._database.execute(f"{select} WHERE id >= ? AND length(vector) ORDER BY id", (since,))
+            while rows := new.fetchmany(_ROWS_AT_ONCE):
+                at = vectors.fill(at, rows)
+        if at != num or int(vectors.heads["sum"].sum()) != checksum:
+            raise ValueError(f"some of its {num} vectors are missing")
+        self._vectors[of] = vectors
+        self._up_to_date.add(of)
+        return vectors
 
-    def _chosen(self, units: Units, where: Filter) -> NDArray[np.bool_] | None:
-        """[N], True for units that may be hits; None: all of them may."""
+    def _chosen(self, vectors: Vectors, where: Filter) -> NDArray[np.bool_] | None:
+        """[N], True for vectors whose units may be hits; None: all of them may."""
         if where == ANYTHING:
             return None
-        chosen = np.ones(len(units.heads), bool)
+        of_files = replace(where, kinds=frozenset())
+        return vectors.chosen(where.kinds, None if of_files == ANYTHING else self._known_files().ids_where(of_files))
+
+    def _candidates(self, wanted: Wanted, where: Filter) -> Candidates:
+        """The units that may be matches."""
+        totals, full_text = self._totals, self._tables.full_text
+        if totals.sum_indexes is None or not self._database.has_words:
+            return Candidates.none()
+        if not self._full_text_is_sound and full_text.checksum() != totals.sum_indexes:
+            raise ValueError("its full text is not as it was written")
+        self._full_text_is_sound = True
+        found = full_text.candidates(wanted, totals.num_words, totals.num_names)
+        of_files = replace(where, kinds=frozenset())
+        if of_files != ANYTHING:
+            found = found.where(self._known_files().units_where(of_files, found.units))
         if where.kinds:
-            chosen &= np.isin(units.heads["kind"], [KINDS.index(kind) for kind in where.kinds])
-        if replace(where, kinds=frozenset()) != ANYTHING:
-            chosen &= np.isin(units.heads["file"], self._known_files().ids_where(where))
-        return chosen
+            kinds = self._tables.kinds(found.units.tolist())
+            found = found.where(np.array([kinds[number] in where.kinds for number in found.units.tolist()], bool))
+        return found.one_a_name()
+
+    def _shown(self, wanted: Wanted, units: Sequence[int]) -> dict[int, Shown]:
+        """What is shown of matches."""
+        terms = terms_of((*wanted.words, *wanted.phrases))
+        return shown_in(self._tables.words(units), terms) if terms else {}
 
     # Rows
 
-    def _paths_of(self, numbers: Collection[int]) -> dict[int, str]:
-        """Paths of files by their numbers, without reading all files."""
-        files = self._select("id", sorted(numbers))
-        if len(files) < len(numbers):
-            raise ValueError("the files of some of its vectors are missing")
-        return {row.id: row.path for row in files.rows(files)}
-
-    def _select(self, column: Literal["id", "path"], values: Sequence[object]) -> Files:
-        rows: list[tuple[object, ...]] = []
-        for start in range(0, len(values), _FEW):
-            some = values[start : start + _FEW]
-            marks = ", ".join("?" * len(some))
-            rows += self._database.execute(f"SELECT * FROM files WHERE {column} IN ({marks})", some)
-        return Files.parse(rows)
-
-    def _read(self, file: FileRow) -> FileRows:
-        rows = self._database.execute(f"{SELECT_UNITS} WHERE id BETWEEN ? AND ?", file.units)
-        return file.parse(rows.fetchall())
-
-    def _insert(self, rows: FileRows, totals: _Totals) -> FileRow:
-        if {len(vector) for unit in rows.units for vector in unit.vectors} != {self.info.dim}:
+    def _insert(self, rows: FileRows, totals: Totals, background: Background | None) -> FileRow:
+        if any(len(vector) != self.info.dim for unit in rows.units for vector in unit.vectors):
             raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
-        file = FileRow.of(totals.next_file, rows.path, rows.stored, totals.next_unit)
-        units = file.unit_rows(rows.units)
-        self._database.insert("units", units)
-        self._database.insert("files", [file])
-        totals.next_file += 1
-        totals.next_unit += len(units)
-        totals.num_files += 1
-        totals.sum_files += file.sum
-        for _, _, kind, *_, checksum in units:
-            totals.num_units[kind] += 1
-            totals.sum_units += checksum
-        return file
-
-    def _delete(self, file: FileRow, totals: _Totals) -> None:
-        gone = self._database.execute("SELECT kind, sum FROM units WHERE id BETWEEN ? AND ?", file.units)
-        for kind, checksum in gone:
-            totals.num_units[kind] -= 1
-            totals.sum_units -= checksum
-        self._database.execute("DELETE FROM units WHERE id BETWEEN ? AND ?", file.units)
-        self._database.execute("DELETE FROM files WHERE id = ?", (file.id,))
-        totals.num_files -= 1
-        totals.sum_files -= file.sum
+        return self._tables.insert(rows, totals, background)
 
     def _update(self, paths: Iterable[str], renewed: Callable[[str, StoredFile], StoredFile]) -> None:
         """Change what is known of some files, whose units stay."""
@@ -322,3 +376,11 @@ class SqliteStore:
                 self._database.insert("files", [after])
                 totals.sum_files += after.sum - before.sum
                 files.put(after)
+
+
+def _as_note(background: Background) -> str:
+    return b64encode(background.vectors.astype("<f4").tobytes()).decode("ascii")
+
+
+def _from_note(note: str, dim: int) -> Background:
+    return Background(np.frombuffer(b64decode(note), "<f4").reshape(-1, dim))

@@ -6,17 +6,22 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 from zlib import crc32
 
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
+from vlm2vec.search.stores.sqlite.spelling import STEMMED, UNSTEMMED
 
-_FORMAT = 1
-# No index besides the tables: rows are found by their numbers, so nothing can disagree with them.
-_TABLES = {
+Table: TypeAlias = Literal["files", "units", "names", "words", "passages"]
+Index: TypeAlias = Literal["text_index", "name_index", "part_index"]
+INDEXES: tuple[Index, ...] = ("text_index", "name_index", "part_index")
+
+_FIRST_FORMAT, _FORMAT = 1, 2
+# No index of SQLite's: rows are found by their numbers, so nothing can disagree with them.
+_FIRST_TABLES = {
     "notes": "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID",
     "files": (
         "CREATE TABLE files (id INTEGER PRIMARY KEY, path NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
@@ -28,6 +33,31 @@ _TABLES = {
         "start_s REAL, end_s REAL, vector BLOB NOT NULL, sum INTEGER NOT NULL)"
     ),
 }
+# What is found by words. Names have the numbers of their files, words those of their units.
+_WORD_TABLES = {
+    "names": (
+        "CREATE TABLE names (id INTEGER PRIMARY KEY, first_unit INTEGER NOT NULL, num_units INTEGER NOT NULL, "
+        "first_passage INTEGER NOT NULL, num_passages INTEGER NOT NULL, reading INTEGER NOT NULL, name TEXT NOT NULL, "
+        "folders TEXT NOT NULL, sum INTEGER NOT NULL)"
+    ),
+    "words": (
+        "CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL, about TEXT NOT NULL, sum INTEGER NOT NULL)"
+    ),
+    "passages": (
+        "CREATE TABLE passages (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, kind TEXT NOT NULL, page INTEGER, "
+        "start_s REAL, end_s REAL, vector BLOB NOT NULL, sum INTEGER NOT NULL, unit INTEGER NOT NULL)"
+    ),
+}
+# Full text, without the text: its words are spelled otherwise there (`spelling`), so SQLite could not read them back.
+_INDEXES = {
+    "text_index": f"CREATE VIRTUAL TABLE text_index USING fts5(text, about, content='', tokenize='{STEMMED}')",
+    "name_index": f"CREATE VIRTUAL TABLE name_index USING fts5(name, folders, content='', tokenize='{UNSTEMMED}')",
+    "part_index": "CREATE VIRTUAL TABLE part_index USING fts5(name, content='', columnsize=0, tokenize='trigram')",
+}
+_TABLES = _FIRST_TABLES | _WORD_TABLES | _INDEXES
+# FTS5's own tables of each index.
+_SHADOWS = {f"{index}_{end}" for index in _INDEXES for end in ("data", "idx", "docsize", "config")}
+_SHADOWS -= {"part_index_docsize"}
 # Five vectors of 384 numbers fit on one: 100,000 are read in two thirds of the time that pages of 4096 bytes take.
 _PAGE_BYTES = 8192
 # Pages of removed rows are written again; more than this share of the file goes back to the disk.
@@ -37,7 +67,10 @@ _PATIENCE_S = 60.0
 
 
 class Database:
-    """One connection to a database of the three tables, for any number of threads.
+    """One connection to a database, for any number of threads.
+
+    One of format 1 has no words. It is read as it is, and gets the tables of format 2 with its next change, so that it
+    can also be searched where it may not be written.
 
     The file has a rollback journal and no write-ahead log. A log needs two more files that readers write too, so that
     an index on a read-only disk could not be opened, and shared memory, which network drives lack; and what it would
@@ -110,6 +143,8 @@ class Database:
         with self._lock, self._place.explained("write"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                if not self.has_words:
+                    self._add_word_tables()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -124,13 +159,32 @@ class Database:
         # Device and inode of the file, changes that others have made, and those of this connection that failed.
         return *self._status, self._pragma("data_version"), self._num_undone
 
+    @property
+    def has_words(self) -> bool:
+        """Whether it has the tables of words."""
+        return self._pragma("user_version") > _FIRST_FORMAT
+
     def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
 
-    def insert(self, table: Literal["files", "units"], rows: Sequence[Sequence[object]]) -> None:
+    def insert(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Write rows; one of a number that is there takes its place."""
-        marks = ", ".join("?" * len(rows[0]))
-        self._connection.executemany(f"REPLACE INTO {table} VALUES ({marks})", rows)
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            self._connection.executemany(f"REPLACE INTO {table} VALUES ({marks})", rows)
+
+    def put(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows by a statement of another kind."""
+        self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def spilling(self) -> Iterator[None]:
+        """For a change of most rows, which memory need not hold: others cannot read until it is done."""
+        self.execute("PRAGMA cache_spill=ON")
+        try:
+            yield
+        finally:
+            self.execute("PRAGMA cache_spill=OFF")
 
     def note(self, name: str) -> Any:
         """The JSON value that was written under this name.
@@ -142,6 +196,9 @@ class Database:
         if row is None or _note_sum(name, row[0]) != row[1]:
             raise ValueError(f"its note of {name} is not as it was written")
         return json.loads(row[0])
+
+    def has_note(self, name: str) -> bool:
+        return bool(self.execute("SELECT count(*) FROM notes WHERE name = ?", (name,)).fetchone()[0])
 
     def write_note(self, name: str, value: object) -> None:
         text = json.dumps(value)
@@ -161,7 +218,16 @@ class Database:
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file, one sentence each."""
         lines = [line for (line,) in self.execute("PRAGMA integrity_check")]
-        return [" ".join(line.split()) for line in lines if line != "ok"]
+        found = [" ".join(line.split()) for line in lines if line != "ok"]
+        for index in _INDEXES if self.has_words else ():
+            try:
+                self.execute(f"INSERT INTO {index}({index}) VALUES ('integrity-check')")
+            except sqlite3.OperationalError:
+                # It takes the right to write, though it writes nothing; where that cannot be had, checksums must do.
+                break
+            except sqlite3.DatabaseError as error:
+                found.append(f"its full text ({index}) is damaged: {error}")
+        return found
 
     def close(self) -> None:
         with self._lock:
@@ -189,8 +255,16 @@ class Database:
             raise self._place.foreign(DATABASE)
         version = self._pragma("user_version")
         self._place.check_format(version, _FORMAT)
-        if version != _FORMAT or tables != _TABLES:
+        ours = {name: tables[name] for name in tables.keys() - _SHADOWS}
+        shadows = tables.keys() & _SHADOWS
+        expected = (_FIRST_TABLES, set()) if version == _FIRST_FORMAT else (_TABLES, _SHADOWS)
+        if version < _FIRST_FORMAT or (ours, shadows) != expected:
             raise ValueError("it has other tables than expected")
+
+    def _add_word_tables(self) -> None:
+        for statement in (_WORD_TABLES | _INDEXES).values():
+            self.execute(statement)
+        self.execute(f"PRAGMA user_version={_FORMAT}")
 
     def _look(self) -> tuple[int, int]:
         """Device and inode of the file."""

@@ -1,4 +1,4 @@
-"""How do the rows of files and of units stand in the tables, each with its checksum, and how are they held in memory?
+"""How does what is stored of a file stand in the rows of the tables, each with its checksum?
 
 A checksum is the CRC-32 of what a row says, written by `ascii`, and of its vector. SQLite itself notices a changed byte
 only where it breaks the order of its pages.
@@ -7,9 +7,7 @@ only where it breaks the order of its pages.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self, TypeAlias, get_args
 from zlib import crc32
 
@@ -17,25 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.items import Kind
-from vlm2vec.search.scan import ending
-from vlm2vec.search.store import FileRows, Filter, Hit, Look, StoredFile, StoredUnit, Vector
+from vlm2vec.search.names import name_words
+from vlm2vec.search.store import WORDS, Background, FileRows, Look, StoredFile, StoredUnit, Vector, Words
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-HEAD = np.dtype(
-    [("id", "i8"), ("file", "i8"), ("kind", "i1"), ("page", "i8"), ("start_s", "f8"), ("end_s", "f8"), ("sum", "i8")]
-)
-"""A unit without its vector: kind is a place in `KINDS`; page 0 and start -1 stand for none."""
+HEAD = np.dtype([
+    *(("id", "i8"), ("file", "i8"), ("kind", "i1"), ("page", "i8"), ("start_s", "f8"), ("end_s", "f8")),
+    *(("sum", "i8"), ("unit", "i8")),
+])  # fmt: skip
+"""A vector without its numbers: kind is a place in `KINDS`; page 0 and start -1 stand for none."""
 
-SELECT_UNITS = (
-    "SELECT id, file, kind, ifnull(page, 0), ifnull(start_s, -1.0), ifnull(end_s, -1.0), vector, sum FROM units"
-)
+_HEAD_COLUMNS = "id, file, kind, ifnull(page, 0), ifnull(start_s, -1.0), ifnull(end_s, -1.0), vector, sum"
+SELECT_UNITS = f"SELECT {_HEAD_COLUMNS}, NULL FROM units"
+SELECT_PASSAGES = f"SELECT {_HEAD_COLUMNS}, unit FROM passages"
+NO_VECTOR = b""
+"""The vector of a unit without a look."""
 
-# As SQLite gives and takes them.
-_Values: TypeAlias = tuple[Any, ...]
+Values: TypeAlias = tuple[Any, ...]
+"""A row as SQLite gives and takes it."""
 
-_ROWS_AT_ONCE = 4096
 _NO_SPAN = (-1.0, -1.0)
+# Mean and spread where there is no background; rows of format 1 end without them.
+_UNCALIBRATED = np.array([0.0, 1.0], "<f4").tobytes()
 _STRAY = re.compile("[\ud800-\udfff]")
 
 
@@ -65,7 +67,7 @@ class FileRow(NamedTuple):
     def of(cls, number: int, path: str, stored: StoredFile, first_unit: int) -> Self:
         """A row that is to be written."""
         values = (number, cls.name_of(path), *stored.look, *stored[1:], first_unit)
-        return cls(*values, _file_sum(values))
+        return cls(*values, row_sum(values))
 
     @staticmethod
     def name_of(path: str) -> str | bytes:
@@ -74,202 +76,204 @@ class FileRow(NamedTuple):
 
     @property
     def path(self) -> str:
-        return _path_of(self.name)
+        return path_of(self.name)
 
     @property
     def stored(self) -> StoredFile:
-        return _stored(self)
+        return StoredFile(Look._make(self[2:6]), *self[6:9])
 
     @property
     def units(self) -> tuple[int, int]:
         """Numbers of its first and its last unit."""
         return self.first_unit, self.first_unit + self.num_stored - 1
 
-    def unit_rows(self, units: Iterable[StoredUnit]) -> list[_Values]:
-        """Rows of its units that are to be written."""
-        rows = []
-        for number, unit in enumerate(units, self.first_unit):
-            [look] = unit.vectors
-            vector = look.astype("<f4", copy=False).tobytes()
-            span_s = unit.span_s and tuple(map(float, unit.span_s))
-            checksum = _unit_sum((number, self.id, unit.kind, unit.page or 0, *(span_s or _NO_SPAN)), vector)
-            rows.append((number, self.id, unit.kind, unit.page, *(span_s or (None, None)), vector, checksum))
-        return rows
 
-    def parse(self, rows: list[_Values]) -> FileRows:
-        """The file with its units, from its rows of `SELECT_UNITS`.
-
-        Raises:
-            ValueError: one is missing, or not as it was written.
-        """
-        if len(rows) != self.num_stored:
-            raise ValueError(f"some vectors of {self.path} are missing")
-        heads, vectors = _parse_units(rows)
-        units = [
-            StoredUnit(KINDS[kind], *_place_of(page, start_s, end_s), vector)
-            for (_, _, kind, page, start_s, end_s, _), vector in zip(heads.tolist(), vectors, strict=True)
-        ]
-        return FileRows(self.path, self.stored.look, self.content_hash, self.num_units, tuple(units))
-
-
-class Files(Mapping[str, StoredFile]):
-    """Files by their paths. Of a hundred thousand, few are ever looked at: a row stays the tuple that SQLite gave."""
-
-    def __init__(self, rows: Mapping[str, _Values]) -> None:
-        self._rows = dict(rows)
-        self._sorted: _SortedFiles | None = None
-
-    @classmethod
-    def parse(cls, rows: list[_Values]) -> Self:
-        """Files as they were read.
-
-        Raises:
-            ValueError: one is not as it was written.
-        """
-        for row in rows:
-            if _file_sum(row[:-1]) != row[-1]:
-                raise ValueError(f"its file {row[0]} is not as it was written")
-        return cls({_path_of(row[1]): row for row in rows})
-
-    def __getitem__(self, path: str) -> StoredFile:
-        return _stored(self._rows[path])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def copy(self) -> Files:
-        """These files, whatever becomes of the others."""
-        return Files(self._rows)
-
-    def rows(self, paths: Iterable[str]) -> list[FileRow]:
-        """The rows of those files that are among these."""
-        return [FileRow(*self._rows[path]) for path in paths if path in self._rows]
-
-    def put(self, row: FileRow) -> None:
-        self._rows[row.path], self._sorted = row, None
-
-    def remove(self, path: str) -> None:
-        del self._rows[path]
-        self._sorted = None
-
-    def ids_where(self, where: Filter) -> NDArray[np.int64]:
-        """Numbers of the files that a filter lets through."""
-        if self._sorted is None:
-            self._sorted = _SortedFiles(self._rows)
-        return self._sorted.ids_where(where)
-
-
-class _SortedFiles:
-    """Files in the order of their paths, for filters."""
-
-    def __init__(self, rows: Mapping[str, _Values]) -> None:
-        self._paths = sorted(rows)
-        self._ids = np.array([rows[path][0] for path in self._paths], np.int64)
-        self._mtimes_ns = np.array([rows[path][3] for path in self._paths], np.int64)
-        self._types: dict[str, int] = {}
-        self._type_of = np.array([self._types.setdefault(ending(path), len(self._types)) for path in self._paths], int)
-
-    def ids_where(self, where: Filter) -> NDArray[np.int64]:
-        chosen = np.ones(len(self._ids), bool)
-        if where.under:
-            # "0" comes next after "/".
-            chosen[: bisect_left(self._paths, f"{where.under}/")] = False
-            chosen[bisect_left(self._paths, f"{where.under}0") :] = False
-        if where.since is not None:
-            chosen &= self._mtimes_ns >= int(where.since * 1e9)
-        if where.until is not None:
-            chosen &= self._mtimes_ns <= int(where.until * 1e9)
-        if where.types:
-            chosen &= np.isin(self._type_of, [number for name, number in self._types.items() if name in where.types])
-        return self._ids[chosen]
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """Units in the order of their numbers, without their files.
+class NameRow(NamedTuple):
+    """A row of the table of names: what format 2 has of each file.
 
     Args:
-        heads: [N] of `HEAD`.
-        vectors: float32 [N, dim].
-        next_unit: number of the first that is not among them.
-        made: of which index they are, as its totals say.
+        id: number of the file.
+        first_unit, num_units: its units that are stored.
+        first_passage, num_passages: their passages, which have consecutive numbers.
+        reading: the `WORDS` of the release that read the words of the file.
+        name, folders: words of its own name, and of those of its folders.
+        sum: its checksum.
     """
 
-    heads: NDArray[np.void]
-    vectors: Vector
-    next_unit: int
-    made: str
+    id: int
+    first_unit: int
+    num_units: int
+    first_passage: int
+    num_passages: int
+    reading: int
+    name: str
+    folders: str
+    sum: int
 
-    def fill(self, at: int, rows: list[_Values]) -> int:
-        """Put rows of `SELECT_UNITS` into a place among the units; the place after them.
+    @classmethod
+    def of(cls, file: FileRow, first_passage: int, num_passages: int) -> Self:
+        """A row that is to be written."""
+        folders, _, name = file.path.rpartition("/")
+        places = (file.id, file.first_unit, file.num_stored, first_passage, num_passages)
+        values = (*places, WORDS, name_words(name), name_words(folders))
+        return cls(*values, row_sum(values))
+
+    @classmethod
+    def parse(cls, values: Values) -> Self:
+        """A row as it was read.
 
         Raises:
-            ValueError: one is not as it was written.
+            ValueError: it is not as it was written.
         """
-        upto = at + len(rows)
-        self.heads[at:upto], self.vectors[at:upto] = _parse_units(rows)
-        return upto
+        if row_sum(values[:-1]) != values[-1]:
+            raise ValueError(f"the words of the name of its file {values[0]} are not as they were written")
+        return cls(*values)
 
-    def nearest(self, query: Vector, limit: int, chosen: NDArray[np.bool_] | None) -> list[tuple[int, Hit]]:
-        """Those that are or may be among the `limit` nearest, ties included, by number of their file.
-
-        A score depends on the two vectors alone. In float32, sums of equal products differ by the order of their
-        terms, which for a whole matrix depends on a row's place; so what is near is summed again, in float64.
-        """
-        scores = self.vectors @ query
-        if chosen is not None:
-            scores[~chosen] = -np.inf
-            limit = min(limit, int(np.count_nonzero(chosen)))
-        limit = min(limit, len(scores))
-        if limit < 1:
-            return []
-        error = len(query) * np.finfo(np.float32).eps * float(np.linalg.norm(query))
-        (near,) = np.nonzero(scores >= np.partition(scores, -limit)[-limit] - error)
-        exact = []
-        for start in range(0, len(near), _ROWS_AT_ONCE):
-            some = self.vectors[near[start : start + _ROWS_AT_ONCE]].astype(np.float64)
-            exact += (some * query.astype(np.float64)).sum(axis=1).tolist()
-        return [
-            (file, Hit("", KINDS[kind], min(1.0, score), *_place_of(page, start_s, end_s)))
-            for (_, file, kind, page, start_s, end_s, _), score in zip(self.heads[near].tolist(), exact, strict=True)
-        ]
+    @property
+    def passages(self) -> tuple[int, int]:
+        """Numbers of the first and the last passage of the file."""
+        return self.first_passage, self.first_passage + self.num_passages - 1
 
 
-def _parse_units(rows: list[_Values]) -> tuple[NDArray[np.void], Vector]:
-    """Heads [N] of `HEAD` and vectors [N, dim]."""
-    heads = np.array(list(map(_head, rows)), HEAD)
-    return heads, np.frombuffer(b"".join([row[6] for row in rows]), "<f4").reshape(len(rows), -1)
+def unit_rows(file: FileRow, units: Sequence[StoredUnit], background: Background | None) -> list[Values]:
+    """Rows of the units of a file that are to be written."""
+    blobs = _blobs([unit.vector for unit in units if unit.vector is not None], background)
+    rows = []
+    for number, unit in enumerate(units, file.first_unit):
+        blob = NO_VECTOR if unit.vector is None else next(blobs)
+        rows.append(_vector_row(number, file.id, unit, blob))
+    return rows
 
 
-def _place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tuple[float, float] | None]:
+def passage_rows(file: FileRow, units: Sequence[StoredUnit], background: Background | None, first: int) -> list[Values]:
+    """Rows of the passages of its units, from their first number on."""
+    blobs = _blobs([passage for unit in units for passage in unit.passages], background)
+    rows: list[Values] = []
+    for unit_number, unit in enumerate(units, file.first_unit):
+        for _ in unit.passages:
+            row = _vector_row(first + len(rows), file.id, unit, next(blobs))
+            rows.append((*row[:-1], crc32(b"%d" % unit_number, row[-1]), unit_number))
+    return rows
+
+
+def word_rows(file: FileRow, units: Sequence[StoredUnit]) -> list[Values]:
+    """Rows of the words of those of its units that have some."""
+    rows = [(number, *_texts(unit.words)) for number, unit in enumerate(units, file.first_unit)]
+    return [(*row, row_sum(row)) for row in rows if row[1:] != ("", "")]
+
+
+def parse_words(rows: Iterable[Values]) -> dict[int, Words]:
+    """Words by the numbers of their units.
+
+    Raises:
+        ValueError: some are not as they were written.
+    """
+    words = {}
+    for row in rows:
+        if row_sum(row[:-1]) != row[-1]:
+            raise ValueError(f"its words {row[0]} are not as they were written")
+        words[row[0]] = Words(*row[1:3])
+    return words
+
+
+def parse_file(
+    file: FileRow, units: list[Values], words: dict[int, Words], passages: list[Values], dim: int
+) -> FileRows:
+    """A file, from its rows of `SELECT_UNITS` and `SELECT_PASSAGES`, and the words of its units.
+
+    Raises:
+        ValueError: one is missing, or not as it was written.
+    """
+    if len(units) != file.num_stored:
+        raise ValueError(f"some vectors of {file.path} are missing")
+    passage_heads, passage_vectors, _ = parse_vectors(passages, dim)
+    of_unit: dict[int, list[Vector]] = {}
+    for number, vector in zip(passage_heads["unit"].tolist(), passage_vectors, strict=True):
+        of_unit.setdefault(number, []).append(vector)
+    seen = [row for row in units if row[6] != NO_VECTOR]
+    looks = dict(zip([row[0] for row in seen], parse_vectors(seen, dim)[1], strict=True))
+    stored = [
+        StoredUnit(
+            KINDS[head[2]], *place_of(*head[3:6]), looks.get(head[0]), words.get(head[0], Words()),
+            tuple(of_unit.get(head[0], ())),
+        )
+        for head in map(checked_head, units)
+    ]  # fmt: skip
+    return FileRows(file.path, file.stored.look, file.content_hash, file.num_units, tuple(stored))
+
+
+def parse_vectors(rows: list[Values], dim: int) -> tuple[NDArray[np.void], Vector, Vector]:
+    """Heads [N] of `HEAD`, vectors [N, dim], and mean and spread [N, 2] of each one's scores with the background.
+
+    Raises:
+        ValueError: one is not as it was written.
+    """
+    heads = np.array(list(map(checked_head, rows)), HEAD)
+    short = 4 * dim
+    blobs = [row[6] if len(row[6]) > short else row[6] + _UNCALIBRATED for row in rows]
+    packed = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), dim + 2)
+    return heads, packed[:, :dim], packed[:, dim:]
+
+
+def recalibrated(rows: list[Values], background: Background, dim: int) -> list[tuple[bytes, int, int]]:
+    """Vector and checksum of rows as a background makes them, then the number; rows without a vector are left out."""
+    rows = [row for row in rows if row[6] != NO_VECTOR]
+    blobs = _blobs(list(parse_vectors(rows, dim)[1]), background)
+    return [(blob, _vector_sum((*row[:6], blob, *row[7:])), row[0]) for row, blob in zip(rows, blobs, strict=True)]
+
+
+def place_of(page: int, start_s: float, end_s: float) -> tuple[int | None, tuple[float, float] | None]:
     """Page and span of a unit, from what `HEAD` says."""
     return page or None, None if start_s < 0 else (start_s, end_s)
 
 
-def _stored(row: _Values) -> StoredFile:
-    return StoredFile(Look._make(row[2:6]), *row[6:9])
-
-
-def _path_of(name: str | bytes) -> str:
+def path_of(name: str | bytes) -> str:
     return name if isinstance(name, str) else name.decode("utf-8", "surrogatepass")
 
 
-def _file_sum(values: _Values) -> int:
+def row_sum(values: Values) -> int:
     return crc32(ascii(values).encode())
 
 
-def _head(values: _Values) -> _Values:
-    number, file, kind, page, start_s, end_s, vector, checksum = values
-    if _unit_sum(values[:6], vector) != checksum:
+def _texts(words: Words) -> tuple[str, str]:
+    return words.text, words.about
+
+
+def _blobs(vectors: Sequence[Vector], background: Background | None) -> Iterator[bytes]:
+    """What stands in the column of each vector: its numbers, then mean and spread of its scores with the background."""
+    if not vectors:
+        return
+    stacked = np.stack(vectors).astype("<f4", copy=False)
+    if background is None:
+        yield from (vector.tobytes() + _UNCALIBRATED for vector in stacked)
+    else:
+        calibration = np.stack(background.mean_and_spread(stacked), axis=1).astype("<f4", copy=False)
+        yield from (vector.tobytes() + pair.tobytes() for vector, pair in zip(stacked, calibration, strict=True))
+
+
+def _vector_row(number: int, file: int, unit: StoredUnit, blob: bytes) -> Values:
+    span_s = unit.span_s and tuple(map(float, unit.span_s))
+    checksum = _head_sum((number, file, unit.kind, unit.page or 0, *(span_s or _NO_SPAN)), blob)
+    return number, file, unit.kind, unit.page, *(span_s or (None, None)), blob, checksum
+
+
+def checked_head(values: Values) -> Values:
+    """Values of `HEAD`, from a row of `SELECT_UNITS` or `SELECT_PASSAGES`.
+
+    Raises:
+        ValueError: it is not as it was written.
+    """
+    number, file, kind, page, start_s, end_s, _, checksum, unit = values
+    if _vector_sum(values) != checksum:
         raise ValueError(f"its vector {number} is not as it was written")
-    return number, file, KINDS.index(kind), page, start_s, end_s, checksum
+    return number, file, KINDS.index(kind), page, start_s, end_s, checksum, number if unit is None else unit
 
 
-def _unit_sum(head: _Values, vector: bytes) -> int:
+def _vector_sum(values: Values) -> int:
+    """Checksum of a row of `SELECT_UNITS`, or of `SELECT_PASSAGES`, where it covers the unit too."""
+    checksum = _head_sum(values[:6], values[6])
+    return checksum if values[8] is None else crc32(b"%d" % values[8], checksum)
+
+
+def _head_sum(head: Values, vector: bytes) -> int:
     return crc32(vector, crc32(ascii(head).encode()))
