@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vlm2vec.items import Kind
-from vlm2vec.search.store import FileRows, IndexInfo, Look, Match, Near, Store, StoredUnit, Vector
+from vlm2vec.search.store import FileRows, IndexInfo, Look, Match, Near, Store, StoredUnit, Vector, Words
 
 DIM = 16
 INFO = IndexInfo("a model", "f" * 32, DIM, "float32", "..")
@@ -38,6 +39,19 @@ def film(path: str, *spans_s: tuple[float, float], seed: int = 0) -> FileRows:
     """A video in parts."""
     units = tuple(StoredUnit("video", None, span_s, vector_of(seed + int(span_s[0]))) for span_s in spans_s)
     return FileRows(path, Look(30, 6, 7, 8), f"{seed:032x}", len(units), units)
+
+
+def text(path: str, *pages: str, about: str = "", seed: int = 0) -> FileRows:
+    """A file of sections that have words and no look."""
+    units = tuple(StoredUnit("text", page, None, None, Words(words, about)) for page, words in enumerate(pages, 1))
+    return FileRows(path, Look(40, 9, 10, 11), f"{seed:032x}", len(units), units)
+
+
+def worded(rows: FileRows, words: str, about: str = "", *, passages: Sequence[int] = ()) -> FileRows:
+    """A file whose units have these words, too, and passages of these seeds."""
+    vectors = tuple(map(vector_of, passages))
+    units = tuple(replace(unit, words=Words(words, about), passages=vectors) for unit in rows.units)
+    return replace(rows, units=units)
 
 
 def plain(rows: FileRows) -> tuple[object, ...]:

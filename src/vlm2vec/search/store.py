@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _MOST_SECONDS = 9e9
 _MOST_OFF = 0.01
 # Some 150,000 words: more than any page has, and less than a text file may have.
 _MOST_CHARACTERS = 1_000_000
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LEAST_SPREAD = 1e-6
 _ROWS_AT_ONCE = 1024
 
@@ -113,17 +115,18 @@ class Words:
     """Words of a unit, by where they stand. Those of its name are not among them: the store takes them from the path.
 
     Args:
-        text: of the page, section, slide or subtitle passage itself; what exceeds 1,000,000 characters is cut off.
+        text: of the page, section, slide or subtitle passage itself. What exceeds 1,000,000 characters is cut off;
+            surrogates and NUL, which are no text, become blanks.
         about: describes it: title, headings, outline, speaker notes, keywords, EXIF, IPTC and XMP description, dates;
-            cut off likewise.
+            treated likewise.
     """
 
     text: str = ""
     about: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", self.text[:_MOST_CHARACTERS])
-        object.__setattr__(self, "about", self.about[:_MOST_CHARACTERS])
+        object.__setattr__(self, "text", _NO_TEXT.sub(" ", self.text[:_MOST_CHARACTERS]))
+        object.__setattr__(self, "about", _NO_TEXT.sub(" ", self.about[:_MOST_CHARACTERS]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def test_an_index_is_converted_once_with_all_it_holds_and_says_so(
     assert caplog.messages == [f"the index {place} is now one file, with its 3 vectors as they were"]
     assert _answer(place) == before
     assert [hit.unit.path for hit in store.nearest(QUERY, 9)]
+    assert store.lacking_words() == sorted(store.files())
     assert sorted(os.listdir(place)) == ["library.db", "lock"]
     caplog.clear()
     open_store(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, get_args
@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.errors import IndexFolderError, InputError
+from vlm2vec.errors import IndexFolderError, InputError, VLM2VecError
 from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
@@ -95,14 +95,22 @@ class SqliteStore:
         with Database.made(Place(place), notes) as draft:
             filled = cls(place, draft)
             for some in files:
-                filled.commit([], some)
+                # Their words were never read: no store has been converted that keeps words.
+                filled._commit([], some, reading=0)
+            filled._seal()
         return cls(place)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         with Place(self.place).hold():
             self.refresh()
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(VLM2VecError):
+                    self._seal()
+                raise
+            self._seal()
 
     def refresh(self) -> None:
         with self._reading():
@@ -125,6 +133,9 @@ class SqliteStore:
             return [self._tables.read(row, self.info.dim) for row in self._rows_of(paths)]
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
+        self._commit(remove, add, reading=WORDS)
+
+    def _commit(self, remove: Sequence[str], add: Sequence[FileRows], *, reading: int) -> None:
         with self._changing() as totals:
             files = self._known_files()
             for row in files.rows(dict.fromkeys((*remove, *(rows.path for rows in add)))):
@@ -132,8 +143,10 @@ class SqliteStore:
                 files.remove(row.path)
             background = self._known_background()
             for rows in add:
-                files.put(self._insert(rows, totals, background))
-            totals.sum_indexes = self._tables.full_text.checksum()
+                if any(len(vector) != self.info.dim for unit in rows.units for vector in unit.vectors):
+                    raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
+                files.put(self._tables.insert(rows, totals, background, reading))
+            totals.sum_indexes = None
             self._up_to_date.clear()
 
     def note_failures(self, failures: Mapping[str, Failure]) -> None:
@@ -201,6 +214,9 @@ class SqliteStore:
     def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
         with self._reading():
             candidates = self._candidates(wanted, where).best(limit)
+            if len(candidates.units) > limit + _FEW:
+                # So many are as good as the last one that their units are not all read to sort them by path.
+                candidates = candidates.best(limit, self._known_files().ranks(candidates.units))
             units = self._tables.units(candidates.units.tolist())
             ranked = sorted(
                 zip(candidates.units.tolist(), candidates.num_found.tolist(), candidates.scores.tolist(), strict=True),
@@ -246,6 +262,12 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def _seal(self) -> None:
+        """Write down the checksum of the full text, if it was changed."""
+        if self._totals.num_names and self._totals.sum_indexes is None:
+            with self._changing() as totals:
+                totals.sum_indexes = self._tables.full_text.checksum()
 
     # What is in memory
 
@@ -341,11 +363,12 @@ class SqliteStore:
     def _candidates(self, wanted: Wanted, where: Filter) -> Candidates:
         """The units that may be matches."""
         totals, full_text = self._totals, self._tables.full_text
-        if totals.sum_indexes is None or not self._database.has_words:
+        if not totals.num_names:
             return Candidates.none()
-        if not self._full_text_is_sound and full_text.checksum() != totals.sum_indexes:
-            raise ValueError("its full text is not as it was written")
-        self._full_text_is_sound = True
+        if not self._full_text_is_sound and totals.sum_indexes is not None:
+            if full_text.checksum() != totals.sum_indexes:
+                raise ValueError("its full text is not as it was written")
+            self._full_text_is_sound = True
         found = full_text.candidates(wanted, totals.num_words, totals.num_names)
         of_files = replace(where, kinds=frozenset())
         if of_files != ANYTHING:
@@ -361,11 +384,6 @@ class SqliteStore:
         return shown_in(self._tables.words(units), terms) if terms else {}
 
     # Rows
-
-    def _insert(self, rows: FileRows, totals: Totals, background: Background | None) -> FileRow:
-        if any(len(vector) != self.info.dim for unit in rows.units for vector in unit.vectors):
-            raise ValueError(f"not every vector of {rows.path} has {self.info.dim} numbers")
-        return self._tables.insert(rows, totals, background)
 
     def _update(self, paths: Iterable[str], renewed: Callable[[str, StoredFile], StoredFile]) -> None:
         """Change what is known of some files, whose units stay."""

@@ -77,6 +77,13 @@ class Files(Mapping[str, StoredFile]):
         places = np.searchsorted(firsts[order], units, "right") - 1
         return (places >= 0) & (units < ends[order][places]) if len(order) else np.zeros(len(units), bool)
 
+    def ranks(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[N], places of the files of units in the order of their paths."""
+        files = self._in_order()
+        order = np.argsort(files.firsts)
+        ranks: NDArray[np.int64] = order[np.searchsorted(files.firsts[order], units, "right") - 1]
+        return ranks
+
     def _in_order(self) -> _SortedFiles:
         if self._sorted is None:
             self._sorted = _SortedFiles(self._rows)

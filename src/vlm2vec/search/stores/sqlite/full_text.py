@@ -106,13 +106,19 @@ class Candidates:
         chosen[by_name[firsts]] = True
         return self.where(chosen)
 
-    def best(self, limit: int) -> Candidates:
-        """Those of which most was found, then those of the largest score; all that are as good as the last one."""
-        if len(self.units) <= limit:
-            return self
-        last = np.lexsort((-self.scores, -self.num_found))[limit - 1]
-        more, as_many = self.num_found > self.num_found[last], self.num_found == self.num_found[last]
-        return self.where(more | (as_many & (self.scores >= self.scores[last])))
+    def best(self, limit: int, ranks: NDArray[np.int64] | None = None) -> Candidates:
+        """Those of which most was found, then those of the largest score, then those of the lowest rank.
+
+        Of `limit` and more, all that are as good as the last one are among them.
+        """
+        if limit < 1 or len(self.units) <= limit:
+            return self if limit > 0 else self.none()
+        keys = [-self.num_found, -self.scores, np.zeros(len(self.units), np.int64) if ranks is None else ranks]
+        last = np.lexsort(keys[::-1])[limit - 1]
+        chosen = np.ones(len(self.units), bool)
+        for key in keys[::-1]:
+            chosen = (key < key[last]) | ((key == key[last]) & chosen)
+        return self.where(chosen)
 
 
 def terms_of(texts: Iterable[str]) -> list[str]:

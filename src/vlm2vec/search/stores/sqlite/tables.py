@@ -44,7 +44,8 @@ class Totals:
         num_units: of each kind.
         num_unseen, sum_unseen: of the units without a look, which are among all units too.
         sum_files and the like: sums of the checksums of all rows.
-        sum_indexes: checksum of the full text; None: nothing has been written since the file got the indexes.
+        sum_indexes: checksum of the full text; None while it is being written, or if the writer was killed: for each
+            commit it would take as long as the indexes are large.
     """
 
     made: str
@@ -103,11 +104,11 @@ class Tables:
         self.full_text = FullText(database)
         self._database = database
 
-    def insert(self, rows: FileRows, totals: Totals, background: Background | None) -> FileRow:
-        """Put a file in; its row."""
+    def insert(self, rows: FileRows, totals: Totals, background: Background | None, reading: int) -> FileRow:
+        """Put a file in, whose words were read as this `WORDS` says; its row."""
         file = FileRow.of(totals.next_file, rows.path, rows.stored, totals.next_unit)
         passages = passage_rows(file, rows.units, background, totals.next_passage)
-        name = NameRow.of(file, totals.next_passage, len(passages))
+        name = NameRow.of(file, totals.next_passage, len(passages), reading)
         written = RowsOfFile(file, unit_rows(file, rows.units, background), name, word_rows(file, rows.units), passages)
         self._database.insert("files", [file])
         self._database.insert("units", written.units)
