@@ -62,7 +62,7 @@ def _for_type_checking(tree: ast.AST) -> set[ast.AST]:
 
 
 def test_the_base_has_none_of_the_large_packages_that_search_does_not_need() -> None:
-    large = {"accelerate", "datasets", "lancedb", "matplotlib", "pyarrow", "tensorboard"}
+    large = {"accelerate", "datasets", "lancedb", "matplotlib", "pyarrow", "rapidocr", "tensorboard"}
     assert large | OF_MODELS == ONLY_IN_EXTRAS
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import PIL.Image
 
-from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Item, Source
 from vlm2vec.media.image import from_pixels
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, check_file, decoding, describe, open_source
@@ -43,12 +43,9 @@ def page_count(source: Source, limits: Limits = DEFAULT_LIMITS) -> int:
         MediaError: missing, empty, damaged, encrypted or no PDF.
         LimitError: more bytes or pages than `limits` allow.
     """
-    with _open_document(source, limits) as document:
+    with open_document(source, limits) as document:
         count = len(document)
-    if count > limits.pages:
-        raise LimitError(
-            f"{describe(source)} has {count:,} pages, more than the {limits.pages:,} allowed; split it into parts"
-        )
+    limits.check_pages(count, describe(source))
     return count
 
 
@@ -92,7 +89,7 @@ def drawn_page(
         return PdfBitmap.new_native(width, height, format, rev_byteorder, buffer)
 
     name = describe(source)
-    with _open_document(source, limits) as document:
+    with open_document(source, limits) as document:
         if not 1 <= page <= len(document):
             raise MediaError(f"{name} has no page {page}: its pages count from 1 to {len(document)}")
         with decoding(name, f"a PDF at page {page}"), closing(document[page - 1]) as sheet:
@@ -112,7 +109,7 @@ def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
     """
     try:
         # Anew, because drawing such a page changes the document that is open.
-        with _open_document(source, limits, anew=True) as document, decoding(describe(source), "a PDF"):
+        with open_document(source, limits, anew=True) as document, decoding(describe(source), "a PDF"):
             return any(0.0 in document.get_page_size(index) for index in range(len(document)))
     except MediaError:
         return True
@@ -135,7 +132,15 @@ _lock = threading.Lock()  # PDFium allows one call at a time in a process.
 
 
 @contextmanager
-def _open_document(source: Source, limits: Limits, *, anew: bool = False) -> Iterator[PdfDocument]:
+def open_document(source: Source, limits: Limits, *, anew: bool = False) -> Iterator[PdfDocument]:
+    """Have a PDF open inside the block, where no other thread of this process has one.
+
+    Args:
+        anew: open it again also if it is the one that was opened last, which a page that is drawn may have changed.
+
+    Raises:
+        MediaError: missing, empty, damaged, encrypted, without pages or no PDF. LimitError: more bytes than allowed.
+    """
     name = describe(source)
     if isinstance(source, PIL.Image.Image):
         raise MediaError(f"{name} has no pages; pass the path or the bytes of a PDF")

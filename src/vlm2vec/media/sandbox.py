@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import PIL.Image
 
-from vlm2vec.items import Image, Item, Source, Target, Video
+from vlm2vec.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Source, Target, Video
 from vlm2vec.media.document import page_count
 from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
+from vlm2vec.media.ocr import require_ocr, with_recognised
+from vlm2vec.media.readers import logged, stored_words
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits
 from vlm2vec.media.timeline import VideoInfo
 from vlm2vec.media.video import probe
+from vlm2vec.media.words import FileWords, PartWords
 from vlm2vec.media.worker import Message, Worker
 
 SANDBOXED: dict[Target, bool] = {
@@ -51,6 +55,8 @@ class Decoder(Protocol):
     def probe(self, source: Path) -> VideoInfo: ...
 
     def decoded_bytes(self, medium: Image | Video, *, num_frames: int) -> int: ...
+
+    def read_words(self, path: Path, *, ocr: bool = False) -> FileWords: ...
 
 
 class Sandbox:
@@ -118,6 +124,22 @@ class Sandbox:
             return decoded_bytes(medium, num_frames=num_frames, limits=self._limits)
         count: int = self._ask("weigh", medium, num_frames)["value"]
         return count
+
+    def read_words(self, path: Path, *, ocr: bool = False) -> FileWords:
+        """Take the words of a file, as `media.read_words` does. Raises as it and `load_frames`.
+
+        What `ocr` recognises is recognised here, in pictures that are decoded as always.
+        """
+        if ocr:
+            require_ocr()
+        medium = _as_medium(path)
+        if self._is_apart(medium):
+            words = _as_words(*self._ask("words", medium)["value"])
+        else:
+            words = stored_words(path, self._limits)
+        if ocr:
+            words = with_recognised(words, path, lambda image: self.load_frames(image, num_frames=1).images[0])
+        return logged(words, path)
 
     def close(self) -> None:
         """End all workers; threads that wait for one get a RuntimeError, which says nothing about their file."""
@@ -187,6 +209,25 @@ class Sandbox:
         if worker.is_spent and is_closed:
             # Its file is not to blame.
             raise RuntimeError(_CLOSED)
+
+
+def _as_medium(path: Path) -> Image | Video:
+    """A file as the medium that is decoded where its words are read: of a document that is a page."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return Video(path)
+    return Image(path, page=None if suffix in IMAGE_SUFFIXES else 1)
+
+
+def _as_words(
+    about: str, parts: Iterable[tuple[str, str, int | None, tuple[float, float] | None]], notes: Iterable[str]
+) -> FileWords:
+    """The words of a reply; JSON knows no tuples."""
+    made = (
+        PartWords(text, of_part, page, None if span_s is None else (span_s[0], span_s[1]))
+        for text, of_part, page, span_s in parts
+    )
+    return FileWords(about, tuple(made), tuple(notes))
 
 
 def _kind(medium: Image | Video) -> Target:

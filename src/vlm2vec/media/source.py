@@ -34,6 +34,8 @@ class Limits:
             last cannot be had without all others. 2,000 frames in Full HD have as many.
         pages: of a PDF.
         image_bytes, video_bytes, pdf_bytes: of a file.
+        text_chars: of the words of a file. What is more is left out, and told: the file is found by the rest. A book of
+            a thousand pages has 3 million.
         decode_bytes: memory that decoding one page or video may take beyond what the decoder takes anyway. Enforced
             where decoding runs in a process of its own (`media.sandbox`), as are the two times.
         decode_s: how long decoding one page or picture may take.
@@ -49,6 +51,7 @@ class Limits:
     image_bytes: int = 1 << 30
     video_bytes: int = 64 << 30
     pdf_bytes: int = 4 << 30
+    text_chars: int = 20_000_000
     decode_bytes: int = 2 << 30
     decode_s: float = 60.0
     film_s_per_mb: float = 10.0
@@ -57,6 +60,15 @@ class Limits:
         """Raise LimitError if a video has more frames than `frames`."""
         if count > self.frames:
             raise LimitError(f"{name} has more than the {self.frames:,} frames allowed; cut it into parts")
+
+    def check_pages(self, count: int, name: str) -> None:
+        """Raise LimitError if a PDF has more pages than `pages`."""
+        if count > self.pages:
+            raise LimitError(f"{name} has {count:,} pages, more than the {self.pages:,} allowed; split it into parts")
+
+    def said_of_text(self) -> str:
+        """That a file has more words than `text_chars`, as the end of a sentence."""
+        return f"the file has more than the {self.text_chars:,} characters of text allowed (Limits.text_chars)"
 
 
 DEFAULT_LIMITS = Limits()

@@ -27,7 +27,10 @@ class FileWords(NamedTuple):
     Args:
         about: describes the file as a whole: title, author, keywords, dates.
         parts: in the order in which they come in the file.
+        notes: what is left out though it is there, one sentence each, without the path: "the words from page 9 on are
+            left out: ...". They are shown to the user.
     """
 
     about: str
     parts: tuple[PartWords, ...]
+    notes: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from vlm2vec.items import Image, Source, Video
 from vlm2vec.media.document import drawn_page, page_count
 from vlm2vec.media.frames import decoded_bytes, load_frames
 from vlm2vec.media.image import from_pixels, resolve
+from vlm2vec.media.readers import stored_words
 from vlm2vec.media.source import Limits, describe
 from vlm2vec.media.video import probe
 
@@ -104,7 +105,7 @@ class Worker:
         """The reply to a request, with its pictures; `is_spent` says afterwards whether there can be another.
 
         Args:
-            work: "frames", "resolve", "pages", "probe" or "weigh".
+            work: "frames", "resolve", "pages", "probe", "weigh" or "words".
             medium: without PIL images.
             num_frames: for "frames" and "weigh".
             time_s: how long it may take.
@@ -120,7 +121,8 @@ class Worker:
         try:
             reply = self._reply(work, medium, num_frames, time_s)
         except MediaError as error:
-            place = f" at page {medium.page}" if isinstance(medium, Image) and medium.page is not None else ""
+            page = medium.page if work == "frames" and isinstance(medium, Image) else None
+            place = f" at page {page}" if page is not None else ""
             raise type(error)(f"{name} cannot be read{place}: {error}") from None
         self.is_spent = reply["is_spent"]
         if (error_name := reply.get("error")) is None:
@@ -296,6 +298,8 @@ def _worked(work: str, medium: Image | Video, num_frames: int, limits: Limits, s
         return {"value": isinstance(resolve(medium), Video)}
     if work == "probe":
         return {"value": probe(medium.source, limits)}
+    if work == "words" and isinstance(medium.source, Path):
+        return {"value": stored_words(medium.source, limits)}
     if work == "weigh":
         return {"value": decoded_bytes(medium, num_frames=num_frames, limits=limits)}
     if isinstance(medium, Image) and work == "pages":

@@ -1,0 +1,207 @@
+"""Which words does a picture file hold: description, keywords, place, day, camera, from EXIF, IPTC, XMP and PNG?"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import PIL.Image
+
+from vlm2vec.media.image import open_picture
+from vlm2vec.media.plain_text import date_words, decoded_text, joined
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits, open_source
+from vlm2vec.media.words import FileWords
+from vlm2vec.media.xmp import parse_xmp
+
+# Of one value; descriptions of stock photographs have some hundred.
+_VALUE_CHARS = 10_000
+# Of one block of metadata.
+_BLOCK_BYTES = 4 << 20
+
+# Tags of EXIF 3.0, and those of Windows in UTF-16: title, subject, comment, keywords, author.
+_DESCRIPTION, _ARTIST, _MAKE, _MODEL, _USER_COMMENT = 0x010E, 0x013B, 0x010F, 0x0110, 0x9286
+_OF_WINDOWS = (0x9C9B, 0x9C9F, 0x9C9C, 0x9C9E, 0x9C9D)
+_INNER = 0x8769
+_TAKEN, _DIGITIZED = 0x9003, 0x9004
+# A UserComment begins with eight bytes that name its letters.
+_CODE_BYTES, _UNICODE = 8, b"UNICODE\0"
+
+# Data sets of record 2 of IPTC-IIM 4.2: title, headline, caption, keywords, place in a town, town, province, country,
+# author.
+_IPTC_TEXTS = (5, 105, 120, 25, 92, 90, 95, 101, 80)
+_IPTC_DAY = 55
+_APPLICATION = 2
+# Where IPTC lies in a TIFF, and IPTC, EXIF and XMP among the resources of Photoshop.
+_TIFF_IPTC, _IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE = 33723, 0x0404, 0x0422, 0x0424
+
+# "Name" is that of a face or another region in a picture.
+_XMP_TEXTS = (
+    *("title", "Headline", "description", "AltTextAccessibility", "ExtDescrAccessibility", "UserComment"),
+    *("subject", "hierarchicalSubject", "LastKeywordXMP", "TagsList", "PersonInImage", "Name", "Event"),
+    *("Location", "Sublocation", "City", "State", "ProvinceState", "Country", "CountryName", "creator"),
+)
+_XMP_DAYS = ("DateTimeOriginal", "DateCreated", "CreateDate")
+
+# Keywords of the PNG specification, and one under which programs that draw after words keep these.
+_PNG_TEXTS = ("title", "description", "comment", "author", "caption", "keywords", "parameters")
+_PNG_XMP = "XML:com.adobe.xmp"
+
+_Read: TypeAlias = Callable[[], tuple[list[str], str]]
+"""Reads a block of metadata: its texts, and the day on which the picture was taken, if it says so."""
+
+
+def read_picture_words(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileWords:
+    """Take the metadata of a picture that are words, a line each, in `about`; there are no parts.
+
+    No pixel is decoded. A block that is damaged has no words, and a note: the picture has its look.
+
+    Raises:
+        MediaError: missing, empty, or no image at all. LimitError: more bytes or pixels than `limits` allow.
+    """
+    texts, days, notes = list[str](), list[str](), list[str]()
+    with open_picture(path, limits) as picture:
+        chunks = _png_chunks(path, limits, notes) if picture.format == "PNG" else {}
+        for name, read in _blocks(picture, chunks):
+            try:
+                of_block, day = read()
+            except MemoryError:
+                raise
+            except Exception as error:  # Damaged metadata make Pillow raise nearly everything.
+                notes.append(f"its {name} data are left out: {str(error) or type(error).__name__}")
+            else:
+                texts += [text[:_VALUE_CHARS] for text in of_block]
+                days.append(day)
+    return FileWords(joined(*texts, next(filter(None, days), "")), (), tuple(notes))
+
+
+def _blocks(picture: PIL.Image.Image, chunks: dict[str, bytes]) -> Iterator[tuple[str, _Read]]:
+    """The metadata of an opened picture: what each block is called, and how it is read."""
+    info = picture.info
+    # Of a PSD; a JPEG has the same in its header.
+    resources = {number: data for number, _, data in getattr(picture, "resources", ())} or info.get("photoshop", {})
+    xmp = chunks.get(_PNG_XMP) or info.get("xmp") or resources.get(_XMP_RESOURCE)
+    if xmp:
+        yield "XMP", partial(_of_xmp, xmp)
+    if picture.format == "TIFF":
+        tags = getattr(picture, "tag_v2", {})
+        if _TIFF_IPTC in tags:
+            yield "IPTC", lambda: _of_iptc(_bytes_of(tags[_TIFF_IPTC]))
+        yield "EXIF", lambda: _of_exif(picture.getexif())
+        return
+    if iptc := resources.get(_IPTC_RESOURCE):
+        yield "IPTC", partial(_of_iptc, iptc)
+    if block := chunks.get("exif") or info.get("exif") or resources.get(_EXIF_RESOURCE):
+        yield "EXIF", lambda: _of_exif(_opened_exif(block))
+    if texts := [decoded_text(chunks[key]) for key in _PNG_TEXTS if key in chunks]:
+        yield "PNG", lambda: (texts, "")
+
+
+def _of_xmp(packet: object) -> tuple[list[str], str]:
+    values = parse_xmp(_bytes_of(packet)[:_BLOCK_BYTES], {*_XMP_TEXTS, *_XMP_DAYS})
+    # A title is often there in several languages, and the same in all.
+    texts = [" ".join(dict.fromkeys(values[name])) for name in _XMP_TEXTS if name in values]
+    return texts, next(filter(None, (date_words(day) for name in _XMP_DAYS for day in values.get(name, ()))), "")
+
+
+def _of_exif(exif: PIL.Image.Exif) -> tuple[list[str], str]:
+    inner = exif.get_ifd(_INNER)
+    texts = [_exif_text(exif.get(_DESCRIPTION))]
+    texts += [_bytes_of(exif[tag]).decode("utf-16-le", "replace") for tag in _OF_WINDOWS if tag in exif]
+    texts.append(_user_comment(inner.get(_USER_COMMENT)))
+    texts += [_exif_text(exif.get(tag)) for tag in (_ARTIST, _MAKE, _MODEL)]
+    return texts, date_words(_exif_text(inner.get(_TAKEN))) or date_words(_exif_text(inner.get(_DIGITIZED)))
+
+
+def _opened_exif(block: bytes) -> PIL.Image.Exif:
+    exif = PIL.Image.Exif()
+    exif.load(block)
+    return exif
+
+
+def _exif_text(value: object) -> str:
+    """A value of EXIF: ASCII by the standard, UTF-8 of many programs; Pillow takes it as Latin-1."""
+    return decoded_text(value.encode("latin-1")) if isinstance(value, str) else ""
+
+
+def _user_comment(value: object) -> str:
+    if not isinstance(value, bytes):
+        return ""
+    code, text = value[:_CODE_BYTES], value[_CODE_BYTES:]
+    if code != _UNICODE:
+        return decoded_text(text)
+    # The byte order is not always that of the file: in UTF-16 the upper byte is mostly 0.
+    return text.decode("utf-16-be" if text[0::2].count(0) > text[1::2].count(0) else "utf-16-le", "replace")
+
+
+def _of_iptc(block: bytes) -> tuple[list[str], str]:
+    values: dict[int, list[str]] = {}
+    place = 0
+    # A data set: its mark, two numbers, its length in two bytes; longer ones are for pictures.
+    while place + 5 <= len(block) and block[place] == 0x1C:
+        record, number, size = struct.unpack_from(">BBH", block, place + 1)
+        if record == _APPLICATION:
+            # In UTF-8 if record 1 says so, and often also if it does not.
+            values.setdefault(number, []).append(decoded_text(block[place + 5 : place + 5 + size]))
+        place += 5 + size
+    texts = [" ".join(values[number]) for number in _IPTC_TEXTS if number in values]
+    return texts, date_words(" ".join(values.get(_IPTC_DAY, ())))
+
+
+def _png_chunks(path: Path, limits: Limits, notes: list[str]) -> dict[str, bytes]:
+    """The texts of a PNG by their keywords in lower case, and its "exif".
+
+    They may stand behind the pixels, where Pillow finds them only when it decodes these.
+    """
+    chunks: dict[str, bytes] = {}
+    with open_source(path, "an image", limits) as stream:
+        stream.seek(8)
+        while len(head := stream.read(8)) == 8 and (kind := head[4:]) != b"IEND":
+            size = int.from_bytes(head[:4])
+            if kind not in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+                stream.seek(size + 4, 1)
+                continue
+            if size > _BLOCK_BYTES:
+                notes.append(f"a text of {size:,} bytes in it is left out")
+                stream.seek(size + 4, 1)
+                continue
+            data = stream.read(size)
+            stream.seek(4, 1)
+            try:
+                keyword, text = ("exif", data) if kind == b"eXIf" else _png_text(kind, data)
+            except zlib.error as error:
+                notes.append(f"a text in it is left out: {error}")
+            else:
+                chunks.setdefault(keyword, text)
+    return chunks
+
+
+def _png_text(kind: bytes, data: bytes) -> tuple[str, bytes]:
+    """The keyword of a text in a PNG, in lower case if it is not that of XMP, and the text. Raises zlib.error."""
+    keyword, _, rest = data.partition(b"\0")
+    is_packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        # Whether it is packed and how, then the language and the keyword in it, each ended by a zero byte.
+        is_packed = rest[:1] == b"\1"
+        rest = rest[2:].split(b"\0", 2)[-1]
+    elif is_packed:
+        rest = rest[1:]
+    if is_packed:
+        rest = zlib.decompressobj().decompress(rest, _BLOCK_BYTES)
+    name = keyword.decode("latin-1")
+    return name if name == _PNG_XMP else name.lower(), rest
+
+
+def _bytes_of(value: object) -> bytes:
+    """A block of bytes, also where a TIFF declares it as numbers of one byte or of four."""
+    if isinstance(value, (bytes, str)):
+        return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) == 1 and isinstance(numbers[0], bytes):
+        return numbers[0]
+    if all(isinstance(number, int) for number in numbers):
+        return struct.pack(f"<{len(numbers)}I", *numbers)
+    raise ValueError(f"they are stored as {type(value).__name__}")
