@@ -12,7 +12,6 @@ from vlm2vec.media.sidecars import read_sidecars
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits
 from vlm2vec.media.stream import open_clip
 from vlm2vec.media.subtitles import Cue, join_passages
-from vlm2vec.media.timeline import clock_start_s
 from vlm2vec.media.words import FileWords, PartWords
 
 if TYPE_CHECKING:
@@ -43,9 +42,8 @@ def read_film_words(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileWords:
     notes = list(beside.notes)
     with open_clip(path, limits) as (container, _):
         tags = _tags(container.metadata)
-        zero_s = clock_start_s(container)
-        chapters = _chapters(container, zero_s) or beside.chapters
-        tracks = [*_tracks(container, zero_s, limits, notes), *beside.tracks]
+        chapters = _chapters(container) or beside.chapters
+        tracks = [*_tracks(container, limits, notes), *beside.tracks]
     parts = [
         PartWords("", title, span_s=(max(0.0, cue.start_s), max(0.0, cue.start_s, cue.end_s)))
         for cue in chapters
@@ -68,23 +66,23 @@ def _tags(metadata: Mapping[str, str]) -> str:
     return joined(*(values.get(key, "") for key in _TAGS), day)
 
 
-def _chapters(container: InputContainer, zero_s: float) -> tuple[Cue, ...]:
+def _chapters(container: InputContainer) -> tuple[Cue, ...]:
     return tuple(
         Cue(
-            float(chapter["start"] * (chapter["time_base"] or 0)) - zero_s,
-            float(chapter["end"] * (chapter["time_base"] or 0)) - zero_s,
+            float(chapter["start"] * (chapter["time_base"] or 0)),
+            float(chapter["end"] * (chapter["time_base"] or 0)),
             chapter["metadata"].get("title", ""),
         )
         for chapter in container.chapters()
     )
 
 
-def _tracks(container: InputContainer, zero_s: float, limits: Limits, notes: list[str]) -> list[list[Cue]]:
+def _tracks(container: InputContainer, limits: Limits, notes: list[str]) -> list[list[Cue]]:
     """The subtitles of each track that is text, as far as they can be read."""
     import av
     from av.stream import Discard
 
-    # Others are pictures of text.
+    # Others are pictures of text. The formats whose clocks begin anywhere hold no text.
     streams = [one for one in container.streams.subtitles if one.codec_context and one.codec_context.codec.text_sub]
     if not streams:
         return []
@@ -94,7 +92,7 @@ def _tracks(container: InputContainer, zero_s: float, limits: Limits, notes: lis
     tracks: dict[int, list[Cue]] = {stream.index: [] for stream in streams}
     left = limits.text_chars
     try:
-        for index, cue in _cues(container, streams, zero_s):
+        for index, cue in _cues(container, streams):
             left -= len(cue.text)
             if left < 0:
                 notes.append(f"the subtitles from {cue.start_s:.0f} s on are left out: {limits.said_of_text()}")
@@ -105,14 +103,14 @@ def _tracks(container: InputContainer, zero_s: float, limits: Limits, notes: lis
     return list(tracks.values())
 
 
-def _cues(container: InputContainer, streams: list[SubtitleStream], zero_s: float) -> Iterator[tuple[int, Cue]]:
+def _cues(container: InputContainer, streams: list[SubtitleStream]) -> Iterator[tuple[int, Cue]]:
     """Each subtitle with the number of its track. Raises av.FFmpegError."""
     from av.subtitles.subtitle import AssSubtitle
 
     for packet in container.demux(*streams):
         if packet.pts is None:
             continue
-        start_s = float(packet.pts * packet.time_base) - zero_s
+        start_s = float(packet.pts * packet.time_base)
         end_s = start_s + float((packet.duration or 0) * packet.time_base)
         for subtitle in packet.decode():
             if isinstance(subtitle, AssSubtitle):

@@ -39,13 +39,14 @@ def read_page_words(source: Path | bytes, limits: Limits = DEFAULT_LIMITS) -> Fi
         with decoding(name, "a PDF"):
             about = joined(*(document.get_metadata_value(key) for key in ("Title", "Author", "Subject", "Keywords")))
             headings = _headings(document)
-        parts, left = [], limits.text_chars
+        parts, left, is_full = list[PartWords](), limits.text_chars, False
         for number in range(1, len(document) + 1):
-            text = _text(document, number, name, notes) if left > 0 else ""
+            text = "" if is_full else _text(document, number, name, notes)
             if len(text) > left:
+                is_full = True
                 notes.append(f"the words from page {number} on are left out: {limits.said_of_text()}")
             parts.append(PartWords(text[:left], joined(*headings.get(number, ())), page=number))
-            left -= len(text)
+            left -= len(parts[-1].text)
     return FileWords(about, tuple(parts), tuple(notes))
 
 

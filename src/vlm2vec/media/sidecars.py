@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ def read_sidecars(path: Path, limits: Limits) -> BesideWords:
         try:
             if file.name.endswith(_INFO):
                 info = _Info.model_validate(parse_json(_content(file, _INFO_BYTES)))
-                about.append(info.about())
+                about += info.texts()
                 chapters = info.cues()
             elif file.name.endswith(_DESCRIPTION):
                 about.append(decoded_text(_content(file, limits.text_chars * _CHAR_BYTES)))
@@ -120,12 +121,12 @@ class _Info(BaseModel):
     description: str | None = None
     chapters: list[_Chapter] | None = None
 
-    def about(self) -> str:
-        """All of it but the chapters, a line each."""
+    def texts(self) -> list[str]:
+        """All of it but the chapters."""
         names = (self.title, self.alt_title, self.series, self.season, self.episode, self.artist, self.track)
         makers = (self.album, self.uploader, self.channel, date_words(self.upload_date or ""))
         lists = (" ".join(self.categories or ()), ", ".join(self.tags or ()))
-        return joined(*(one or "" for one in (*names, *makers, *lists, self.description)))
+        return [one or "" for one in (*names, *makers, *lists, self.description)]
 
     def cues(self) -> tuple[Cue, ...]:
         """The chapters."""
@@ -136,8 +137,8 @@ def _belongs(rest: str, path: Path, names: Sequence[str]) -> bool:
     """Whether a file is beside a film by what follows the film's stem in its name: ".en.srt"."""
     if rest in (_INFO, _DESCRIPTION):
         return True
-    between, suffix = os.path.splitext(rest)
-    if suffix.lower() not in SUBTITLE_SUFFIXES or not _BETWEEN.fullmatch(between):
+    between, _, ending = rest.rpartition(".")
+    if f".{ending.lower()}" not in SUBTITLE_SUFFIXES or not _BETWEEN.fullmatch(between):
         return False
     # That of `talk.final.mp4` is not beside `talk.mp4`.
     return not between or not any(_has(names, f"{path.stem}{between}{suffix}") for suffix in VIDEO_SUFFIXES)
@@ -149,7 +150,10 @@ def _has(names: Sequence[str], name: str) -> bool:
 
 
 def _content(file: Path, most_bytes: int) -> bytes:
-    """Raises OSError if it cannot be read, ValueError if it is too large."""
+    """Raises OSError if it cannot be read, ValueError if it is no ordinary file or too large."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        # Opening a pipe would wait for ever.
+        raise ValueError("it is not a regular file")
     with file.open("rb") as stream:
         data = stream.read(most_bytes + 1)
     if len(data) > most_bytes:

@@ -224,11 +224,6 @@ class Timeline:
         return Clock(np.linspace(start_s, clock.duration_s, count, endpoint=False), clock.duration_s)
 
 
-def clock_start_s(container: InputContainer) -> float:
-    """What the stamps of a file say where a player's clock stands at 0, in seconds."""
-    return (container.start_time or 0) / 1e6 if container.format.name in FREE_CLOCKS else 0.0
-
-
 def once_a_file(read: Callable[[Path | bytes, Limits], _T]) -> Callable[[Path | bytes, Limits], _T]:
     """Make a function that reads a video remember what it returned for the last 8 files, until they change.
 
@@ -401,7 +396,7 @@ def _late_s(values: list[int] | None, dts: list[int], container: InputContainer,
     """How long after the start of the container its picture begins."""
     if values is None:
         return 0.0
-    zero_s = clock_start_s(container)
+    zero_s = (container.start_time or 0) / 1e6 if container.format.name in FREE_CLOCKS else 0.0
     late_s = values[0] * _tick_s(stream) - zero_s
     # A stream whose first packet is due at the start is not late: its frames wait to be put in order.
     is_due = bool(dts) and min(dts[:REORDER]) * _tick_s(stream) <= zero_s + _tick_s(stream)
