@@ -18,10 +18,11 @@ import pytest
 from support.bombs import gif_bomb, pdf_bomb
 from support.media_files import animation, bare_pdf, encoded, encrypted_pdf, pdf, picture, write_video
 from support.places import ROOT
+from support.word_files import text_pdf, write_film, xmp_packet
 from vlm2vec import media
 from vlm2vec.errors import InputError, LimitError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media import Frames, Limits
+from vlm2vec.media import Frames, Limits, PartWords
 from vlm2vec.media.sandbox import SANDBOXED, Decoder, Sandbox
 
 ALL = dict.fromkeys(SANDBOXED, True)
@@ -101,6 +102,36 @@ def test_good_files_of_every_kind_decode_as_without_a_sandbox(sandbox: Sandbox, 
     assert (sandbox.page_count(path), sandbox.page_count(path.read_bytes())) == (2, 2)
 
 
+def test_words_of_every_kind_of_file_are_those_without_a_sandbox(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "ä b.pdf").write_bytes(text_pdf(["Ein Fuchs", ""], info={"Title": "Füchse"}, outline=[("1", 2)]))
+    (tmp_path / "a.jpg").write_bytes(encoded(picture(), "JPEG", xmp=xmp_packet("<dc:title>Füchse</dc:title>")))
+    write_film(tmp_path / "a.mkv", [(0, 1, "A fox")], codec="subrip", chapters=[(0, 1, "One")])
+    (tmp_path / "a.srt").write_text("00:00:00,500 --> 00:00:01,000\nEin Fuchs", "utf-8")
+    read = {path.name: (sandbox.read_words(path), media.read_words(path)) for path in sorted(tmp_path.glob("*.[jmp]*"))}
+    assert [name for name, (apart, here) in read.items() if apart != here] == []
+    assert [len(here.parts) for _, here in read.values()] == [0, 3, 2]
+
+
+def test_what_is_left_out_of_words_in_a_worker_is_logged_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(text_pdf(["Ein Fuchs"]))
+    with Sandbox(Limits(text_chars=3)) as one, caplog.at_level("WARNING", "vlm2vec"):
+        assert one.read_words(path).parts == (PartWords("Ein", page=1),)
+    assert [message.split(": ")[:2] for message in caplog.messages] == [
+        [str(path), "the words from page 1 on are left out"]
+    ]
+
+
+def test_a_page_whose_words_take_too_much_memory_costs_its_file(small: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "bomb.pdf").write_bytes(pdf_bomb(70_000_000))
+    (tmp_path / "good.pdf").write_bytes(text_pdf(["Ein Fuchs"]))
+    with pytest.raises(LimitError) as caught:
+        small.read_words(tmp_path / "bomb.pdf")
+    assert str(caught.value).startswith(f"{tmp_path / 'bomb.pdf'} cannot be read: ")
+    assert str(caught.value).endswith("decoding used more than 64 MB of memory (Limits.decode_bytes)")
+    assert small.read_words(tmp_path / "good.pdf").parts == (PartWords("Ein Fuchs", page=1),)
+
+
 def test_one_worker_decodes_film_after_film() -> None:
     clips = sorted((ROOT / "samples" / "clips").glob("*.mp4"))
     with Sandbox() as one:
@@ -140,6 +171,11 @@ def test_an_error_of_a_file_is_the_same_as_without_a_sandbox(
         lambda decoder: decoder.load_frames(Image(Path("no.gif")), num_frames=8),
         lambda decoder: decoder.load_frames(Video(animation("GIF", ["red", "lime"], [9, 9])), num_frames=0),
         lambda decoder: decoder.probe(Path("nowhere")),
+        lambda decoder: decoder.read_words(Path("locked.pdf")),
+        lambda decoder: decoder.read_words(Path("missing.pdf")),
+        lambda decoder: decoder.read_words(Path("no.mp4")),
+        lambda decoder: decoder.read_words(Path("no.gif")),
+        lambda decoder: decoder.read_words(Path("no.words")),
     ]
     for call in calls:
         told = []

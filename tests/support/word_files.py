@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -117,3 +118,40 @@ def _escaped(line: str) -> str:
     for letter in "\\()":
         line = line.replace(letter, f"\\{letter}")
     return line
+
+
+def xmp_packet(properties: str, attributes: str = "") -> bytes:
+    """An XMP packet with these elements and attributes in its description."""
+    names = {
+        "dc": "http://purl.org/dc/elements/1.1/",
+        "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+        "xmp": "http://ns.adobe.com/xap/1.0/",
+    }
+    spaces = " ".join(f"xmlns:{short}='{name}'" for short, name in names.items())
+    return (
+        "<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?><x:xmpmeta xmlns:x='adobe:ns:meta/'>"
+        f"<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description {spaces} {attributes}>"
+        f"{properties}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
+    ).encode()
+
+
+def iptc_block(*records: tuple[int, str], encoding: str = "utf-8") -> bytes:
+    """Data sets of record 2 of IPTC, as (number, text)."""
+    return b"".join(
+        bytes([0x1C, 2, number]) + len(data := text.encode(encoding)).to_bytes(2) + data for number, text in records
+    )
+
+
+def jpeg_with_iptc(jpeg: bytes, block: bytes) -> bytes:
+    """A JPEG with a block of IPTC in the resources of Photoshop."""
+    resource = b"8BIM\x04\x04\0\0" + len(block).to_bytes(4) + block + b"\0" * (len(block) % 2)
+    segment = b"Photoshop 3.0\0" + resource
+    return jpeg[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2) + segment + jpeg[2:]
+
+
+def png_with(png: bytes, *chunks: tuple[bytes, bytes], behind: bool = False) -> bytes:
+    """A PNG with more chunks, before its pixels or behind them."""
+    place = png.index(b"IEND") - 4 if behind else 8 + 25
+    added = b"".join(len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4) for kind, data in chunks)
+    return png[:place] + added + png[place:]

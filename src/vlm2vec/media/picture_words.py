@@ -87,9 +87,10 @@ def _blocks(picture: PIL.Image.Image, chunks: dict[str, bytes]) -> Iterator[tupl
     if xmp:
         yield "XMP", partial(_of_xmp, xmp)
     if picture.format == "TIFF":
-        tags = getattr(picture, "tag_v2", {})
-        if _TIFF_IPTC in tags:
-            yield "IPTC", lambda: _of_iptc(_bytes_of(tags[_TIFF_IPTC]))
+        # Asked for the value, Pillow gives only the first of the numbers of four bytes that some programs make of it.
+        stored: dict[int, bytes] = getattr(getattr(picture, "tag_v2", None), "_tagdata", {})
+        if _TIFF_IPTC in stored:
+            yield "IPTC", partial(_of_iptc, stored[_TIFF_IPTC])
         yield "EXIF", lambda: _of_exif(picture.getexif())
         return
     if iptc := resources.get(_IPTC_RESOURCE):
@@ -129,7 +130,7 @@ def _exif_text(value: object) -> str:
 
 def _user_comment(value: object) -> str:
     if not isinstance(value, bytes):
-        return ""
+        return _exif_text(value)
     code, text = value[:_CODE_BYTES], value[_CODE_BYTES:]
     if code != _UNICODE:
         return decoded_text(text)
@@ -196,12 +197,9 @@ def _png_text(kind: bytes, data: bytes) -> tuple[str, bytes]:
 
 
 def _bytes_of(value: object) -> bytes:
-    """A block of bytes, also where a TIFF declares it as numbers of one byte or of four."""
-    if isinstance(value, (bytes, str)):
-        return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
-    numbers = value if isinstance(value, tuple) else (value,)
-    if len(numbers) == 1 and isinstance(numbers[0], bytes):
-        return numbers[0]
-    if all(isinstance(number, int) for number in numbers):
-        return struct.pack(f"<{len(numbers)}I", *numbers)
-    raise ValueError(f"they are stored as {type(value).__name__}")
+    """A block of bytes, which some files declare to be a text. Raises ValueError if it is neither."""
+    if isinstance(value, str):
+        return value.encode("latin-1", "replace")
+    if not isinstance(value, bytes):
+        raise ValueError(f"they are stored as {type(value).__name__}")
+    return value
