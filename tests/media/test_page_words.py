@@ -57,6 +57,25 @@ def test_text_is_taken_where_the_visible_part_lies_beside_the_page() -> None:
     assert page.text == "Above"
 
 
+FORM = b"""%PDF-1.4
+1 0 obj << /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [4 0 R 6 0 R 8 0 R] >> >> endobj
+2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
+3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Annots [4 0 R 5 0 R 7 0 R 8 0 R 9 0 R] >> endobj
+4 0 obj << /Type /Annot /Subtype /Widget /FT /Tx /T (Name) /V (Anna Fuchs) /Rect [10 200 200 220] >> endobj
+5 0 obj << /Type /Annot /Subtype /Text /Contents (Please check) /Rect [10 100 30 120] >> endobj
+6 0 obj << /FT /Tx /T (City) /V (Oslo) /Kids [7 0 R] >> endobj
+7 0 obj << /Type /Annot /Subtype /Widget /Parent 6 0 R /Rect [10 230 200 250] >> endobj
+8 0 obj << /Type /Annot /Subtype /Widget /FT /Btn /T (Married) /V /Yes /Rect [10 260 20 270] >> endobj
+9 0 obj << /Type /Annot /Subtype /Link /Rect [10 280 20 290] >> endobj
+trailer << /Root 1 0 R >>
+%%EOF
+"""
+
+
+def test_what_is_filled_into_a_form_is_text_and_a_comment_is_about_its_page() -> None:
+    assert read_page_words(FORM).parts == (PartWords("Anna Fuchs\nOslo", "Please check", page=1),)
+
+
 def test_words_beyond_the_limit_are_left_out_with_a_note_that_says_where() -> None:
     document = text_pdf(["1234567890", "abcdefghij", "klmnopqrst"])
     assert read_page_words(document, Limits(text_chars=15)) == FileWords(
