@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -182,16 +183,31 @@ def test_a_text_of_a_png_that_is_damaged_or_too_large_is_a_note(tmp_path: Path) 
     words = _words(png_with(encoded(picture()), *chunks, behind=True), tmp_path)
     assert words.about == "Foxes"
     assert words.notes == (
-        "a text in it is left out: Error -3 while decompressing data: incorrect header check",
-        f"a text of {large + 7:,} bytes in it is left out",
+        "the comment in it is left out: Error -3 while decompressing data: incorrect header check",
+        "the author in it is left out: it has more than 4,194,304 bytes",
     )
 
 
-def test_a_packed_text_of_a_png_is_unpacked_no_further_than_it_is_kept(tmp_path: Path) -> None:
+def test_a_packed_text_of_a_png_is_unpacked_no_further_than_allowed(tmp_path: Path) -> None:
     bomb = zlib.compress(b"a " * (20 << 20), 9)
     assert len(bomb) < 100_000
     words = _words(png_with(encoded(picture()), (b"zTXt", b"Comment\0\0" + bomb), behind=True), tmp_path)
-    assert words == FileWords(("a " * 5000).strip(), ())
+    assert words == FileWords("", (), ("the comment in it is left out: it has more than 4,194,304 bytes",))
+
+
+def test_a_long_text_is_cut_with_a_note(tmp_path: Path) -> None:
+    words = _words(png_with(encoded(picture()), (b"tEXt", b"Comment\0" + b"a " * 5001)), tmp_path)
+    assert words == FileWords(
+        ("a " * 5000).strip(), (), ("a text of 10,002 characters in its PNG data is cut to 10,000",)
+    )
+
+
+def test_many_packed_texts_are_unpacked_once_a_keyword(tmp_path: Path) -> None:
+    packed = (b"zTXt", b"Comment\0\0" + zlib.compress(b"a " * (2 << 20), 9))
+    start_s = time.process_time()
+    words = _words(png_with(encoded(picture()), *[packed] * 1000, behind=True), tmp_path)
+    assert words.about == ("a " * 5000).strip()
+    assert time.process_time() - start_s < 2
 
 
 @pytest.mark.parametrize("cut", range(20, 400, 20))

@@ -17,9 +17,9 @@ from vlm2vec.media.source import DEFAULT_LIMITS, Limits, open_source
 from vlm2vec.media.words import FileWords
 from vlm2vec.media.xmp import parse_xmp
 
-# Of one value; descriptions of stock photographs have some hundred.
-_VALUE_CHARS = 10_000
-# Of one block of metadata.
+# Of one text; descriptions of stock photographs have some hundred.
+_TEXT_CHARS = 10_000
+# Of one block of metadata. More of them is no mistake of a program: it would be read for minutes.
 _BLOCK_BYTES = 4 << 20
 
 # Tags of EXIF 3.0, and those of Windows in UTF-16: title, subject, comment, keywords, author.
@@ -49,6 +49,10 @@ _XMP_DAYS = ("DateTimeOriginal", "DateCreated", "CreateDate")
 # Keywords of the PNG specification, and one under which programs that draw after words keep these.
 _PNG_TEXTS = ("title", "description", "comment", "author", "caption", "keywords", "parameters")
 _PNG_XMP = "XML:com.adobe.xmp"
+# Under which that block of a PNG is kept; keywords are in lower case there.
+_PNG_EXIF = "eXIf"
+# Of any kind. Programs write pixels in chunks of 8 KB, of which a gigabyte has 130,000.
+_MOST_CHUNKS = 500_000
 
 _Read: TypeAlias = Callable[[], tuple[list[str], str]]
 """Reads a block of metadata: its texts, and the day on which the picture was taken, if it says so."""
@@ -73,8 +77,13 @@ def read_picture_words(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileWords
             except Exception as error:  # Damaged metadata make Pillow raise nearly everything.
                 notes.append(f"its {name} data are left out: {str(error) or type(error).__name__}")
             else:
-                texts += [text[:_VALUE_CHARS] for text in of_block]
+                texts += [text[:_TEXT_CHARS] for text in of_block]
                 days.append(day)
+                notes += [
+                    f"a text of {len(text):,} characters in its {name} data is cut to {_TEXT_CHARS:,}"
+                    for text in of_block
+                    if len(text) > _TEXT_CHARS
+                ]
     return FileWords(joined(*texts, next(filter(None, days), "")), (), tuple(notes))
 
 
@@ -95,14 +104,14 @@ def _blocks(picture: PIL.Image.Image, chunks: dict[str, bytes]) -> Iterator[tupl
         return
     if iptc := resources.get(_IPTC_RESOURCE):
         yield "IPTC", partial(_of_iptc, iptc)
-    if block := chunks.get("exif") or info.get("exif") or resources.get(_EXIF_RESOURCE):
+    if block := chunks.get(_PNG_EXIF) or info.get("exif") or resources.get(_EXIF_RESOURCE):
         yield "EXIF", lambda: _of_exif(_opened_exif(block))
     if texts := [decoded_text(chunks[key]) for key in _PNG_TEXTS if key in chunks]:
         yield "PNG", lambda: (texts, "")
 
 
 def _of_xmp(packet: object) -> tuple[list[str], str]:
-    values = parse_xmp(_bytes_of(packet)[:_BLOCK_BYTES], {*_XMP_TEXTS, *_XMP_DAYS})
+    values = parse_xmp(_bytes_of(packet), {*_XMP_TEXTS, *_XMP_DAYS})
     # A title is often there in several languages, and the same in all.
     texts = [" ".join(dict.fromkeys(values[name])) for name in _XMP_TEXTS if name in values]
     return texts, next(filter(None, (date_words(day) for name in _XMP_DAYS for day in values.get(name, ()))), "")
@@ -117,9 +126,9 @@ def _of_exif(exif: PIL.Image.Exif) -> tuple[list[str], str]:
     return texts, date_words(_exif_text(inner.get(_TAKEN))) or date_words(_exif_text(inner.get(_DIGITIZED)))
 
 
-def _opened_exif(block: bytes) -> PIL.Image.Exif:
+def _opened_exif(block: object) -> PIL.Image.Exif:
     exif = PIL.Image.Exif()
-    exif.load(block)
+    exif.load(_bytes_of(block))
     return exif
 
 
@@ -138,9 +147,9 @@ def _user_comment(value: object) -> str:
     return text.decode("utf-16-be" if text[0::2].count(0) > text[1::2].count(0) else "utf-16-le", "replace")
 
 
-def _of_iptc(block: bytes) -> tuple[list[str], str]:
+def _of_iptc(stored: object) -> tuple[list[str], str]:
     values: dict[int, list[str]] = {}
-    place = 0
+    block, place = _bytes_of(stored), 0
     # A data set: its mark, two numbers, its length in two bytes; longer ones are for pictures.
     while place + 5 <= len(block) and block[place] == 0x1C:
         record, number, size = struct.unpack_from(">BBH", block, place + 1)
@@ -153,53 +162,53 @@ def _of_iptc(block: bytes) -> tuple[list[str], str]:
 
 
 def _png_chunks(path: Path, limits: Limits, notes: list[str]) -> dict[str, bytes]:
-    """The texts of a PNG by their keywords in lower case, and its "exif".
+    """The wanted texts of a PNG by their keywords, and its EXIF.
 
     They may stand behind the pixels, where Pillow finds them only when it decodes these.
     """
     chunks: dict[str, bytes] = {}
     with open_source(path, "an image", limits) as stream:
-        stream.seek(8)
-        while len(head := stream.read(8)) == 8 and (kind := head[4:]) != b"IEND":
-            size = int.from_bytes(head[:4])
-            if kind not in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
-                stream.seek(size + 4, 1)
-                continue
-            if size > _BLOCK_BYTES:
-                notes.append(f"a text of {size:,} bytes in it is left out")
-                stream.seek(size + 4, 1)
-                continue
-            data = stream.read(size)
-            stream.seek(4, 1)
-            try:
-                keyword, text = ("exif", data) if kind == b"eXIf" else _png_text(kind, data)
-            except zlib.error as error:
-                notes.append(f"a text in it is left out: {error}")
-            else:
-                chunks.setdefault(keyword, text)
+        place = 8
+        for _ in range(_MOST_CHUNKS):
+            stream.seek(place)
+            head = stream.read(8)
+            size, kind = int.from_bytes(head[:4]), head[4:]
+            if kind in (b"", b"IEND"):
+                return chunks
+            if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+                # With its keyword; what is cut here is too long.
+                _keep_chunk(kind, stream.read(min(size, 2 * _BLOCK_BYTES)), chunks, notes)
+            place += 8 + size + 4
+    notes.append(f"texts behind its first {_MOST_CHUNKS:,} chunks are left out")
     return chunks
 
 
-def _png_text(kind: bytes, data: bytes) -> tuple[str, bytes]:
-    """The keyword of a text in a PNG, in lower case if it is not that of XMP, and the text. Raises zlib.error."""
-    keyword, _, rest = data.partition(b"\0")
-    is_packed = kind == b"zTXt"
-    if kind == b"iTXt":
-        # Whether it is packed and how, then the language and the keyword in it, each ended by a zero byte.
-        is_packed = rest[:1] == b"\1"
-        rest = rest[2:].split(b"\0", 2)[-1]
-    elif is_packed:
-        rest = rest[1:]
-    if is_packed:
-        rest = zlib.decompressobj().decompress(rest, _BLOCK_BYTES)
+def _keep_chunk(kind: bytes, data: bytes, chunks: dict[str, bytes], notes: list[str]) -> None:
+    """Unpack a text if it is the first one under a wanted keyword; one that cannot be is empty, and has a note."""
+    if kind == b"eXIf":
+        chunks.setdefault(_PNG_EXIF, data)
+        return
+    keyword, _, text = data.partition(b"\0")
     name = keyword.decode("latin-1")
-    return name if name == _PNG_XMP else name.lower(), rest
+    name = name if name == _PNG_XMP else name.lower()
+    if name in chunks or name not in (*_PNG_TEXTS, _PNG_XMP):
+        return
+    # zTXt: how it is packed. iTXt: whether and how, then the language and the keyword in it, each ended by a zero byte.
+    is_packed = kind == b"zTXt" or (kind == b"iTXt" and text[:1] == b"\1")
+    text = text[1:] if kind == b"zTXt" else text[2:].split(b"\0", 2)[-1] if kind == b"iTXt" else text
+    try:
+        chunks[name] = _bytes_of(zlib.decompressobj().decompress(text, _BLOCK_BYTES + 1) if is_packed else text)
+    except (ValueError, zlib.error) as error:
+        chunks[name] = b""
+        notes.append(f"the {name} in it is left out: {error}")
 
 
 def _bytes_of(value: object) -> bytes:
-    """A block of bytes, which some files declare to be a text. Raises ValueError if it is neither."""
+    """A block of bytes, which some files declare to be a text. Raises ValueError if it is neither, or too long."""
     if isinstance(value, str):
-        return value.encode("latin-1", "replace")
+        value = value.encode("latin-1", "replace")
     if not isinstance(value, bytes):
-        raise ValueError(f"they are stored as {type(value).__name__}")
+        raise ValueError(f"it is stored as {type(value).__name__}")
+    if len(value) > _BLOCK_BYTES:
+        raise ValueError(f"it has more than {_BLOCK_BYTES:,} bytes")
     return value
