@@ -127,7 +127,7 @@ def test_debug_shows_the_traceback_of_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["index"], ["search", "x", "--kind", "text"], ["search", "x", "-k", "0"]]
+    "arguments", [["nonsense"], ["index"], ["search", "x", "--kind", "song"], ["search", "x", "-k", "0"]]
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     result = Result(*arguments)

@@ -215,7 +215,8 @@ class Filter:
 
     Args:
         kinds: of these kinds; empty: of any.
-        under: a folder inside the indexed one, relative to it: only files in it.
+        under: a folder inside the indexed one, relative to it, or several: only files in one of them; empty: in any.
+            It is kept as a tuple of folders, sorted.
         since, until: modification time of the file in seconds since 1970, both ends included.
         types: endings of file names, such as ".png"; empty: any.
 
@@ -224,7 +225,7 @@ class Filter:
     """
 
     kinds: frozenset[Kind] = frozenset()
-    under: str = ""
+    under: str | Collection[str] = ()
     since: float | None = None
     until: float | None = None
     types: frozenset[str] = frozenset()
@@ -239,11 +240,10 @@ class Filter:
         for name, time_s in (("since", self.since), ("until", self.until)):
             if time_s is not None and not (isinstance(time_s, Real) and abs(time_s) < _MOST_SECONDS):
                 raise InputError(f"Filter.{name} is {time_s!r}: it must be a number of seconds since 1970")
-        under = PurePath(self.under)
-        if under.is_absolute() or ".." in under.parts:
-            raise InputError(f"Filter.under is {self.under!r}: it must be relative to the indexed folder, and inside")
+        under = {_inside(folder) for folder in ([self.under] if isinstance(self.under, str) else self.under)}
         object.__setattr__(self, "kinds", frozenset(self.kinds))
-        object.__setattr__(self, "under", "/".join(under.parts))
+        # In the indexed folder itself are all files.
+        object.__setattr__(self, "under", () if "" in under else tuple(sorted(under)))
         object.__setattr__(self, "types", frozenset(f".{ending.lower().removeprefix('.')}" for ending in self.types))
 
 
@@ -509,6 +509,14 @@ class Store(Protocol):
         """Read all of it, and compare it with its checksums."""
 
     def close(self) -> None: ...
+
+
+def _inside(folder: str) -> str:
+    """A folder as the paths of its files begin, without the "/". Raises InputError if it is not inside."""
+    path = PurePath(folder)
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(f"Filter.under is {folder!r}: it must be relative to the indexed folder, and inside")
+    return "/".join(path.parts)
 
 
 def _clock(seconds: float) -> str:

@@ -138,6 +138,7 @@ def test_scores_are_dot_products_and_all_units_are_found(store: Store) -> None:
         (Filter(under="x"), "bcdf"),
         (Filter(under="x/y"), "cd"),
         (Filter(under="x/"), "bcdf"),
+        (Filter(under=("x/y", "z")), "cd"),
         (Filter(since=2.0), "bcdefg"),
         (Filter(until=2.0), "ab"),
         (Filter(since=2.0, until=3.5), "bcd"),

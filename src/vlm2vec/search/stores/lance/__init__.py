@@ -482,7 +482,8 @@ def _where_clause(where: Filter) -> str:
     if where.kinds:
         parts.append(f"kind IN ({', '.join(map(_quoted, sorted(where.kinds)))})")
     if where.under:
-        parts.append(f"starts_with(path, {_quoted(_escape(where.under) + '/')})")
+        begin = [f"starts_with(path, {_quoted(_escape(folder) + '/')})" for folder in where.under]
+        parts.append(f"({' OR '.join(begin)})")
     if where.since is not None:
         parts.append(f"mtime_ns >= {int(where.since * 1e9)}")
     if where.until is not None:

@@ -105,9 +105,10 @@ class _SortedFiles:
     def chosen(self, where: Filter) -> NDArray[np.bool_]:
         chosen = np.ones(len(self.numbers), bool)
         if where.under:
-            # "0" comes next after "/".
-            chosen[: bisect_left(self._paths, f"{where.under}/")] = False
-            chosen[bisect_left(self._paths, f"{where.under}0") :] = False
+            chosen[:] = False
+            for folder in where.under:
+                # "0" comes next after "/".
+                chosen[bisect_left(self._paths, f"{folder}/") : bisect_left(self._paths, f"{folder}0")] = True
         if where.since is not None:
             chosen &= self._mtimes_ns >= int(where.since * 1e9)
         if where.until is not None:
