@@ -140,6 +140,9 @@ def test_chosen_files_and_folders_are_brought_up_to_date_alone(three: Library, o
     summary = three.sync([three.folder / "a", three.folder / "5.png", three.folder / "no.png"])
     assert summary == summary_of(added=2, embedded=2, failed=(("no.png", "no such file or directory"),))
     assert paths_of(three) == ["0.png", "1.png", "2.png", "5.png", "a/3.png"]
+    (three.folder / "a" / "3.png").rename(three.folder / "6.png")
+    assert three.sync(["a", "6.png", "0.png"]) == summary_of(added=1, removed=2)
+    assert paths_of(three) == ["1.png", "2.png", "5.png", "6.png"]
     with pytest.raises(IndexFolderError, match="is not inside"):
         three.sync([three.folder / ".." / "other.png"])
     no_names = ("x" * 300 + ".png", "\0.png")

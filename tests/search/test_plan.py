@@ -43,8 +43,8 @@ def _found(path: str, look: Look = LOOK) -> FoundFile:
     return FoundFile(path, "image", look)
 
 
-def _scan(*files: FoundFile, failed: list[tuple[str, str]] | None = None) -> Scan:
-    return Scan(list(files), failed or [], Counter())
+def _scan(*files: FoundFile, failed: list[tuple[str, str]] | None = None, missing: list[str] | None = None) -> Scan:
+    return Scan(list(files), failed or [], Counter(), missing or [], [])
 
 
 # The plan
@@ -61,6 +61,7 @@ def test_a_plan_says_what_to_read_remove_and_leave_alone() -> None:
     assert make_plan(found, stored, {}) == UpdatePlan(
         read=(_found("changed.png"), _found("in part.png"), _found("new.png")),
         remove=("gone.png",),
+        missing=(),
         refused={},
         looks={},
         keep={},
@@ -70,10 +71,40 @@ def test_a_plan_says_what_to_read_remove_and_leave_alone() -> None:
     )
 
 
-def test_of_chosen_files_alone_none_is_gone_and_what_failed_elsewhere_stays_noted() -> None:
+def test_of_chosen_files_alone_what_failed_elsewhere_stays_noted() -> None:
     failures = {"a/bad.png": Failure("is bad", Look(5, 5, 5, 5)), "b/bad.png": Failure("is bad", LOOK)}
-    plan = make_plan(_scan(_found("a/bad.png")), {"b/0.png": _stored()}, failures, whole=False)
+    plan = make_plan(_scan(_found("a/bad.png")), {"b/0.png": _stored()}, failures, names=["a/bad.png"])
     assert (plan.read, plan.remove, plan.keep) == ((_found("a/bad.png"),), (), {"b/bad.png": failures["b/bad.png"]})
+
+
+@pytest.mark.parametrize(
+    ("names", "removed"),
+    [
+        (["a"], {"a/1.png", "a/b/2.png"}),
+        (["a/b"], {"a/b/2.png"}),
+        (["a/1.png", "a/b/2.png", "a/b", "a/1.png"], {"a/1.png", "a/b/2.png"}),
+        (["a/0.png"], set()),
+        (["a.png/x", "b"], set()),
+        ([""], {"a/1.png", "a/b/2.png", "a.png"}),
+        (None, {"a/1.png", "a/b/2.png", "a.png"}),
+        ([], set()),
+    ],
+)
+def test_stored_files_are_gone_that_lie_under_a_name_and_are_no_longer_there(
+    names: list[str] | None, removed: set[str]
+) -> None:
+    stored = {path: _stored() for path in ("a/0.png", "a/1.png", "a/b/2.png", "a.png")}
+    plan = make_plan(_scan(_found("a/0.png")), stored, {}, names=names)
+    assert sorted(plan.remove) == sorted(removed)
+
+
+def test_a_name_is_missing_only_if_it_stands_for_nothing_that_is_stored() -> None:
+    stored = {"a/b/0.png": _stored(), "c.png": _stored()}
+    names = ["a", "c.png", "typo.png"]
+    plan = make_plan(_scan(missing=names), stored, {}, names=names)
+    assert (plan.missing, plan.remove) == (("typo.png",), ("c.png", "a/b/0.png"))
+    # Nothing has to be done or noted about it.
+    assert make_plan(_scan(missing=["typo.png"]), stored, {}, names=["typo.png"]).idle
 
 
 def test_what_failed_is_tried_again_if_it_has_changed_or_is_asked_for() -> None:

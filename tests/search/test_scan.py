@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from PIL import Image as PILImage
 from support.places import DATA
 from vlm2vec.errors import IndexFolderError, MediaError
 from vlm2vec.items import UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, as_item
-from vlm2vec.search.scan import file_kind, scan_folder, split_file
+from vlm2vec.search.scan import Scan, file_kind, scan_folder, split_file
 from vlm2vec.text import printable
 
 
@@ -168,7 +169,7 @@ TEXT = b"import { Gallery } from './Gallery';\nexport const GGG: string[] = ['G'
 )
 def test_what_is_no_film_under_an_ending_of_films_is_left_out(tmp_path: Path, ending: str, content: bytes) -> None:
     (tmp_path / f"a{ending}").write_bytes(content)
-    assert scan_folder(tmp_path) == ([], [], {ending: 1})
+    assert scan_folder(tmp_path) == Scan([], [], Counter([ending]), [], [])
 
 
 @pytest.mark.parametrize("size", [188, 192, 204])

@@ -41,11 +41,12 @@ def summary_of(
     left_out: Mapping[str, int] | None = None,
     failed: tuple[tuple[str, str], ...] = (),
     failed_before: int = 0,
+    excluded: int = 0,
 ) -> Summary:
     """What an update says it did; nought where nothing is given."""
     left_out = left_out or {}
     ignored = sum(left_out.values())
-    return Summary(added, changed, removed, unchanged, embedded, ignored, failed, left_out, failed_before)
+    return Summary(added, changed, removed, unchanged, embedded, ignored, failed, left_out, failed_before, excluded)
 
 
 def stored_files(library: Library) -> Mapping[str, StoredFile]:

@@ -14,6 +14,7 @@ import numpy as np
 from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
 from vlm2vec.items import Image, ItemLike, Kind, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
+from vlm2vec.search.ignore import check_patterns
 from vlm2vec.search.retrieve import Question, retrieve, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
 from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
@@ -65,6 +66,7 @@ class Library:
     _model: _Model
     _kind: StoreKind | None
     _limits: Limits | None
+    _exclude: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -78,6 +80,7 @@ class Library:
         rebuild: bool = False,
         store: StoreKind | None = None,
         limits: Limits | None = None,
+        exclude: Iterable[str] = (),
     ) -> Self:
         """Open the library of a folder. An index that is missing is made by the first `sync`.
 
@@ -91,12 +94,17 @@ class Library:
             store: how an index is kept that is made now: "sqlite" in one file, or "lance" for millions of vectors; else
                 like the one that is made anew, else in one file.
             limits: of the media that are read; else `vlm2vec.media.DEFAULT_LIMITS`.
+            exclude: patterns of files and folders that are not to be found, as in .gitignore files. The next `sync`
+                takes such files out of the index, which remembers the patterns from then on, behind those that it
+                remembers already; "!pattern" takes one back.
 
         Raises:
             IndexFolderError: no such folder, or an index that is damaged, is for another folder or was made by another
                 model.
+            InputError: one of the patterns is none.
             ModelError: the model cannot be loaded.
         """
+        patterns = check_patterns(exclude)
         path = Path(index) if index is not None else Path(folder or ".") / DEFAULT_NAME
         if folder is None and (index is None or not store_exists(path)):
             folder = Path()
@@ -105,7 +113,7 @@ class Library:
         opened = _open_existing(path, rebuild=rebuild and folder is not None)
         info = None if opened is None else opened.info
         chosen = _chosen_model(model, device, dtype)
-        library = cls(Path(folder or "."), path, opened, chosen, store, limits)
+        library = cls(Path(folder or "."), path, opened, chosen, store, limits, patterns)
         try:
             if info is not None and (folder is None or (index is not None and not rebuild)):
                 library.folder = _agreed_folder(path, info, folder)
@@ -170,7 +178,7 @@ class Library:
         next one continues. A file that cannot be read is in the summary with its reason.
 
         Args:
-            paths: only these files and folders inside the folder; else all of it, and files that are gone leave.
+            paths: only these files and folders inside the folder; else all of it. Files that are gone leave.
             on_progress: called with (files done, files to do).
             retry: try files that could not be read before. Otherwise they are only counted until they change.
             building: called with the number of vectors when an approximate index has to be made, which takes minutes;
@@ -192,6 +200,7 @@ class Library:
             retry=retry,
             building=building,
             limits=self._limits,
+            exclude=self._exclude,
         )
 
     def remove(self, paths: _Paths) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vlm2vec.search.scan import FoundFile, Scan
@@ -19,6 +20,7 @@ class UpdatePlan:
     Args:
         read: files whose content may be new: it is embedded, unless the index has it under this name or another.
         remove: stored files that are gone.
+        missing: names that were asked for, and stand for no file, stored or not.
         refused: why the system refused files and folders.
         looks: how files look that are stored, where the store does not know all of it.
         keep: what failed before and stays noted.
@@ -29,6 +31,7 @@ class UpdatePlan:
 
     read: tuple[FoundFile, ...]
     remove: tuple[str, ...]
+    missing: tuple[str, ...]
     refused: Mapping[str, str]
     looks: Mapping[str, Look]
     keep: Mapping[str, Failure]
@@ -42,13 +45,14 @@ def make_plan(
     stored: Mapping[str, StoredFile],
     failures: Mapping[str, Failure],
     *,
-    whole: bool = True,
+    names: Collection[str] | None = None,
     retry: bool = False,
 ) -> UpdatePlan:
     """Compare what a scan has found with what a store knows.
 
     Args:
-        whole: the scan is of all of the folder, so that a stored file that is missing in it is gone.
+        names: the scan is of these files and folders alone. A stored file that lies there, and is missing in the
+            scan, is gone. None: the scan is of all of the folder.
         retry: try also files that failed before and have not changed.
     """
     same = as_stored(scan.files, stored)
@@ -60,14 +64,16 @@ def make_plan(
         skipped |= {file.path for file in scan.files if looks.get(file.path) == file.look}
     current = {path for path, one in same.items() if one.complete}
     read = tuple(file for file in scan.files if file.path not in current and file.path not in skipped)
-    remove = tuple(_gone(scan, stored)) if whole else ()
-    looked_at = failures.keys() if whole else {file.path for file in scan.files} | refused.keys()
+    remove = tuple(_gone(scan, stored, names))
+    found_once = {name for path in remove for name in _with_folders(path)} if scan.missing else set[str]()
+    missing = tuple(name for name in scan.missing if name not in found_once)
+    looked_at = set(_within(failures, names))
     keep = {path: failure for path, failure in failures.items() if path in skipped or path not in looked_at}
     refused = {path: why for path, why in refused.items() if path not in skipped}
     lacking = {path for path, one in same.items() if UNKNOWN in one.look[2:]}
     looks_now = {file.path: file.look for file in scan.files if file.path in lacking} if lacking else {}
     idle = not (read or remove or refused or lacking) and len(keep) == len(failures)
-    return UpdatePlan(read, remove, refused, looks_now, keep, len(current), len(skipped), idle)
+    return UpdatePlan(read, remove, missing, refused, looks_now, keep, len(current), len(skipped), idle)
 
 
 def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
@@ -90,8 +96,30 @@ def as_stored(found: Iterable[FoundFile], stored: Mapping[str, StoredFile]) -> d
     return same if inodes_count else same | moved
 
 
-def _gone(scan: Scan, stored: Mapping[str, StoredFile]) -> list[str]:
+def _gone(scan: Scan, stored: Mapping[str, StoredFile], names: Collection[str] | None) -> list[str]:
     """Stored files that are gone; those in a folder that could not be listed are not known to be gone."""
     there = {file.path for file in scan.files} | {path for path, _ in scan.failed}
     unlisted = tuple(path for path, _ in scan.failed if path.endswith("/"))
-    return [path for path in stored if path not in there and not (unlisted and path.startswith(unlisted))]
+    inside = _within(stored, names)
+    return [path for path in inside if path not in there and not (unlisted and path.startswith(unlisted))]
+
+
+def _within(paths: Collection[str], names: Collection[str] | None) -> Iterable[str]:
+    """The paths that are one of these names, or lie in a folder of one, each once; None: all of them."""
+    if names is None or "" in names:
+        return paths
+    ordered = sorted(paths)
+    inside = dict.fromkeys(name for name in names if name in paths)
+    for name in names:
+        # "0" comes next after "/".
+        below = ordered[bisect_left(ordered, f"{name}/") : bisect_left(ordered, f"{name}0")]
+        inside |= dict.fromkeys(below)
+    return inside
+
+
+def _with_folders(path: str) -> Iterator[str]:
+    """A path and the folders that it lies in, nearest first."""
+    yield path
+    while (end := path.rfind("/")) >= 0:
+        path = path[:end]
+        yield path

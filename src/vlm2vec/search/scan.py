@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.files import reason
 from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
+from vlm2vec.search.ignore import Exclusion
 from vlm2vec.search.store import Look
 
 if TYPE_CHECKING:
@@ -49,63 +50,108 @@ class FoundFile(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a folder holds: `files` sorted by path, `failed` as (path, reason), and what is left out.
+    """What a folder holds.
 
-    `left_out` counts files of other kinds by their ending in lower case, "" for those without one.
+    Args:
+        files: sorted by path.
+        failed: (path, reason) of what cannot be looked at.
+        left_out: counts files of other kinds by their ending in lower case, "" for those without one.
+        missing: those of the names asked for that are not there.
+        excluded: files and folders that patterns leave out; of a folder, what is in it is not listed.
     """
 
     files: list[FoundFile]
     failed: list[tuple[str, str]]
     left_out: Counter[str]
+    missing: list[str]
+    excluded: list[str]
 
 
-def scan_folder(folder: Path, names: Iterable[str] | None = None, *, skip: Collection[Path] = ()) -> Scan:
+def scan_folder(
+    folder: Path,
+    names: Iterable[str] | None = None,
+    *,
+    skip: Collection[Path] = (),
+    exclude: Sequence[str] = (),
+) -> Scan:
     """List the media files under `folder`, hidden files and folders and the folders in `skip` left out.
 
     Links to files and folders are followed, but every real folder is entered once: a loop of links ends, and of two
     ways to a folder the one without a link is taken. A folder that cannot be listed, and a media ending on a link to
     nowhere or on something that is no regular file (a pipe, a device), are in `failed`; so is a link to nowhere without
-    any ending, which may be a folder that is away for a while.
+    any ending, which may be a folder that is away for a while, and an ignore file with a line that is no pattern.
 
     Args:
-        names: only these files and folders, relative to `folder`; "" is all of it. One that is no file to be searched
-            is in `failed`.
+        names: only these files and folders, relative to `folder`; "" is all of it. One that is there and is no file to
+            be searched is in `failed`.
+        exclude: patterns of files and folders that are left out, besides those of ignore files and those of
+            `search.ignore`; a file that is named is left out as well.
 
     Raises:
-        IndexFolderError: `folder`, or one that is named, is missing, no folder, or cannot be listed.
+        IndexFolderError: `folder`, or one that is named, is no folder, or cannot be listed; or `folder` is missing.
+        InputError: one of the patterns is none.
     """
-    files: dict[str, FoundFile] = {}
-    failed: dict[str, str] = {}
-    left_out = Counter[str]()
-    if names is not None:
+    exclusion = Exclusion.of(folder, exclude)
+    if names is None:
+        scan = _scan_below(folder, "", skip, exclusion)
+    else:
         check_folder(folder)
-    for name in [""] if names is None else names:
-        if not name or os.path.isdir(folder / name):
-            inner = _scan_below(folder, f"{name}/" if name else "", skip)
-            files |= {file.path: file for file in inner.files}
-            failed |= dict(inner.failed)
-            left_out.update(inner.left_out)
-            continue
-        try:
-            files[name] = _scan_file(folder, name)
-        except (OSError, ValueError) as error:  # The latter of a NUL.
-            failed[name] = reason(error)
-    return Scan(sorted(files.values(), key=lambda file: file.path), sorted(failed.items()), left_out)
+        scan = Scan([], [], Counter[str](), [], [])
+        for name in names:
+            _add(scan, _scan_named(folder, name, skip, exclusion))
+    # A file may be named twice, or beside its folder.
+    files = {file.path: file for file in scan.files}
+    failed = dict(scan.failed) | dict(exclusion.problems)
+    return scan._replace(files=[files[path] for path in sorted(files)], failed=sorted(failed.items()))
 
 
-def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
-    """What lies in one folder, in no order; `start` is its path in `folder` with a "/" at its end, or ""."""
+def _add(scan: Scan, other: Scan) -> None:
+    scan.files.extend(other.files)
+    scan.failed.extend(other.failed)
+    scan.left_out.update(other.left_out)
+    scan.missing.extend(other.missing)
+    scan.excluded.extend(other.excluded)
+
+
+def _scan_named(folder: Path, name: str, skip: Collection[Path], exclusion: Exclusion) -> Scan:
+    """What there is of one name."""
+    if not name:
+        return _scan_below(folder, "", skip, exclusion)
+    scan = Scan([], [], Counter[str](), [], [])
+    try:
+        is_folder = os.path.isdir(folder / name)
+        here = exclusion.below(name)
+        if here is None or here.excludes(name, is_folder=is_folder):
+            scan.excluded.append(f"{name}/" if is_folder else name)
+        elif is_folder:
+            return _scan_below(folder, f"{name}/", skip, here)
+        elif not os.path.lexists(folder / name):
+            scan.missing.append(name)
+        else:
+            scan.files.append(_scan_file(folder, name))
+    except (OSError, ValueError) as error:  # The latter of a NUL.
+        scan.failed.append((name, reason(error)))
+    return scan
+
+
+def _scan_below(folder: Path, start: str, skip: Collection[Path], exclusion: Exclusion) -> Scan:
+    """What lies in one folder, in no order; `start` is its path in `folder` with a "/" at its end, or "".
+
+    Args:
+        exclusion: that of the folder in which it lies.
+    """
     entered = {_identity(path) for path in skip if path.exists()}
-    scan = Scan([], [], left_out := Counter[str]())
-    folders, linked = [start], list[str]()
+    scan = Scan([], [], Counter[str](), [], [])
+    folders, linked = [(start, exclusion)], list[tuple[str, Exclusion]]()
     while folders or linked:
         # Linked folders wait until every real one is entered.
-        prefix = folders.pop() if folders else linked.pop(0)
+        prefix, outside = folders.pop() if folders else linked.pop(0)
         try:
             identity = _identity(folder / prefix)
             if identity in entered and prefix != start:
                 continue
             entered.add(identity)
+            here = outside.inside(prefix)
             with os.scandir(folder / prefix) as listing:
                 entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=attrgetter("name"))
         except OSError as error:
@@ -116,21 +162,31 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path]) -> Scan:
         for entry in entries:
             path = prefix + entry.name
             try:
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else folders).append(f"{path}/")
-                elif (kind := file_kind(path)) is None:
-                    if _may_be_a_folder(entry):
-                        entry.stat()
-                    left_out[ending(path)] += 1
+                is_folder = entry.is_dir()
+                if here.excludes(path, is_folder=is_folder):
+                    scan.excluded.append(f"{path}/" if is_folder else path)
+                elif is_folder:
+                    (linked if entry.is_symlink() else folders).append((f"{path}/", here))
                 else:
-                    file = _found(path, kind, entry.stat())
-                    if ending(path) not in UNSURE_SUFFIXES or _is_film(Path(entry.path)):
-                        scan.files.append(file)
-                    else:
-                        left_out[ending(path)] += 1
+                    _take(scan, path, entry)
             except OSError as error:
                 scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
     return scan
+
+
+def _take(scan: Scan, path: str, entry: os.DirEntry[str]) -> None:
+    """Put a file into the scan as what it is. Raises OSError if it cannot be looked at."""
+    kind = file_kind(path)
+    if kind is None:
+        if _may_be_a_folder(entry):
+            entry.stat()
+        scan.left_out[ending(path)] += 1
+        return
+    file = _found(path, kind, entry.stat())
+    if ending(path) not in UNSURE_SUFFIXES or _is_film(Path(entry.path)):
+        scan.files.append(file)
+    else:
+        scan.left_out[ending(path)] += 1
 
 
 def check_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vec.errors import BusyError, MediaError, StorageError
+from vlm2vec.search.ignore import read_patterns, with_patterns, write_patterns
 from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
 from vlm2vec.search.scan import Scan, scan_folder
 from vlm2vec.search.store import DECODING, Building, Store
@@ -32,6 +33,7 @@ class Summary:
             as added, changed or unchanged.
         left_out: the ignored files by their ending in lower case, "" for those without one.
         failed_before: files that were not tried, because they could not be read before and have not changed since.
+        excluded: files and folders that patterns leave out, a folder with all that is in it as one.
     """
 
     added: int
@@ -43,6 +45,7 @@ class Summary:
     failed: tuple[tuple[str, str], ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
     failed_before: int = 0
+    excluded: int = 0
 
 
 def update(
@@ -55,6 +58,7 @@ def update(
     retry: bool,
     building: Building,
     limits: Limits | None,
+    exclude: Sequence[str],
 ) -> Summary:
     """Do the work of `Library.sync`.
 
@@ -62,11 +66,14 @@ def update(
         store: as it is now.
         names: of the files and folders to look at, relative to `folder`; None: all of it.
         load: gives the model; called if something has to be embedded.
+        exclude: patterns that the index is to remember besides those it does.
     """
     skip = [store.place]
-    scan = scan_folder(folder, names, skip=skip)
+    remembered = read_patterns(store.place)
+    patterns = with_patterns(remembered, exclude)
+    scan = scan_folder(folder, names, skip=skip, exclude=patterns)
     plan = _plan(store, scan, names, retry)
-    if plan.idle and store.info.decoding >= DECODING:
+    if plan.idle and store.info.decoding >= DECODING and patterns == remembered:
         if store.is_untidy():
             # Nobody has to wait for housekeeping, which the next update does as well.
             with suppress(BusyError, StorageError), store.writing():
@@ -76,8 +83,10 @@ def update(
     from vlm2vec.search.committer import Committer
 
     with store.writing():
+        if patterns != remembered:
+            write_patterns(store.place, patterns)
         if store.info.decoding < DECODING:
-            _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip))
+            _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip, exclude=patterns))
         plan = _plan(store, scan, names, retry)
         store.note_looks(plan.looks)
         done = Committer(plan, store, folder, on_progress=on_progress, limits=limits)
@@ -90,7 +99,7 @@ def update(
 
 
 def _plan(store: Store, scan: Scan, names: Sequence[str] | None, retry: bool) -> UpdatePlan:
-    return make_plan(scan, store.files(), store.failures(), whole=names is None, retry=retry)
+    return make_plan(scan, store.files(), store.failures(), names=names, retry=retry)
 
 
 def _renew(store: Store, folder: Path, scan: Scan) -> None:
@@ -120,6 +129,7 @@ def _renew(store: Store, folder: Path, scan: Scan) -> None:
 def _summary(scan: Scan, plan: UpdatePlan, done: Committer | None = None) -> Summary:
     """Of a plan and of what became of its files; None: there was nothing to do."""
     counts = done.counts if done else Counter[str]()
+    missing = [(name, "no such file or directory") for name in plan.missing]
     return Summary(
         added=counts["added"],
         changed=counts["changed"],
@@ -127,7 +137,8 @@ def _summary(scan: Scan, plan: UpdatePlan, done: Committer | None = None) -> Sum
         unchanged=counts["unchanged"] + plan.num_current,
         embedded=done.embedded if done else 0,
         ignored=scan.left_out.total(),
-        failed=tuple(sorted(done.failed.items())) if done else (),
+        failed=tuple(sorted([*missing, *(done.failed.items() if done else ())])),
         left_out=dict(scan.left_out),
         failed_before=plan.num_skipped,
+        excluded=len(scan.excluded),
     )

@@ -17,6 +17,7 @@ from typing import Literal
 from vlm2vec.documents import load_json
 from vlm2vec.errors import BusyError, IndexFolderError, StorageError, VLM2VecError
 from vlm2vec.files import reason
+from vlm2vec.search.ignore import REMEMBERED
 from vlm2vec.search.store import DEFAULT_NAME
 
 DATABASE = "library.db"
@@ -191,7 +192,7 @@ class Place:
     def _is_ours(self) -> bool:
         """Whether the folder holds nothing but what an index leaves, whole or not; hidden files do not count."""
         names = {name for name in os.listdir(self.path) if not name.startswith(".")}
-        if not names <= {_LOCK, *_OURS}:
+        if not names <= {_LOCK, REMEMBERED, *_OURS}:
             return False
         if self.path.name == DEFAULT_NAME or not names or names & {_LOCK, TABLE}:
             return True
