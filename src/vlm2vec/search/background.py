@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from vlm2vec.search.store import Background
 if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
 
+# Libraries that share a model share these.
+_OF_MODELS: WeakKeyDictionary[Embedder, Background] = WeakKeyDictionary()
 _QUESTIONS = Path(__file__).with_name("background.txt")
 
 
@@ -28,5 +31,7 @@ def read_background(embedder: Embedder) -> Background:
 
     They are embedded once an index. With the default model that takes 1.3 s of processor.
     """
-    vectors = embedder.encode_query(background_questions(), prompt="", normalize_embeddings=True)
-    return Background(np.asarray(vectors, np.float32))
+    if embedder not in _OF_MODELS:
+        vectors = embedder.encode_query(background_questions(), prompt="", normalize_embeddings=True)
+        _OF_MODELS[embedder] = Background(np.asarray(vectors, np.float32))
+    return _OF_MODELS[embedder]

@@ -13,13 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist, fmean, pstdev
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, get_args
 
-from vlm2vec.search.store import Match, Near, Unit
-
-Why: TypeAlias = Literal["words", "name", "meaning", "look"]
-"""How a hit was found: by words in it or in its description, by words in its path, by the meaning of its words, or by
-how it looks."""
+from vlm2vec.search.store import Match, Near, Unit, Why
 
 _ONE_ALONE, _LESS_FOR_MORE = 10.0, 2.0
 # The whole question, word by word as it was typed, is no accident where several words are found apart might be.

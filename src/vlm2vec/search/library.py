@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias, get_args
 import numpy as np
 
 from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
-from vlm2vec.items import Image, ItemLike, Kind, Target, Video, as_item
+from vlm2vec.items import Image, Item, ItemLike, Kind, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
 from vlm2vec.search.ignore import check_patterns
-from vlm2vec.search.retrieve import Question, retrieve, stored_vector
+from vlm2vec.search.background import read_background
+from vlm2vec.search.copies import Group, Pictures, find_groups
+from vlm2vec.search.language import parse_question
+from vlm2vec.search.retrieve import Mode, Question, find_by_text, find_by_vector, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
 from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
 from vlm2vec.search.stores import StoreKind, create_store, open_store, store_exists
@@ -224,30 +227,42 @@ class Library:
         what: ItemLike | Question | Vector,
         k: int = 10,
         *,
-        kind: Target | None = None,
+        kind: Kind | None = None,
+        mode: Mode = "auto",
         offset: int = 0,
+        min_score: float | None = None,
     ) -> list[Hit]:
         """The hits for a text, a file, a picture or anything else that can be embedded; best first.
 
-        A file that is in the index, and has not changed since, is asked for by its stored vector, without the model.
+        A text is looked for by its words, by their meaning and by looks; quotes, a minus and filters in it are those of
+        `search.language`. For its words alone no model is needed, and none for a file that is in the index and has not
+        changed since: it is asked for by its stored vector. Copies are one hit, which names them.
 
         Args:
             what: a str is text, a Path is a file; a `Question` says all of it by itself.
-            k, kind, offset: as in a `Question`, of which `kind` is the only one in `where`.
+            k, kind, mode, offset, min_score: as in a `Question`, of which `kind` is the only one in `where`.
 
         Raises:
             InputError, MediaError: it cannot be embedded.
         """
         if not isinstance(what, Question):
-            what = Question(what, k, offset, Filter(kinds=frozenset(() if kind is None else (kind,))))
-        store = self._opened()
-        return retrieve(store, what, self._vector(store, what))
+            where = Filter(kinds=frozenset(() if kind is None else (kind,)))
+            what = Question(what, k, offset, where, mode, min_score)
+        question, store, pictures = what, self._opened(), self._pictures()
+        if not isinstance(question.item, np.ndarray):
+            item = as_item(question.item)
+            if item.text and not item.media:
+                parsed = parse_question(item.text, question.where)
+                asked = replace(item, text=parsed.text)
+                target = replace(question, where=parsed.where).target
+                return find_by_text(store, question, parsed, lambda: self._encoded(asked, target), pictures)
+        return find_by_vector(store, question, self._vector(store, question), pictures)
 
     def similar(self, path: str | Path, k: int = 10, page: int | None = None) -> list[Hit]:
         """What is most like a file of the index, or one of its pages, by its stored vector; the file itself aside.
 
         Raises:
-            InputError: the file is not in the index, or has several parts of which none is named.
+            InputError: the file is not in the index, has no picture, or has several parts of which none is named.
             IndexFolderError: the path lies outside the folder.
         """
         name = name_in(self.folder, path)
@@ -256,11 +271,16 @@ class Library:
             unit = rows.unit(page)
             if unit.vector is None:
                 raise InputError(f"{path} has no picture, so nothing can look like it: search for its words")
-            question = Question(unit.vector, k)
-            # One more, because it is most like itself.
-            hits = retrieve(store, replace(question, k=k + 1), unit.vector)
-            return [hit for hit in hits if (hit.path, hit.page, hit.span_s) != (name, unit.page, unit.span_s)][:k]
+            itself = (name, unit.page, unit.span_s)
+            return find_by_vector(store, Question(unit.vector, k), unit.vector, self._pictures(), but=itself)
         raise InputError(f"{path} is not in the index {self.path}: sync() takes in what is new")
+
+    def duplicates(self) -> list[Group]:
+        """The files that are there more than once: equal to the byte, or one picture in other encodings or sizes.
+
+        Pictures whose vectors are near are read to compare them.
+        """
+        return find_groups(self._opened(), self._pictures())
 
     def medium(self, hit: Hit) -> Image | Video:
         """The picture, page, video or span that a hit stands for."""
@@ -309,6 +329,9 @@ class Library:
         self.load_model()
         return self._store
 
+    def _pictures(self) -> Pictures:
+        return Pictures(self.folder, self._limits)
+
     def _vector(self, store: Store, question: Question) -> Vector:
         if isinstance(question.item, np.ndarray):
             return question.item
@@ -317,13 +340,17 @@ class Library:
         found = None if question.target else stored_vector(store, self.folder, item)
         if found is not None:
             return found
+        return self._encoded(item, question.target)
+
+    def _encoded(self, item: Item, target: Target | None) -> Vector:
+        """The vector of what is asked, with the instruction of the one kind that is looked for."""
         from vlm2vec.media import DEFAULT_LIMITS
         from vlm2vec.media.sandbox import Sandbox
 
-        prompt = None if question.target or item.instruction else ""
+        prompt = None if target or item.instruction else ""
         with Sandbox(self._limits or DEFAULT_LIMITS) as decoder:
             return self.load_model().encode_query(
-                item, target=question.target, prompt=prompt, normalize_embeddings=True, decoder=decoder
+                item, target=target, prompt=prompt, normalize_embeddings=True, decoder=decoder
             )
 
     def _names(self, paths: _Paths) -> list[str]:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.items import Image, Item, ItemLike, Target, Video
+from vlm2vec.search.copies import Pictures, fold
+from vlm2vec.search.fusion import Finds, fuse, score_of, weak_line
+from vlm2vec.search.language import Parsed
 from vlm2vec.search.scan import name_in
-from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Store, Vector
+from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Match, Near, Store, Unit, Vector, Wanted, Why
+from vlm2vec.search.telling import telling
 from vlm2vec.text import shortened
+
+Place: TypeAlias = "tuple[str, int | None, tuple[float, float] | None]"
+"""Path, page and span of a unit."""
+Mode: TypeAlias = Literal["auto", "words", "meaning"]
+"""What a text is compared with: all there is, full text alone, or vectors alone."""
+
+# So many finds of each list take part. It is what hits and their scores are made from, however few are asked for, so
+# that the pages of hits continue each other.
+_DEPTH = 200
+# Units with words that must not be there are left out of what vectors find, as far as the store names them.
+_MOST_UNWANTED = 10_000
+# Without a background, so much of a cosine counts as a spread.
+_COSINE_A_SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +48,20 @@ class Question:
         where: which files, pages and spans may be hits. With one kind in it, the question carries the instruction that
             the model was trained with for looking for that kind. Otherwise it carries none: each default instruction
             names a kind, and vectors of several instructions give scores that cannot be compared.
+        mode: of a text: "words" looks for its words alone, and needs no model; "meaning" compares vectors alone, of
+            looks and of the meaning of words; "auto" does both.
+        min_score: leaves out hits with a smaller score.
+
+    Raises:
+        InputError: one of them makes no sense.
     """
 
     item: ItemLike | Vector
     k: int = 10
     offset: int = 0
     where: Filter = ANYTHING
+    mode: Mode = "auto"
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.k, Integral) or self.k < 1:
@@ -44,6 +70,10 @@ class Question:
             raise InputError(f"offset is {self.offset!r}: it counts hits from 0")
         if not isinstance(self.where, Filter):
             raise InputError(f"where is {shortened(self.where)}: it must be a Filter")
+        if self.mode not in get_args(Mode):
+            raise InputError(f"no mode {shortened(self.mode)}: use {', '.join(get_args(Mode))}")
+        if self.min_score is not None and not isinstance(self.min_score, Real):
+            raise InputError(f"min_score is {shortened(self.min_score)}: it must be a number")
 
     @property
     def target(self) -> Target | None:
@@ -52,12 +82,162 @@ class Question:
         return kinds.pop() if len(self.where.kinds) == len(kinds) == 1 else None
 
 
-def retrieve(store: Store, question: Question, vector: Vector) -> list[Hit]:
-    """The hits for a question by its vector, best first; equal scores by path, page, span.
+class _Find(NamedTuple):
+    """A unit with what its hit says."""
+
+    unit: Unit
+    score: float
+    weak: bool = False
+    why: tuple[Why, ...] = ("look",)
+    snippet: str = ""
+
+
+def find_by_vector(
+    store: Store, question: Question, vector: Vector, pictures: Pictures, *, but: Place | None = None
+) -> list[Hit]:
+    """What looks most like a picture, page or film by its vector, best first; equal scores by path, page, span.
+
+    Scores are cosines. None of the hits is weak: there is no background of pictures to which they could be compared.
+
+    Args:
+        but: the place of a unit that is no hit.
 
     Raises:
         InputError: the vector has another shape than the stored ones, or is no direction.
         IndexFolderError: the index cannot be read.
+    """
+    query = _as_direction(store, vector)
+
+    def find(depth: int) -> list[_Find]:
+        near = store.nearest(query, depth, question.where)
+        return [_Find(one.unit, one.score) for one in near if (one.unit.path, one.unit.page, one.unit.span_s) != but]
+
+    return _hits(store, question, find, pictures)
+
+
+def find_by_text(
+    store: Store, question: Question, parsed: Parsed, encode: Callable[[], Vector], pictures: Pictures
+) -> list[Hit]:
+    """What a text finds by its words, their meaning and looks, best first; equal scores by path, page, span.
+
+    Args:
+        parsed: the text of the question.
+        encode: makes the vector of `parsed.text`; called unless words alone are looked for.
+
+    Raises:
+        InputError: there is nothing to look for, or the model cannot read it and has no words either.
+        IndexFolderError: the index cannot be read.
+    """
+    wanted = telling(parsed.wanted)
+    num_wanted = len(wanted.words) + len(wanted.phrases)
+    if not parsed.text.strip():
+        raise InputError("the question has filters alone: say what is looked for, too")
+    vector = None if question.mode == "words" else _vector_of(store, encode, optional=question.mode == "auto")
+    if vector is None and not num_wanted:
+        raise InputError(f"there are no words in {shortened(parsed.text)}")
+    line = weak_line(store.count())
+    has_line = vector is None or store.background is not None
+
+    def find(depth: int) -> list[_Find]:
+        finds = Finds()
+        if question.mode != "meaning" and num_wanted:
+            finds = _find_words(store, parsed, wanted, depth)
+        if vector is not None:
+            finds = _with_near(store, finds, parsed, vector, depth)
+        fused = fuse(finds, num_wanted=num_wanted, line=line, quoted=bool(wanted.phrases and finds.typed))
+        return [
+            _Find(one.unit, score_of(one.strength, line), has_line and one.strength < line, one.why, one.snippet)
+            for one in fused
+        ]
+
+    return _hits(store, replace(question, where=parsed.where), find, pictures)
+
+
+def _hits(store: Store, question: Question, find: Callable[[int], list[_Find]], pictures: Pictures) -> list[Hit]:
+    """The part of what is found that a question asks for, copies folded.
+
+    Args:
+        find: what is found if lists of so many units are asked for; at least so many units, if there are.
+    """
+    num_wanted, num_units = question.offset + question.k, store.count()
+    depth = _DEPTH
+    while depth < min(num_wanted, num_units):
+        depth *= 2
+    while True:
+        found = find(min(depth, max(num_units, 1)))
+        is_all = depth >= num_units
+        if question.min_score is not None:
+            kept = [one for one in found if one.score >= question.min_score]
+            is_all = is_all or len(kept) < len(found)
+            found = kept
+        folded = fold([one.unit for one in found], num_wanted, store, pictures)
+        if is_all or len(folded) >= num_wanted:
+            break
+        depth *= 2
+    return [
+        Hit(
+            *(found[one.place].unit.path, found[one.place].unit.kind, found[one.place].score),
+            *(found[one.place].unit.page, found[one.place].unit.span_s),
+            *(found[one.place].weak, found[one.place].why, found[one.place].snippet, one.copies),
+        )
+        for one in folded[question.offset :]
+    ]
+
+
+def _find_words(store: Store, parsed: Parsed, wanted: Wanted, depth: int) -> Finds:
+    """What the full text has: all that is wanted beside each other, any of it, and any of it in names."""
+    typed: Sequence[Match] = ()
+    if wanted.phrases:
+        as_quoted = store.matching(replace(wanted, words=()), depth, parsed.where)
+        typed = [match for match in as_quoted if match.num_found == len(wanted.phrases)]
+    elif len(parsed.wanted.words) > 1:
+        typed = store.matching(replace(wanted, words=(), phrases=(parsed.text,)), depth, parsed.where)
+    words = store.matching(wanted, depth, parsed.where)
+    return Finds(typed, words, store.matching(wanted, depth, parsed.where, names_only=True))
+
+
+def _with_near(store: Store, finds: Finds, parsed: Parsed, vector: Vector, depth: int) -> Finds:
+    """The same with what is near by vectors, without what has words that must not be there."""
+    has_background = store.background is not None
+    meaning = store.nearest(vector, depth, parsed.where, of="words")
+    look = store.nearest(vector, depth, parsed.where, calibrated=has_background)
+    if not has_background:
+        meaning, look = ([_as_calibrated(near) for near in several] for several in (meaning, look))
+    if parsed.wanted.without:
+        left_out = _unwanted(store, parsed)
+        meaning, look = ([near for near in several if not left_out(near.unit)] for several in (meaning, look))
+    return replace(finds, meaning=meaning, look=look)
+
+
+def _unwanted(store: Store, parsed: Parsed) -> Callable[[Unit], bool]:
+    """Whether a unit, or the name of its file, has words that must not be there."""
+    matches = store.matching(Wanted(parsed.wanted.without), _MOST_UNWANTED, parsed.where)
+    units = {match.unit for match in matches}
+    # Of units that have nothing but their name in common, the store names the first.
+    paths = {match.unit.path for match in matches if "name" in match.fields}
+    return lambda unit: unit in units or unit.path in paths
+
+
+def _as_calibrated(near: Near) -> Near:
+    return near._replace(calibrated=near.score / _COSINE_A_SPREAD)
+
+
+def _vector_of(store: Store, encode: Callable[[], Vector], *, optional: bool) -> Vector | None:
+    """The vector of a text; None if it is optional and the model cannot read it, as one of unknown letters."""
+    try:
+        vector = encode()
+    except InputError:
+        if optional:
+            return None
+        raise
+    return _as_direction(store, vector)
+
+
+def _as_direction(store: Store, vector: Vector) -> Vector:
+    """A vector of length one.
+
+    Raises:
+        InputError: it has another shape than the stored ones, or is no direction.
     """
     query = np.asarray(vector, dtype=np.float32)
     norm = float(np.linalg.norm(query))
@@ -66,8 +246,7 @@ def retrieve(store: Store, question: Question, vector: Vector) -> list[Hit]:
             f"cannot search with a vector of shape {query.shape} and length {norm}: "
             f"this index needs {store.info.dim} finite numbers that are not all zero"
         )
-    near = store.nearest(query / norm, question.offset + question.k, question.where)[question.offset :]
-    return [Hit(one.unit.path, one.unit.kind, one.score, one.unit.page, one.unit.span_s) for one in near]
+    return query / norm
 
 
 def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:

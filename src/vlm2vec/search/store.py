@@ -22,6 +22,10 @@ Vector: TypeAlias = NDArray[np.float32]
 Field: TypeAlias = Literal["text", "about", "name"]
 """Where words of a unit stand: in it, in the description of it or of its file, or in its path."""
 
+Why: TypeAlias = Literal["words", "name", "meaning", "look"]
+"""How a hit was found: by words in it or in its description, by words in its path, by the meaning of its words, or by
+how it looks."""
+
 DEFAULT_NAME = ".vlm2vec"
 """Folder of an index inside the folder it is for."""
 
@@ -355,9 +359,16 @@ class Hit:
     Args:
         path: relative to the indexed folder, with "/" between its parts.
         kind: "image", "video", "page", or "text" for a section without a picture of its own.
-        score: cosine similarity with the query, at most 1.
+        score: of a text, from 0 to 1, and 0.5 at the line between what matches and what is only nearest, whatever the
+            model and the size of the index; of a picture, page, film or vector, the cosine, at most 1. Better hits
+            have larger scores.
         page: of a PDF, counted from 1; else None.
         span_s: start and end in a long video, in seconds; else None.
+        weak: it is below that line: of 100 questions that make no sense, 5 have a hit above it. False for questions
+            that are no text.
+        why: the ways by which it was found.
+        snippet: some words of it around those that were found, which stand between "\\x02" and "\\x03"; or "".
+        copies: paths of other files that are the same: equal to the byte, or one picture in other encodings.
     """
 
     path: str
@@ -365,6 +376,10 @@ class Hit:
     score: float
     page: int | None = None
     span_s: tuple[float, float] | None = None
+    weak: bool = False
+    why: tuple[Why, ...] = ("look",)
+    snippet: str = ""
+    copies: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
