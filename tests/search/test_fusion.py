@@ -20,7 +20,9 @@ def _unit(name: str, page: int | None = None) -> Unit:
 
 
 def _match(unit: Unit, num_found: int, *fields: Field, score: float = 0.0) -> Match:
-    return Match(unit, score, num_found, frozenset(fields or ("text",)), "" if fields == ("name",) else "a \x02find\x03")
+    return Match(
+        unit, score, num_found, frozenset(fields or ("text",)), "" if fields == ("name",) else "a \x02find\x03"
+    )
 
 
 def _near(unit: Unit, calibrated: float, score: float | None = None) -> Near:
@@ -140,7 +142,7 @@ _FINDS = st.builds(Finds, typed=_WORDS, words=_WORDS, names=_NAMES, meaning=_NEA
 
 @given(_FINDS)
 def test_the_order_of_lists_makes_no_difference(finds: Finds) -> None:
-    turned = Finds(*(list(reversed(one)) for one in (finds.typed, finds.words, finds.names, finds.meaning, finds.look)))
+    turned = Finds(finds.typed[::-1], finds.words[::-1], finds.names[::-1], finds.meaning[::-1], finds.look[::-1])
     assert _strengths(fuse(turned, num_wanted=3, line=_LINE)) == _strengths(fuse(finds, num_wanted=3, line=_LINE))
 
 
@@ -156,7 +158,8 @@ def test_every_unit_is_found_once_strongest_first(finds: Finds, quoted: bool) ->
     fused = fuse(finds, num_wanted=3, line=_LINE, quoted=quoted)
     units = [one.unit for one in fused]
     assert len(units) == len(set(units))
-    assert set(units) >= {one.unit for one in (*finds.typed, *finds.words, *finds.meaning, *finds.look)}
+    in_words = {match.unit for match in (*finds.typed, *finds.words)}
+    assert set(units) >= in_words | {near.unit for near in (*finds.meaning, *finds.look)}
     assert [one.strength for one in fused] == sorted((one.strength for one in fused), reverse=True)
 
 
@@ -171,7 +174,8 @@ def test_the_line_is_the_quantile_of_the_largest_of_so_many_and_a_tenth(num_unit
 def test_scores_lie_between_0_and_1_and_are_one_half_at_the_line() -> None:
     assert score_of(4.0, 4.0) == 0.5
     assert round(score_of(6.0, 4.0), 3) == 0.731
-    assert (score_of(-1e9, 4.0), score_of(1e9, 4.0)) == (pytest.approx(0, abs=1e-300), 1.0)
+    assert 0 <= score_of(-1e9, 4.0) < 1e-300
+    assert score_of(1e9, 4.0) == 1
 
 
 @given(_NUMBERS, _NUMBERS)

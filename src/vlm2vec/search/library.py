@@ -14,9 +14,9 @@ import numpy as np
 from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
 from vlm2vec.items import Image, Item, ItemLike, Kind, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
-from vlm2vec.search.ignore import check_patterns
 from vlm2vec.search.background import read_background
 from vlm2vec.search.copies import Group, Pictures, find_groups
+from vlm2vec.search.ignore import check_patterns
 from vlm2vec.search.language import parse_question
 from vlm2vec.search.retrieve import Mode, Question, find_by_text, find_by_vector, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
@@ -324,7 +324,8 @@ class Library:
         is_inside = self.path.resolve() == self.folder.resolve() / DEFAULT_NAME
         of = ".." if is_inside else str(self.folder.resolve())
         info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, of)
-        self._store = create_store(self.path, info, kind=self._kind, replace=replace)
+        background = read_background(embedder)
+        self._store = create_store(self.path, info, kind=self._kind, background=background, replace=replace)
         # Another process may have made it meanwhile.
         self.load_model()
         return self._store

@@ -174,14 +174,22 @@ def _hits(store: Store, question: Question, find: Callable[[int], list[_Find]], 
         if is_all or len(folded) >= num_wanted:
             break
         depth *= 2
-    return [
-        Hit(
-            *(found[one.place].unit.path, found[one.place].unit.kind, found[one.place].score),
-            *(found[one.place].unit.page, found[one.place].unit.span_s),
-            *(found[one.place].weak, found[one.place].why, found[one.place].snippet, one.copies),
-        )
-        for one in folded[question.offset :]
-    ]
+    return [_as_hit(found[one.place], one.copies) for one in folded[question.offset :]]
+
+
+def _as_hit(find: _Find, copies: tuple[str, ...]) -> Hit:
+    unit = find.unit
+    return Hit(
+        unit.path,
+        unit.kind,
+        find.score,
+        unit.page,
+        unit.span_s,
+        weak=find.weak,
+        why=find.why,
+        snippet=find.snippet,
+        copies=copies,
+    )
 
 
 def _find_words(store: Store, parsed: Parsed, wanted: Wanted, depth: int) -> Finds:

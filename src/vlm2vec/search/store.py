@@ -503,12 +503,17 @@ class Store(Protocol):
             Each unit once, sorted by that score, largest first; equal ones by path, page, span.
         """
 
-    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+    def matching(
+        self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
+    ) -> list[Match]:
         """The units that have at least one of the wanted words and phrases and none of `wanted.without`.
 
         Words are found whole, whatever their case and accents; in texts also with another English ending. Of runs of
         Chinese, Japanese, Korean and the like, and of names, any part is found: of names if it has four characters.
         A file of many units of which nothing but the name is found is one match, by its first unit.
+
+        Args:
+            names_only: look for words and phrases in names alone, and count those that are there.
 
         Returns:
             Those of which most is found first, then those of the best score; equal ones by path, page, span.

@@ -252,7 +252,9 @@ class LanceStore:
     def lacking_words(self) -> list[str]:
         return []
 
-    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+    def matching(
+        self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
+    ) -> list[Match]:
         return []
 
     def nearest(

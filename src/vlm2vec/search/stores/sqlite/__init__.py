@@ -211,9 +211,11 @@ class SqliteStore:
         near = [Near(unit, one.score, one.calibrated) for unit, one in zip(units, found, strict=True)]
         return sorted(near, key=lambda one: (-(one.calibrated if calibrated else one.score), *one.unit.order))[:limit]
 
-    def matching(self, wanted: Wanted, limit: int, where: Filter = ANYTHING) -> list[Match]:
+    def matching(
+        self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
+    ) -> list[Match]:
         with self._reading():
-            candidates = self._candidates(wanted, where).best(limit)
+            candidates = self._candidates(wanted, where, names_only).best(limit)
             if len(candidates.units) > limit + _FEW:
                 # So many are as good as the last one that their units are not all read to sort them by path.
                 candidates = candidates.best(limit, self._known_files().ranks(candidates.units))
@@ -222,7 +224,7 @@ class SqliteStore:
                 zip(candidates.units.tolist(), candidates.num_found.tolist(), candidates.scores.tolist(), strict=True),
                 key=lambda one: (-one[1], -one[2], *units[one[0]].order),
             )[:limit]
-            shown = self._shown(wanted, [number for number, _, _ in ranked])
+            shown = {} if names_only else self._shown(wanted, [number for number, _, _ in ranked])
         by_name = set(candidates.units[candidates.named >= 0].tolist())
         nothing = Shown(frozenset(), "")
         matches = []
@@ -360,7 +362,7 @@ class SqliteStore:
         of_files = replace(where, kinds=frozenset())
         return vectors.chosen(where.kinds, None if of_files == ANYTHING else self._known_files().ids_where(of_files))
 
-    def _candidates(self, wanted: Wanted, where: Filter) -> Candidates:
+    def _candidates(self, wanted: Wanted, where: Filter, names_only: bool) -> Candidates:
         """The units that may be matches."""
         totals, full_text = self._totals, self._tables.full_text
         if not totals.num_names:
@@ -369,7 +371,7 @@ class SqliteStore:
             if full_text.checksum() != totals.sum_indexes:
                 raise ValueError("its full text is not as it was written")
             self._full_text_is_sound = True
-        found = full_text.candidates(wanted, totals.num_words, totals.num_names)
+        found = full_text.candidates(wanted, totals.num_words, totals.num_names, names_only=names_only)
         of_files = replace(where, kinds=frozenset())
         if of_files != ANYTHING:
             found = found.where(self._known_files().units_where(of_files, found.units))

@@ -57,6 +57,10 @@ class _Finds(NamedTuple):
         above: NDArray[np.int64] = np.repeat(self.firsts - (np.cumsum(lengths) - lengths), lengths)
         return above + np.arange(len(above))
 
+    def in_names(self) -> _Finds:
+        """Without those in the words of units."""
+        return self._replace(units=self.units[:0], scores=self.scores[:0])
+
     def files_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each unit the place of its file among those in whose names the term stands; -1 if it is none of them."""
         if not len(self.firsts):
@@ -170,14 +174,17 @@ class FullText:
             checksum = crc32(ascii(rows).encode(), checksum)
         return checksum
 
-    def candidates(self, wanted: Wanted, num_words: int, num_names: int) -> Candidates:
+    def candidates(self, wanted: Wanted, num_words: int, num_names: int, *, names_only: bool = False) -> Candidates:
         """All units that have a word or phrase and none of those that they must not have.
 
         Args:
             num_words, num_names: how many rows the indexes have.
+            names_only: look for words and phrases in names alone.
         """
         nums: dict[Index, int] = {"text_index": num_words, "name_index": num_names, "part_index": num_names}
         finds = [self._find(term, nums) for term in terms_of((*wanted.words, *wanted.phrases))]
+        if names_only:
+            finds = [found.in_names() for found in finds]
         arrays = [array for found in finds for array in (found.units, found.named())]
         units = np.unique(np.concatenate(arrays)) if arrays else np.empty(0, np.int64)
         num_found, scores = np.zeros(len(units), np.int64), np.zeros(len(units))
