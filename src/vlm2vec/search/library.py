@@ -16,6 +16,7 @@ from vlm2vec.items import Image, Item, ItemLike, Kind, Target, Video, as_item
 from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
 from vlm2vec.search.background import read_background
 from vlm2vec.search.copies import Group, Pictures, find_groups
+from vlm2vec.search.examples import Examples, combined
 from vlm2vec.search.ignore import check_patterns
 from vlm2vec.search.language import parse_question
 from vlm2vec.search.retrieve import Mode, Question, find_by_text, find_by_vector, stored_vector
@@ -224,7 +225,7 @@ class Library:
 
     def search(
         self,
-        what: ItemLike | Question | Vector,
+        what: ItemLike | Question | Vector | Examples,
         k: int = 10,
         *,
         kind: Kind | None = None,
@@ -239,7 +240,7 @@ class Library:
         changed since: it is asked for by its stored vector. Copies are one hit, which names them.
 
         Args:
-            what: a str is text, a Path is a file; a `Question` says all of it by itself.
+            what: a str is text, a Path is a file, `Examples` are several; a `Question` says all of it by itself.
             k, kind, mode, offset, min_score: as in a `Question`, of which `kind` is the only one in `where`.
 
         Raises:
@@ -249,7 +250,7 @@ class Library:
             where = Filter(kinds=frozenset(() if kind is None else (kind,)))
             what = Question(what, k, offset, where, mode, min_score)
         question, store, pictures = what, self._opened(), self._pictures()
-        if not isinstance(question.item, np.ndarray):
+        if not isinstance(question.item, (np.ndarray, Examples)):
             item = as_item(question.item)
             if item.text and not item.media:
                 parsed = parse_question(item.text, question.where)
@@ -336,6 +337,12 @@ class Library:
     def _vector(self, store: Store, question: Question) -> Vector:
         if isinstance(question.item, np.ndarray):
             return question.item
+        if isinstance(question.item, Examples):
+            like, unlike = (
+                [self._vector(store, replace(question, item=item)) for item in items]
+                for items in (question.item.like, question.item.unlike)
+            )
+            return combined(like, unlike)
         item = as_item(question.item)
         # The instruction for a kind belongs to the question.
         found = None if question.target else stored_vector(store, self.folder, item)

@@ -17,6 +17,7 @@ from vlm2vec.items import Image, Item, ItemLike, Target, Video
 from vlm2vec.search.copies import Pictures, fold
 from vlm2vec.search.fusion import Finds, fuse, score_of, weak_line
 from vlm2vec.search.language import Parsed
+from vlm2vec.search.examples import Examples
 from vlm2vec.search.scan import name_in
 from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Match, Near, Store, Unit, Vector, Wanted, Why
 from vlm2vec.search.telling import telling
@@ -42,7 +43,7 @@ class Question:
 
     Args:
         item: a text (str), a file (Path), a PIL image or anything else that `as_item` takes; or a vector [dim] of any
-            length but zero.
+            length but zero; or `Examples`, each of them asked for by itself.
         k: how many hits.
         offset: how many of the best to leave out, which were shown before.
         where: which files, pages and spans may be hits. With one kind in it, the question carries the instruction that
@@ -56,7 +57,7 @@ class Question:
         InputError: one of them makes no sense.
     """
 
-    item: ItemLike | Vector
+    item: ItemLike | Vector | Examples
     k: int = 10
     offset: int = 0
     where: Filter = ANYTHING
