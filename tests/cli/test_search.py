@@ -24,6 +24,7 @@ from support.places import DATA
 from vlm2vec.items import Image
 from vlm2vec.media.thumbnails import thumbnail_text
 from vlm2vec.model.embedder import Embedder
+from vlm2vec.search.examples import Examples
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import IndexInfo
 from vlm2vec.search.stores.sqlite import SqliteStore
@@ -64,7 +65,8 @@ def test_search_prints_json_that_matches_the_python_search(folder: Path, model: 
     result = Result("search", "a square", folder, "--model", model, "--kind", "page", "-k", "1", "--json")
     (hit,) = Library.open(folder).search("a square", 1, kind="page")
     assert json.loads(result.out) == {
-        "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}]
+        "understood": "words: a square; pages",
+        "hits": [{"path": "doc.pdf", "kind": "page", "score": hit.score, "page": hit.page, "span_s": None}],
     }
 
 
@@ -88,17 +90,116 @@ def test_search_by_page_and_by_video(folder: Path, model: Path) -> None:
     assert len(json.loads(video.out)["hits"]) == 4
 
 
+_NO_PATTERN = "'a[' is no pattern of files: write it as for git, such as '*.tmp', 'drafts/' or '!kept.png'"
+_NO_REGION = "'all' is no region: write x,y,width,height, as 100,50,300,200 or 10%,20%,50%,50%"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([""], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
-        (["", "--image", "a.png", "--video", "b.mp4"], "give one of --image, --video and --pdf, not several"),
+        (["kind:page"], "'kind:page' says only where to look: give words, or --image, --video or --pdf"),
+        (["x", "--words", "--meaning"], "give --words or --meaning, or none of them for both"),
+        (["x", "--since", "soon"], "--since: 'soon' is no date such as 2024, 2024-03 or 2024-03-15"),
+        (["x", "--until", "2024-13"], "--until: '2024-13' is no date such as 2024, 2024-03 or 2024-03-15"),
+        (["x", "--type", "*"], "--type: '*' is no ending of file names such as jpg"),
+        (["x", "--exclude", "a["], _NO_PATTERN),
+        (["", "--not-image", "a.png"], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
+        (["x", "--crop", "0,0,1,1"], "--crop is a part of one picture: give it beside one --image or --pdf"),
+        (["", "--image", "a.png", "--crop", "all"], _NO_REGION),
         (["", "--pdf", "a.pdf"], "--pdf a.pdf: give the file and the number of its page, such as --pdf report.pdf:3"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_refused(arguments: list[str], message: str) -> None:
     result = Result("search", *arguments)
     assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
+
+
+def _paths(result: Result) -> list[str]:
+    return [hit["path"] for hit in json.loads(result.out)["hits"]]
+
+
+def test_a_question_with_operators_is_told_as_it_was_understood(folder: Path, model: Path) -> None:
+    Result("index", folder, "--model", model)
+    asked = ("search", 'kind:page "a square" in:drafts after:soon', folder)
+    result = Result(*asked)
+    assert (result.code, result.out) == (0, "")
+    assert result.err == (
+        'words: after:soon "a square"; pages; in drafts; after:soon is a word, because '
+        "'soon' is no date such as 2024, 2024-03 or 2024-03-15\n"
+        f"there is no folder drafts in {folder}\n"
+    )
+    assert Result(*asked, "-q").err == ""
+    as_json = Result(*asked, "--json")
+    assert (as_json.err, json.loads(as_json.out)["understood"]) == ("", result.err.split("\n")[0])
+    assert _paths(Result("search", "a square kind:page", folder, "--json")) == ["doc.pdf", "doc.pdf"]
+
+
+def test_options_say_the_same_as_operators(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "in").mkdir()
+    save_picture(folder / "in" / "old.png", "green")
+    os.utime(folder / "in" / "old.png", (0, 86400 * 365))
+    Result("index", folder, "--model", model)
+    asked = {
+        ("in:in",): ("--under", "in"),
+        ("before:1972",): ("--until", "1972"),
+        ("after:1972", "type:png"): ("--since", "1972", "--type", "png"),
+        ("kind:page",): ("--kind", "page"),
+    }
+    found = []
+    for operators, options in asked.items():
+        by_operators = Result("search", f"a square {' '.join(operators)}", folder, "--json")
+        assert Result("search", "a square", folder, *options, "--json").out == by_operators.out
+        found.append(sorted(set(_paths(by_operators))))
+    assert found == [["in/old.png"], ["in/old.png"], ["blue.png", "red.png"], ["doc.pdf"]]
+    monkeypatch.chdir(folder.parent)
+    from_here = Result("search", "a square", folder.name, "--under", f"{folder.name}/in", "--json")
+    assert _paths(from_here) == ["in/old.png"]
+
+
+def test_the_next_page_of_hits_continues_their_numbers(folder: Path, model: Path) -> None:
+    every = Result("search", "a square", folder, "--model", model).out.splitlines()
+    assert Result("search", "a square", folder, "-k", "2", "--offset", "1").out.splitlines() == every[1:3]
+
+
+def test_several_examples_and_what_is_not_wanted_are_one_question(pictures: Path, model: Path) -> None:
+    save_picture(pictures / "purple.png", (128, 0, 128))
+    Result("index", pictures, "--model", model)
+    files = {name: pictures / f"{name}.png" for name in ("red", "blue", "purple")}
+    likes = ("--image", files["red"], "--image", files["purple"])
+    result = Result("search", "", pictures, *likes, "--not-image", files["blue"], "--json")
+    with Library.open(pictures) as library:
+        examples = Examples((files["red"], files["purple"]), (files["blue"],))
+        assert _paths(result) == [hit.path for hit in library.search(examples)]
+        worded = library.search(Examples(("a square", files["red"], files["purple"])))
+    assert _paths(Result("search", "a square", pictures, *likes, "--json")) == [hit.path for hit in worded]
+
+
+def test_a_part_of_a_picture_is_looked_for(pictures: Path, model: Path) -> None:
+    picture = PILImage.new("RGB", (56, 28), "blue")
+    picture.paste("red", (28, 0, 56, 28))
+    picture.save(pictures.parent / "both.png")
+    save_picture(pictures.parent / "part.png", "red")
+    by_part = Result("search", "", pictures, "--model", model, "--image", pictures.parent / "part.png")
+    options = ("--model", model, "--image", pictures.parent / "both.png")
+    assert Result("search", "", pictures, *options, "--crop", "50%,0,50%,100%").out == by_part.out
+    assert Result("search", "", pictures, *options).out != by_part.out
+    outside = Result("search", "", pictures, *options, "--crop", "28,0,29,28")
+    assert (outside.code, outside.err) == (
+        2,
+        f"error: the region 28,0,29,28 reaches out of {pictures.parent / 'both.png'}, which has 56 x 28 pixels\n",
+    )
+
+
+def test_what_a_search_excludes_leaves_the_index_for_good(pictures: Path, model: Path) -> None:
+    Result("index", pictures, "--model", model)
+    excluded = Result("search", "a square", pictures, "--exclude", "red.*", "--json")
+    assert (excluded.err, _paths(excluded)) == ("index: 1 removed\n", ["blue.png"])
+    assert _paths(Result("search", "a square", pictures, "--json")) == ["blue.png"]
+    assert Result("index", pictures).out == (
+        "0 added, 0 changed, 0 removed, 1 unchanged, 0 failed, 0 embedded, 1 ignored (1 .txt), 1 excluded\n"
+    )
+    assert Result("index", pictures, "--exclude", "!red.*").out.startswith("1 added, ")
 
 
 def test_a_query_image_that_cannot_be_read_is_refused(pictures: Path, model: Path) -> None:

@@ -119,6 +119,7 @@ def test_operators_add_to_what_holds_besides() -> None:
     assert parsed.where == Filter(frozenset({"page", "video"}), "a")
     assert parsed.understood == "words: x; videos or pages; in a"
     assert parse_question("x", Filter(under="a")).plain
+    assert parse_question("x in:a", Filter(under="a")).text == "x"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,14 @@ IndexModel = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not introduce the default model.")]
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Leave out files and folders, as .gitignore does, now and from now on; '!PATTERN' takes it back.",
+    ),
+]
+
 TaskNames = Annotated[
     str | None,
     typer.Option("--tasks", metavar="NAME,NAME", help="Only these tasks; by default all."),

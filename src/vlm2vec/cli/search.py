@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm2vec.cli.options import IndexModel, IndexPath, Quiet
+from vlm2vec.cli.options import Exclude, IndexModel, IndexPath, Quiet
 from vlm2vec.cli.output import note, print_json, progress, stoppable, told, write_file
 from vlm2vec.errors import BusyError, InputError, StorageError
-from vlm2vec.items import Image, Item, Target, Video
+from vlm2vec.items import Image, Item, ItemLike, Kind, Video
 from vlm2vec.model.checkpoint import BUNDLED
+from vlm2vec.search import language
+from vlm2vec.search.examples import Examples
+from vlm2vec.search.language import Parsed, parse_question
 from vlm2vec.search.library import Library
-from vlm2vec.search.store import DEFAULT_NAME, Hit
+from vlm2vec.search.retrieve import Mode, Question
+from vlm2vec.search.scan import name_in
+from vlm2vec.search.store import DEFAULT_NAME, Filter, Hit
 from vlm2vec.search.update import Summary
 from vlm2vec.text import counted, printable
 
@@ -43,6 +48,7 @@ def index(
     folder: Annotated[Path, typer.Argument(help="Whose images, videos and PDFs to index.")],
     index_path: IndexPath = None,
     model: IndexModel = None,
+    exclude: Exclude = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the index away and start anew.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -52,7 +58,7 @@ def index(
 
     Only new and changed files are embedded. A run that is stopped keeps what it has done, and the next one continues.
     """
-    opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild)
+    opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild, exclude=exclude or ())
     with opened as library, stoppable("what is done is kept"):
         summary = _bring_up_to_date(library, introduce=not quiet and not as_json)
     if as_json:
@@ -70,17 +76,35 @@ def index(
 
 
 def search(
-    query: Annotated[str, typer.Argument(help='The words; "" beside an image, video or page.')],
+    query: Annotated[str, typer.Argument(help='What to find, see below; "" beside an image, video or page.')],
     folder: Annotated[Path | None, typer.Argument(help="Where to search; by default here.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Search by this picture.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Search by this picture; may be repeated.")] = None,
+    not_image: Annotated[list[Path] | None, typer.Option(help="Not like this picture; may be repeated.")] = None,
     video: Annotated[Path | None, typer.Option(help="Search by this video or folder of frames.")] = None,
     pdf: Annotated[str | None, typer.Option(metavar="FILE:PAGE", help="Search by this page, e.g. a.pdf:3.")] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="Search by this part of the picture, in pixels or as 10%,20%,50%,50%."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
-    kind: Annotated[Target | None, typer.Option(help="Only hits of this kind.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the best to leave out.")] = 0,
+    words: Annotated[bool, typer.Option("--words", help="Look for the words alone.")] = False,
+    meaning: Annotated[bool, typer.Option("--meaning", help="Look for the meaning alone.")] = False,
+    min_score: Annotated[float | None, typer.Option(help="Only hits with at least this score.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only hits of this kind.")] = None,
+    under: Annotated[list[Path] | None, typer.Option(help="Only in this folder; may be repeated.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only files changed on 2024, 2024-03 or 2024-03-15, or later.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="Only files changed before this date.")] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only files ending so, e.g. jpg,png.")] = None,
+    exclude: Exclude = None,
     index_path: IndexPath = None,
     model: IndexModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Do not introduce the default model, nor say what was understood.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Draw thumbnails in the terminal.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of hits with thumbnails.")] = None,
 ) -> None:
@@ -88,44 +112,106 @@ def search(
 
     The folder is indexed first if it has no index; later, files that are new or have changed are indexed. A file that
     is in the index, without words or kind beside it, is asked for by its stored vector.
+
+    Words may say more: "a phrase", -without, kind:page, in:folder, after:2024-03, before:2025, type:jpg.
     """
-    item = _query(query, image, video, pdf)
+    mode = _mode(words=words, meaning=meaning)
+    media = _media(image or [], video, pdf, crop)
     # Of a question as long as no name may be, `Path.is_dir` would raise.
-    if folder is None and query and not item.media and os.path.isdir(query):
+    if folder is None and query and not media and os.path.isdir(query):
         note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
-    with Library.open(folder, index=index_path, model=model) as library:
-        if item.text or kind:
+    with Library.open(folder, index=index_path, model=model, exclude=exclude or ()) as library:
+        parsed = parse_question(query, _filter(library.folder, kind, under or [], since, until, types or []))
+        item = _item(query, parsed, media, not_image or [])
+        if not (quiet or as_json):
+            _tell(library, parsed)
+        if mode != "words" and (parsed.text.strip() or parsed.where.kinds or crop):
             # Otherwise the question may be a file that has its vector, and nothing may be new.
             with _without_garbage_collection():
                 library.load_model()
         _update(library, introduce=not quiet and not as_json)
-        hits = library.search(item, k, kind=kind)
+        # Words alone the library takes apart itself.
+        hits = library.search(Question(item, k, offset, parsed.where, mode, min_score))
         if as_json:
-            print_json({"hits": [asdict(hit) for hit in hits]})
+            print_json({"understood": parsed.understood, "hits": [asdict(hit) for hit in hits]})
         else:
-            _print_hits(library, hits, thumbnails=show)
+            _print_hits(library, hits, first=offset + 1, thumbnails=show)
         if html is not None:
             from vlm2vec.search.page import hits_page
 
-            write_file(html, hits_page(library, item, hits))
+            write_file(html, hits_page(library, Item(text=query, media=tuple(media[:1])), hits))
 
 
-def _query(text: str, image: Path | None, video: Path | None, pdf: str | None) -> Item:
-    media: list[Image | Video] = []
-    if image is not None:
-        media.append(Image(image))
-    if video is not None:
-        media.append(Video(video))
+def _mode(*, words: bool, meaning: bool) -> Mode:
+    if words and meaning:
+        raise InputError("give --words or --meaning, or none of them for both")
+    return "words" if words else "meaning" if meaning else "auto"
+
+
+def _media(images: Sequence[Path], video: Path | None, pdf: str | None, crop: str | None) -> list[Image | Video]:
+    """The examples of what is wanted."""
+    pictures = [Image(path) for path in images]
     if pdf is not None:
         path, _, page = pdf.rpartition(":")
         if not path or not (page.isascii() and page.isdigit()):
             raise InputError(f"--pdf {pdf}: give the file and the number of its page, such as --pdf report.pdf:3")
-        media.append(Image(Path(path), page=int(page)))
-    if len(media) > 1:
-        raise InputError("give one of --image, --video and --pdf, not several")
-    if not text and not media:
+        pictures.append(Image(Path(path), page=int(page)))
+    if crop is None:
+        return [*pictures, *([] if video is None else [Video(video)])]
+    from vlm2vec.media.region import Region
+    from vlm2vec.media.sandbox import Sandbox
+
+    region = Region.parse(crop)
+    if len(pictures) != 1 or video is not None:
+        raise InputError("--crop is a part of one picture: give it beside one --image or --pdf")
+    with Sandbox() as decoder:
+        return [region.of(pictures[0], decoder)]
+
+
+def _filter(
+    folder: Path,
+    kind: Kind | None,
+    under: Sequence[Path],
+    since: str | None,
+    until: str | None,
+    types: Sequence[str],
+) -> Filter:
+    """What the options say about which files may be hits."""
+    where = Filter(frozenset(() if kind is None else (kind,)), [name_in(folder, path) for path in under])
+    of_types = [("--type", language.of_types, several) for several in types]
+    for option, narrowed, value in (
+        ("--since", language.since, since),
+        ("--until", language.until, until),
+        *of_types,
+    ):
+        try:
+            where = where if value is None else narrowed(where, value)
+        except InputError as error:
+            raise error.of(option) from None
+    return where
+
+
+def _item(query: str, parsed: Parsed, media: Sequence[Image | Video], unlike: Sequence[Path]) -> ItemLike | Examples:
+    """What is looked for. Words beside one example are one item with it; several are examples each by itself."""
+    words = parsed.text if parsed.text.strip() else ""
+    if not words and not media:
+        if query.strip():
+            raise InputError(f"{query!r} says only where to look: give words, or --image, --video or --pdf")
         raise InputError('the query is empty: give words, or "" beside --image, --video or --pdf')
-    return Item(text=text, media=tuple(media))
+    pictures = [Image(path) for path in unlike]
+    if len(media) > 1 or pictures:
+        alone = [Item(media=(medium,)) for medium in media]
+        return Examples((*([words] if words else []), *alone), tuple(pictures))
+    return Item(text=words, media=tuple(media)) if media else query
+
+
+def _tell(library: Library, parsed: Parsed) -> None:
+    """Say what was understood of a question that is more than words."""
+    if not parsed.plain:
+        note(parsed.understood)
+    for folder in parsed.where.under:
+        if not (library.folder / folder).is_dir():
+            note(f"there is no folder {printable(folder)} in {library.folder}")
 
 
 def _update(library: Library, *, introduce: bool) -> None:
@@ -146,11 +232,11 @@ def _update(library: Library, *, introduce: bool) -> None:
         note(f"there are no images, videos or PDFs in {library.folder}")
 
 
-def _print_hits(library: Library, hits: Sequence[Hit], *, thumbnails: bool) -> None:
+def _print_hits(library: Library, hits: Sequence[Hit], *, first: int, thumbnails: bool) -> None:
     console = _colour_console() if thumbnails else None
     with ExitStack() as stack:
         decoder = None
-        for rank, hit in enumerate(hits, start=1):
+        for rank, hit in enumerate(hits, start=first):
             # Not through rich, which would wrap long paths and read brackets in them as markup.
             print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
             if console is not None:
@@ -210,7 +296,8 @@ def _as_text(summary: Summary) -> str:
     """The counts in one line, and behind them what is left out: "3 ignored (2 .heic, 1 .svg)"."""
     counts = asdict(summary) | {"failed": len(summary.failed)}
     line = ", ".join(f"{counts[name]} {name}" for name in (*_FILES, "embedded", "ignored"))
-    return f"{line} ({_endings(summary.left_out)})" if summary.left_out else line
+    line += f" ({_endings(summary.left_out)})" if summary.left_out else ""
+    return f"{line}, {summary.excluded} excluded" if summary.excluded else line
 
 
 def _endings(left_out: Mapping[str, int]) -> str:

@@ -66,7 +66,7 @@ def parse_question(text: str, where: Filter = ANYTHING) -> Parsed:
     for token in _TOKEN.finditer(text):
         reading.take(token)
     wanted = Wanted(_once(reading.words), _once(reading.phrases), _once(reading.without))
-    plain = reading.where == where and not (wanted.phrases or wanted.without or reading.problems)
+    plain = not (reading.narrowed or wanted.phrases or wanted.without or reading.problems)
     # The model is asked for exactly what was typed, but for what is not meant for it.
     asked = text if plain else " ".join(reading.asked)
     said = printable("; ".join([*_described(wanted, reading.where), *reading.problems]))
@@ -161,6 +161,7 @@ class _Reading:
     phrases: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    narrowed: bool = False
 
     def take(self, token: re.Match[str]) -> None:
         quoted, bare = token["quoted"], token["bare"]
@@ -189,6 +190,7 @@ class _Reading:
         except InputError as error:
             self.problems.append(f"{operator}:{value} is a word, because {error.message}")
             return False
+        self.narrowed = True
         return True
 
 
