@@ -13,7 +13,7 @@ import pytest
 
 from support.cli_runs import Result, write_model, write_pictures
 from support.index_folders import summary_of
-from vlm2vec.cli.search import _bring_up_to_date
+from vlm2vec.cli.search import bring_up_to_date
 from vlm2vec.search.library import Library
 from vlm2vec.search.store import Building
 from vlm2vec.search.update import Summary
@@ -36,7 +36,7 @@ class _Large(Library):
 def test_without_a_terminal_making_the_approximate_index_is_a_line_before_and_a_line_after(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _bring_up_to_date(_Large()) == summary_of(added=300)
+    assert bring_up_to_date(_Large()) == summary_of(added=300)
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(
@@ -49,7 +49,7 @@ def test_without_a_terminal_making_the_approximate_index_is_a_line_before_and_a_
 def test_without_a_terminal_an_index_that_needs_no_approximate_one_is_made_in_silence(
     three: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _bring_up_to_date(three) == summary_of(unchanged=3)
+    assert bring_up_to_date(three) == summary_of(unchanged=3)
     assert capsys.readouterr() == ("", "")
 
 
@@ -74,7 +74,7 @@ def test_in_a_terminal_making_the_approximate_index_shows_what_is_done_and_the_t
     reader.start()
     with open(slave, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
-        _bring_up_to_date(_Large())
+        bring_up_to_date(_Large())
     reader.join()
     os.close(master)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())

@@ -12,7 +12,7 @@ import pytest
 from support.places import SRC, tree_of
 
 PACKAGE = SRC / "vlm2vec"
-COMMANDS = "index|search|embed|models|train|ablate|mine|teach|evaluate|tasks|data|report|doctor"
+COMMANDS = "index|search|watch|embed|models|train|ablate|mine|teach|evaluate|tasks|data|report|doctor"
 OF_THE_COMMAND_LINE = re.compile(rf"(?<![\w(-])--[a-z][a-z-]*(?![\w-]*:)|\bvlm2vec ({COMMANDS})\b")
 
 ALLOWED = {

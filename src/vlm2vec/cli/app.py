@@ -18,6 +18,7 @@ from vlm2vec.processes import Launch, leave
 _COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("search", "Make or update the search index of a folder."),
     "search": ("search", "Find images, videos and pages by text, image, video or page."),
+    "watch": ("watch", "Keep the index of a folder up to date."),
     "embed": ("embed", "Print or save the vectors of files and texts."),
     "models": ("lists", "List the models that are known by name."),
     "train": ("train", "Train a model from a YAML configuration."),

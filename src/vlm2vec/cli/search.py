@@ -60,7 +60,7 @@ def index(
     """
     opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild, exclude=exclude or ())
     with opened as library, stoppable("what is done is kept"):
-        summary = _bring_up_to_date(library, introduce=not quiet and not as_json)
+        summary = bring_up_to_date(library, introduce=not quiet and not as_json)
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in summary.failed]
         counts = asdict(summary) | {"failed": failed, "left_out": dict(_most_first(summary.left_out))}
@@ -217,7 +217,7 @@ def _tell(library: Library, parsed: Parsed) -> None:
 def _update(library: Library, *, introduce: bool) -> None:
     try:
         # Of a file that cannot be read, one search tells, and the next ones do not try it again.
-        summary = _bring_up_to_date(library, introduce=introduce, retry=False)
+        summary = bring_up_to_date(library, introduce=introduce, retry=False)
     except (BusyError, StorageError) as error:
         note(f"searching the index as it is: {told(error)}")
         return
@@ -259,7 +259,7 @@ def _colour_console() -> Console | None:
     return None
 
 
-def _bring_up_to_date(library: Library, *, introduce: bool = False, retry: bool = True) -> Summary:
+def bring_up_to_date(library: Library, *, introduce: bool = False, retry: bool = True) -> Summary:
     """`Library.sync` with its progress on stderr; an index that is new begins with a word on the default model."""
     if introduce and not library.exists and library.load_model().name == BUNDLED:
         note(_INTRODUCTION)

@@ -259,6 +259,21 @@ def file_kind(path: str) -> FileKind | None:
     return _KINDS.get(ending(path))
 
 
+def may_be_searched(folder: str | Path, name: str) -> bool:
+    """Whether a scan of all of `folder` may find something under a name; True as well of what is no longer there.
+
+    Patterns that leave it out are not looked at.
+    """
+    path = Path(folder, name)
+    if not name or os.path.isdir(path) or not os.path.lexists(path):
+        return True
+    try:
+        return file_kind(name) is not None and (ending(name) not in UNSURE_SUFFIXES or _is_film(path))
+    except OSError:
+        # The update says why it cannot be read.
+        return True
+
+
 def ending(path: str) -> str:
     """The ending of a file's name in lower case, such as ".jpg"; "" if it has none."""
     return os.path.splitext(path)[1].lower()
