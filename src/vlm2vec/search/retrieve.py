@@ -15,9 +15,9 @@ import numpy as np
 from vlm2vec.errors import IndexFolderError, InputError
 from vlm2vec.items import Image, Item, ItemLike, Target, Video
 from vlm2vec.search.copies import Pictures, fold
+from vlm2vec.search.examples import Examples
 from vlm2vec.search.fusion import Finds, fuse, score_of, weak_line
 from vlm2vec.search.language import Parsed
-from vlm2vec.search.examples import Examples
 from vlm2vec.search.scan import name_in
 from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Match, Near, Store, Unit, Vector, Wanted, Why
 from vlm2vec.search.telling import telling
