@@ -52,10 +52,19 @@ def test_all_words_reach_the_line_however_many_units_have_them() -> None:
     assert {one.strength for one in fused} == {_LINE}
 
 
+def test_a_word_as_it_was_typed_is_told_from_those_with_another_ending() -> None:
+    words = [_match(A, 1), _match(B, 1)._replace(num_as_typed=1), _match(C, 1)]
+    assert _strengths(fuse(Finds(words=words), num_wanted=1, line=_LINE)) == [
+        ("b.png", None, 10.0),
+        ("a.png", None, round(10 - 2 * math.log(3), 3)),
+        ("c.png", None, round(10 - 2 * math.log(3), 3)),
+    ]
+
+
 def test_some_words_of_a_text_are_worth_little_and_some_of_a_name_their_share() -> None:
     words = [_match(A, 1), _match(B, 1, "name")]
     fused = fuse(Finds(words=words, names=[_match(B, 1, "name")]), num_wanted=2, line=_LINE)
-    assert _strengths(fused) == [("b.png", None, 5.0), ("a.png", None, round((10 - 2 * math.log(2)) / 2**8, 3))]
+    assert _strengths(fused) == [("b.png", None, 5.5), ("a.png", None, round((10 - 2 * math.log(2)) / 2**8, 3))]
 
 
 def test_the_question_as_it_was_typed_comes_before_its_words_elsewhere() -> None:
@@ -73,9 +82,9 @@ def test_bm25_decides_between_units_that_have_as_many_words() -> None:
 def test_a_name_counts_for_one_unit_of_its_file_the_strongest() -> None:
     pages = [_unit("a.pdf", page) for page in (1, 2, 3)]
     finds = Finds(names=[_match(pages[0], 1, "name")], meaning=[_near(pages[1], 3.0), _near(pages[2], 2.0)])
-    assert _strengths(fuse(finds, num_wanted=1, line=_LINE)) == [("a.pdf", 2, 13.0), ("a.pdf", 3, 2.0)]
+    assert _strengths(fuse(finds, num_wanted=1, line=_LINE)) == [("a.pdf", 2, 14.0), ("a.pdf", 3, 2.0)]
     by_name_alone = Finds(names=[_match(pages[0], 1, "name")], words=[_match(pages[0], 1, "name")])
-    assert _strengths(fuse(by_name_alone, num_wanted=1, line=_LINE)) == [("a.pdf", 1, 10.0)]
+    assert _strengths(fuse(by_name_alone, num_wanted=1, line=_LINE)) == [("a.pdf", 1, 11.0)]
 
 
 # Words and vectors together

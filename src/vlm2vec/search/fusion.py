@@ -13,11 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist, fmean, pstdev
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 from vlm2vec.search.store import Match, Near, Unit, Why
 
 _ONE_ALONE, _LESS_FOR_MORE = 10.0, 2.0
+# A name that has all words was chosen for what is in the file.
+_ONE_NAMED = 11.0
 # The whole question, word by word as it was typed, is no accident where several words are found apart might be.
 _AS_TYPED = 20.0
 # Of long texts, some words of any question are found in many. Names are short: there each word counts.
@@ -52,6 +54,9 @@ class Finds:
     names: Sequence[Match] = ()
     meaning: Sequence[Near] = ()
     look: Sequence[Near] = ()
+
+
+_Found = TypeVar("_Found", int, tuple[int, int])
 
 
 class Fused(NamedTuple):
@@ -157,11 +162,11 @@ def _by_score(meaning: Sequence[Near]) -> dict[Unit, float]:
 
 def _weigh_words(finds: Finds, evidence: Mapping[Unit, _Evidence], num_wanted: int, line: float) -> None:
     """Note what the words of units are worth."""
-    num_with = _num_with_as_many(match.num_found for match in finds.words)
+    num_with = _num_with_as_many((match.num_found, match.num_as_typed) for match in finds.words)
     in_words = [match for match in finds.words if match.fields != {"name"}]
     for match in in_words:
         share = match.num_found / num_wanted
-        strength = _few(num_with[match.num_found], _ONE_ALONE) * share**_TEXT_POWER
+        strength = _few(num_with[match.num_found, match.num_as_typed], _ONE_ALONE) * share**_TEXT_POWER
         evidence[match.unit].add("words", max(strength, line) if share == 1 else strength)
     for match in finds.typed:
         way: Why = "name" if match.fields == {"name"} else "words"
@@ -182,7 +187,7 @@ def _weigh_names(names: Sequence[Match], evidence: Mapping[Unit, _Evidence], num
     chosen: list[Match] = []
     for path, match in of_files.items():
         share = match.num_found / num_wanted
-        strength = _few(num_with[match.num_found], _ONE_ALONE) * share**_NAME_POWER
+        strength = _few(num_with[match.num_found], _ONE_NAMED) * share**_NAME_POWER
         strongest = min(units[path] or [match.unit], key=lambda unit: (-evidence[unit].strength, unit.order))
         evidence[strongest].add("name", max(strength, line) if share == 1 else strength)
         chosen.append(match._replace(unit=strongest))
@@ -205,9 +210,9 @@ def _units_of(units: Iterable[Unit], paths: Container[str]) -> defaultdict[str, 
     return found
 
 
-def _num_with_as_many(nums_found: Iterable[int]) -> dict[int, int]:
+def _num_with_as_many(found: Iterable[_Found]) -> dict[_Found, int]:
     """For each number of words that something has, how many have as many or more."""
-    counts = Counter(nums_found)
+    counts = Counter(found)
     return {num: sum(count for more, count in counts.items() if more >= num) for num in counts}
 
 

@@ -307,6 +307,7 @@ class Match(NamedTuple):
         fields: where something was found.
         snippet: some 20 words around the first find, in which found words stand between "\\x02" and "\\x03"; "" if the
             name alone has them.
+        num_as_typed: how many of them stand in its text or description as they were asked for, not with another ending.
     """
 
     unit: Unit
@@ -314,6 +315,7 @@ class Match(NamedTuple):
     num_found: int
     fields: frozenset[Field]
     snippet: str
+    num_as_typed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -226,12 +226,12 @@ class SqliteStore:
             )[:limit]
             shown = {} if names_only else self._shown(wanted, [number for number, _, _ in ranked])
         by_name = set(candidates.units[candidates.named >= 0].tolist())
-        nothing = Shown(frozenset(), "")
+        nothing = Shown(frozenset(), "", 0)
         matches = []
         for number, num_found, score in ranked:
-            fields, snippet = shown.get(number, nothing)
+            fields, snippet, num_as_typed = shown.get(number, nothing)
             named: set[Field] = {"name"} if number in by_name else set()
-            matches.append(Match(units[number], score, num_found, fields | named, snippet))
+            matches.append(Match(units[number], score, num_found, fields | named, snippet, num_as_typed))
         return matches
 
     def is_untidy(self) -> bool:

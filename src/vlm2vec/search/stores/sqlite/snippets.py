@@ -5,25 +5,27 @@ from __future__ import annotations
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from typing import NamedTuple
 
 from vlm2vec.search.store import Field, Words
-from vlm2vec.search.stores.sqlite.spelling import STEMMED, Origins, composed, marked, quoted, spelled
+from vlm2vec.search.stores.sqlite.spelling import STEMMED, Origins, composed, marked, plain_name, quoted, spelled
 
 # So many words, and at most so many characters where there are no blanks, before and behind the first find.
 _WORDS_BEFORE, _WORDS_BEHIND = 6, 14
 _LETTERS_BEFORE, _LETTERS_BEHIND = 80, 160
 _MARKS = "\x02", "\x03"
+_FIND = re.compile("{}([^{}]*){}".format(_MARKS[0], *_MARKS))
 _WORD = re.compile(r"\S+")
 
 
 class Shown(NamedTuple):
-    """The fields of a unit in which terms stand, and what is shown of the first find."""
+    """The fields of a unit in which terms stand, what is shown of the first find, and how many stand as typed."""
 
     fields: frozenset[Field]
     snippet: str
+    num_as_typed: int
 
 
 def shown_in(words: Mapping[int, Words], terms: Sequence[str]) -> dict[int, Shown]:
@@ -43,18 +45,20 @@ def shown_in(words: Mapping[int, Words], terms: Sequence[str]) -> dict[int, Show
             "SELECT rowid, highlight(shown, 0, ?, ?), highlight(shown, 1, ?, ?) FROM shown WHERE shown MATCH ?",
             (*_MARKS, *_MARKS, " OR ".join(map(quoted, terms))),
         ).fetchall()
-    return {number: _shown(words[number], *highlighted) for number, *highlighted in found}
+    typed = {plain_name(term) for term in terms}
+    return {number: _shown(words[number], typed, *highlighted) for number, *highlighted in found}
 
 
-def _shown(words: Words, text: str, about: str) -> Shown:
+def _shown(words: Words, typed: Set[str], text: str, about: str) -> Shown:
     in_text, in_about = marked(text, _MARKS), marked(about, _MARKS)
+    finds = {plain_name(find) for highlighted in (text, about) for find in _FIND.findall(highlighted)}
     fields: set[Field] = set()
     if in_text:
         fields.add("text")
     if in_about:
         fields.add("about")
     snippet = _snippet(composed(words.text), in_text) if in_text else _snippet(composed(words.about), in_about)
-    return Shown(frozenset(fields), snippet)
+    return Shown(frozenset(fields), snippet, len(typed & finds))
 
 
 def _snippet(text: str, finds: Sequence[tuple[int, int]]) -> str:
