@@ -26,6 +26,8 @@ COUNT = 200
 PHRASE = 5
 SHORTEST = 5
 """Letters of a rare word."""
+RARE = 3
+"""Parts that may have a word which still counts as rare."""
 DRAWN = QUESTIONS / "drawn.jsonl"
 DIGEST = QUESTIONS / "corpus.json"
 
@@ -62,10 +64,14 @@ def read_asked() -> list[Asked]:
     if json.loads(DIGEST.read_text("utf-8")) != {"digest": digest(build())}:
         raise SystemExit(f"{FOLDER} is not what {DRAWN} was drawn from: delete it, or run questions.py")
     asked = [Asked(**json.loads(line)) for line in DRAWN.read_text("utf-8").splitlines()]
-    asked += [Asked("caption", one.caption, one.path) for one in photographs()]
-    for entry in yaml.safe_load((QUESTIONS / "paraphrases.yaml").read_text("utf-8")):
-        asked.append(Asked("paraphrase", entry["text"], entry["path"], entry.get("page")))
-    return asked + read_nonsense()
+    captions = [Asked("caption", one.caption, one.path) for one in photographs()]
+    return asked + captions + read_paraphrases() + read_nonsense()
+
+
+def read_paraphrases() -> list[Asked]:
+    """Sentences of the corpus in other words."""
+    entries = yaml.safe_load((QUESTIONS / "paraphrases.yaml").read_text("utf-8"))
+    return [Asked("paraphrase", entry["text"], entry["path"], entry.get("page")) for entry in entries]
 
 
 def read_nonsense() -> list[Asked]:
@@ -100,6 +106,19 @@ def runs_of_words(text: str) -> list[list[str]]:
         elif not token.isspace() or token.count("\n") > 1:
             runs.append([])
     return [run for run in runs if run]
+
+
+def shared_rare_words(asked: Asked, parts: Sequence[Part]) -> set[str]:
+    """Words of a question that its answer has, and few parts have; those of file names are words, too."""
+    words = [set(re.findall("[a-z]+", f"{part.text} {part.path}".lower())) for part in parts]
+    answers = {
+        word
+        for part, of_part in zip(parts, words, strict=True)
+        if part.path == asked.path and asked.page in (None, part.page)
+        for word in of_part
+    }
+    shared = answers & set(re.findall("[a-z]+", asked.text.lower()))
+    return {word for word in shared if sum(word in of_part for of_part in words) <= RARE}
 
 
 def _phrases(parts: Sequence[Part]) -> list[tuple[Part, str]]:
@@ -153,8 +172,17 @@ def _names(paths: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-if __name__ == "__main__":
-    lines = [json.dumps(asked._asdict(), ensure_ascii=False) for asked in draw(build())]
+def main() -> None:
+    """Draw, check the paraphrases, and write."""
+    parts = read_parts(build())
+    for asked in read_paraphrases():
+        if shared := shared_rare_words(asked, parts):
+            raise SystemExit(f"{asked.text!r} shares {', '.join(sorted(shared))} with {asked.path}: use other words")
+    lines = [json.dumps(asked._asdict(), ensure_ascii=False) for asked in draw(FOLDER)]
     DRAWN.write_text("\n".join(lines) + "\n", "utf-8")
     DIGEST.write_text(json.dumps({"digest": digest(FOLDER)}) + "\n", "utf-8")
-    print(len(lines), "questions")
+    print(len(lines), "questions are drawn")
+
+
+if __name__ == "__main__":
+    main()
