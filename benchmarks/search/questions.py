@@ -12,13 +12,14 @@ import hashlib
 import json
 import random
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from corpus import FOLDER, QUESTIONS, build, digest, files_of, photographs
+from folder import FOLDER, QUESTIONS, TOY, build, build_toy, digest, files_of, photographs
 from reading import Part, name_words, read_parts
 
 SEED = 23
@@ -151,9 +152,7 @@ def _rare_words(parts: Sequence[Part]) -> list[tuple[Part, str]]:
 
 def _one_each(parts: Sequence[Part], of_part: Sequence[Sequence[str]], kind: str) -> list[tuple[Part, str]]:
     generator = random.Random(f"{SEED} {kind}")
-    drawn = [
-        (part, generator.choice(sorted(set(texts)))) for part, texts in zip(parts, of_part, strict=True) if texts
-    ]
+    drawn = [(part, generator.choice(sorted(set(texts)))) for part, texts in zip(parts, of_part, strict=True) if texts]
     generator.shuffle(drawn)
     return drawn
 
@@ -173,7 +172,11 @@ def _names(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Draw, check the paraphrases, and write."""
+    """Check the paraphrases, draw the other questions, and write."""
+    if TOY:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(len(list(draw(build_toy(Path(scratch)), 3))), "questions are drawn at toy size and not written")
+        return
     parts = read_parts(build())
     for asked in read_paraphrases():
         if shared := shared_rare_words(asked, parts):

@@ -1,4 +1,4 @@
-"""Which words does each file, page and slide of the corpus have? Read by little code that shares nothing with the package."""
+"""Which words does each file, page and slide of the corpus have? Read by code that shares nothing with the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pypdfium2
-from corpus import files_of
+from folder import files_of
 
 _TEXT = "{http://schemas.openxmlformats.org/drawingml/2006/main}t"
 

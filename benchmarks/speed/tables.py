@@ -279,6 +279,29 @@ SMALL = "chart-kind"
 OTHERS = f"image but {SMALL}"
 
 
+def quality_table(document: dict[str, Any]) -> str:
+    """Of the benchmark of search: hit@1 and hit@5 by kind and mode, questions without an answer, and costs."""
+    modes, rows = document["modes"], {(row["kind"], row["mode"]): row for row in document["rows"]}
+    best, answered, empty = modes[-1], [], []
+    for kind in dict.fromkeys(kind for kind, _ in rows):
+        number = rows[kind, best]["num_questions"]
+        if kind.startswith("nonsense"):
+            empty.append([kind, number, *(rows[kind, mode]["weak_only"] for mode in modes)])
+        else:
+            scores = [f"{rows[kind, way]['hit_at_1']} / {rows[kind, way]['hit_at_5']}" for way in ("bm25", *modes)]
+            strong = rows[kind, best]["not_weak"]
+            answered.append([kind, number, *scores, "-" if strong is None else strong])
+    costs = {"indexing": document["indexing"]}
+    costs |= {f"a question, {way}": cost for way, cost in document["one_question"].items()}
+    not_weak = f"right in the first five of {best}: not weak"
+    parts = (
+        _table(["question", "number", "BM25", *modes, not_weak], answered),
+        _table(["weak hits only", "number", *modes], empty),
+        _table(["step", "seconds", "processor seconds"], [[name, *cost.values()] for name, cost in costs.items()]),
+    )
+    return "\n\n".join(parts)
+
+
 def ablation_scores(document: dict[str, Any], by: str) -> dict[str, list[dict[str, float]]]:
     """Scores of the runs of each seed, by "sub_batch" or by "mix", with the start in front."""
     # The run of all sources at the mixes' sub-batch belongs to both.

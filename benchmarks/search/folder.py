@@ -1,6 +1,6 @@
-"""Which folder is searched? Builds it once under work/: manuals, photographs, drawings, films, web pages, texts, slides.
+"""Which folder is searched? Builds it once under work/: manuals, photographs, films, web pages, texts, slides.
 
-    python benchmarks/search/corpus.py       prints how many files it has, and their digest
+    python benchmarks/search/folder.py       prints how many files it has, and their digest
 
 All but the made files (`made.py`) and samples/ come from pinned packages of Debian and PyPI, 40 MB besides the
 photographs of recipes/default. The files are the same, byte by byte, wherever they are built.
@@ -13,6 +13,7 @@ import hashlib
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +22,13 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / "recipes" / "default")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "speed"), str(ROOT / "recipes" / "default")]
 
 from made import made_files  # noqa: E402
+from size import TOY  # noqa: E402
 
-FOLDER = HERE / "work" / "corpus"
+WORK = HERE / "work"
+FOLDER = WORK / "corpus"
 QUESTIONS = HERE / "questions"
 TOY_DRAWINGS = 4
 
@@ -52,11 +55,12 @@ def build() -> Path:
     return FOLDER
 
 
-def build_toy(folder: Path) -> None:
+def build_toy(folder: Path) -> Path:
     """A folder of a few made files and drawings, without any package."""
     drawings = sorted((ROOT / "samples" / "drawings").iterdir())[:TOY_DRAWINGS]
     made = dict(list(made_files().items())[::12])
     write(folder, made | {f"Drawings/{path.name}": path.read_bytes() for path in drawings})
+    return folder
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -177,6 +181,11 @@ def _unzipped(path: Path) -> bytes:
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = build_toy(Path(scratch)) if TOY else build()
+        print(len(files_of(folder)), "files", digest(folder))
+
+
 if __name__ == "__main__":
-    place = build()
-    print(len(files_of(place)), "files", digest(place))
+    main()
