@@ -2,7 +2,7 @@
 
     python benchmarks/search/folder.py       prints how many files it has, and their digest
 
-All but the made files (`made.py`) and samples/ come from pinned packages of Debian and PyPI, 40 MB besides the
+All but the made files (`made.py`) and samples/ come from pinned packages of Debian and PyPI, 17 MB besides the
 photographs of recipes/default. The files are the same, byte by byte, wherever they are built.
 """
 

@@ -144,7 +144,7 @@ def _cost(do: Callable[[], object]) -> dict[str, float]:
 
 def _word(number: int) -> str:
     """The word of a number, as many as there are numbers: two syllables or more."""
-    syllables = []
+    syllables: list[str] = []
     while number or len(syllables) < 2:
         number, place = divmod(number, len(SYLLABLES))
         syllables.append(SYLLABLES[place])

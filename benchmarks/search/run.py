@@ -30,7 +30,7 @@ from cost import Cost  # noqa: E402
 from folder import FOLDER, WORK, build_toy  # noqa: E402
 from machine import describe  # noqa: E402
 from questions import Asked, draw, read_asked, read_nonsense  # noqa: E402
-from reading import name_words, read_parts  # noqa: E402
+from reading import Part, name_words, read_parts  # noqa: E402
 from size import TOY, sized, write_results  # noqa: E402
 from tables import quality_table  # noqa: E402
 
@@ -106,7 +106,7 @@ def main() -> None:
 def measure(folder: Path, index: Path, model: str, asked: Sequence[Asked], *, keep: bool) -> dict[str, Any]:
     """Ask every question in every way."""
     parts = read_parts(folder)
-    rows = score("bm25", asked, bm25_answers(folder))[1]
+    rows = score("bm25", asked, bm25_answers(parts))[1]
     questions = {}
     with Library.open(folder, index=index, model=model, rebuild=not keep) as library:
         indexing = sync(library, index.with_suffix(".json"), keep=keep)
@@ -176,9 +176,8 @@ def library_answers(library: Library, mode: str) -> Answer:
     return answer
 
 
-def bm25_answers(folder: Path) -> Answer:
+def bm25_answers(parts: Sequence[Part]) -> Answer:
     """By plain BM25 over every page, slide and file, with the words of its name."""
-    parts = read_parts(folder)
     index = BM25([[*name_words(part.path), *words_of(part.text)] for part in parts])
 
     def answer(text: str) -> list[Found]:
