@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from vlm2vec.errors import LimitError, MediaError, VLM2VecError
+from vlm2vec.errors import InputError, LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
-from vlm2vec.items import ANIMATED_SUFFIXES, Image, Item, Video
+from vlm2vec.items import ANIMATED_SUFFIXES, Item
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
+from vlm2vec.search.parts import Part, read_parts
+from vlm2vec.search.passages import split_passages
 from vlm2vec.search.plan import UpdatePlan
-from vlm2vec.search.scan import FileKind, FoundFile, ending, file_kind, split_file
+from vlm2vec.search.scan import FileKind, FoundFile, ending, file_kind
 from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
+from vlm2vec.text import counted
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 
+_LOG = logging.getLogger("vlm2vec")
 _DOCUMENT = Ask("document")
 # What a kill may cost at most, against commits that take some milliseconds each.
 _FLUSH = Flush(rows=256)
 
 # What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move.
 _Content: TypeAlias = tuple[str, FileKind, bool]
+_Span: TypeAlias = tuple[float, float] | None
+
+
+class _Place(NamedTuple):
+    """Which vector of a file some work is for: the look of a part, or one of the passages of its words."""
+
+    part: int
+    passage: int | None
 
 
 @dataclass(slots=True)
@@ -39,29 +52,43 @@ class _Pending:
 
     content: _Content
     files: list[FoundFile]
-    media: list[Image | Video]
-    vectors: list[Vector | None]
+    parts: list[Part]
+    looks: list[Vector | None]
+    passages: list[list[Vector | None]]
     num_waiting: int
     errors: dict[int, str] = field(default_factory=dict)
+    num_unread: int = 0
     passing: bool = False
 
+    def put(self, place: _Place, vector: Vector) -> None:
+        if place.passage is None:
+            self.looks[place.part] = vector
+        else:
+            self.passages[place.part][place.passage] = vector
+
     def rows(self, file: FoundFile) -> FileRows:
-        units = [
-            StoredUnit(medium.kind, *_place_of(medium), vector)
-            for medium, vector in zip(self.media, self.vectors, strict=True)
-            if vector is not None
-        ]
-        return FileRows(file.path, file.look, self.content[0], len(self.media), tuple(units))
+        units = [unit for number in range(len(self.parts)) if (unit := self._unit(number)) is not None]
+        return FileRows(file.path, file.look, self.content[0], len(self.parts), tuple(units))
 
     def reason(self, path: Path) -> str | None:
         """Why the file at `path` counts as failed: its first error, and how many of its parts have one."""
         if not self.errors:
             return None
+        number = min(self.errors)
+        medium = self.parts[number].medium
         # The error names the one of several equal files that was decoded.
-        first = self.errors[min(self.errors)].replace(str(self.media[0].source), str(path))
-        if len(self.media) == 1:
+        first = self.errors[number] if medium is None else self.errors[number].replace(str(medium.source), str(path))
+        if len(self.parts) == 1:
             return first
-        return f"{first} ({len(self.errors)} of its {len(self.media)} parts failed)"
+        return f"{first} ({len(self.errors)} of its {len(self.parts)} parts failed)"
+
+    def _unit(self, number: int) -> StoredUnit | None:
+        """What is stored of a part; None if it has a picture that has no vector."""
+        part, look = self.parts[number], self.looks[number]
+        if part.medium is not None and look is None:
+            return None
+        passages = tuple(vector for vector in self.passages[number] if vector is not None)
+        return StoredUnit(part.kind, part.page, part.span_s, look, part.words, passages)
 
 
 class Committer:
@@ -73,11 +100,12 @@ class Committer:
     Args:
         store: which the caller is writing.
         on_progress: called with (files done, files to do).
+        text_vectors: embed the passages of words too.
         flush: how much may wait for a commit.
 
     Attributes:
         counts: files that were "added", "changed" or "unchanged", by what the index knew of them before.
-        embedded: pictures, pages and spans that went through the model.
+        embedded: pictures, pages, spans and passages of text that went through the model.
         failed: why a file could not be read, or not in all its parts.
     """
 
@@ -89,6 +117,7 @@ class Committer:
         *,
         on_progress: Callable[[int, int], None] | None = None,
         limits: Limits | None = None,
+        text_vectors: bool = True,
         flush: Flush = _FLUSH,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -101,14 +130,16 @@ class Committer:
         self._before = store.files()
         self._todo = plan.read
         self._limits = limits or DEFAULT_LIMITS
+        self._text_vectors = text_vectors
         self._on_progress = on_progress
         self._flush = flush
         self._lock = threading.RLock()
         # What the store holds, kept true with every commit.
         self._stored = dict(self._before)
-        self._holders = _Holders(self._stored)
+        # Those are read anew, however whole they look.
+        self._holders = _Holders(self._stored, store.lacking_words())
         self._pending: dict[_Content, _Pending] = {}
-        self._waiting: dict[bytes, tuple[_Pending, int]] = {}
+        self._waiting: dict[bytes, tuple[_Pending, _Place]] = {}
         # For each file that was taken, how much work had been given out after it.
         self._ends: list[int] = []
         self._num_given = self._num_done = self._num_told = 0
@@ -160,9 +191,9 @@ class Committer:
                 with self._lock:
                     settled = self._settle_by_equal(file, content)
                 if not settled:
-                    media = split_file(self._folder / file.path, file.kind, decoder)
+                    parts = read_parts(self._folder / file.path, file.kind, decoder)
                     with self._lock:
-                        given = self._begin(file, content, media)
+                        given = self._begin(file, content, parts)
             except (OSError, MediaError) as error:
                 with self._lock:
                     self._refuse(file.path, reason(error))
@@ -185,17 +216,21 @@ class Committer:
         """Take in vectors, and commit the files that are whole now."""
         with self._lock:
             for key, vector in zip(keys, vectors, strict=True):
-                pending, number = self._waiting.pop(key)
-                pending.vectors[number] = vector
+                pending, place = self._waiting.pop(key)
+                pending.put(place, vector)
                 self._settle_part(pending)
             self._commit()
 
     def _fail(self, work: Work, error: VLM2VecError) -> None:
         """Note that a part of a file cannot be embedded."""
         with self._lock:
-            pending, number = self._waiting.pop(work.key)
-            pending.errors[number] = str(error)
-            pending.passing |= not _is_lasting(error)
+            pending, place = self._waiting.pop(work.key)
+            if place.passage is not None and isinstance(error, InputError):
+                # A text of which the model knows no letter is still found by its words.
+                pending.num_unread += 1
+            else:
+                pending.errors[place.part] = str(error)
+                pending.passing |= not _is_lasting(error)
             self._settle_part(pending)
 
     def _advance(self, num_done: int) -> None:
@@ -212,7 +247,7 @@ class Committer:
             # Read before anything is written: the file copied from may be leaving in this very commit.
             sources = {one.path: one for one in self._store.read(sorted({source for _, source in copies}))}
             rows += [replace(sources[source], path=file.path, look=file.look) for file, source in copies]
-            rows = [one for one in rows if self._stored.get(one.path) != one.stored]
+            rows = [one for one in rows if self._holders.lacks(one.path) or self._stored.get(one.path) != one.stored]
             if leaving or rows:
                 self._store.commit(leaving, rows)
             if looks:
@@ -227,7 +262,12 @@ class Committer:
 
     def _read(self, file: FoundFile) -> _Content:
         limits = self._limits
-        allowed = {"image": limits.image_bytes, "video": limits.video_bytes, "pdf": limits.pdf_bytes}[file.kind]
+        allowed = {
+            "image": limits.image_bytes,
+            "video": limits.video_bytes,
+            "pdf": limits.pdf_bytes,
+            "document": limits.pdf_bytes,
+        }[file.kind]
         if file.look.size > allowed:
             raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
         return _content_of(file.path, file.kind, content_hash(self._folder / file.path))
@@ -250,26 +290,42 @@ class Committer:
             self._finish(replace(pending, files=[file]))
         return True
 
-    def _begin(self, file: FoundFile, content: _Content, media: list[Image | Video]) -> list[Work]:
-        """Give out the parts of a new content."""
-        vectors = self._known_vectors(file, content, media)
-        missing = [number for number, vector in enumerate(vectors) if vector is None]
-        pending = _Pending(content, [file], media, vectors, len(missing))
+    def _begin(self, file: FoundFile, content: _Content, parts: list[Part]) -> list[Work]:
+        """Give out the pictures and passages of a new content."""
+        known = self._known_units(file, content)
+        pending = _Pending(content, [file], parts, [None] * len(parts), [[] for _ in parts], 0)
+        missing: list[tuple[_Place, Item]] = []
+        for number, part in enumerate(parts):
+            missing += self._take_known(pending, number, known.get((part.page, part.span_s)))
+        pending.num_waiting = len(missing)
         if not missing:
             self._finish(pending)
             return []
         self._pending[content] = pending
-        keys = {number: repr((*content, number)).encode() for number in missing}
-        self._waiting |= {key: (pending, number) for number, key in keys.items()}
-        return [Work(key, Item(media=(media[number],)), file.path, _DOCUMENT) for number, key in keys.items()]
+        given = [Work(repr((*content, *place)).encode(), item, file.path, _DOCUMENT) for place, item in missing]
+        self._waiting |= {work.key: (pending, place) for work, (place, _) in zip(given, missing, strict=True)}
+        return given
 
-    def _known_vectors(self, file: FoundFile, content: _Content, media: list[Image | Video]) -> list[Vector | None]:
-        """Vectors from an earlier run in which other parts of the same file failed."""
+    def _take_known(self, pending: _Pending, number: int, known: StoredUnit | None) -> list[tuple[_Place, Item]]:
+        """Give a part the vectors that the store has of it; the rest is returned."""
+        part = pending.parts[number]
+        pieces = split_passages(part.words.text, part.words.about) if self._text_vectors else []
+        same_words = known is not None and known.words == part.words and len(known.passages) == len(pieces)
+        pending.looks[number] = known.vector if known is not None else None
+        pending.passages[number] = [*known.passages] if known is not None and same_words else [None] * len(pieces)
+        missing = []
+        if part.medium is not None and pending.looks[number] is None:
+            missing.append((_Place(number, None), Item(media=(part.medium,))))
+        if not same_words:
+            missing += [(_Place(number, place), Item(piece)) for place, piece in enumerate(pieces)]
+        return missing
+
+    def _known_units(self, file: FoundFile, content: _Content) -> dict[tuple[int | None, _Span], StoredUnit]:
+        """Those of an earlier run in which other parts of the same file failed, or without words."""
         stored = self._stored.get(file.path)
         if stored is None or stored.content_hash != content[0]:
-            return [None] * len(media)
-        known = {(one.page, one.span_s): one.vector for rows in self._store.read([file.path]) for one in rows.units}
-        return [known.get(_place_of(medium)) for medium in media]
+            return {}
+        return {(one.page, one.span_s): one for rows in self._store.read([file.path]) for one in rows.units}
 
     def _settle_part(self, pending: _Pending) -> None:
         pending.num_waiting -= 1
@@ -290,6 +346,12 @@ class Committer:
             self._settle(file, pending.content[0], pending.reason(self._folder / file.path))
             if pending.passing:
                 self._passing.add(file.path)
+            if pending.num_unread:
+                _LOG.warning(
+                    "%s: the model cannot read %s of its text, which are found by their words alone",
+                    self._folder / file.path,
+                    counted(pending.num_unread, "passage"),
+                )
 
     def _settle(self, file: FoundFile, file_hash: str, why: str | None = None) -> None:
         before = self._before.get(file.path)
@@ -324,16 +386,23 @@ class _Holders:
 
     Args:
         stored: what is in the store; kept true by its owner with every commit, `add` aside.
+        lacking: files in it that lack words, until they are added.
     """
 
-    def __init__(self, stored: Mapping[str, StoredFile]) -> None:
+    def __init__(self, stored: Mapping[str, StoredFile], lacking: Iterable[str]) -> None:
         self._stored = stored
+        self._lacking = set(lacking)
         self._paths: dict[_Content, list[str]] = {}
-        for path in sorted(stored, reverse=True):
+        for path in sorted(stored.keys() - self._lacking, reverse=True):
             self.add(path)
+
+    def lacks(self, path: str) -> bool:
+        """Whether a stored file has to be written again although it is as it was."""
+        return path in self._lacking
 
     def add(self, path: str) -> None:
         """Take in a file that has come into the store."""
+        self._lacking.discard(path)
         if (content := self._content(path)) is not None:
             self._paths.setdefault(content, []).append(path)
 
@@ -349,17 +418,14 @@ class _Holders:
 
     def _content(self, path: str) -> _Content | None:
         one, kind = self._stored.get(path), file_kind(path)
-        return _content_of(path, kind, one.content_hash) if one is not None and one.complete and kind else None
+        if one is None or kind is None or not one.complete or path in self._lacking:
+            return None
+        return _content_of(path, kind, one.content_hash)
 
 
 def _content_of(path: str, kind: FileKind, content_hash: str) -> _Content:
     """What a file must have in common with another one so that both have the same vectors."""
     return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
-
-
-def _place_of(medium: Image | Video) -> tuple[int | None, tuple[float, float] | None]:
-    """Page and span of a part of a file."""
-    return (medium.page, None) if isinstance(medium, Image) else (None, medium.span_s)
 
 
 def _is_lasting(error: OSError | VLM2VecError) -> bool:

@@ -45,12 +45,14 @@ def make_plan(
     stored: Mapping[str, StoredFile],
     failures: Mapping[str, Failure],
     *,
+    lacking_words: Collection[str] = (),
     names: Collection[str] | None = None,
     retry: bool = False,
 ) -> UpdatePlan:
     """Compare what a scan has found with what a store knows.
 
     Args:
+        lacking_words: stored files whose words have not been read yet.
         names: the scan is of these files and folders alone. A stored file that lies there, and is missing in the
             scan, is gone. None: the scan is of all of the folder.
         retry: try also files that failed before and have not changed.
@@ -62,7 +64,8 @@ def make_plan(
         skipped = {path for path, why in refused.items() if failures.get(path) == Failure(why, None)}
         looks = {path: failure.look for path, failure in failures.items()}
         skipped |= {file.path for file in scan.files if looks.get(file.path) == file.look}
-    current = {path for path, one in same.items() if one.complete}
+    wordless = set(lacking_words)
+    current = {path for path, one in same.items() if one.complete and path not in wordless}
     read = tuple(file for file in scan.files if file.path not in current and file.path not in skipped)
     remove = tuple(_gone(scan, stored, names))
     found_once = {name for path in remove for name in _with_folders(path)} if scan.missing else set[str]()

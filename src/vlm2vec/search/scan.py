@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("vlm2vec")
 
-FileKind: TypeAlias = Literal["image", "video", "pdf"]
+FileKind: TypeAlias = Literal["image", "video", "pdf", "document"]
 
 _KINDS: dict[str, FileKind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),

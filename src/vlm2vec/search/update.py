@@ -27,7 +27,7 @@ class Summary:
 
     Args:
         added, changed, removed, unchanged: files. A changed time with the same content is no change.
-        embedded: pictures, pages and spans that went through the model.
+        embedded: pictures, pages, spans and passages of text that went through the model.
         ignored: files in the folder that are neither images, videos nor PDFs.
         failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
             as added, changed or unchanged.
@@ -59,6 +59,7 @@ def update(
     building: Building,
     limits: Limits | None,
     exclude: Sequence[str],
+    text_vectors: bool,
 ) -> Summary:
     """Do the work of `Library.sync`.
 
@@ -67,6 +68,7 @@ def update(
         names: of the files and folders to look at, relative to `folder`; None: all of it.
         load: gives the model; called if something has to be embedded.
         exclude: patterns that the index is to remember besides those it does.
+        text_vectors: embed the meaning of words too.
     """
     skip = [store.place]
     remembered = read_patterns(store.place)
@@ -89,7 +91,9 @@ def update(
             _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip, exclude=patterns))
         plan = _plan(store, scan, names, retry)
         store.note_looks(plan.looks)
-        done = Committer(plan, store, folder, on_progress=on_progress, limits=limits)
+        done = Committer(
+            plan, store, folder, on_progress=on_progress, limits=limits, text_vectors=text_vectors
+        )
         done.run(load)
         # Last, so that a file that was only renamed finds its vectors under the old name.
         store.commit(plan.remove, [])
@@ -99,7 +103,9 @@ def update(
 
 
 def _plan(store: Store, scan: Scan, names: Sequence[str] | None, retry: bool) -> UpdatePlan:
-    return make_plan(scan, store.files(), store.failures(), names=names, retry=retry)
+    return make_plan(
+        scan, store.files(), store.failures(), lacking_words=store.lacking_words(), names=names, retry=retry
+    )
 
 
 def _renew(store: Store, folder: Path, scan: Scan) -> None:

@@ -1,0 +1,99 @@
+"""Which parts of a file are found by themselves, and which words does each of them hold?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm2vec.errors import MediaError
+from vlm2vec.items import Image, Kind, Video
+from vlm2vec.media.words import FileWords, PartWords
+from vlm2vec.search.scan import FileKind, split_file
+from vlm2vec.search.store import Words
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
+
+_LOG = logging.getLogger("vlm2vec")
+_NO_SPAN = (0.0, float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A picture, page, section or span of a file.
+
+    Args:
+        page, span_s: as in a `StoredUnit`.
+        medium: its picture; None for a section, which has none.
+    """
+
+    kind: Kind
+    page: int | None
+    span_s: tuple[float, float] | None
+    medium: Image | Video | None
+    words: Words = Words()
+
+
+def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
+    """Divide a file into parts with their words.
+
+    A file whose words cannot be read is found by its look and its name; a warning tells.
+
+    Raises:
+        MediaError: the file is not what its ending says, or larger than the limits allow.
+    """
+    if kind == "document":
+        words = decoder.read_words(path)
+        return _sections(words)
+    media = split_file(path, kind, decoder)
+    try:
+        words = decoder.read_words(path)
+    except MediaError as error:
+        _LOG.warning("%s is found without its words: %s", path, error)
+        return _with_words(media, "", ())
+    return _with_words(media, words.about, words.parts)
+
+
+def _sections(words: FileWords) -> list[Part]:
+    """A part for each section of a document."""
+    return [
+        Part("text", one.page, one.span_s, None, Words(one.text, _joined(words.about if not number else "", one.about)))
+        for number, one in enumerate(words.parts or (PartWords(""),))
+    ]
+
+
+def _with_words(media: Sequence[Image | Video], about: str, said: Sequence[PartWords]) -> list[Part]:
+    """Give each part the words of its page or time. What is said of the whole file stands with the first."""
+    places = [(one.page, None) if isinstance(one, Image) else (None, one.span_s) for one in media]
+    of_part: list[list[PartWords]] = [[] for _ in media]
+    for one in said:
+        of_part[_part_of(one, places)].append(one)
+    parts: list[Part] = []
+    for medium, (page, span_s), own in zip(media, places, of_part, strict=True):
+        of_file = "" if parts else about
+        words = Words(_joined(*(one.text for one in own)), _joined(of_file, *(one.about for one in own)))
+        parts.append(Part(medium.kind, page, span_s, medium, words))
+    return parts
+
+
+def _joined(*texts: str) -> str:
+    """Texts that are not empty, each different one once, a line each."""
+    return "\n".join(filter(None, dict.fromkeys(texts)))
+
+
+def _part_of(said: PartWords, places: Sequence[tuple[int | None, tuple[float, float] | None]]) -> int:
+    """The part in which words stand: of a page its own, of a time the one that holds its middle or is nearest to it."""
+    if said.page is not None:
+        return next((number for number, (page, _) in enumerate(places) if page == said.page), 0)
+    if said.span_s is None:
+        return 0
+    middle_s = (said.span_s[0] + said.span_s[1]) / 2
+
+    def away_s(number: int) -> float:
+        start_s, end_s = places[number][1] or _NO_SPAN
+        return max(start_s - middle_s, middle_s - end_s, 0.0)
+
+    return min(range(len(places)), key=away_s)
