@@ -24,7 +24,7 @@ from vlm2vec.model.backbone import Ask
 from vlm2vec.search.parts import Part, read_parts
 from vlm2vec.search.passages import split_passages
 from vlm2vec.search.plan import UpdatePlan
-from vlm2vec.search.scan import FileKind, FoundFile, ending, file_kind
+from vlm2vec.search.scan import FileKind, FoundFile, beside_film, ending, file_kind
 from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
 from vlm2vec.text import counted
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
@@ -100,7 +100,6 @@ class Committer:
     Args:
         store: which the caller is writing.
         on_progress: called with (files done, files to do).
-        text_vectors: embed the passages of words too.
         flush: how much may wait for a commit.
 
     Attributes:
@@ -117,7 +116,6 @@ class Committer:
         *,
         on_progress: Callable[[int, int], None] | None = None,
         limits: Limits | None = None,
-        text_vectors: bool = True,
         flush: Flush = _FLUSH,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -130,7 +128,7 @@ class Committer:
         self._before = store.files()
         self._todo = plan.read
         self._limits = limits or DEFAULT_LIMITS
-        self._text_vectors = text_vectors
+        self._text_vectors = store.info.text_vectors
         self._on_progress = on_progress
         self._flush = flush
         self._lock = threading.RLock()
@@ -270,7 +268,7 @@ class Committer:
         }[file.kind]
         if file.look.size > allowed:
             raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
-        return _content_of(file.path, file.kind, content_hash(self._folder / file.path))
+        return _content_of(file.path, file.kind, _content_hash(self._folder / file.path))
 
     def _settle_by_equal(self, file: FoundFile, content: _Content) -> bool:
         """Settle a file whose content is in the store or under way; False if it is neither."""
@@ -426,6 +424,19 @@ class _Holders:
 def _content_of(path: str, kind: FileKind, content_hash: str) -> _Content:
     """What a file must have in common with another one so that both have the same vectors."""
     return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
+
+
+def _content_hash(path: Path) -> str:
+    """Of a film with the files beside it that hold words of it; one that cannot be read has no words to compare."""
+    own = content_hash(path)
+    beside = beside_film(path)
+    if not beside:
+        return own
+    hashes = [own]
+    for file in beside:
+        with suppress(OSError):
+            hashes.append(f"{file.name.removeprefix(path.stem)} {content_hash(file)}")
+    return content_hash("\n".join(hashes).encode("utf-8", "surrogateescape"))
 
 
 def _is_lasting(error: OSError | VLM2VecError) -> bool:

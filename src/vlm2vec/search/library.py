@@ -71,6 +71,7 @@ class Library:
     _kind: StoreKind | None
     _limits: Limits | None
     _exclude: tuple[str, ...] = ()
+    _text_vectors: bool = True
 
     @classmethod
     def open(
@@ -85,6 +86,7 @@ class Library:
         store: StoreKind | None = None,
         limits: Limits | None = None,
         exclude: Iterable[str] = (),
+        text_vectors: bool = True,
     ) -> Self:
         """Open the library of a folder. An index that is missing is made by the first `sync`.
 
@@ -101,6 +103,8 @@ class Library:
             exclude: patterns of files and folders that are not to be found, as in .gitignore files. The next `sync`
                 takes such files out of the index, which remembers the patterns from then on, behind those that it
                 remembers already; "!pattern" takes one back.
+            text_vectors: whether an index that is made now embeds the meaning of words too. Without, words are found as
+                they are written, and indexing takes less time and room.
 
         Raises:
             IndexFolderError: no such folder, or an index that is damaged, is for another folder or was made by another
@@ -117,7 +121,7 @@ class Library:
         opened = _open_existing(path, rebuild=rebuild and folder is not None)
         info = None if opened is None else opened.info
         chosen = _chosen_model(model, device, dtype)
-        library = cls(Path(folder or "."), path, opened, chosen, store, limits, patterns)
+        library = cls(Path(folder or "."), path, opened, chosen, store, limits, patterns, text_vectors)
         try:
             if info is not None and (folder is None or (index is not None and not rebuild)):
                 library.folder = _agreed_folder(path, info, folder)
@@ -205,6 +209,7 @@ class Library:
             building=building,
             limits=self._limits,
             exclude=self._exclude,
+            background=lambda: read_background(self.load_model()),
         )
 
     def remove(self, paths: _Paths) -> int:
@@ -324,7 +329,9 @@ class Library:
         # Relative where it lies in its place inside the folder, so that both may be moved as a whole.
         is_inside = self.path.resolve() == self.folder.resolve() / DEFAULT_NAME
         of = ".." if is_inside else str(self.folder.resolve())
-        info = IndexInfo(embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, of)
+        info = IndexInfo(
+            embedder.name, embedder.fingerprint, embedder.dim, embedder.dtype, of, text_vectors=self._text_vectors
+        )
         background = read_background(embedder)
         self._store = create_store(self.path, info, kind=self._kind, background=background, replace=replace)
         # Another process may have made it meanwhile.

@@ -34,7 +34,7 @@ class Part:
     page: int | None
     span_s: tuple[float, float] | None
     medium: Image | Video | None
-    words: Words = Words()
+    words: Words
 
 
 def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
@@ -70,7 +70,8 @@ def _with_words(media: Sequence[Image | Video], about: str, said: Sequence[PartW
     places = [(one.page, None) if isinstance(one, Image) else (None, one.span_s) for one in media]
     of_part: list[list[PartWords]] = [[] for _ in media]
     for one in said:
-        of_part[_part_of(one, places)].append(one)
+        for number in _parts_of(one, places):
+            of_part[number].append(one)
     parts: list[Part] = []
     for medium, (page, span_s), own in zip(media, places, of_part, strict=True):
         of_file = "" if parts else about
@@ -84,16 +85,21 @@ def _joined(*texts: str) -> str:
     return "\n".join(filter(None, dict.fromkeys(texts)))
 
 
-def _part_of(said: PartWords, places: Sequence[tuple[int | None, tuple[float, float] | None]]) -> int:
-    """The part in which words stand: of a page its own, of a time the one that holds its middle or is nearest to it."""
+def _parts_of(said: PartWords, places: Sequence[tuple[int | None, tuple[float, float] | None]]) -> Sequence[int]:
+    """The parts that words belong to: of a page its own, of a time those that it overlaps, or the one nearest to it.
+
+    What is said of a time stands in the one part that has most of it, unless it describes all of the time.
+    """
     if said.page is not None:
-        return next((number for number, (page, _) in enumerate(places) if page == said.page), 0)
+        return [number for number, (page, _) in enumerate(places) if page == said.page] or [0]
     if said.span_s is None:
-        return 0
-    middle_s = (said.span_s[0] + said.span_s[1]) / 2
+        return [0]
+    first_s, last_s = said.span_s
 
-    def away_s(number: int) -> float:
+    def shared_s(number: int) -> float:
+        """Less than 0 by as much as lies between them."""
         start_s, end_s = places[number][1] or _NO_SPAN
-        return max(start_s - middle_s, middle_s - end_s, 0.0)
+        return min(end_s, last_s) - max(start_s, first_s)
 
-    return min(range(len(places)), key=away_s)
+    most = max(range(len(places)), key=shared_s)
+    return [most] if said.text else [number for number in range(len(places)) if shared_s(number) > 0] or [most]

@@ -18,7 +18,7 @@ from vlm2vec.search.copies import Pictures, fold
 from vlm2vec.search.examples import Examples
 from vlm2vec.search.fusion import Finds, fuse, score_of, weak_line
 from vlm2vec.search.language import Parsed
-from vlm2vec.search.scan import name_in
+from vlm2vec.search.scan import look_at, name_in
 from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Match, Near, Store, Unit, Vector, Wanted, Why
 from vlm2vec.search.telling import telling
 from vlm2vec.text import shortened
@@ -291,7 +291,7 @@ def stored_vector(store: Store, folder: Path, item: Item) -> Vector | None:
 
 def _is_unchanged(path: Path, stored: Look) -> bool:
     try:
-        look = Look.of(path.stat())
+        look = look_at(path)
     except OSError:
         return False
     return look == stored or (look[:2] == stored[:2] and stored[2:] == (UNKNOWN, UNKNOWN))

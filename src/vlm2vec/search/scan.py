@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
@@ -154,6 +155,7 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path], exclusion: Exc
             here = outside.inside(prefix)
             with os.scandir(folder / prefix) as listing:
                 entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=attrgetter("name"))
+            names = [entry.name for entry in entries]
         except OSError as error:
             if prefix == start:
                 raise _no_folder(folder / start, error) from error
@@ -168,25 +170,79 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path], exclusion: Exc
                 elif is_folder:
                     (linked if entry.is_symlink() else folders).append((f"{path}/", here))
                 else:
-                    _take(scan, path, entry)
+                    _take(scan, path, entry, names)
             except OSError as error:
                 scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
     return scan
 
 
-def _take(scan: Scan, path: str, entry: os.DirEntry[str]) -> None:
-    """Put a file into the scan as what it is. Raises OSError if it cannot be looked at."""
+def _take(scan: Scan, path: str, entry: os.DirEntry[str], names: Sequence[str]) -> None:
+    """Put a file into the scan as what it is. Raises OSError if it cannot be looked at.
+
+    Args:
+        names: of all that lies beside it, sorted.
+    """
     kind = file_kind(path)
     if kind is None:
         if _may_be_a_folder(entry):
             entry.stat()
         scan.left_out[ending(path)] += 1
         return
-    file = _found(path, kind, entry.stat())
+    file = FoundFile(path, kind, look_at(entry.path, entry.stat(), names))
     if ending(path) not in UNSURE_SUFFIXES or _is_film(Path(entry.path)):
         scan.files.append(file)
     else:
         scan.left_out[ending(path)] += 1
+
+
+def look_at(
+    path: str | os.PathLike[str], status: os.stat_result | None = None, names: Sequence[str] | None = None
+) -> Look:
+    """The look of a file that is searched; that of a film takes in the files beside it that hold words of it.
+
+    Args:
+        status: of the file, if it is known.
+        names: of all that lies beside it, sorted, if they are known.
+
+    Raises:
+        OSError: it is missing, or no regular file.
+    """
+    status = status or os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a pipe would wait for ever.
+        raise OSError("not a regular file")
+    look = Look.of(status)
+    for beside in beside_film(Path(path), names):
+        other = Look.of(beside.stat())
+        look = Look(
+            look.size + other.size,
+            max(look.mtime_ns, other.mtime_ns),
+            max(look.ctime_ns, other.ctime_ns),
+            look.inode,
+        )
+    return look
+
+
+def beside_film(path: Path, names: Sequence[str] | None = None) -> tuple[Path, ...]:
+    """The files beside a film that hold words of it, sorted by name; none for other files.
+
+    Args:
+        names: of all that lies beside it, sorted, if they are known.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    if ending(path.name) not in VIDEO_SUFFIXES:
+        return ()
+    names = sorted(os.listdir(path.parent)) if names is None else names
+    stem = f"{path.stem}."
+    at = bisect_left(names, stem)
+    if not any(name.startswith(stem) and name != path.name for name in names[at : at + 2]):
+        return ()
+    # Here, because most films stand alone.
+    from vlm2vec.media.sidecars import sidecars
+
+    return sidecars(path, names)
 
 
 def check_folder(folder: Path) -> None:
@@ -288,20 +344,12 @@ def _scan_file(folder: Path, path: str) -> FoundFile:
     kind = file_kind(path)
     if kind is None:
         raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
-    return _found(path, kind, os.stat(folder / path))
+    return FoundFile(path, kind, look_at(folder / path))
 
 
 def _may_be_a_folder(entry: os.DirEntry[str]) -> bool:
     """Whether the name is one of a link to a folder, which is away for a while if it leads nowhere."""
     return entry.is_symlink() and not ending(entry.name)
-
-
-def _found(path: str, kind: FileKind, status: os.stat_result) -> FoundFile:
-    """A file of this status. Raises OSError if it is no regular one."""
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever.
-        raise OSError("not a regular file")
-    return FoundFile(path, kind, Look.of(status))
 
 
 def _is_film(path: Path) -> bool:

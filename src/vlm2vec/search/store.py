@@ -61,6 +61,7 @@ class IndexInfo:
         dtype: in which the model computed, such as "bfloat16"; None: the index does not say.
         folder: whose files are indexed, relative to the index where it lies inside.
         decoding: how files were decoded for the vectors; 1 for the first releases, which did not say so.
+        text_vectors: whether the meaning of words is embedded too.
     """
 
     model: str
@@ -69,6 +70,7 @@ class IndexInfo:
     dtype: str | None
     folder: str
     decoding: int = DECODING
+    text_vectors: bool = True
 
 
 class Look(NamedTuple):

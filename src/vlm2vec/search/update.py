@@ -13,7 +13,7 @@ from vlm2vec.errors import BusyError, MediaError, StorageError
 from vlm2vec.search.ignore import read_patterns, with_patterns, write_patterns
 from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
 from vlm2vec.search.scan import Scan, scan_folder
-from vlm2vec.search.store import DECODING, Building, Store
+from vlm2vec.search.store import DECODING, Background, Building, Store
 
 if TYPE_CHECKING:
     from vlm2vec.media import Limits
@@ -59,7 +59,7 @@ def update(
     building: Building,
     limits: Limits | None,
     exclude: Sequence[str],
-    text_vectors: bool,
+    background: Callable[[], Background],
 ) -> Summary:
     """Do the work of `Library.sync`.
 
@@ -68,7 +68,7 @@ def update(
         names: of the files and folders to look at, relative to `folder`; None: all of it.
         load: gives the model; called if something has to be embedded.
         exclude: patterns that the index is to remember besides those it does.
-        text_vectors: embed the meaning of words too.
+        background: makes what an index of an earlier release lacks, to calibrate its scores.
     """
     skip = [store.place]
     remembered = read_patterns(store.place)
@@ -91,9 +91,9 @@ def update(
             _renew(store, folder, scan if names is None else scan_folder(folder, skip=skip, exclude=patterns))
         plan = _plan(store, scan, names, retry)
         store.note_looks(plan.looks)
-        done = Committer(
-            plan, store, folder, on_progress=on_progress, limits=limits, text_vectors=text_vectors
-        )
+        if store.background is None:
+            store.note_background(background())
+        done = Committer(plan, store, folder, on_progress=on_progress, limits=limits)
         done.run(load)
         # Last, so that a file that was only renamed finds its vectors under the old name.
         store.commit(plan.remove, [])
