@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from support.stores import INFO, QUERY, contents, document, film, picture
+from support.stores import INFO, QUERY, contents, document, film, picture, worded
 from vlm2vec.errors import IndexFolderError
-from vlm2vec.search.store import Near
+from vlm2vec.search.store import Match, Near, Wanted
 from vlm2vec.search.stores import StoreKind, create_store, open_store
 
-Answer = tuple[list[Near], list[tuple[object, ...]]]
+Answer = tuple[list[Near], list[Near], list[Match], list[tuple[object, ...]]]
+WANTED = Wanted(("red", "car", "png"), without=("f",))
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("lance", marks=pytest.mark.slow)])
@@ -26,7 +29,8 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     store = create_store(place, INFO, kind=request.param)
     with store.writing():
         store.commit([], [*(picture(f"{n}.png") for n in range(12)), film("f.mp4", (0.0, 30.0))])
-        store.commit(["1.png"], [document("a.pdf", [1, 2]), picture(os.fsdecode(b"caf\xe9.png"))])
+        pages = worded(document("a.pdf", [1, 2]), "a red car", "by A. Beck", passages=[7, 8])
+        store.commit(["1.png"], [pages, worded(picture(os.fsdecode(b"caf\xe9.png")), "red", passages=[9])])
         store.mark_outdated(["2.png"])
         store.note_failures({})
     store.close()
@@ -36,7 +40,8 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def _answer(place: Path) -> Answer:
     store = open_store(place)
     try:
-        return store.nearest(QUERY, 10), contents(store)
+        meant = store.nearest(QUERY, 10, of="words", calibrated=True)
+        return store.nearest(QUERY, 10), meant, store.matching(WANTED, 10), contents(store)
     finally:
         store.close()
 
@@ -92,7 +97,7 @@ def test_any_file_of_a_store_may_be_damaged_in_any_way_and_the_store_is_made_ane
         damage(place / name, rng)
         assert (name, _outcome(place, expected)) in [(name, "right"), (name, "told")]
         create_store(place, INFO, kind=kind).close()
-        assert _answer(place) == ([], [])
+        assert _answer(place) == ([], [], [], [])
 
 
 def test_a_byte_that_changes_in_silence_never_gives_other_results(
@@ -153,3 +158,49 @@ def test_what_is_as_it_was_written_and_cannot_be_right_is_named(tmp_path: Path, 
         "a vector of long.png has the length 3, not 1",
         "b.pdf has 3 stored parts of 2",
     ]
+
+
+# The words of the store in one file
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("UPDATE words SET text = 'a blue car' WHERE id = 14", "its words 14 are not as they were written"),
+        ("DELETE FROM words WHERE id = 14", "some of its 3 words are missing: there are 2"),
+        ("UPDATE passages SET vector = zeroblob(length(vector)) WHERE id = 2", "its vector 2 is not as it was written"),
+        ("UPDATE passages SET unit = unit + 1 WHERE id = 2", "its vector 2 is not as it was written"),
+        ("DELETE FROM passages WHERE id = 2", "some of its 5 vectors are missing"),
+        ("UPDATE names SET name = 'b pdf' WHERE id = 14", "the words of the name of its file 14 are not as they were"),
+        ("DELETE FROM names WHERE id = 3", "some of its 14 names are missing: there are 13"),
+        ("INSERT INTO text_index (rowid, text, about) VALUES (3, 'red', '')", "its full text is not as it was written"),
+        ("INSERT INTO name_index (name_index) VALUES ('optimize')", "its full text is not as it was written"),
+        ("DELETE FROM text_index_docsize WHERE id = 14", "its full text is not as it was written"),
+        ("UPDATE part_index_data SET block = zeroblob(9) WHERE id > 10", "its full text (part_index) is damaged"),
+    ],
+)
+def test_damage_of_words_is_told_by_verifying(tmp_path: Path, change: str, problem: str) -> None:
+    store = create_store(tmp_path, INFO)
+    with store.writing():
+        store.commit([], [picture(f"{n}.png") for n in range(13)])
+        pages = worded(document("a.pdf", [1, 2]), "a red car", "by A. Beck", passages=[7, 8])
+        store.commit(["1.png"], [pages, worded(picture("b.png"), "red", passages=[9])])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "library.db")) as database:
+        database.execute(change)
+        database.commit()
+    problems = open_store(tmp_path).verify().problems
+    assert [one for one in problems if problem in one], problems
+
+
+def test_damage_of_the_full_text_is_told_before_the_first_answer(tmp_path: Path) -> None:
+    store = create_store(tmp_path, INFO)
+    with store.writing():
+        store.commit([], [worded(picture("b.png"), "red")])
+    with closing(sqlite3.connect(tmp_path / "library.db")) as database:
+        database.execute("UPDATE text_index_docsize SET sz = x'7f7f'")
+        database.commit()
+    for one in (store, open_store(tmp_path)):
+        with pytest.raises(IndexFolderError, match=r"its full text is not as it was written; .* makes it anew"):
+            one.matching(Wanted(("red",)), 1)
+        assert len(one.nearest(QUERY, 1)) == 1

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.stores import INFO, QUERY, contents, document, film, picture, places, plain, vector_of
-from vlm2vec.search.store import Failure, FileRows, Filter, Look, Store, StoredUnit, Vector
+from vlm2vec.search.names import name_words
+from vlm2vec.search.store import Failure, FileRows, Filter, Look, Store, StoredUnit, Vector, Wanted, Words
 from vlm2vec.search.stores import StoreKind, create_store, open_store
 
 ODD_NAMES = ["it's; DROP TABLE--.png", os.fsdecode(b"caf\xe9.png"), "line\nbreak.png", "雪/%_*.png", "a//x", '"q".png']
@@ -190,11 +191,38 @@ class _Dict:
     def contents(self) -> list[tuple[object, ...]]:
         return [plain(self.rows[path]) for path in sorted(self.rows)]
 
+    def matching(self, words: Sequence[str], without: str) -> list[tuple[int, str, int, tuple[float, float]]]:
+        """How many words each unit has; sorted."""
+        found = []
+        for rows in self.rows.values():
+            by_name = set(name_words(rows.path).split())
+            brought = False
+            for unit in rows.units:
+                own = {*unit.words.text.split(), *unit.words.about.split()}
+                num_found = len((own | by_name) & set(words))
+                if num_found and without not in own | by_name and (own & set(words) or not brought):
+                    brought |= not own & set(words)
+                    found.append((-num_found, rows.path, unit.page or 0, unit.span_s or (0.0, 0.0)))
+        return sorted(found)
+
+    def meant(self, query: Vector, limit: int) -> list[tuple[float, str, int, tuple[float, float]]]:
+        found = [
+            (
+                -round(max(float(passage @ query) for passage in unit.passages), 5),
+                *(rows.path, unit.page or 0, unit.span_s or (0.0, 0.0)),
+            )
+            for rows in self.rows.values()
+            for unit in rows.units
+            if unit.passages
+        ]
+        return sorted(found)[:limit]
+
     def nearest(self, query: Vector, limit: int) -> list[tuple[float, str, int, tuple[float, float]]]:
         found = [
             (-round(float(unit.vectors[0] @ query), 5), rows.path, unit.page or 0, unit.span_s or (0.0, 0.0))
             for rows in self.rows.values()
             for unit in rows.units
+            if unit.vector is not None
         ]
         return sorted(found)[:limit]
 
@@ -234,22 +262,39 @@ _UNITS = st.builds(
     st.sampled_from([None, (0.0, 9.5)]),
     st.integers(0, 5),
 )
-_FILES = st.builds(
-    lambda path, look, units, lost: FileRows(path, look, f"{look.size:032x}", len(units) + lost, tuple(units)),
-    _PATHS,
-    _LOOKS,
-    st.lists(_UNITS, min_size=1, max_size=3),
-    st.integers(0, 1),
+_TEXTS = st.lists(st.sampled_from(["red", "blue", "car"]), max_size=3).map(" ".join)
+_WORDED_UNITS = st.builds(
+    lambda unit, is_seen, text, about, seeds: replace(
+        unit,
+        vector=unit.vector if is_seen else None,
+        words=Words(text, about),
+        passages=tuple(map(vector_of, seeds)),
+    ),
+    _UNITS,
+    st.booleans(),
+    _TEXTS,
+    _TEXTS,
+    st.lists(st.integers(0, 5), max_size=3),
 )
-_COMMITS = st.builds(
-    _Commit, st.lists(_PATHS, max_size=3), st.lists(_FILES, max_size=3, unique_by=lambda rows: rows.path)
-)
-_STEPS = st.one_of(
-    _COMMITS,
-    _COMMITS,
-    st.builds(_NoteLooks, st.dictionaries(_PATHS, _LOOKS, max_size=3)),
-    st.builds(_MarkOutdated, st.lists(_PATHS, max_size=2)),
-)
+
+
+def _steps_of(units: st.SearchStrategy[StoredUnit]) -> st.SearchStrategy[Step]:
+    files = st.builds(
+        lambda path, look, units, lost: FileRows(path, look, f"{look.size:032x}", len(units) + lost, tuple(units)),
+        _PATHS,
+        _LOOKS,
+        st.lists(units, min_size=1, max_size=3),
+        st.integers(0, 1),
+    )
+    commits = st.builds(
+        _Commit, st.lists(_PATHS, max_size=3), st.lists(files, max_size=3, unique_by=lambda rows: rows.path)
+    )
+    return st.one_of(
+        commits,
+        commits,
+        st.builds(_NoteLooks, st.dictionaries(_PATHS, _LOOKS, max_size=3)),
+        st.builds(_MarkOutdated, st.lists(_PATHS, max_size=2)),
+    )
 
 
 def _compare_with_a_dict(kind: StoreKind, steps: list[Step], seed: int) -> None:
@@ -269,20 +314,31 @@ def _compare_with_a_dict(kind: StoreKind, steps: list[Step], seed: int) -> None:
                 hits = one.nearest(query, 4)
                 found = [(-round(hit.score, 5), *hit.unit.order) for hit in hits]
                 assert found == model.nearest(query, 4)
+                if kind != "lance":
+                    _compare_words(one, model, query)
             late.close()
         assert store.verify().problems == []
         store.close()
         reader.close()
 
 
+def _compare_words(store: Store, model: _Dict, query: Vector) -> None:
+    words = ("red", "car", "png", "x")
+    matches = store.matching(Wanted(words, without=("blue",)), 100)
+    assert sorted((-match.num_found, *match.unit.order) for match in matches) == model.matching(words, "blue")
+    assert [match.num_found for match in matches] == sorted((match.num_found for match in matches), reverse=True)
+    meant = store.nearest(query, 4, of="words")
+    assert [(-round(near.score, 5), *near.unit.order) for near in meant] == model.meant(query, 4)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_STEPS, max_size=8), st.integers(0, 9))
+@given(st.lists(_steps_of(_WORDED_UNITS), max_size=8), st.integers(0, 9))
 def test_sqlite_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -> None:
     _compare_with_a_dict("sqlite", steps, seed)
 
 
 @pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_STEPS, max_size=5), st.integers(0, 9))
+@given(st.lists(_steps_of(_UNITS), max_size=5), st.integers(0, 9))
 def test_lance_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -> None:
     _compare_with_a_dict("lance", steps, seed)

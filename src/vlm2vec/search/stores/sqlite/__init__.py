@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -224,7 +224,7 @@ class SqliteStore:
                 zip(candidates.units.tolist(), candidates.num_found.tolist(), candidates.scores.tolist(), strict=True),
                 key=lambda one: (-one[1], -one[2], *units[one[0]].order),
             )[:limit]
-            shown = {} if names_only else self._shown(wanted, [number for number, _, _ in ranked])
+            shown = {} if names_only else self._shown(wanted, {number for number, _, _ in ranked}, candidates)
         by_name = set(candidates.units[candidates.named >= 0].tolist())
         nothing = Shown(frozenset(), "", 0)
         matches = []
@@ -380,10 +380,13 @@ class SqliteStore:
             found = found.where(np.array([kinds[number] in where.kinds for number in found.units.tolist()], bool))
         return found.one_a_name()
 
-    def _shown(self, wanted: Wanted, units: Sequence[int]) -> dict[int, Shown]:
-        """What is shown of matches."""
-        terms = terms_of((*wanted.words, *wanted.phrases))
-        return shown_in(self._tables.words(units), terms) if terms else {}
+    def _shown(self, wanted: Wanted, units: Set[int], candidates: Candidates) -> dict[int, Shown]:
+        """What is shown of matches; of those that the name alone has brought, nothing."""
+        numbers = units & set(candidates.units[candidates.in_words].tolist())
+        words = self._tables.words(numbers)
+        if len(words) < len(numbers):
+            raise ValueError("some of its words are missing")
+        return shown_in(words, terms_of((*wanted.words, *wanted.phrases))) if words else {}
 
     # Rows
 
