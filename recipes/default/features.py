@@ -52,13 +52,12 @@ class Job(NamedTuple):
 def compute(processes: int) -> None:
     """Compute what is missing: of each picture the first drawing, then texts, then the other drawings."""
     FEATURES.mkdir(parents=True, exist_ok=True)
-    [weights] = (UNPACKED / "efficientnet").rglob("*.pth")
-    for name, made in (
-        ("image", lambda: export_image(load_image_tower(weights), None, SIDE.size, small=False)),
-        ("text", lambda: export_text(load_text_tower(MINILM / "model.safetensors"), None, small=False)),
-    ):
-        if not (path := _tower(name)).exists():
-            write_atomically(path, made())
+    if not _tower("image").exists():
+        [weights] = (UNPACKED / "efficientnet").rglob("*.pth")
+        write_atomically(_tower("image"), export_image(load_image_tower(weights), None, SIDE.size, small=False))
+    if not _tower("text").exists():
+        text = load_text_tower(MINILM / "model.safetensors")
+        write_atomically(_tower("text"), export_text(text, None, small=False))
     shown = read_shown()
     texts = sorted({text for one in shown if one.is_trained for text in wordings(one)})
     write_atomically(FEATURES / "texts.json", json.dumps(texts, ensure_ascii=False).encode())

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from fetch import RECIPE, UNPACKED
+from concepts import read_concepts
+from fetch import PHOTOGRAPHS, UNPACKED
 from numpy.typing import NDArray
-from pictures import draw, is_even, read_concepts, read_shown, tests
+from pictures import draw, is_even, read_shown, tests
 from PIL import Image as Pictures
 from wordnet import read_nouns
 
@@ -51,7 +52,7 @@ def drawings() -> dict[str, Test]:
 def photographs() -> Test:
     """Captions and photographs of `photographs.yaml`."""
     captions, pictures = [], []
-    for package, entry in yaml.safe_load((RECIPE / "photographs.yaml").read_text("utf-8")).items():
+    for package, entry in yaml.safe_load(PHOTOGRAPHS.read_text("utf-8")).items():
         for file, caption in entry["captions"].items():
             with Pictures.open(UNPACKED / package / entry["folder"] / file) as picture:
                 pictures.append(picture.convert("RGB"))

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetch import RECIPE
-from PIL import Image
-
-sys.path.append(str(RECIPE.parent / "bundled"))
-
-from catalogue import Picture, read_pictures, svg_of, webp_of
+from catalogue import FLUENT_3D, RENDERINGS, Picture, read_pictures, svg_of
+from concepts import MOVING_GROUPS, Concepts, read_concepts
 from drawings import read_drawings
-from held_concepts import CONCRETE, MOVING_GROUPS, Concepts, read_concepts
 from holdouts import HELD_RENDERER
+from PIL import Image
 from render import compose, sprite_of_svg, vary
-from wordnet import read_nouns
 
 SEED = 7
 SIDE_PX = 224
+OPENCLIPART = "openclipart"
 INKS = ("black", "#1b2a49", "#7a1f1f", "#14532d", "#4a2a73", "#333333", "#b4461e", "#0f5c78", "#c2185b", "#555555")
 """Colours of icons that have none."""
 
 MORE_SETS = (
-    "game-icons", "pinhead", "healthicons", "hugeicons", "temaki", "maki", "guidance", "mingcute", "fa7-solid",
-    "tabler", "lucide", "emojione-monotone", "streamline-plump-color", "streamline-cyber-color",
-    "streamline-stickies-color", "streamline-flex-color", "material-symbols",
-)  # fmt: skip
-"""Icon sets that give further things: of game-icons all icons, of the others those that are called by a noun for a
-thing. CC0, MIT, ISC, Apache-2.0 or CC-BY (see NOTICE)."""
+    *("pinhead", "healthicons", "hugeicons", "temaki", "maki", "guidance", "mingcute", "fa7-solid", "tabler", "lucide"),
+    *("emojione-monotone", "streamline-plump-color", "streamline-cyber-color", "streamline-stickies-color"),
+    *("streamline-flex-color", "material-symbols"),
+)
+"""Icon sets of which only icons that are called by a noun for a thing are taken. CC0, MIT, ISC, Apache-2.0 or CC-BY
+(see NOTICE)."""
 
 SHOTS = 1
 """Drawings of a picture: the first as it is on white, further ones varied, on backgrounds of all kinds."""
@@ -43,7 +38,7 @@ class Shown:
     """One picture and what it is called.
 
     Args:
-        renderer, key: icon set and name in it; or "openclipart" and the file's name.
+        renderer, key: icon set and name in it; or `OPENCLIPART` and the file's path.
         name: what the renderer calls it.
         concept: the name shared by all renderers of it.
         tags: keywords.
@@ -68,17 +63,15 @@ class Shown:
 def read_shown() -> list[Shown]:
     """Every picture that is trained or asked for, in an order by hash: any part of it is a fair sample."""
     concepts = read_concepts()
-    things = {word for word, noun in read_nouns().items() if noun.topic in CONCRETE}
-    shown = [_shown(one, held=one.concept in concepts.held) for one in concepts.pictures]
-    shown += [_shown(one, held=one.concept in concepts.held) for one in concepts.unseen]
-    known = {(one.renderer, one.key) for one in shown}
-    for picture in read_pictures(concepts.words, MORE_SETS):
-        is_thing = picture.renderer == "game-icons" or picture.name in things or picture.emoji is not None
-        if is_thing and (picture.renderer, picture.key) not in known and not _is_held(picture, concepts):
-            shown.append(_shown(picture, held=False))
+    shown = [_shown(one, held=one.concept in concepts.held) for one in (*concepts.pictures, *concepts.unseen)]
+    for renderer in MORE_SETS:
+        for picture in read_pictures(renderer, concepts.words):
+            is_thing = picture.name in concepts.things or picture.emoji is not None
+            if is_thing and not _is_held(picture, concepts):
+                shown.append(_shown(picture, held=False))
     for path, title, tags in read_drawings(concepts.words):
         held = concepts.holdouts.holds(title)
-        shown.append(Shown("openclipart", str(path), title, title, tags, held, mirrored=True))
+        shown.append(Shown(OPENCLIPART, str(path), title, title, tags, held, mirrored=True))
     asked = {question.shown for questions in tests(shown).values() for question in questions}
     needed = [one for one in shown if one.is_trained or one in asked]
     return sorted(needed, key=lambda one: _order(f"{one.renderer}/{Path(one.key).name}"))
@@ -114,10 +107,10 @@ def draw(shown: Shown, shot: int) -> Image.Image | None:
 
 
 def _sprite(shown: Shown, rng: random.Random) -> Image.Image | None:
-    if shown.renderer == "fluent-3d":
-        with Image.open(webp_of(shown.key)) as image:
+    if shown.renderer == RENDERINGS:
+        with Image.open(FLUENT_3D / shown.key) as image:
             return image.convert("RGBA")
-    is_drawing = shown.renderer == "openclipart"
+    is_drawing = shown.renderer == OPENCLIPART
     ink = rng.choice(INKS)
     svg = Path(shown.key).read_text("utf-8", errors="replace") if is_drawing else svg_of(shown.renderer, shown.key, ink)
     try:
@@ -144,7 +137,7 @@ def tests(shown: Sequence[Shown]) -> dict[str, list[Question]]:
 
     `held`: by renderers that are trained; `noto`: by one that is not; `clip`: drawings of Open Clip Art.
     """
-    kinds = {HELD_RENDERER: "noto", "openclipart": "clip"}
+    kinds = {HELD_RENDERER: "noto", OPENCLIPART: "clip"}
     found: dict[str, dict[str, list[Shown]]] = {"held": {}, "noto": {}, "clip": {}}
     for one in shown:
         if one.held:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from pictures import Shown
-from wordnet import Noun, read_nouns
+from wordnet import Noun, read_nouns, with_article
 
 MOST_TAGS = 8
 MOST_SYNONYMS = 3
 GLOSS_LETTERS = 160
-
-_nouns = cache(read_nouns)
 
 
 def wordings(shown: Shown) -> list[str]:
     """Different wordings of one picture, the plain name first."""
     names = list(dict.fromkeys((shown.concept, shown.name)))
     found = [*names, *map(with_article, names)]
-    for noun in filter(None, map(_nouns().get, names)):
+    for noun in filter(None, map(read_nouns().get, names)):
         found += [*noun.synonyms[:MOST_SYNONYMS], noun.gloss[:GLOSS_LETTERS], *_kind(noun)]
     tags = [tag for tag in shown.tags if tag.lower() not in names and len(tag) > 1]
     if tags:
         found += [", ".join(tags[:MOST_TAGS]), f"{shown.concept}, {tags[0]}", f"{tags[-1]}: {shown.concept}"]
     return list(dict.fromkeys(found))
-
-
-def with_article(name: str) -> str:
-    """`a dog`, `an owl`, but `scissors`: a rule of thumb, wrong for some mass nouns."""
-    last = name.split()[-1]
-    if last.endswith("s") and not last.endswith(("ss", "us", "is")):
-        return name
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _kind(noun: Noun) -> list[str]:

@@ -5,7 +5,7 @@
 - chance: the expected score of a random order, worked out exactly (`vlm2vec.vectors.metrics.chance_metrics`).
 - 12x12 pixels: a medium is its picture, or the mean of its frames, drawn 12 pixels wide and high in colour; vectors are
   centred and compared by cosine. Texts have no pixels, so tasks with a text on either side alone are left out.
-- untrained: the shape of the bundled model with transformers' initial values (seed 0), its tokenizer and its settings.
+- untrained: the shape of `tiny` with transformers' initial values (seed 0), its tokenizer and its settings.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _untrained(folder: Path) -> Embedder:
 
 
 def _write(path: Path, model: str, note: str | None, tasks: list[TaskSpec], scores: dict[str, DatasetScores]) -> None:
-    by_modality = {
+    by_modality: dict[str, dict[str, DatasetScores]] = {
         modality: {task.name: scores[task.name] for task in tasks if task.modality == modality and task.name in scores}
         for modality in MODALITIES
     }

@@ -11,21 +11,26 @@ import sys
 import time
 from pathlib import Path
 
-# Pictures, hold-outs and renderers are those of the bundled model's data.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "bundled"))
+# Pictures, hold-outs and renderers are those of the default model's data.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "default"))
+
+from charts import add_charts
+from documents import add_documents
+from fetch import bring
+from films import add_films
+from pack import Pack
+from pictures import add_pictures
+from scenes import add_scenes
+
+PACKAGES = (
+    *("iconify", "emojibase", "fluent-3d", "openclipart", "wordnet"),
+    *("vega-datasets", "texlive", "gle", "debmake", "reportlab"),
+)
 
 
 def main() -> None:
     """Fetch, draw and write."""
-    from charts import add_charts
-    from documents import REPORTLAB, add_documents
-    from fetch import fetch
-    from films import add_films
-    from pack import Pack
-    from pictures import add_pictures
-    from scenes import add_scenes
-
-    fetch(more_apt=REPORTLAB)
+    bring(*PACKAGES)
     pack, clock = Pack(), time.monotonic()
     for add in (add_pictures, add_scenes, add_charts, add_films, add_documents):
         add(pack)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from catalogue import Emoji, Picture, read_emoji, read_pictures
-from held_concepts import known_words
-from holdouts import HELD_RENDERER, HELD_SHARE, SAMPLE_OBJECTS, bucket, root
+from catalogue import FLUENT_3D, RENDERINGS, Emoji, Picture, read_emoji, read_pictures, svg_of
+from concepts import known_words
+from holdouts import HELD_RENDERER, HELD_SHARE, SAMPLES, bucket, root
 from PIL import Image
-from render import sprite_of
+from render import sprite_of_svg
 from wordnet import read_nouns
 
 UNSEEN = HELD_RENDERER
-RENDERERS = ("fluent-3d", "fluent-emoji-flat", "fxemoji", UNSEEN)
+RENDERERS = (RENDERINGS, "fluent-emoji-flat", "fxemoji", UNSEEN)
 """MIT and Apache-2.0; the first is almost photographic, the last is never trained."""
 
 ACTORS = (
@@ -53,7 +53,12 @@ class Thing:
         return self.concept.removesuffix(" face") if self.emoji.group == 3 else self.concept
 
     def sprite(self, renderer: str, size_px: int) -> Image.Image:
-        return sprite_of(self.pictures[renderer], size_px)
+        """The picture alone, RGBA, at most `size_px` on each side."""
+        key = self.pictures[renderer].key
+        if renderer != RENDERINGS:
+            return sprite_of_svg(svg_of(renderer, key), size_px)
+        with Image.open(FLUENT_3D / key) as image:
+            return image.convert("RGBA").resize((size_px, size_px), Image.Resampling.BOX)
 
 
 @cache
@@ -61,14 +66,15 @@ def read_cast() -> Mapping[str, Thing]:
     """Every usable held-out emoji by concept, sorted, without the samples and the variants by gender."""
     words = known_words(read_nouns())
     found: dict[str, dict[str, Picture]] = defaultdict(dict)
-    for picture in (*read_pictures(words), *read_pictures(words, renderers=(UNSEEN,))):
-        if picture.emoji and picture.renderer in RENDERERS and is_held(picture.concept):
-            found[picture.concept].setdefault(picture.renderer, picture)
+    for renderer in RENDERERS:
+        for picture in read_pictures(renderer, words):
+            if picture.emoji and is_held(picture.concept):
+                found[picture.concept].setdefault(renderer, picture)
     by_label = {emoji.label: emoji for emoji in read_emoji().values()}
     roots: set[str] = set()
     cast = {}
     for concept, pictures in sorted(found.items(), key=lambda entry: (entry[0] != root(entry[0]), entry[0])):
-        if root(concept) in roots or concept in _UNCLEAR or by_label[concept].hexcode in SAMPLE_OBJECTS.values():
+        if root(concept) in roots or concept in _UNCLEAR or by_label[concept].hexcode in SAMPLES.objects.values():
             continue
         roots.add(root(concept))
         cast[concept] = Thing(concept, by_label[concept], MappingProxyType(pictures))
@@ -76,7 +82,7 @@ def read_cast() -> Mapping[str, Thing]:
 
 
 def is_held(concept: str) -> bool:
-    """The rule of the bundled corpus without WordNet's synonyms, so that it can be checked from the name alone."""
+    """The rule of the default model's data without WordNet's synonyms: the name alone says it."""
     return bucket(root(concept)) < HELD_SHARE
 
 

@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from corpus import dice
+from draws import dice
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pack import Pack, Row, first, image_row, webp

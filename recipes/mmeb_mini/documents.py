@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Container, Sequence
-from functools import cache
 from pathlib import Path
 
-import matplotlib
 from cast import actors
-from corpus import dice
+from draws import dice
 from fetch import UNPACKED
-from holdouts import HELD_SHARE, bucket
+from holdouts import HELD_SHARE, SAMPLES, bucket
 from manuals import read_titles, render_page, titles_of
 from pack import Pack, webp
-from PIL import Image, ImageChops, ImageDraw, ImageFont
-from samples import DEBMAKE_PAGES, GLE_PAGES
-from slides import draw_slide, draw_title, plan_slide
+from PIL import Image, ImageChops, ImageDraw
+from slides import draw_slide, draw_title, font, plan_slide
 
 NUM_TITLED = 100
 NUM_FACTS = 96
@@ -25,12 +22,9 @@ PER_MANUAL = 15
 PER_FOREIGN = 34
 PAGE_WIDTH_PX = 500
 
-REPORTLAB = {"reportlab": ("python-reportlab-doc=3.6.12-1+deb12u1", "python-reportlab-doc_*.deb")}
-"""As in `fetch.APT`: the manual that only this benchmark needs."""
-
 FOREIGN: dict[str, tuple[Path, Container[int]]] = {
-    "gle": (UNPACKED / "gle/usr/share/gle-graphics/doc/gle-manual.pdf", GLE_PAGES),
-    "debmake": (UNPACKED / "debmake/usr/share/doc/debmake-doc/debmake-doc.en.pdf", DEBMAKE_PAGES),
+    "gle": (UNPACKED / "gle/usr/share/gle-graphics/doc/gle-manual.pdf", SAMPLES.pages["gle"]),
+    "debmake": (UNPACKED / "debmake/usr/share/doc/debmake-doc/debmake-doc.en.pdf", SAMPLES.pages["debmake"]),
     "reportlab": (UNPACKED / "reportlab/usr/share/doc/python-reportlab-doc/reportlab-userguide.pdf", range(25, 34)),
 }
 """Manual -> its file, and the pages, from 0, that are left out: those in samples/, and those that quote a song."""
@@ -56,7 +50,7 @@ def add_documents(pack: Pack) -> None:
 
 
 def _add_titled(pack: Pack) -> None:
-    """Slides as the bundled model's corpus has them, with held-out titles and things."""
+    """Slides with held-out titles and things."""
     things = {thing.name: thing for thing in actors("fluent-3d", "fluent-emoji-flat", "noto")}
     rng, titles = dice("mini titles"), dict[str, str]()
     while len(titles) < NUM_TITLED:
@@ -122,20 +116,13 @@ def _draw_facts(heading: str, lines: Sequence[str], rng: random.Random) -> Image
     page = Image.new("RGB", _SLIDE, ground)
     pen = ImageDraw.Draw(page)
     face = rng.choice(("DejaVuSans", "DejaVuSerif"))
-    size_px = next(
-        size for size in range(20, 10, -1) if pen.textlength(heading, font=_font(f"{face}-Bold", size)) < 290
-    )
-    pen.text((16, 16), heading, font=_font(f"{face}-Bold", size_px), fill=ink)
+    size_px = next(size for size in range(20, 10, -1) if pen.textlength(heading, font=font(f"{face}-Bold", size)) < 290)
+    pen.text((16, 16), heading, font=font(f"{face}-Bold", size_px), fill=ink)
     pen.line((16, 48, 304, 48), fill=ink, width=2)
     for row, line in enumerate(lines):
-        pen.text((28, 66 + 38 * row), f"•  {line}", font=_font(face, 17), fill=ink)
-    pen.text((16, 222), f"page {rng.randint(2, 60)}", font=_font(face, 9), fill=ink)
+        pen.text((28, 66 + 38 * row), f"•  {line}", font=font(face, 17), fill=ink)
+    pen.text((16, 222), f"page {rng.randint(2, 60)}", font=font(face, 9), fill=ink)
     return page
-
-
-@cache
-def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size_px)
 
 
 # -- manuals -------------------------------------------------------------------------------------------------------
@@ -144,7 +131,7 @@ def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
 def _add_manuals(pack: Pack) -> None:
     """Pages of the LaTeX manuals that are held out whole, by the heading of a section that begins there."""
     by_manual: dict[Path, list[tuple[Path, int, str]]] = {}
-    for entry in read_titles(limit=10**6):
+    for entry in read_titles():
         if bucket(entry[0].stem) < HELD_SHARE and not _VAGUE.search(entry[2]):
             by_manual.setdefault(entry[0], []).append(entry)
     entries = [entry for path in sorted(by_manual) for entry in by_manual[path][:PER_MANUAL]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow
@@ -43,7 +43,7 @@ class Pack:
         for number, data in enumerate(frames):
             self._take(f"{folder}/{number:02d}.webp", data)
 
-    def rows(self, task: str, rows: Sequence[Row], config: str = "default") -> None:
+    def rows(self, task: str, rows: Sequence[Mapping[str, object]], config: str = "default") -> None:
         """Take the annotations of a task."""
         self.tables[task, config] = pyarrow.Table.from_pylist(list(rows))
 

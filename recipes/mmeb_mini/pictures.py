@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from captions import caption
 from cast import UNSEEN, Thing, is_held, read_cast
 from catalogue import EMOJIBASE, icon_set, svg_of
-from corpus import dice
+from concepts import CONCRETE, known_words
 from drawings import read_drawings
-from held_concepts import CONCRETE, known_words
+from draws import dice
 from pack import Pack, Row, first, image_row, slug
 from PIL import Image
 from render import compose, sprite_of_svg
@@ -120,10 +120,8 @@ def _wording(thing: Thing, ground: str, number: int, nouns: dict[str, Noun]) -> 
         words = caption(
             thing.name,
             dice("mini wording", thing.concept, number, attempt),
-            held=True,
             tags=thing.emoji.tags,
             kind=noun.kind if noun and noun.topic in CONCRETE else "",
-            colour="",
             ground=ground,
         )
         if thing.name in words.split(": ")[-1] and words != thing.name:

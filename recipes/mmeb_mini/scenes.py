@@ -6,12 +6,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from captions import with_article
 from cast import ACTORS, Thing, actors, concepts
-from corpus import dice
+from draws import dice
 from pack import Pack, Row, first, image_row
 from PIL import Image, ImageDraw
 from render import COLOURS
+from wordnet import with_article
 
 MEDIA = "scenes"
 SIZE = (192, 144)

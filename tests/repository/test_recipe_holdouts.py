@@ -1,4 +1,4 @@
-"""What is kept out of the bundled model's training, by hash of names alone."""
+"""What is kept out of training, by hash of names alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from support.scripts import script
 
 @pytest.fixture
 def holdouts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return script(monkeypatch, "recipes/bundled/holdouts.py")
+    return script(monkeypatch, "recipes/default/holdouts.py")
 
 
-def test_the_line_lies_where_it_lay_when_the_model_was_trained(holdouts: ModuleType) -> None:
+def test_the_line_lies_where_it_lay_when_the_models_were_trained(holdouts: ModuleType) -> None:
     names = ["apple", "butterfly", "fireworks", "hedgehog", "kite", "mouse", "rings", "rocket", "teapot", "zebra"]
     assert [holdouts.bucket(name) for name in names] == [31, 72, 1, 88, 1, 36, 3, 99, 89, 11]
-    assert (holdouts.HELD_SHARE, holdouts.UNREAD_SHARE) == (12, 4)
+    assert (holdouts.HELD_SHARE, holdouts.HELD_RENDERER) == (12, "noto")
 
 
 def test_a_held_concept_takes_its_variants_synonyms_and_captions_along(holdouts: ModuleType) -> None:

@@ -11,7 +11,7 @@ from support.places import ROOT
 
 
 def script(monkeypatch: pytest.MonkeyPatch, path: str) -> ModuleType:
-    """A script such as "recipes/bundled/rows.py". Scripts of a folder import one another by their bare names."""
+    """A script such as "recipes/default/holdouts.py". Scripts of a folder import one another by their bare names."""
     place = ROOT / path
     monkeypatch.syspath_prepend(str(place.parent))
     return importlib.import_module(place.stem)

@@ -67,8 +67,8 @@ def parsed(name: str) -> TaskData:
 
 @cache
 def holdouts() -> dict[str, Any]:
-    """The rule of the bundled model's corpus itself; the module needs nothing but the standard library."""
-    return runpy.run_path(str(REPOSITORY / "recipes" / "bundled" / "holdouts.py"))
+    """The rule by which the package's models were trained."""
+    return runpy.run_path(str(REPOSITORY / "recipes" / "default" / "holdouts.py"))
 
 
 def rows_of(name: str, config: str = "default") -> list[dict[str, object]]:

@@ -11,6 +11,14 @@ from render import background
 
 SIZE = (160, 112)
 NUM_FRAMES = 8
+OPPOSITES = (
+    ("left", "right"),
+    ("up", "down"),
+    ("grows", "shrinks"),
+    ("clockwise", "counter-clockwise"),
+    ("appears", "vanishes"),
+)
+"""Pairs of motions of which one, shown backwards, is the other."""
 
 
 def motion_frames(

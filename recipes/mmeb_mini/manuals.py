@@ -18,15 +18,18 @@ FREE = re.compile(r"^((lppl[0-9.a-c]*|pd|mit|cc0)\s*)+$")
 _FOREIGN = ("polyglossia",)
 
 
-def read_titles(limit: int, per_manual: int = 40) -> list[tuple[Path, int, str]]:
-    """(PDF, page counted from 0, title) of up to `limit` pages, spread over the manuals in order of their names."""
-    found = [entry for path in free_manuals() for entry in titles_of(path)[:per_manual]]
+MOST_OF_A_MANUAL = 40
+
+
+def read_titles() -> list[tuple[Path, int, str]]:
+    """(PDF, page counted from 0, title) of the first pages of each manual, in order of their names."""
+    found = [entry for path in _free_manuals() for entry in titles_of(path)[:MOST_OF_A_MANUAL]]
     # `Introduction` or `Documentation` names a page of every manual, and so none.
     repeats = Counter(title.lower() for _, _, title in found)
-    return [entry for entry in found if repeats[entry[2].lower()] == 1][:limit]
+    return [entry for entry in found if repeats[entry[2].lower()] == 1]
 
 
-def free_manuals() -> list[Path]:
+def _free_manuals() -> list[Path]:
     """The PDFs of English manuals whose licence lets them be used, in order of their names."""
     licences = _licences()
     packages = {path: path.relative_to(DOCS / "texlive-doc").parts[1] for path in (DOCS / "texlive-doc").rglob("*.pdf")}

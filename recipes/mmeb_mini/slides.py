@@ -1,4 +1,4 @@
-"""What does a slide look like? Titles from a small grammar, and slides drawn from them."""
+"""What does a slide look like? Titles from a small grammar, and slides drawn from them in fonts of matplotlib."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from lettering import broken, font
-from PIL import Image, ImageDraw
-from wordings import read_words
+import matplotlib
+from draws import WORDS
+from PIL import Image, ImageDraw, ImageFont
 
 SIZE = (224, 168)
+_SMALLEST_PX = 12
 
-_WORDS = read_words("slides")
-_TOPICS, _PLACES, _PERIODS, _KINDS = (_WORDS[name] for name in ("topics", "places", "periods", "kinds"))
+_TOPICS, _PLACES, _PERIODS, _KINDS = (WORDS[name] for name in ("topics", "places", "periods", "kinds"))
 _GROUND_INK = (
     ((255, 255, 255), (20, 20, 30)), ((255, 255, 255), (25, 60, 140)), ((250, 246, 235), (90, 40, 20)),
     ((24, 34, 60), (245, 245, 250)), ((30, 30, 30), (250, 220, 90)), ((228, 240, 252), (15, 50, 90)),
@@ -91,13 +93,36 @@ def draw_slide(slide: Slide, sprite: Image.Image | None, rng: random.Random) -> 
 def _write_title(
     pen: ImageDraw.ImageDraw, title: str, font_name: str, ink: tuple[int, int, int], top: int, rng: random.Random
 ) -> int:
-    lines = broken(pen, title, font_name, rng.randint(22, 32), SIZE[0] - 16, smallest_px=12)
+    lines = _broken(pen, title, font_name, rng.randint(22, 32))
     centred = rng.random() < 0.5
-    line_px = lines[0][1].size + 3
+    line_px = round(lines[0][1].size) + 3
     for row, (part, letters) in enumerate(lines):
         x = (SIZE[0] - pen.textlength(part, font=letters)) / 2 if centred else 10
         pen.text((x, top + row * line_px), part, font=letters, fill=ink)
     return top + len(lines) * line_px + 4
+
+
+def _broken(pen: ImageDraw.ImageDraw, title: str, face: str, size_px: int) -> list[tuple[str, ImageFont.FreeTypeFont]]:
+    """Lines and their font: the largest up to a size that lets the title stand in two lines, or the smallest."""
+    while True:
+        letters, lines, line = font(face, size_px), [], ""
+        for word in title.split(" "):
+            longer = f"{line} {word}".strip()
+            if line and pen.textlength(longer, font=letters) > SIZE[0] - 16:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+        fits = len(lines) <= 2 and max(pen.textlength(part, font=letters) for part in lines) <= SIZE[0] - 16
+        if fits or size_px <= _SMALLEST_PX:
+            return [(part, letters) for part in lines]
+        size_px -= 1
+
+
+@cache
+def font(face: str, size_px: int) -> ImageFont.FreeTypeFont:
+    """A face by the name of its file."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf", size_px)
 
 
 def _draw_chart(

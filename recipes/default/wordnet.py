@@ -1,9 +1,10 @@
-"""What does a noun mean, and what kind of thing is it? Reads WordNet 3.0 as Debian packages it."""
+"""What does a noun mean, what kind of thing is it, and how is it said? Reads WordNet 3.0 as Debian packages it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fetch import UNPACKED
@@ -31,36 +32,43 @@ class Noun:
     count: int
 
 
+@cache
 def read_nouns(folder: Path = FOLDER) -> dict[str, Noun]:
     """Every noun without digits or capitals, by word, in alphabetical order."""
     synsets: dict[str, tuple[list[str], str, str, int]] = {}
-    for line in (folder / "data.noun").read_text(encoding="utf-8").splitlines():
-        if line.startswith("  "):
-            continue
+    for line in _lines(folder / "data.noun"):
         head, _, gloss = line.partition(" | ")
         fields = head.split()
         num_words = int(fields[3], 16)
         words = [fields[4 + 2 * i].replace("_", " ") for i in range(num_words)]
         pointers = fields[5 + 2 * num_words :]
         parent = next((pointers[i + 1] for i in range(0, len(pointers) - 1, 4) if pointers[i] in ("@", "@i")), "")
-        definition = gloss.split('; "')[0].strip().strip(";")
-        synsets[fields[0]] = (words, definition, parent, int(fields[1]))
+        synsets[fields[0]] = (words, gloss.split('; "')[0].strip().strip(";"), parent, int(fields[1]))
     counts: Counter[str] = Counter()
-    for line in (folder / "cntlist.rev").read_text(encoding="utf-8").splitlines():
+    for line in _lines(folder / "cntlist.rev"):
         sense, _, count = line.split()
         lemma, _, rest = sense.partition("%")
         if rest.startswith("1:"):
             counts[lemma.replace("_", " ")] += int(count)
     nouns = {}
-    for line in (folder / "index.noun").read_text(encoding="utf-8").splitlines():
-        if line.startswith("  "):
-            continue
+    for line in _lines(folder / "index.noun"):
         fields = line.split()
         word = fields[0].replace("_", " ")
         words, gloss, parent, topic = synsets[fields[-int(fields[2])]]
-        if not word.replace(" ", "").replace("-", "").isalpha() or word.lower() not in words:
-            continue
-        synonyms = tuple(other for other in words if other.lower() != word and other.islower())
-        kind = synsets[parent][0][0] if parent else ""
-        nouns[word] = Noun(word, synonyms, gloss, kind, topic, counts[word])
+        if word.replace(" ", "").replace("-", "").isalpha() and word.lower() in words:
+            synonyms = tuple(other for other in words if other.lower() != word and other.islower())
+            nouns[word] = Noun(word, synonyms, gloss, synsets[parent][0][0] if parent else "", topic, counts[word])
     return nouns
+
+
+def with_article(name: str) -> str:
+    """`a dog`, `an owl`, but `scissors`: a rule of thumb, wrong for some mass nouns."""
+    last = name.split()[-1]
+    if last.endswith("s") and not last.endswith(("ss", "us", "is")):
+        return name
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _lines(path: Path) -> list[str]:
+    """Those after the licence, which is set in."""
+    return [line for line in path.read_text("utf-8").splitlines() if not line.startswith("  ")]

@@ -7,10 +7,12 @@ import random
 
 import numpy as np
 import resvg_py
-from catalogue import Picture, svg_of, webp_of
 from PIL import Image, ImageEnhance
 
-COLOURS = {
+Colour = tuple[int, int, int]
+Size = tuple[int, int]
+
+COLOURS: dict[str, Colour] = {
     "red": (214, 48, 49),
     "orange": (240, 147, 43),
     "yellow": (249, 212, 60),
@@ -25,17 +27,8 @@ COLOURS = {
 }
 """The colour words that captions use."""
 
-
-SCALES = (0.8, 1.0)
 WHITE = 0.75
-
-
-def sprite_of(picture: Picture, size_px: int, ink: str = "black") -> Image.Image:
-    """The picture alone, RGBA, at most `size_px` on each side; an icon of one colour is drawn in `ink`."""
-    if picture.renderer == "fluent-3d":
-        with Image.open(webp_of(picture.key)) as image:
-            return image.convert("RGBA").resize((size_px, size_px), Image.Resampling.BOX)
-    return sprite_of_svg(svg_of(picture.renderer, picture.key, ink), size_px)
+"""How often a background is white, if not said otherwise."""
 
 
 def sprite_of_svg(svg: str, size_px: int) -> Image.Image:
@@ -48,22 +41,6 @@ def sprite_of_svg(svg: str, size_px: int) -> Image.Image:
     data = resvg_py.svg_to_bytes(svg_string=svg, width=size_px, height=size_px, dpi=90, skip_system_fonts=True)
     with Image.open(io.BytesIO(bytes(data))) as image:
         return image.convert("RGBA")
-
-
-def colour_of(sprite: Image.Image) -> str:
-    """The colour word nearest to the most common hue of what is opaque."""
-    pixels = np.asarray(sprite.resize((24, 24), Image.Resampling.BOX))
-    solid = pixels[pixels[..., 3] > 160][:, :3].astype(np.int32)
-    if len(solid) == 0:
-        return "white"
-    # White and black alone are mostly outlines and highlights: a colour wins over them with a fifth of the pixels.
-    table = np.array(list(COLOURS.values()))
-    nearest = ((solid[:, None] - table[None]) ** 2).sum(-1).argmin(-1)
-    counts = np.bincount(nearest, minlength=len(COLOURS)).astype(float)
-    words = list(COLOURS)
-    for word in ("black", "grey", "white"):
-        counts[words.index(word)] *= 0.25
-    return words[int(counts.argmax())]
 
 
 def vary(sprite: Image.Image, rng: random.Random, *, mirror: bool) -> Image.Image:
@@ -80,10 +57,10 @@ def vary(sprite: Image.Image, rng: random.Random, *, mirror: bool) -> Image.Imag
 
 def compose(
     sprite: Image.Image,
-    size: tuple[int, int],
+    size: Size,
     rng: random.Random,
     *,
-    scales: tuple[float, float] = SCALES,
+    scales: tuple[float, float] = (0.8, 1.0),
     white: float = WHITE,
 ) -> tuple[Image.Image, str]:
     """The sprite at a random scale and place on a random background, and the background in words ("" if none fit)."""
@@ -97,10 +74,9 @@ def compose(
     return canvas, words
 
 
-def background(size: tuple[int, int], rng: random.Random, white: float = WHITE) -> tuple[Image.Image, str]:
+def background(size: Size, rng: random.Random, white: float = WHITE) -> tuple[Image.Image, str]:
     """White with probability `white`, else a solid colour, a gradient, a texture or a pattern; RGB, and its words."""
-    draw = rng.random()
-    if draw < white:
+    if rng.random() < white:
         return Image.new("RGB", size, (255, 255, 255)), "white"
     kind = rng.choice(("solid", "solid", "gradient", "noise", "pattern"))
     if kind == "solid":
@@ -114,9 +90,7 @@ def background(size: tuple[int, int], rng: random.Random, white: float = WHITE) 
     return _pattern(size, first, _near(first, rng, 45), rng), ""
 
 
-def _gradient(
-    size: tuple[int, int], first: tuple[int, int, int], second: tuple[int, int, int], rng: random.Random
-) -> Image.Image:
+def _gradient(size: Size, first: Colour, second: Colour, rng: random.Random) -> Image.Image:
     across, down = rng.random(), rng.random()
     x = np.linspace(0, across, size[0])[None, :, None]
     y = np.linspace(0, down, size[1])[:, None, None]
@@ -124,7 +98,7 @@ def _gradient(
     return Image.fromarray((np.array(first) * (1 - t) + np.array(second) * t).astype(np.uint8))
 
 
-def _noise(size: tuple[int, int], colour: tuple[int, int, int], rng: random.Random) -> Image.Image:
+def _noise(size: Size, colour: Colour, rng: random.Random) -> Image.Image:
     grains = np.random.default_rng(rng.getrandbits(32))
     cells = rng.choice((4, 8, 16, 40))
     coarse = grains.normal(0, rng.uniform(12, 40), (cells, cells, rng.choice((1, 3)))) + np.array(colour)
@@ -132,9 +106,7 @@ def _noise(size: tuple[int, int], colour: tuple[int, int, int], rng: random.Rand
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _pattern(
-    size: tuple[int, int], first: tuple[int, int, int], second: tuple[int, int, int], rng: random.Random
-) -> Image.Image:
+def _pattern(size: Size, first: Colour, second: Colour, rng: random.Random) -> Image.Image:
     step, slant = rng.randint(8, 32), rng.choice((0, 1, -1))
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     kind = rng.choice(("stripes", "bars", "checks", "dots"))
@@ -149,10 +121,10 @@ def _pattern(
     return Image.fromarray(np.where(mask[..., None] == 1, np.array(first), np.array(second)).astype(np.uint8))
 
 
-def _any_colour(rng: random.Random) -> tuple[int, int, int]:
+def _any_colour(rng: random.Random) -> Colour:
     return rng.randint(20, 255), rng.randint(20, 255), rng.randint(20, 255)
 
 
-def _near(colour: tuple[int, int, int], rng: random.Random, spread: int) -> tuple[int, int, int]:
+def _near(colour: Colour, rng: random.Random, spread: int) -> Colour:
     red, green, blue = (min(255, max(0, part + rng.randint(-spread, spread))) for part in colour)
     return red, green, blue

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from catalogue import Picture, read_emoji, read_pictures
-from holdouts import HELD_RENDERER, UNREAD_SHARE, Holdouts
+from catalogue import EMOJI_SETS, OTHER_SETS, RENDERINGS, THING_SETS, Picture, read_emoji, read_pictures
+from holdouts import HELD_RENDERER, Holdouts
 from wordnet import Noun, read_nouns
 
 CONCRETE = {5, 6, 8, 13, 17, 18, 19, 20}
@@ -24,17 +24,18 @@ class Concepts(NamedTuple):
 
     Args:
         words: that a name may be made of, and the logarithm of how common each is.
+        things: nouns for what can be seen.
         pictures: of all renderers that are trained; unseen: of the one that is not.
         held: names of the concepts of which no picture is trained.
-        holdouts: says it of any name; unread: of the words that are kept out of training texts too.
+        holdouts: says it of any name.
     """
 
     words: Mapping[str, float]
+    things: frozenset[str]
     pictures: tuple[Picture, ...]
     unseen: tuple[Picture, ...]
     held: frozenset[str]
     holdouts: Holdouts
-    unread: Holdouts
 
 
 @cache
@@ -42,18 +43,20 @@ def read_concepts() -> Concepts:
     """Read the catalogues and draw the line through them."""
     nouns = read_nouns()
     words = known_words(nouns)
-    pictures = read_pictures(words, things={word for word, noun in nouns.items() if noun.topic in CONCRETE})
-    unseen = read_pictures(words, renderers=(HELD_RENDERER,))
+    things = frozenset(word for word, noun in nouns.items() if noun.topic in CONCRETE)
+    pictures = _read_all((*EMOJI_SETS, *OTHER_SETS, RENDERINGS), words)
+    pictures += [picture for picture in _read_all(THING_SETS, words) if picture.name in things]
+    unseen = read_pictures(HELD_RENDERER, words)
     everything = (*pictures, *unseen)
-    names = [picture.concept for picture in everything]
-    things = {emoji.label for emoji in read_emoji().values() if emoji.group in MOVING_GROUPS}
-    synonyms = {word: noun.synonyms for word, noun in nouns.items()}
-    holdouts = Holdouts(names, things, synonyms)
+    holdouts = Holdouts(
+        concepts=[picture.concept for picture in everything],
+        things={emoji.label for emoji in read_emoji().values() if emoji.group in MOVING_GROUPS},
+        synonyms={word: noun.synonyms for word, noun in nouns.items()},
+    )
     # A concept is held in every renderer if any renderer's name for it is.
     held = {p.concept for p in everything if holdouts.holds(p.concept) or holdouts.holds(p.name)}
     holdouts.hold(held)
-    unread = Holdouts(names, things, synonyms, share=UNREAD_SHARE)
-    return Concepts(words, tuple(pictures), tuple(unseen), frozenset(held), holdouts, unread)
+    return Concepts(words, things, tuple(pictures), tuple(unseen), frozenset(held), holdouts)
 
 
 def known_words(nouns: Mapping[str, Noun]) -> dict[str, float]:
@@ -63,3 +66,7 @@ def known_words(nouns: Mapping[str, Noun]) -> dict[str, float]:
         for word in re.findall(r"[a-z]+", emoji.label):
             words[word] = max(words.get(word, 0.0), 3.0)
     return words
+
+
+def _read_all(renderers: Iterable[str], words: Mapping[str, float]) -> list[Picture]:
+    return [picture for renderer in renderers for picture in read_pictures(renderer, words)]
