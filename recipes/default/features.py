@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import onnxruntime
 from fetch import UNPACKED, WORK
 from numpy.typing import NDArray
 from pictures import SHOTS, Shown, draw, read_shown
@@ -27,13 +26,13 @@ from texts import wordings
 from tokenizers import Tokenizer
 
 from vlm2vec.files import atomic_writer, write_atomically
+from vlm2vec.model.families.towers import OnnxTower
 from vlm2vec.model.families.towers_export import export_image, export_text
 from vlm2vec.model.families.towers_inputs import ImageSide, read_pixels
 from vlm2vec.model.families.towers_torch import load_image_tower, load_text_tower
 
 FEATURES = WORK / "features"
 PART = 400
-TEXTS_A_RUN = 32
 SIDE = ImageSide(fit="squash")
 MINILM = UNPACKED / "minilm" / "model"
 
@@ -52,12 +51,11 @@ class Job(NamedTuple):
 def compute(processes: int) -> None:
     """Compute what is missing: of each picture the first drawing, then texts, then the other drawings."""
     FEATURES.mkdir(parents=True, exist_ok=True)
-    if not _tower("image").exists():
+    if not (path := FEATURES / "image.onnx").exists():
         [weights] = (UNPACKED / "efficientnet").rglob("*.pth")
-        write_atomically(_tower("image"), export_image(load_image_tower(weights), None, SIDE.size, small=False))
-    if not _tower("text").exists():
-        text = load_text_tower(MINILM / "model.safetensors")
-        write_atomically(_tower("text"), export_text(text, None, small=False))
+        write_atomically(path, export_image(load_image_tower(weights), None, SIDE.size, small=False))
+    if not (path := FEATURES / "text.onnx").exists():
+        write_atomically(path, export_text(load_text_tower(MINILM / "model.safetensors"), None, small=False))
     shown = read_shown()
     texts = sorted({text for one in shown if one.is_trained for text in wordings(one)})
     write_atomically(FEATURES / "texts.json", json.dumps(texts, ensure_ascii=False).encode())
@@ -86,23 +84,13 @@ def read_texts() -> tuple[list[str], Vectors]:
 
 def look_at(pictures: Sequence[Image.Image]) -> Vectors:
     """The image tower's features [N, 1280]."""
-    session = _session("image")
-    return np.concatenate([session.run(None, {"pixels": read_pixels(one, SIDE)[None]})[0] for one in pictures])
+    return np.stack([_tower("image", 1280).run({"pixels": read_pixels(one, SIDE)[None]}) for one in pictures])
 
 
 def read(texts: Sequence[str]) -> Vectors:
     """The text tower's vectors [N, 384], not scaled."""
-    tokenizer, session = _tokenizer(), _session("text")
-    tokens = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
-    vectors = np.empty((len(tokens), 384), np.float32)
-    for start in range(0, len(order), TEXTS_A_RUN):
-        places = order[start : start + TEXTS_A_RUN]
-        longest = len(tokens[places[-1]])
-        mask = np.array([[1] * len(tokens[place]) + [0] * (longest - len(tokens[place])) for place in places])
-        ids = np.array([tokens[place] + [0] * (longest - len(tokens[place])) for place in places])
-        vectors[places] = session.run(None, {"ids": ids, "mask": mask})[0]
-    return vectors
+    tokens = [np.array([encoding.ids], np.int64) for encoding in _tokenizer().encode_batch(list(texts))]
+    return np.stack([_tower("text", 384).run({"ids": ids, "mask": np.ones_like(ids)}) for ids in tokens])
 
 
 def _run(job: Job) -> None:
@@ -129,16 +117,9 @@ def _file(kind: str, shot: int, start: int) -> Path:
     return FEATURES / f"{kind}{shot}-{start:06d}.npz"
 
 
-def _tower(name: str) -> Path:
-    return FEATURES / f"{name}.onnx"
-
-
 @cache
-def _session(name: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(_tower(name)), options)
+def _tower(name: str, dim: int) -> OnnxTower:
+    return OnnxTower(FEATURES / f"{name}.onnx", dim)
 
 
 @cache
