@@ -33,19 +33,23 @@ _NOISE = re.compile(
 
 
 class Drawing(NamedTuple):
-    """A file, what it is called, and keywords."""
+    """A file by its path in the folder, so that no draw depends on where that lies; what it is called, and keywords."""
 
-    path: Path
+    file: str
     title: str
     tags: tuple[str, ...]
 
 
-def read_drawings(words: Mapping[str, float]) -> list[Drawing]:
-    """Every usable drawing by path: one file a name, English title, no sample, no icon theme, few of a title."""
+def read_drawings(words: Mapping[str, float], folder: Path = FOLDER) -> list[Drawing]:
+    """Every usable drawing by path: one file a name, English title, no sample, no icon theme, few of a title.
+
+    Args:
+        words: that are known to be English.
+    """
     found = []
     repeats: Counter[str] = Counter()
-    for path in _files():
-        text = path.read_text("utf-8", errors="replace")
+    for file in _files(folder):
+        text = read_svg(file, folder)
         match = _TITLE.search(text)
         if match is None or "PublicDomain" not in text:
             continue
@@ -57,14 +61,19 @@ def read_drawings(words: Mapping[str, float]) -> list[Drawing]:
         tags = {tag.strip().lower() for tag in _TAG.findall(text)} - _OF_CATALOGUES
         repeats[title] += 1
         if repeats[title] <= MOST_OF_A_TITLE:
-            found.append(Drawing(path, title, tuple(sorted(tag for tag in tags if not tag.startswith("hash")))))
+            found.append(Drawing(file, title, tuple(sorted(tag for tag in tags if not tag.startswith("hash")))))
     return found
 
 
-def _files() -> Iterable[Path]:
+def read_svg(file: str, folder: Path = FOLDER) -> str:
+    """The text of a drawing."""
+    return (folder / file).read_text("utf-8", errors="replace")
+
+
+def _files(folder: Path) -> Iterable[str]:
     seen = {*SAMPLES.drawings.values(), *SAMPLES.spare}
-    for path in sorted(FOLDER.rglob("*.svg")):
-        is_skipped = path.relative_to(FOLDER).as_posix().startswith(_SKIPPED)
-        if path.name not in seen and not is_skipped and path.stat().st_size <= LIMIT_BYTES:
+    for path in sorted(folder.rglob("*.svg")):
+        file = path.relative_to(folder).as_posix()
+        if path.name not in seen and not file.startswith(_SKIPPED) and path.stat().st_size <= LIMIT_BYTES:
             seen.add(path.name)
-            yield path
+            yield file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from catalogue import FLUENT_3D, RENDERINGS, Picture, read_pictures, svg_of
 from concepts import MOVING_GROUPS, Concepts, read_concepts
-from drawings import read_drawings
+from drawings import read_drawings, read_svg
 from holdouts import HELD_RENDERER
 from PIL import Image
 from render import compose, sprite_of_svg, vary
@@ -38,7 +38,7 @@ class Shown:
     """One picture and what it is called.
 
     Args:
-        renderer, key: icon set and name in it; or `OPENCLIPART` and the file's path.
+        renderer, key: icon set and name in it; or `OPENCLIPART` and the file's path in it.
         name: what the renderer calls it.
         concept: the name shared by all renderers of it.
         tags: keywords.
@@ -69,9 +69,9 @@ def read_shown() -> list[Shown]:
             is_thing = picture.name in concepts.things or picture.emoji is not None
             if is_thing and not _is_held(picture, concepts):
                 shown.append(_shown(picture, held=False))
-    for path, title, tags in read_drawings(concepts.words):
+    for file, title, tags in read_drawings(concepts.words):
         held = concepts.holdouts.holds(title)
-        shown.append(Shown(OPENCLIPART, str(path), title, title, tags, held, mirrored=True))
+        shown.append(Shown(OPENCLIPART, file, title, title, tags, held, mirrored=True))
     asked = {question.shown for questions in tests(shown).values() for question in questions}
     needed = [one for one in shown if one.is_trained or one in asked]
     return sorted(needed, key=lambda one: _order(f"{one.renderer}/{Path(one.key).name}"))
@@ -112,7 +112,7 @@ def _sprite(shown: Shown, rng: random.Random) -> Image.Image | None:
             return image.convert("RGBA")
     is_drawing = shown.renderer == OPENCLIPART
     ink = rng.choice(INKS)
-    svg = Path(shown.key).read_text("utf-8", errors="replace") if is_drawing else svg_of(shown.renderer, shown.key, ink)
+    svg = read_svg(shown.key) if is_drawing else svg_of(shown.renderer, shown.key, ink)
     try:
         sprite = sprite_of_svg(svg, 2 * SIDE_PX if is_drawing else SIDE_PX)
     except ValueError:

@@ -9,7 +9,7 @@ from captions import caption
 from cast import UNSEEN, Thing, is_held, read_cast
 from catalogue import EMOJIBASE, icon_set, svg_of
 from concepts import CONCRETE, known_words
-from drawings import read_drawings
+from drawings import read_drawings, read_svg
 from draws import dice
 from pack import Pack, Row, first, image_row, slug
 from PIL import Image
@@ -178,11 +178,11 @@ def _add_tones(pack: Pack, things: Sequence[Thing]) -> None:
 def _add_drawings(pack: Pack) -> None:
     """Titles of Open Clip Art to drawings, one drawing a title."""
     taken: dict[str, str] = {}
-    for path, title, _ in read_drawings(known_words(read_nouns())):
+    for file, title, _ in read_drawings(known_words(read_nouns())):
         if not is_held(title) or title in taken or title in _POOR_TITLES:
             continue
         try:
-            sprite = sprite_of_svg(path.read_text(encoding="utf-8", errors="replace"), 4 * SIDE_PX)
+            sprite = sprite_of_svg(read_svg(file), 4 * SIDE_PX)
         except ValueError:
             continue
         box = sprite.getchannel("A").getbbox()
