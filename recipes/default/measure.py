@@ -1,6 +1,7 @@
 """Does the right picture come first? Measures a model on held-out drawings, photographs, and words with their meaning.
 
-    python recipes/default/measure.py OUT.json MODEL ...     MODEL is a folder or name, `pixels` or `untrained`
+    python recipes/default/measure.py OUT.json [MODEL ...]     MODEL is a folder or name, `pixels` or `untrained`;
+                                                               by default all that the model's card compares
 
 Tests are those of `pictures.tests` and `photographs.yaml`; a question is ranked among all pictures of its test, a tie
 counts against it. Yardsticks: `pixels` are twelve by twelve of them, `untrained` is the
@@ -30,6 +31,7 @@ from vlm2vec.model.embedder import Embedder
 
 DIMS = (384, 256, 128)
 GLOSSES = 200
+ALL = ("bundled", "tiny", "pixels", "untrained")
 
 Vectors = NDArray[np.float32]
 Read = Callable[[Sequence[str]], Vectors]
@@ -174,4 +176,4 @@ def main(out: Path, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2:] or ALL)

@@ -2,7 +2,8 @@
 
     python recipes/default/train.py SEED OUT.safetensors [first=HEADS.safetensors] [KEY=VALUE ...]
 
-Takes some two minutes on a quiet core. `first` are heads whose text head is shared, so that `export.py` can merge.
+Takes some two minutes on a quiet core. Heads that are there already are left as they are. `first` are heads whose text
+head is shared, so that `export.py` can merge.
 
 The towers are frozen and `features.py` has looked with them; so a batch is a thousand pictures and costs milliseconds.
 
@@ -29,11 +30,12 @@ from fetch import UNPACKED
 from numpy.typing import NDArray
 from pictures import Shown, read_shown
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from texts import wordings
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlm2vec.files import write_atomically
 from vlm2vec.model.families.towers_torch import ImageHead, TextHead, load_image_tower
 
 DIMS = (384, 256, 128)
@@ -266,21 +268,28 @@ class Trainer:
 
 
 def main(seed: int, out: Path, settings: Settings, first: Path | None) -> None:
-    """Train and write."""
+    """Train and write. Heads that are there are left as they are, if they are of this seed and these settings."""
+    made_of = {"settings": json.dumps(asdict(settings)), "seed": str(seed), "first": first.name if first else ""}
+    if out.exists():
+        with safe_open(out, "pt") as file:
+            if file.metadata() != made_of:
+                sys.exit(f"{out} is of another seed or other settings: name another file, or delete it")
+        print(out, "is there already", file=sys.stderr)
+        return
     trainer = Trainer(read_data(read_shown(), settings.shots), settings, seed)
     if first is not None:
         trainer.share(first)
     trainer.run()
     trainer.lift()
-    save_heads(out, trainer.image, trainer.text, settings)
+    save_heads(out, trainer.image, trainer.text, made_of)
 
 
-def save_heads(path: Path, image: ImageHead, text: TextHead, settings: Settings) -> None:
-    """Write both heads, and by which settings they were trained."""
+def save_heads(path: Path, image: ImageHead, text: TextHead, made_of: dict[str, str]) -> None:
+    """Write both heads, and by which settings and seed they were trained."""
     weights = {f"image.{name}": value.contiguous() for name, value in image.state_dict().items()}
     weights |= {f"text.{name}": value.contiguous() for name, value in text.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, {"settings": json.dumps(asdict(settings))})
+    write_atomically(path, save(weights, made_of))
 
 
 def load_heads(path: Path) -> tuple[ImageHead, TextHead]:
