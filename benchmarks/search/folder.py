@@ -44,10 +44,11 @@ class Photograph(NamedTuple):
 def build() -> Path:
     """The whole folder; it is built if there is none."""
     if not FOLDER.exists():
-        from debian import MANUALS
-        from fetch import PHOTOGRAPHS, fetch
+        from fetch import PHOTOGRAPHS, UNPACKED, bring
+        from packages import fetch, read_packages
 
-        fetch(PHOTOGRAPHS | MANUALS)
+        bring(*yaml.safe_load(PHOTOGRAPHS.read_text("utf-8")))
+        fetch(read_packages(HERE / "packages.yaml"), UNPACKED)
         partial = FOLDER.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         write(partial, _all_files())
