@@ -31,6 +31,13 @@ UNSURE_SUFFIXES = frozenset({
 })  # fmt: skip
 """Those of films under which other things are as common: program text (.ts), music (.ogg), raw streams (.m2v)."""
 PDF_SUFFIXES = frozenset({".pdf"})
+DOCUMENT_SUFFIXES = frozenset({
+    ".txt", ".text", ".tex", ".md", ".markdown", ".rst", ".adoc", ".org", ".csv", ".tsv", ".html", ".htm", ".xhtml",
+    ".mhtml", ".mht", ".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".potx", ".xlsx", ".xlsm", ".xltx", ".odt",
+    ".ott", ".odp", ".otp", ".ods", ".ots", ".epub",
+})  # fmt: skip
+"""Of documents that have words. Logs (.log) and program text are none: programs write the former without end, and the
+latter is searched by other means."""
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
     ".avifs", ".ico", ".icns", ".cur", ".tga", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm",

@@ -15,7 +15,7 @@ import PIL.Image
 
 from vlm2vec.errors import LimitError, MediaError, VLM2VecError
 
-Form: TypeAlias = Literal["an image", "a video", "a PDF"]
+Form: TypeAlias = Literal["an image", "a video", "a PDF", "a document"]
 """The medium that a file should be, in the words of a message."""
 
 
@@ -32,8 +32,10 @@ class Limits:
         frames: of a video or an animated picture.
         animation_px: of all frames of an animated picture together. Each is composed from the one before, so that the
             last cannot be had without all others. 2,000 frames in Full HD have as many.
-        pages: of a PDF.
-        image_bytes, video_bytes, pdf_bytes: of a file.
+        pages: of a PDF; slides and sheets of a document.
+        sections: of a document.
+        image_bytes, video_bytes, pdf_bytes, document_bytes: of a file.
+        text_bytes: of a text, and of the texts that are packed into a document, pictures not counted.
         text_chars: of the words of a file. What is more is left out, and told: the file is found by the rest. A book of
             a thousand pages has 3 million.
         decode_bytes: memory that decoding one page or video may take beyond what the decoder takes anyway. Enforced
@@ -48,9 +50,12 @@ class Limits:
     frames: int = 2_000_000
     animation_px: int = 4_000_000_000
     pages: int = 5_000
+    sections: int = 50_000
     image_bytes: int = 1 << 30
     video_bytes: int = 64 << 30
     pdf_bytes: int = 4 << 30
+    document_bytes: int = 4 << 30
+    text_bytes: int = 64 << 20
     text_chars: int = 20_000_000
     decode_bytes: int = 2 << 30
     decode_s: float = 60.0
@@ -148,7 +153,13 @@ def open_source(source: Path | bytes, kind: Form, limits: Limits) -> Iterator[Bi
 
 
 def _check_size(size: int, name: str, kind: Form, limits: Limits) -> None:
-    max_bytes = {"an image": limits.image_bytes, "a video": limits.video_bytes, "a PDF": limits.pdf_bytes}[kind]
+    allowed: dict[Form, int] = {
+        "an image": limits.image_bytes,
+        "a video": limits.video_bytes,
+        "a PDF": limits.pdf_bytes,
+        "a document": limits.document_bytes,
+    }
+    max_bytes = allowed[kind]
     if size == 0:
         raise MediaError(f"{name} cannot be read as {kind}: it is empty")
     if size > max_bytes:

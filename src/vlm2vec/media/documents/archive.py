@@ -1,0 +1,96 @@
+"""How is a ZIP file that holds a document read safely: how much may come out of it?"""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+from vlm2vec.errors import LimitError, MediaError
+from vlm2vec.media.documents.markup import Event, xml_events
+from vlm2vec.media.source import Limits, open_source
+
+_CHUNK_BYTES = 1 << 16
+_ENCRYPTED = 1
+# How old Office files begin, and new ones that are encrypted.
+_COMPOUND = b"\xd0\xcf\x11\xe0"
+
+
+class Archive:
+    """The parts of an opened document by their names. All that are read share one limit: `Limits.text_bytes`.
+
+    Args:
+        file: the opened ZIP file.
+        name: of the document, for messages.
+        limits: bound what is unpacked.
+    """
+
+    def __init__(self, file: zipfile.ZipFile, name: str, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self._file = file
+        self._left_bytes = limits.text_bytes
+        self._members = {member.filename: member for member in file.infolist()}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._members
+
+    def names(self) -> list[str]:
+        """Of all parts, sorted."""
+        return sorted(self._members)
+
+    def read(self, path: str) -> bytes:
+        """Unpack a part whole. Raises as `events`."""
+        return b"".join(self._chunks(path))
+
+    def events(self, path: str) -> Iterator[Event]:
+        """Read a part as XML.
+
+        Raises:
+            MediaError: there is no such part, or it is encrypted or damaged, or declares entities.
+            LimitError: the parts that were read are larger than the limits allow.
+        """
+        return xml_events(self._chunks(path), self.name)
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        member = self._members.get(path)
+        if member is None:
+            raise MediaError(
+                f"{self.name} cannot be read as a document: it has no part {path}; check that the file is whole and "
+                "what its name says"
+            )
+        if member.flag_bits & _ENCRYPTED:
+            raise MediaError(f"{self.name} is encrypted; save a copy without a password")
+        # `zipfile` never gives more than a part says to hold, and finds that it is damaged if there is more.
+        self._left_bytes -= member.file_size
+        if self._left_bytes < 0:
+            allowed = self.limits.text_bytes
+            raise LimitError(f"{self.name} has more than the {allowed:,} bytes of text allowed; split it into parts")
+        with self._file.open(member) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+
+
+@contextmanager
+def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
+    """Open a document that is a ZIP file.
+
+    Raises:
+        MediaError: missing, no ZIP file, or damaged. LimitError: more bytes than `limits` allow.
+    """
+    with open_source(path, "a document", limits) as stream:
+        if stream.read(len(_COMPOUND)) == _COMPOUND:
+            raise MediaError(
+                f"{path} is encrypted or in Office's format of before 2007; save a copy in today's without a password"
+            )
+        with zipfile.ZipFile(stream) as file:
+            yield Archive(file, str(path), limits)
+
+
+def inner_path(of: str, target: str) -> str:
+    """The name of a part that another one names: relative to that one's folder, or, after a "/", to the whole."""
+    target = unquote(target.partition("#")[0])
+    return posixpath.normpath(posixpath.join(posixpath.dirname(of), target)).lstrip("/")
