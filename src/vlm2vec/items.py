@@ -38,12 +38,22 @@ DOCUMENT_SUFFIXES = frozenset({
 })  # fmt: skip
 """Of documents that have words. Logs (.log) and program text are none: programs write the former without end, and the
 latter is searched by other means."""
-IMAGE_SUFFIXES = frozenset({
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+JXL_SUFFIXES = frozenset({".jxl"})
+RAW_SUFFIXES = frozenset({
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw",
+    ".rwl", ".3fr", ".fff", ".iiq", ".x3f", ".kdc", ".dcr", ".mrw", ".erf", ".mef", ".mos", ".gpr",
+})  # fmt: skip
+"""Of photographs as cameras measure them."""
+SVG_SUFFIXES = frozenset({".svg"})
+UNUSUAL_SUFFIXES = HEIF_SUFFIXES | JXL_SUFFIXES | RAW_SUFFIXES | SVG_SUFFIXES
+"""Of pictures that Pillow does not open (`media.formats`)."""
+IMAGE_SUFFIXES = UNUSUAL_SUFFIXES | frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
     ".avifs", ".ico", ".icns", ".cur", ".tga", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm",
     ".pfm", ".qoi", ".psd", ".dds", ".pcx", ".sgi", ".rgb", ".rgba", ".xbm", ".xpm",
 })  # fmt: skip
-"""Of pictures that Pillow opens; any other file must be wrapped in `Image(...)` or `Video(...)`."""
+"""Of pictures; any other file must be wrapped in `Image(...)` or `Video(...)`."""
 ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avifs"})
 """Those of pictures that may move."""
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})

@@ -14,7 +14,7 @@ PACKAGE = SRC / "vlm2vec"
 GROUND = {"errors", "extras", "text", "pages", "cores", "documents", "files", "processes", "items"}
 ALLOWED = {
     "errors": set(),
-    "extras": {"errors"},
+    "extras": {"errors", "items"},
     "text": set(),
     "pages": {"text"},
     "cores": set(),

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image as PILImage
 
 from support.places import DATA
+from vlm2vec import extras
 from vlm2vec.errors import IndexFolderError, MediaError
+from vlm2vec.extras import extra_for
 from vlm2vec.items import UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, as_item
 from vlm2vec.search.scan import Scan, file_kind, scan_folder, split_file
 from vlm2vec.text import printable
@@ -230,3 +232,16 @@ _FILM_OF = {
     muxer: _clip(10, muxer, _CODECS.get(muxer, "mpeg4"), rate=25)
     for muxer in ("mp4", "matroska", "avi", "mpegts", "vob", "asf", "flv", "ogg")
 }
+
+
+def test_files_that_need_a_missing_extra_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.heic").write_bytes(b"")
+    (tmp_path / "b.svg").write_bytes(b"")
+    extra_for.cache_clear()
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    whole, named = scan_folder(tmp_path), scan_folder(tmp_path, ["a.heic"])
+    extra_for.cache_clear()
+    assert ([file.path for file in whole.files], whole.left_out) == (["b.svg"], {".heic": 1})
+    assert named.failed == [("a.heic", "the ending '.heic' needs the extra 'heif', which is not installed")]

@@ -18,7 +18,8 @@ from PIL.ImageFile import ImageFile
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import ANIMATED_SUFFIXES, Image, Source, Video
-from vlm2vec.media.source import DEFAULT_LIMITS, Limits, decoding, describe, open_source
+from vlm2vec.media.formats import open_other
+from vlm2vec.media.source import DEFAULT_LIMITS, Limits, check_px, decoding, describe, open_source
 
 # Tags of a TIFF: how many bits a channel has, whether 0 is white (Pillow heeds it up to 8 bits only), and whether
 # integers are signed (Pillow takes signed 8 bits as unsigned).
@@ -102,12 +103,15 @@ def open_picture(source: Source, limits: Limits, *, max_px: int | None = None) -
     max_px = limits.image_px if max_px is None else max_px
     if isinstance(source, PIL.Image.Image):
         with _pillow(name):
-            _check_px(source.size, max_px, name)
+            check_px(source.size, max_px, name)
             yield source
         return
     with open_source(source, "an image", limits) as stream, _pillow(name):
-        picture = _identify(stream, name)
-        _check_px(picture.size, max_px, name)
+        suffix = source.suffix.lower() if isinstance(source, Path) else ""
+        picture = open_other(
+            stream, name, suffix, lambda inner: _identify(inner, name), limits=limits, max_px=max_px
+        ) or _identify(stream, name)
+        check_px(picture.size, max_px, name)
         yield picture
 
 
@@ -251,16 +255,6 @@ def _identify(stream: BinaryIO, name: str) -> PIL.Image.Image:
         f"{name} cannot be read as an image: its content is damaged or of no known format; "
         "check that the file is what its name says"
     )
-
-
-def _check_px(size: tuple[int, int], max_px: int, name: str) -> None:
-    width, height = size
-    if width * height > max_px:
-        raise LimitError(
-            f"{name} is {width} x {height} pixels, more than the {max_px:,} pixels allowed; make it smaller"
-        )
-    if width < 1 or height < 1:
-        raise MediaError(f"{name} is {width} x {height} pixels: there is nothing to see")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import PIL.Image
 
-from vlm2vec.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Source, Target, Video
+from vlm2vec.items import IMAGE_SUFFIXES, UNUSUAL_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Source, Target, Video
 from vlm2vec.media.document import page_count
 from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
@@ -31,6 +31,7 @@ SANDBOXED: dict[Target, bool] = {
     "page": True,  # With the pages of a PDF being counted.
     "video": True,  # Films and animated pictures.
     # A photograph is decoded in less time than it takes to hand it over, and its header tells what memory it needs.
+    # Those of `items.UNUSUAL_SUFFIXES` go with the pages: their decoders have seen fewer damaged files.
     "image": False,
 }
 """Which media `Sandbox` decodes in a worker process if nothing else is said; the rest is decoded where it is called.
@@ -160,7 +161,7 @@ class Sandbox:
     def _is_apart(self, medium: Image | Video) -> bool:
         if Item(media=(medium,)).holds_pictures:
             return False
-        return self._kinds[_kind(medium)]
+        return self._kinds[_kind(medium)] or (self._kinds["page"] and _is_drawn(medium))
 
     def _ask(self, work: str, medium: Image | Video, num_frames: int = 0) -> Message:
         worker = self._take(medium.source)
@@ -236,6 +237,11 @@ def _kind(medium: Image | Video) -> Target:
     # Where nobody may look, decoding says so.
     is_folder = isinstance(medium.source, Path) and os.path.isdir(medium.source)
     return "image" if is_folder or isinstance(medium.source, tuple) else "video"
+
+
+def _is_drawn(medium: Image | Video) -> bool:
+    """Whether it is no photograph of an ordinary format: handing it over takes less than a twentieth of decoding."""
+    return isinstance(medium.source, Path) and medium.source.suffix.lower() in UNUSUAL_SUFFIXES
 
 
 def _is_gif(image: Image) -> bool:

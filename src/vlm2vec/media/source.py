@@ -152,6 +152,17 @@ def open_source(source: Path | bytes, kind: Form, limits: Limits) -> Iterator[Bi
         yield stream
 
 
+def check_px(size: tuple[int, int], max_px: int, name: str) -> None:
+    """Raise LimitError if a picture has more pixels than allowed, MediaError if it has none."""
+    width, height = size
+    if width * height > max_px:
+        raise LimitError(
+            f"{name} is {width} x {height} pixels, more than the {max_px:,} pixels allowed; make it smaller"
+        )
+    if width < 1 or height < 1:
+        raise MediaError(f"{name} is {width} x {height} pixels: there is nothing to see")
+
+
 def _check_size(size: int, name: str, kind: Form, limits: Limits) -> None:
     allowed: dict[Form, int] = {
         "an image": limits.image_bytes,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vlm2vec.errors import IndexFolderError
+from vlm2vec.extras import extra_for
 from vlm2vec.files import reason
 from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
 from vlm2vec.search.ignore import Exclusion
@@ -311,8 +312,8 @@ def split_file(path: Path, kind: FileKind, decoder: Decoder | None = None) -> li
 
 
 def file_kind(path: str) -> FileKind | None:
-    """What a file's ending says it is; None for anything that is not searched."""
-    return _KINDS.get(ending(path))
+    """What a file's ending says it is; None for anything that is not searched, or needs an extra that is missing."""
+    return None if extra_for(suffix := ending(path)) else _KINDS.get(suffix)
 
 
 def may_be_searched(folder: str | Path, name: str) -> bool:
@@ -343,6 +344,8 @@ def _scan_file(folder: Path, path: str) -> FoundFile:
     """
     kind = file_kind(path)
     if kind is None:
+        if extra := extra_for(ending(path)):
+            raise OSError(f"the ending {ending(path)!r} needs the extra {extra!r}, which is not installed")
         raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
     return FoundFile(path, kind, look_at(folder / path))
 
