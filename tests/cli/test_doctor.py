@@ -79,3 +79,10 @@ def test_the_index_elsewhere_is_looked_at_without_its_folder(tmp_path: Path) -> 
     with library_of_rows(tmp_path) as library:
         result = Result("doctor", "--index", library.path)
     assert (result.code, "0 of 0 files" in result.out) == (0, True)
+
+
+def test_doctor_says_what_a_missing_program_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    values = {finding["name"]: finding["value"] for finding in json.loads(Result("doctor", "--json").out)["findings"]}
+    assert values["Chromium"] == "not installed; with it, the pages of .htm .html .mht .mhtml .xhtml can be seen"
+    assert values["LibreOffice"].startswith("not installed; with it, the pages of .docm .docx ")

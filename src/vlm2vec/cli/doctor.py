@@ -107,6 +107,7 @@ def _examine() -> Iterator[_Finding]:
     yield from _examine_torch()
     yield from _examine_models()
     yield _examine_codecs()
+    yield from _examine_programs()
 
 
 def _examine_packages(distribution: str = "vlm2vec") -> Iterator[_Finding]:
@@ -205,3 +206,13 @@ def _examine_codecs() -> _Finding:
         f"FFmpeg {av.ffmpeg_version_info}, decodes {', '.join(name for name in _DECODERS if name not in missing)}",
         f"videos in {', '.join(missing)} cannot be read: install PyAV's own build, pip install av" if missing else None,
     )
+
+
+def _examine_programs() -> Iterator[_Finding]:
+    """Look for the programs that draw pages of documents; their words are found without."""
+    from vlm2vec.media.documents.render import PROGRAMS, program_path
+
+    for program in sorted(set(PROGRAMS.values())):
+        endings = " ".join(sorted(ending for ending, one in PROGRAMS.items() if one == program))
+        without = f"not installed; with it, the pages of {endings} can be seen"
+        yield _Finding(program, program_path(program) or without)

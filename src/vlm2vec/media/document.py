@@ -1,4 +1,4 @@
-"""How is a page of a PDF drawn?"""
+"""How is a page of a PDF drawn, or of a document of which a program makes a PDF?"""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def read_pages(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
 
 
 def page_count(source: Source, limits: Limits = DEFAULT_LIMITS) -> int:
-    """Count the pages of a PDF.
+    """Count the pages of a PDF, or of a document of which a program makes one (`as_pdf`).
 
     Raises:
-        MediaError: missing, empty, damaged, encrypted or no PDF.
+        MediaError: missing, empty, damaged, encrypted or no PDF, or the program for it is not installed.
         LimitError: more bytes or pages than `limits` allow.
     """
     with open_document(source, limits) as document:
@@ -115,6 +115,18 @@ def shown_otherwise(source: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
         return True
 
 
+def as_pdf(source: Path, limits: Limits = DEFAULT_LIMITS) -> Path:
+    """The file that PDFium opens: of an Office file or a web page the PDF that a program makes of it, or else itself.
+
+    Raises:
+        MediaError: the program is not installed, or cannot read it. LimitError: it takes too long.
+    """
+    # Not at the top: a PDF needs none of it.
+    from vlm2vec.media.documents.render import is_rendered, render_document
+
+    return render_document(source, limits) if is_rendered(source) else source
+
+
 class _LastOpened:
     """The document opened last, so that 500 pages of one file do not open it 500 times."""
 
@@ -149,6 +161,7 @@ def open_document(source: Source, limits: Limits, *, anew: bool = False) -> Iter
         with open_source(source, "a PDF", limits):
             key = source
     else:
+        source = as_pdf(source, limits)
         status = check_file(source, "a PDF", limits)
         key = (source.absolute(), status.st_size, status.st_mtime_ns)
     with _lock:

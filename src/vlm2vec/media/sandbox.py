@@ -16,7 +16,7 @@ from typing import Protocol
 import PIL.Image
 
 from vlm2vec.items import IMAGE_SUFFIXES, UNUSUAL_SUFFIXES, VIDEO_SUFFIXES, Image, Item, Source, Target, Video
-from vlm2vec.media.document import page_count
+from vlm2vec.media.document import as_pdf, page_count
 from vlm2vec.media.frames import Frames, decoded_bytes, load_frames
 from vlm2vec.media.image import resolve
 from vlm2vec.media.ocr import require_ocr, with_recognised
@@ -91,6 +91,9 @@ class Sandbox:
         """
         if not self._is_apart(medium):
             return load_frames(medium, num_frames=num_frames, limits=self._limits)
+        if isinstance(medium, Image) and medium.page is not None and isinstance(medium.source, Path):
+            # Here: the program that draws it is a process with limits of its own, and a worker would not end it.
+            medium = Image(as_pdf(medium.source, self._limits), page=medium.page, as_stored=medium.as_stored)
         reply = self._ask("frames", medium, num_frames)
         return Frames(reply["pictures"], reply["is_video"])
 
@@ -108,6 +111,8 @@ class Sandbox:
         """Count the pages of a PDF, as `media.page_count` does. Raises as `load_frames`."""
         if isinstance(source, PIL.Image.Image) or not self._kinds["page"]:
             return page_count(source, self._limits)
+        if isinstance(source, Path):
+            source = as_pdf(source, self._limits)
         count: int = self._ask("pages", Image(source))["value"]
         return count
 

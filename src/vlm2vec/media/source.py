@@ -43,6 +43,7 @@ class Limits:
         decode_s: how long decoding one page or picture may take.
         film_s_per_mb: how much longer it may take for a video, by its stored megabytes: to pick frames from a film may
             be to decode all of it.
+        render_s: how long a program may take to make a PDF of a document (`media.documents.render`).
     """
 
     image_px: int = 256_000_000
@@ -60,6 +61,7 @@ class Limits:
     decode_bytes: int = 2 << 30
     decode_s: float = 60.0
     film_s_per_mb: float = 10.0
+    render_s: float = 120.0
 
     def check_frames(self, count: int, name: str) -> None:
         """Raise LimitError if a video has more frames than `frames`."""
