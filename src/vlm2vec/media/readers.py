@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from vlm2vec.errors import MediaError
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES
+from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES
 from vlm2vec.media.frames import load_frames
 from vlm2vec.media.ocr import require_ocr, with_recognised
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits
@@ -50,8 +50,12 @@ def stored_words(path: Path, limits: Limits) -> FileWords:
         from vlm2vec.media.picture_words import read_picture_words
 
         return read_picture_words(path, limits)
+    if suffix in DOCUMENT_SUFFIXES:
+        from vlm2vec.media.documents import read_document
+
+        return read_document(path, limits)
     raise MediaError(
-        f"{path} holds no words that can be read: the ending {suffix!r} is that of no picture, film or PDF"
+        f"{path} holds no words that can be read: the ending {suffix!r} is that of no picture, film, PDF or document"
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.extras import extra_for
 from vlm2vec.files import reason
-from vlm2vec.items import IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
+from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
 from vlm2vec.search.ignore import Exclusion
 from vlm2vec.search.store import Look
 
@@ -30,6 +30,7 @@ _KINDS: dict[str, FileKind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
     **dict.fromkeys(PDF_SUFFIXES, "pdf"),
+    **dict.fromkeys(DOCUMENT_SUFFIXES, "document"),
 }
 # A packet of an MPEG transport stream, the same with a time stamp or with a checksum.
 _PACKET_BYTES = (188, 192, 204)
@@ -340,13 +341,13 @@ def _scan_file(folder: Path, path: str) -> FoundFile:
     """Look at one file, given relative to `folder`.
 
     Raises:
-        OSError: it is missing, no regular file, or its ending says neither image, video nor PDF.
+        OSError: it is missing, no regular file, or its ending is none of those that are searched.
     """
     kind = file_kind(path)
     if kind is None:
         if extra := extra_for(ending(path)):
             raise OSError(f"the ending {ending(path)!r} needs the extra {extra!r}, which is not installed")
-        raise OSError(f"the ending {ending(path)!r} is neither an image, a video nor a PDF")
+        raise OSError(f"the ending {ending(path)!r} is that of no image, video, PDF or document")
     return FoundFile(path, kind, look_at(folder / path))
 
 

@@ -28,7 +28,7 @@ class Summary:
     Args:
         added, changed, removed, unchanged: files. A changed time with the same content is no change.
         embedded: pictures, pages, spans and passages of text that went through the model.
-        ignored: files in the folder that are neither images, videos nor PDFs.
+        ignored: files in the folder that are no images, videos, PDFs or other documents.
         failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
             as added, changed or unchanged.
         left_out: the ignored files by their ending in lower case, "" for those without one.
