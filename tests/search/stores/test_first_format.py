@@ -13,9 +13,9 @@ import pytest
 
 from support.places import DATA
 from support.stores import INFO, QUERY, contents, document, film, picture, places, plain, worded
-from vlm2vec.errors import IndexFolderError
+from vlm2vec.errors import IndexFolderError, MissingError
 from vlm2vec.search.store import Background, Failure, Look, Wanted
-from vlm2vec.search.stores import open_store
+from vlm2vec.search.stores import create_store, open_store
 from vlm2vec.search.stores.sqlite import SqliteStore
 
 # Made by the release before words, by the functions of `support.stores`.
@@ -114,3 +114,13 @@ def test_a_file_that_says_another_format_than_it_has_is_damaged(place: Path) -> 
         database.execute("PRAGMA user_version=2")
     with pytest.raises(IndexFolderError, match="it has other tables than expected"):
         open_store(place)
+
+
+def test_an_sqlite_that_is_too_old_for_words_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 33, 0))
+    with pytest.raises(MissingError, match=r"an index needs SQLite 3\.34\.0, and this Python has"):
+        create_store(place.parent / "new", INFO)
+    store = open_store(place)
+    assert len(store.nearest(QUERY, 9)) == 5
+    with store.writing(), pytest.raises(MissingError, match=r"an index needs SQLite 3\.34\.0"):
+        store.commit(["two.pdf"], [])

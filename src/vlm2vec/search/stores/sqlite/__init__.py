@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,16 +38,15 @@ from vlm2vec.search.stores.place import Place
 from vlm2vec.search.stores.sqlite.database import Database
 from vlm2vec.search.stores.sqlite.files import Files
 from vlm2vec.search.stores.sqlite.full_text import Candidates, terms_of
-from vlm2vec.search.stores.sqlite.rows import SELECT_PASSAGES, SELECT_UNITS, FileRow
+from vlm2vec.search.stores.sqlite.rows import FileRow
 from vlm2vec.search.stores.sqlite.snippets import Shown, shown_in
-from vlm2vec.search.stores.sqlite.tables import Tables, Totals
+from vlm2vec.search.stores.sqlite.tables import VECTORS, Tables, Totals, VectorsOf
 from vlm2vec.search.stores.sqlite.vectors import Vectors
 
 _ROWS_AT_ONCE = 4096
 # For so few files not all are read.
 _FEW = 500
 _BACKGROUND = "background"
-_Of: TypeAlias = Literal["look", "words"]
 
 
 class SqliteStore:
@@ -62,8 +61,8 @@ class SqliteStore:
         # What is in memory, and of which state of the file; None: perhaps of none.
         self._seen: tuple[int, ...] | None = None
         self._files: Files | None = None
-        self._vectors: dict[_Of, Vectors] = {}
-        self._up_to_date: set[_Of] = set()
+        self._vectors: dict[VectorsOf, Vectors] = {}
+        self._up_to_date: set[VectorsOf] = set()
         self._full_text_is_sound = False
         self._background: Background | None = None
         self._tables = Tables(self._database)
@@ -95,7 +94,7 @@ class SqliteStore:
         with Database.made(Place(place), notes) as draft:
             filled = cls(place, draft)
             for some in files:
-                # Their words were never read: no store has been converted that keeps words.
+                # Only indexes without words are converted.
                 filled._commit([], some, reading=0)
             filled._seal()
         return cls(place)
@@ -201,7 +200,7 @@ class SqliteStore:
         limit: int,
         where: Filter = ANYTHING,
         *,
-        of: _Of = "look",
+        of: VectorsOf = "look",
         calibrated: bool = False,
     ) -> list[Near]:
         with self._reading():
@@ -250,14 +249,13 @@ class SqliteStore:
                 self._vectors.clear()
                 self._up_to_date.clear()
                 files = self._known_files()
-                num_vectors = [len(self._known_vectors(of).heads) for of in get_args(_Of)]
+                num_vectors = [len(self._known_vectors(of).heads) for of in VECTORS]
                 stored = (self._tables.read(row, self.info.dim) for row in files.rows(files))
                 problems += [problem for rows in stored for problem in rows.oddities()]
-                if self._database.has_words:
-                    problems += self._tables.missing(self._totals)
+                problems += self._tables.missing(self._totals) if self._database.has_words else ()
+                totals = self._totals
         except IndexFolderError as error:
             return Verdict(self.info.model, 0, 0, 0, [*problems, error.message])
-        totals = self._totals
         num_units = sum(totals.num_units.values())
         num_sealed = len(files) + totals.num_unseen + sum(num_vectors) + totals.num_names + totals.num_words
         return Verdict(self.info.model, len(files), num_units, num_sealed, problems)
@@ -328,25 +326,19 @@ class SqliteStore:
         # A file that is not found may be one whose row is damaged.
         return self._known_files().rows(paths)
 
-    def _known_vectors(self, of: _Of) -> Vectors:
+    def _known_vectors(self, of: VectorsOf) -> Vectors:
         """All vectors of one sort; of those that have been read before, only the ones that came since are read."""
-        known, totals, dim = self._vectors.get(of), self._totals, self.info.dim
+        known, made = self._vectors.get(of), self._totals.made
         if known is not None and of in self._up_to_date:
             return known
-        if of == "look":
-            select, next_id = SELECT_UNITS, totals.next_unit
-            num = sum(totals.num_units.values()) - totals.num_unseen
-            checksum = totals.sum_units - totals.sum_unseen
-        else:
-            select, next_id = SELECT_PASSAGES, totals.next_passage
-            num, checksum = totals.num_passages, totals.sum_passages
-        vectors = Vectors.empty(num, dim, next_id, totals.made)
+        num, checksum, next_id = self._totals.of_vectors(of)
+        vectors = Vectors.empty(num, self.info.dim, next_id, made)
         at = since = 0
-        if known is not None and known.made == totals.made:
+        if known is not None and known.made == made:
             there = np.array(self._database.execute("SELECT id FROM files").fetchall(), np.int64)
             at, since = vectors.keep(known, np.isin(known.heads["file"], there)), known.next_id
         if num > at:
-            new = self._database.execute(f"{select} WHERE id >= ? AND length(vector) ORDER BY id", (since,))
+            new = self._database.execute(f"{VECTORS[of]} WHERE id >= ? AND length(vector) ORDER BY id", (since,))
             while rows := new.fetchmany(_ROWS_AT_ONCE):
                 at = vectors.fill(at, rows)
         if at != num or int(vectors.heads["sum"].sum()) != checksum:
@@ -376,8 +368,7 @@ class SqliteStore:
         if of_files != ANYTHING:
             found = found.where(self._known_files().units_where(of_files, found.units))
         if where.kinds:
-            kinds = self._tables.kinds(found.units.tolist())
-            found = found.where(np.array([kinds[number] in where.kinds for number in found.units.tolist()], bool))
+            found = found.where(np.isin(found.units, self._tables.of_kinds(found.units.tolist(), where.kinds)))
         return found.one_a_name()
 
     def _shown(self, wanted: Wanted, units: Set[int], candidates: Candidates) -> dict[int, Shown]:
@@ -387,8 +378,6 @@ class SqliteStore:
         if len(words) < len(numbers):
             raise ValueError("some of its words are missing")
         return shown_in(words, terms_of((*wanted.words, *wanted.phrases))) if words else {}
-
-    # Rows
 
     def _update(self, paths: Iterable[str], renewed: Callable[[str, StoredFile], StoredFile]) -> None:
         """Change what is known of some files, whose units stay."""

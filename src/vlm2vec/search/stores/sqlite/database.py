@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 from zlib import crc32
 
+from vlm2vec.errors import MissingError
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
 from vlm2vec.search.stores.sqlite.spelling import STEMMED, UNSTEMMED
 
@@ -58,6 +59,8 @@ _TABLES = _FIRST_TABLES | _WORD_TABLES | _INDEXES
 # FTS5's own tables of each index.
 _SHADOWS = {f"{index}_{end}" for index in _INDEXES for end in ("data", "idx", "docsize", "config")}
 _SHADOWS -= {"part_index_docsize"}
+# The first whose FTS5 has the tokenizer "trigram".
+_OLDEST = (3, 34, 0)
 # Five vectors of 384 numbers fit on one: 100,000 are read in two thirds of the time that pages of 4096 bytes take.
 _PAGE_BYTES = 8192
 # Pages of removed rows are written again; more than this share of the file goes back to the disk.
@@ -91,6 +94,7 @@ class Database:
     @contextmanager
     def made(cls, place: Place, notes: Mapping[str, object]) -> Iterator[Self]:
         """A new database to be filled; at the end it takes the place of any in the folder, unless an error comes."""
+        _require_full_text()
         path, draft = place.path / DATABASE, place.path / (DATABASE + DRAFT)
         with place.explained("write"):
             draft.unlink(missing_ok=True)
@@ -262,6 +266,7 @@ class Database:
             raise ValueError("it has other tables than expected")
 
     def _add_word_tables(self) -> None:
+        _require_full_text()
         for statement in (_WORD_TABLES | _INDEXES).values():
             self.execute(statement)
         self.execute(f"PRAGMA user_version={_FORMAT}")
@@ -277,6 +282,15 @@ class Database:
     def _pragma(self, name: str) -> int:
         (value,) = self.execute(f"PRAGMA {name}").fetchone()
         return int(value)
+
+
+def _require_full_text() -> None:
+    """Raise MissingError where SQLite is older than its index of parts of words."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise MissingError(
+            f"an index needs SQLite {oldest}, and this Python has {sqlite3.sqlite_version}: use another Python"
+        )
 
 
 def _uri(path: Path, mode: str) -> str:

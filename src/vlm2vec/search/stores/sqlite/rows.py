@@ -216,8 +216,7 @@ def parse_vectors(rows: list[Values], dim: int) -> tuple[NDArray[np.void], Vecto
 
 
 def recalibrated(rows: list[Values], background: Background, dim: int) -> list[tuple[bytes, int, int]]:
-    """Vector and checksum of rows as a background makes them, then the number; rows without a vector are left out."""
-    rows = [row for row in rows if row[6] != NO_VECTOR]
+    """Vector and checksum of rows as a background makes them, then the number."""
     blobs = _blobs(list(parse_vectors(rows, dim)[1]), background)
     return [(blob, _vector_sum((*row[:6], blob, *row[7:])), row[0]) for row, blob in zip(rows, blobs, strict=True)]
 

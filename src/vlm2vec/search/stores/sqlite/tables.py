@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
+from vlm2vec.items import Kind
 from vlm2vec.search.store import Background, FileRows, Unit, Words
-from vlm2vec.search.stores.sqlite.database import Database
+from vlm2vec.search.stores.sqlite.database import Database, Table
 from vlm2vec.search.stores.sqlite.files import Files
 from vlm2vec.search.stores.sqlite.full_text import FullText
 from vlm2vec.search.stores.sqlite.rows import (
@@ -31,7 +32,11 @@ from vlm2vec.search.stores.sqlite.rows import (
 _ROWS_AT_ONCE = 4096
 # Values in one question, of which SQLite takes some thousand at most.
 _FEW = 500
-_VECTORS = {"units": SELECT_UNITS, "passages": SELECT_PASSAGES}
+
+
+VectorsOf: TypeAlias = Literal["look", "words"]
+VECTORS: Mapping[VectorsOf, str] = {"look": SELECT_UNITS, "words": SELECT_PASSAGES}
+"""How the vectors of looks, and of the meanings of words, are read."""
 
 
 @dataclass(slots=True)
@@ -65,6 +70,13 @@ class Totals:
     num_names: int = 0
     sum_names: int = 0
     sum_indexes: int | None = None
+
+    def of_vectors(self, of: VectorsOf) -> tuple[int, int, int]:
+        """How many there are, the sum of their checksums, and the number of the next row."""
+        if of == "words":
+            return self.num_passages, self.sum_passages, self.next_passage
+        num_looks = sum(self.num_units.values()) - self.num_unseen
+        return num_looks, self.sum_units - self.sum_unseen, self.next_unit
 
     def count(self, rows: RowsOfFile, sign: Literal[1, -1]) -> None:
         """Take in the rows of a file, or let them go."""
@@ -187,9 +199,14 @@ class Tables:
         """
         return parse_words(self._some("SELECT * FROM words WHERE id", units))
 
-    def kinds(self, units: Collection[int]) -> dict[int, str]:
-        """Kinds of units by their numbers."""
-        return dict(self._some("SELECT id, kind FROM units WHERE id", units))
+    def of_kinds(self, units: Collection[int], kinds: Collection[Kind]) -> list[int]:
+        """Those of these units that are of some kinds.
+
+        Raises:
+            ValueError: one is not as it was written.
+        """
+        heads = map(checked_head, self._some(f"{SELECT_UNITS} WHERE id", units))
+        return [head[0] for head in heads if KINDS[head[2]] in kinds]
 
     def names(self, reading: int) -> list[int]:
         """Numbers of the files whose words were read as this `WORDS` says, or by a later release."""
@@ -197,18 +214,19 @@ class Tables:
 
     def calibrate(self, background: Background, totals: Totals, dim: int) -> None:
         """Write mean and spread of each vector's scores with a background, in place of those that are there."""
-        for table, select in _VECTORS.items():
-            last = 0
-            while rows := self._select(f"{select} WHERE id > ? ORDER BY id LIMIT {_ROWS_AT_ONCE}", (last,)):
-                last = rows[-1][0]
-                renewed = recalibrated(rows, background, dim)
-                self._database.put(f"UPDATE {table} SET vector = ?, sum = ? WHERE id = ?", renewed)
-                before = sum(row[7] for row in rows if row[6] != NO_VECTOR)
-                change = sum(checksum for _, checksum, _ in renewed) - before
-                if table == "units":
-                    totals.sum_units += change
-                else:
-                    totals.sum_passages += change
+        totals.sum_units += self._calibrate("units", SELECT_UNITS, background, dim)
+        totals.sum_passages += self._calibrate("passages", SELECT_PASSAGES, background, dim)
+
+    def _calibrate(self, table: Table, select: str, background: Background, dim: int) -> int:
+        """By how much the sum of the checksums of a table grows."""
+        growth = last = 0
+        while rows := self._select(f"{select} WHERE id > ? ORDER BY id LIMIT {_ROWS_AT_ONCE}", (last,)):
+            last = rows[-1][0]
+            seen = [row for row in rows if row[6] != NO_VECTOR]
+            renewed = recalibrated(seen, background, dim)
+            self._database.put(f"UPDATE {table} SET vector = ?, sum = ? WHERE id = ?", renewed)
+            growth += sum(checksum for _, checksum, _ in renewed) - sum(row[7] for row in seen)
+        return growth
 
     def missing(self, totals: Totals) -> Iterator[str]:
         """Which words and passages are missing, one sentence for each table; those that are there are read.
@@ -236,9 +254,9 @@ class Tables:
     def _some(self, select: str, values: Collection[object]) -> list[Values]:
         """RowsOfFile whose column, with which `select` ends, has one of the values."""
         rows: list[Values] = []
-        numbered = sorted(values, key=repr)
-        for start in range(0, len(numbered), _FEW):
-            some = numbered[start : start + _FEW]
+        listed = list(values)
+        for start in range(0, len(listed), _FEW):
+            some = listed[start : start + _FEW]
             rows += self._select(f"{select} IN ({', '.join('?' * len(some))})", some)
         return rows
 
