@@ -187,6 +187,6 @@ def test_scores_lie_between_0_and_1_and_are_one_half_at_the_line() -> None:
     assert score_of(1e9, 4.0) == 1
 
 
-@given(_NUMBERS, _NUMBERS)
-def test_larger_strengths_have_larger_scores(one: float, other: float) -> None:
-    assert (score_of(one, _LINE) < score_of(other, _LINE)) == (one < other)
+@given(st.integers(-500, 1200), st.integers(-500, 1200))
+def test_larger_strengths_have_larger_scores(one: int, other: int) -> None:
+    assert (score_of(one / 100, _LINE) < score_of(other / 100, _LINE)) == (one < other)

@@ -74,16 +74,16 @@ def test_a_file_whose_time_alone_changed_is_unchanged_and_next_time_costs_no_rea
     assert three.sync() == summary_of(unchanged=3)
 
 
-def test_equal_content_under_two_paths_is_embedded_once_and_found_twice(tmp_path: Path, own: Embedder) -> None:
+def test_equal_content_under_several_paths_is_embedded_once_and_is_one_hit(tmp_path: Path, own: Embedder) -> None:
     make_picture(tmp_path / "b.png", 1)
     shutil.copy(tmp_path / "b.png", tmp_path / "a.png")
     library = Library.open(tmp_path, model=own)
     assert library.sync() == summary_of(added=2, embedded=1)
     shutil.copy(tmp_path / "b.png", tmp_path / "c.png")
     assert library.sync() == summary_of(added=1, unchanged=2)
-    hits = library.search(vector_of(library, "b.png"), 2)
-    assert [hit.path for hit in hits] == ["a.png", "b.png"]
-    assert hits[0].score == hits[1].score == pytest.approx(1, abs=1e-6)
+    [hit] = library.search(vector_of(library, "b.png"), 2)
+    assert (hit.path, hit.copies) == ("a.png", ("b.png", "c.png"))
+    assert hit.score == pytest.approx(1, abs=1e-6)
 
 
 def test_a_renamed_file_is_not_embedded_again(three: Library, own: Embedder) -> None:
@@ -242,6 +242,7 @@ class _FailingOnce:
     def __init__(self, real: Embedder) -> None:
         self.real, self.broken = real, True
         self.name, self.dim, self.dtype, self.fingerprint = real.name, real.dim, real.dtype, real.fingerprint
+        self.encode_query = real.encode_query
 
     def stream(self, items, ask, **options):  # type: ignore[no-untyped-def]
         for position, item in enumerate(items):
