@@ -68,7 +68,7 @@ def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
     assert done.stdout.endswith("code 0\nheavy []\n"), done.stderr
     commands = re.findall(r"^│ (\w+) {2,}[A-Z]", done.stdout, re.MULTILINE)
     assert commands == [
-        *("index", "search", "embed", "models", "train", "ablate", "mine", "teach"),
+        *("index", "search", "watch", "embed", "models", "train", "ablate", "mine", "teach"),
         *("evaluate", "tasks", "data", "report", "doctor"),
     ]
 
@@ -156,6 +156,7 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
         "ignored": 1,
         "failed": [],
         "left_out": {".txt": 1},
+        "excluded": 0,
     }
 
 
