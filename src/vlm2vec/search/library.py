@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias, get_args
 
 import numpy as np
 
-from vlm2vec.errors import Action, Hint, IndexFolderError, InputError, MissingError
+from vlm2vec.errors import IndexFolderError, InputError, MissingError
 from vlm2vec.items import Image, Item, ItemLike, Kind, Target, Video, as_item
-from vlm2vec.model.checkpoint import BUNDLED, SHIPPED
 from vlm2vec.search.background import read_background
 from vlm2vec.search.copies import Group, Pictures, find_groups
 from vlm2vec.search.examples import Examples, combined
 from vlm2vec.search.ignore import check_patterns
 from vlm2vec.search.language import parse_question
+from vlm2vec.search.lazy_model import LazyModel, check_model, chosen_model
 from vlm2vec.search.retrieve import Mode, Question, find_by_text, find_by_vector, stored_vector
 from vlm2vec.search.scan import check_folder, name_in
 from vlm2vec.search.store import DEFAULT_NAME, Building, Filter, Hit, IndexInfo, Store, Vector, Verdict
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
     from vlm2vec.model.embedder import Embedder
 
 _Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-@dataclass(slots=True)
-class _Model:
-    """A model that is loaded when it is first needed: the one with this name, else the default one."""
-
-    name: str | None
-    device: str | None
-    dtype: str | None
-    embedder: Embedder | None = None
-
-    def load(self) -> Embedder:
-        if self.embedder is None:
-            from vlm2vec.model.embedder import Embedder
-
-            self.embedder = Embedder.load(
-                self.name or BUNDLED,
-                device=self.device,
-                dtype=self.dtype or "auto",  # type: ignore[arg-type]  # load checks it.
-            )
-        return self.embedder
 
 
 @dataclass(eq=False, repr=False)
@@ -67,7 +46,7 @@ class Library:
     folder: Path
     path: Path
     _store: Store | None
-    _model: _Model
+    _model: LazyModel
     _kind: StoreKind | None
     _limits: Limits | None
     _exclude: tuple[str, ...] = ()
@@ -120,7 +99,7 @@ class Library:
             check_folder(Path(folder))
         opened = _open_existing(path, rebuild=rebuild and folder is not None)
         info = None if opened is None else opened.info
-        chosen = _chosen_model(model, device, dtype)
+        chosen = chosen_model(model, device, dtype)
         library = cls(Path(folder or "."), path, opened, chosen, store, limits, patterns, text_vectors)
         try:
             if info is not None and (folder is None or (index is not None and not rebuild)):
@@ -168,7 +147,7 @@ class Library:
         """
         embedder = self._model.load()
         if self._store is not None:
-            _check_model(self.path, self._store.info, embedder)
+            check_model(self.path, self._store.info, embedder)
         return embedder
 
     def sync(
@@ -405,33 +384,3 @@ def _agreed_folder(path: Path, info: IndexInfo, folder: str | Path | None) -> Pa
             "rebuild",
         )
     return Path(folder)
-
-
-def _chosen_model(model: str | Path | Embedder | None, device: str | None, dtype: str | None) -> _Model:
-    if not isinstance(model, (str, Path)):
-        return _Model(None, device, dtype, model)
-    # The index outlives the current folder, against which a model's folder may be given.
-    is_folder = str(model) not in SHIPPED and Path(model).is_dir()
-    return _Model(str(Path(model).resolve() if is_folder else model), device, dtype)
-
-
-def _check_model(path: Path, info: IndexInfo, embedder: Embedder) -> None:
-    """Raise IndexFolderError unless `embedder` makes vectors like those of the index."""
-    if embedder.fingerprint == info.fingerprint:
-        return
-    hints: list[Hint | Action] = ["rebuild", "other_index"]
-    if embedder.name != info.model:
-        # Without a name, an index is made anew with the model that made it before.
-        why, hints = "", [Hint("rebuild_with", embedder.name), "other_index", Hint("other_model", info.model)]
-    elif info.dtype not in (None, embedder.dtype):
-        why = (
-            f": it computes in {embedder.dtype} here, and did in {info.dtype} there; load the model with "
-            f"dtype='{info.dtype}'"
-        )
-    else:
-        why = ": its weights or settings have changed"
-    raise IndexFolderError(
-        f"the index {path} was made by the model '{info.model}' ({info.fingerprint[:8]}), and this is "
-        f"'{embedder.name}' ({embedder.fingerprint[:8]}){why}. Their vectors cannot be compared",
-        *hints,
-    )
