@@ -156,9 +156,28 @@ def test_options_say_the_same_as_operators(folder: Path, model: Path, monkeypatc
     assert _paths(from_here) == ["in/old.png"]
 
 
+def _ranked(output: str) -> list[str]:
+    """The lines of hits."""
+    return [line for line in output.splitlines() if re.match(r" *\d+  ", line)]
+
+
 def test_the_next_page_of_hits_continues_their_numbers(folder: Path, model: Path) -> None:
-    every = Result("search", "a square", folder, "--model", model).out.splitlines()
-    assert Result("search", "a square", folder, "-k", "2", "--offset", "1").out.splitlines() == every[1:3]
+    every = _ranked(Result("search", "a square", folder, "--model", model).out)
+    assert _ranked(Result("search", "a square", folder, "-k", "2", "--offset", "1").out) == every[1:3]
+
+
+def test_hits_that_do_not_match_stand_below_a_line_that_says_so(folder: Path, model: Path) -> None:
+    below = Result("search", "blue", folder, "--model", model).out.splitlines()
+    assert below[1] == "     what follows is only nearest:"
+    assert below[0].endswith("  blue.png")
+    nothing = Result("search", "xkcvb", folder).out.splitlines()
+    assert nothing[0] == "     nothing matches well; the nearest are:"
+
+
+def test_copies_are_named_below_the_hit(pictures: Path, model: Path) -> None:
+    (pictures / "again.png").write_bytes((pictures / "red.png").read_bytes())
+    lines = Result("search", "", pictures, "--image", pictures / "red.png", "--model", model).out.splitlines()
+    assert lines[:2] == ["  1  1.000  again.png", "            also red.png"]
 
 
 def test_several_examples_and_what_is_not_wanted_are_one_question(pictures: Path, model: Path) -> None:
@@ -227,7 +246,7 @@ def test_thumbnails_need_a_terminal_with_colour(pictures: Path, model: Path) -> 
         "index: 2 added\n"
         "no thumbnails: --show needs a terminal with 24-bit colour; --html FILE writes a page with them\n"
     )
-    assert len(result.out.splitlines()) == 1
+    assert len(_ranked(result.out)) == 1
 
 
 def test_a_thumbnail_in_the_terminal_is_two_pixels_a_character() -> None:

@@ -19,6 +19,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("search", "Make or update the search index of a folder."),
     "search": ("search", "Find images, videos and pages by text, image, video or page."),
     "watch": ("watch", "Keep the index of a folder up to date."),
+    "duplicates": ("duplicates", "List files that are equal, and pictures that are the same."),
     "embed": ("embed", "Print or save the vectors of files and texts."),
     "models": ("lists", "List the models that are known by name."),
     "train": ("train", "Train a model from a YAML configuration."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shlex
 import sys
 import time
@@ -41,6 +42,10 @@ _INTRODUCTION = (
     "pip install 'vlm2vec[models]' and give --model VLM2Vec/VLM2Vec-V2.0, best with a GPU"
 )
 _MOST_ENDINGS, _LONGEST_ENDING = 12, 16
+_INDENT = " " * 12
+# Between what matches and what is only nearest.
+_NOTHING, _BELOW = "     nothing matches well; the nearest are:", "     what follows is only nearest:"
+_FOUND = re.compile("\x02([^\x03]*)\x03")
 _FILES = ("added", "changed", "removed", "unchanged", "failed")
 
 
@@ -237,8 +242,15 @@ def _print_hits(library: Library, hits: Sequence[Hit], *, first: int, thumbnails
     with ExitStack() as stack:
         decoder = None
         for rank, hit in enumerate(hits, start=first):
+            if hit.weak and (rank == first or not hits[rank - first - 1].weak):
+                print(_BELOW if rank > first else _NOTHING)
             # Not through rich, which would wrap long paths and read brackets in them as markup.
             print(f"{rank:>3}  {hit.score:.3f}  {printable(hit.path)}  {hit.place}".rstrip())
+            if hit.snippet:
+                # In a terminal, what was found is bold.
+                typer.echo(f"{_INDENT}{_FOUND.sub(lambda found: typer.style(found[1], bold=True), hit.snippet)}")
+            if hit.copies:
+                print(f"{_INDENT}also {', '.join(map(printable, hit.copies))}")
             if console is not None:
                 from vlm2vec.media.sandbox import Sandbox
                 from vlm2vec.media.thumbnails import thumbnail_text
