@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlm2vec.evaluation.runner import evaluate as evaluate
     from vlm2vec.media.document import read_pages as read_pages
     from vlm2vec.model.embedder import Embedder as Embedder
+    from vlm2vec.search.examples import Examples as Examples
     from vlm2vec.search.library import Library as Library
     from vlm2vec.search.retrieve import Question as Question
     from vlm2vec.search.store import Filter as Filter
@@ -45,6 +46,7 @@ _LAZY = {
     "read_pages": "vlm2vec.media.document",
     "Embedder": "vlm2vec.model.embedder",
     "Library": "vlm2vec.search.library",
+    "Examples": "vlm2vec.search.examples",
     "Question": "vlm2vec.search.retrieve",
     "Filter": "vlm2vec.search.store",
     "Hit": "vlm2vec.search.store",

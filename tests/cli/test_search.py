@@ -99,6 +99,10 @@ _NO_REGION = "'all' is no region: write x,y,width,height, as 100,50,300,200 or 1
         ([""], 'the query is empty: give words, or "" beside --image, --video or --pdf'),
         (["kind:page"], "'kind:page' says only where to look: give words, or --image, --video or --pdf"),
         (["x", "--words", "--meaning"], "give --words or --meaning, or none of them for both"),
+        (
+            ["x", "--image", "a.png", "--words"],
+            "--words and --meaning are for a question of words alone, not for examples",
+        ),
         (["x", "--since", "soon"], "--since: 'soon' is no date such as 2024, 2024-03 or 2024-03-15"),
         (["x", "--until", "2024-13"], "--until: '2024-13' is no date such as 2024, 2024-03 or 2024-03-15"),
         (["x", "--type", "*"], "--type: '*' is no ending of file names such as jpg"),

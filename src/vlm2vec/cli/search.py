@@ -120,8 +120,8 @@ def search(
 
     Words may say more: "a phrase", -without, kind:page, in:folder, after:2024-03, before:2025, type:jpg.
     """
-    mode = _mode(words=words, meaning=meaning)
     media = _media(image or [], video, pdf, crop)
+    mode = _mode(words=words, meaning=meaning, by_words_alone=not (media or not_image))
     # Of a question as long as no name may be, `Path.is_dir` would raise.
     if folder is None and query and not media and os.path.isdir(query):
         note(f"searching for the words {query!r}; to search in the folder {query}, put the words before it")
@@ -147,9 +147,11 @@ def search(
             write_file(html, hits_page(library, Item(text=query, media=tuple(media[:1])), hits))
 
 
-def _mode(*, words: bool, meaning: bool) -> Mode:
+def _mode(*, words: bool, meaning: bool, by_words_alone: bool) -> Mode:
     if words and meaning:
         raise InputError("give --words or --meaning, or none of them for both")
+    if (words or meaning) and not by_words_alone:
+        raise InputError("--words and --meaning are for a question of words alone, not for examples")
     return "words" if words else "meaning" if meaning else "auto"
 
 
