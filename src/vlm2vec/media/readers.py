@@ -55,7 +55,7 @@ def stored_words(path: Path, limits: Limits) -> FileWords:
 
         return read_document(path, limits)
     raise MediaError(
-        f"{path} holds no words that can be read: the ending {suffix!r} is that of no picture, film, PDF or document"
+        f"{path} holds no words that can be read: the ending {suffix!r} is that of no picture, film or document"
     )
 
 

@@ -22,8 +22,9 @@ from support.document_files import (
 from support.media_files import encoded, picture
 from vlm2vec.errors import InputError, LimitError, MediaError
 from vlm2vec.items import DOCUMENT_SUFFIXES
-from vlm2vec.media import Limits
+from vlm2vec.media import Limits, read_words
 from vlm2vec.media.documents import READERS, read_document
+from vlm2vec.media.sandbox import Sandbox
 from vlm2vec.media.words import FileWords, PartWords
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -57,9 +58,9 @@ def test_every_ending_of_a_document_has_a_reader() -> None:
 
 def test_a_docx_is_divided_at_its_headings(tmp_path: Path) -> None:
     assert read_document(write_docx(tmp_path / "a.docx")) == FileWords(
-        "Harbour report\nharbour, cranes\nAda Writer\n2024-03-05",
+        "Harbour report\nharbour, cranes\nAda Writer\n2024-03-05 March 2024",
         (
-            PartWords("Cranes\tmove\nboxes.", "Harbour report\nSummary", page=1),
+            PartWords("Cranes move\nboxes.", "Harbour report\nSummary", page=1),
             PartWords("crane\n900\nboat\n70", "Harbour report\nSummary\nCosts", page=2),
             PartWords("More boxes are expected.", "Harbour report\nOutlook", page=3),
             PartWords("By whom?", "Harbour report", page=4),
@@ -80,7 +81,7 @@ def test_text_of_a_docx_that_is_deleted_or_there_twice_is_left_out(tmp_path: Pat
 
 def test_a_pptx_is_one_part_a_slide_with_its_notes(tmp_path: Path) -> None:
     assert read_document(write_pptx(tmp_path / "a.pptx")) == FileWords(
-        "Sailing\nAda Speaker\n2023-01-02",
+        "Sailing\nAda Speaker\n2023-01-02 January 2023",
         (
             PartWords(
                 "Sails\nabout Sails\nand more\nin a table\nKnots\nEast\nWest",
@@ -94,9 +95,9 @@ def test_a_pptx_is_one_part_a_slide_with_its_notes(tmp_path: Path) -> None:
 
 def test_an_xlsx_is_one_part_a_sheet_with_dates_as_days(tmp_path: Path) -> None:
     assert read_document(write_xlsx(tmp_path / "a.xlsx")) == FileWords(
-        "Accounts\n2022-05-06",
+        "Accounts\n2022-05-06 May 2022",
         (
-            PartWords("day\tsum\n2024-03-05\t0.3\n2024-03-05 12:30\t08:15\nTRUE", "Accounts\nBank", page=1),
+            PartWords("day sum\n2024-03-05 0.3\n2024-03-05 12:30 08:15\nTRUE", "Accounts\nBank", page=1),
             PartWords("", "Accounts\nEmpty", page=2),
         ),
     )
@@ -109,7 +110,7 @@ def test_cells_of_every_kind_are_read(tmp_path: Path) -> None:
         '<c s="99999"><v>2</v></c><c t="d"><v>2024-03-05</v></c><c/></row></sheetData></worksheet>'
     )
     path = with_part(write_xlsx(tmp_path / "a.xlsx"), "xl/worksheets/sheet1.xml", content)
-    assert read_document(path).parts[0].text == "in line\tformula\t#N/A\t1000\t2\t2024-03-05"
+    assert read_document(path).parts[0].text == "in line formula #N/A 1000 2 2024-03-05"
 
 
 def test_an_odt_is_divided_at_its_headings(tmp_path: Path) -> None:
@@ -129,12 +130,12 @@ def test_an_odp_is_one_part_a_slide_with_its_notes(tmp_path: Path) -> None:
 
 
 def test_an_ods_is_one_part_a_sheet_as_it_is_shown(tmp_path: Path) -> None:
-    assert read_document(write_ods(tmp_path / "a.ods")) == FileWords("", (PartWords("apples\t1,200", "Stock", page=1),))
+    assert read_document(write_ods(tmp_path / "a.ods")) == FileWords("", (PartWords("apples 1,200", "Stock", page=1),))
 
 
 def test_an_epub_is_read_in_the_order_of_its_chapters(tmp_path: Path) -> None:
     assert read_document(write_epub(tmp_path / "a.epub")) == FileWords(
-        "The Whale\nH. M.\n1851-10-18",
+        "The Whale\nH. M.\n1851-10-18 October 1851",
         (
             PartWords("Call me & Ishmael.", "The Whale\nLoomings", page=1),
             PartWords("No heading here.", "The Whale", page=2),
@@ -221,3 +222,18 @@ def test_elements_may_lie_a_hundred_thousand_deep(tmp_path: Path) -> None:
 def test_an_ending_that_is_no_document_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the ending '\.png' is none of a document"):
         read_document(tmp_path / "a.png")
+
+
+def test_words_beyond_the_limit_are_left_out_and_told(tmp_path: Path) -> None:
+    words = read_document(write_pptx(tmp_path / "a.pptx"), Limits(text_chars=100))
+    assert [part.page for part in words.parts] == [1]
+    assert words.notes == (
+        "the words from section 2 on are left out: the file has more than the 100 characters of text allowed "
+        "(Limits.text_chars)",
+    )
+
+
+def test_a_sandbox_reads_documents_in_a_worker(tmp_path: Path) -> None:
+    path = write_docx(tmp_path / "a.docx")
+    with Sandbox() as sandbox:
+        assert sandbox.read_words(path) == read_words(path) == read_document(path)

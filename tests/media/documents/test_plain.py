@@ -38,16 +38,9 @@ def test_an_encoding_that_is_declared_is_used_where_it_fits() -> None:
     assert decoded("кот".encode(), "a.html", "no-such-encoding") == "кот"
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"\x7fELF\0\0", "it has NUL bytes"),
-        (b"\xff\xfe\xff\xfe\x00", "begins as UTF-16 and is none"),
-        (b"\x93\x01\x02\x03 words", "it has control characters"),
-    ],
-)
-def test_bytes_that_are_no_text_say_why(data: bytes, reason: str) -> None:
-    with pytest.raises(MediaError, match=rf"^a\.txt .*{reason}"):
+@pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"\xff\xfea\0\0\0", b"\x93\x01\x02\x03 words", b"\x01\x02 words"])
+def test_bytes_that_are_no_text_say_why(data: bytes) -> None:
+    with pytest.raises(MediaError, match=r"^a\.txt is no text: it has control characters; check"):
         decoded(data, "a.txt")
 
 
@@ -109,7 +102,7 @@ def test_org_names_its_title_in_a_line_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.tsv", "\t")])
 def test_the_first_line_of_a_table_describes_its_rows(tmp_path: Path, name: str, mark: str) -> None:
     words = _read(tmp_path, name, f"day{mark}sum\n1{mark}2\n3{mark}4\n")
-    assert _parts(words) == [(f"day{mark}sum", f"1{mark}2\n3{mark}4")]
+    assert _parts(words) == [(f"day{mark}sum".replace("\t", " "), f"1{mark}2\n3{mark}4".replace("\t", " "))]
 
 
 def test_a_text_that_is_too_large_is_an_error_with_the_limit(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from vlm2vec.media.documents.opendocument import read_odp, read_ods, read_odt
 from vlm2vec.media.documents.plain import read_marked, read_plain, read_table
 from vlm2vec.media.documents.pptx import read_pptx
 from vlm2vec.media.documents.xlsx import read_xlsx
+from vlm2vec.media.plain_text import joined, plain
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, decoding
-from vlm2vec.media.words import FileWords
+from vlm2vec.media.words import FileWords, PartWords
 
 READERS: Mapping[str, Callable[[Path, Limits], FileWords]] = {
     **dict.fromkeys((".txt", ".text", ".tex"), read_plain),
@@ -37,7 +38,7 @@ def read_document(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileWords:
     """Read the words of a document by its ending. Nothing outside of the file is read or fetched.
 
     Texts, web pages and books are divided into sections of at most 400 words, at their headings first; slides and
-    sheets are a part each. Parts are numbered from 1.
+    sheets are a part each. Parts are numbered from 1. Words beyond `Limits.text_chars` are left out, with a note.
 
     Raises:
         InputError: the ending is none of `READERS`.
@@ -48,4 +49,19 @@ def read_document(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileWords:
     if reader is None:
         raise InputError(f"{path}: the ending {path.suffix!r} is none of a document; known are {', '.join(READERS)}")
     with decoding(str(path), "a document"):
-        return reader(path, limits)
+        words = reader(path, limits)
+    return _bounded(words, limits)
+
+
+def _bounded(words: FileWords, limits: Limits) -> FileWords:
+    """Words made plain, as many as `limits` allow; a note tells what is left out."""
+    parts: list[PartWords] = []
+    left = limits.text_chars
+    for part in words.parts:
+        made = part._replace(text=plain(part.text), about=joined(*part.about.split("\n")))
+        left -= len(made.text) + len(made.about)
+        if left < 0:
+            note = f"the words from section {part.page} on are left out: {limits.said_of_text()}"
+            return FileWords(joined(*words.about.split("\n")), tuple(parts), (*words.notes, note))
+        parts.append(made)
+    return FileWords(joined(*words.about.split("\n")), tuple(parts), words.notes)

@@ -11,6 +11,7 @@ from vlm2vec.media.documents.archive import Archive, inner_path, open_archive
 from vlm2vec.media.documents.html import parse_html
 from vlm2vec.media.documents.markup import Start, text_of
 from vlm2vec.media.documents.sections import Block, sections
+from vlm2vec.media.plain_text import date_words
 from vlm2vec.media.source import Limits
 from vlm2vec.media.words import FileWords
 
@@ -66,7 +67,7 @@ def _read_package(archive: Archive) -> _Book:
         if event.name in _DESCRIBING:
             text = " ".join(text_of(events).split())
             title = title or (text if event.name == "title" else "")
-            about[text[:10] if event.name == "date" else text] = None
+            about[(date_words(text) or text) if event.name == "date" else text] = None
         elif event.name == "item" and _is_chapter(event.attributes):
             items[event.attributes.get("id", "")] = inner_path(names[0], event.attributes.get("href", ""))
         elif event.name == "itemref":

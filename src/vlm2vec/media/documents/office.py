@@ -9,6 +9,7 @@ from vlm2vec.errors import MediaError
 from vlm2vec.media.documents.archive import Archive, inner_path
 from vlm2vec.media.documents.markup import End, Event, Start, skip, text_of
 from vlm2vec.media.documents.sections import Block
+from vlm2vec.media.plain_text import date_words
 
 _PROPERTIES = "docProps/core.xml"
 _DESCRIBING = ("title", "subject", "keywords", "description", "creator", "category")
@@ -68,7 +69,7 @@ def read_properties(archive: Archive) -> Properties:
     told = _texts(archive.events(_PROPERTIES)) if _PROPERTIES in archive else {}
     if told.get("title") in _NO_TITLES:
         del told["title"]
-    lines = [*(told.get(name, "") for name in _DESCRIBING), told.get("created", "")[:10]]
+    lines = [*(told.get(name, "") for name in _DESCRIBING), date_words(told.get("created", ""))]
     return Properties(told.get("title", ""), "\n".join(filter(None, lines)))
 
 

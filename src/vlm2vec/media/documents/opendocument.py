@@ -10,6 +10,7 @@ from vlm2vec.media.documents.archive import Archive, open_archive
 from vlm2vec.media.documents.markup import End, Event, Start, skip, text_of
 from vlm2vec.media.documents.office import Properties, titled
 from vlm2vec.media.documents.sections import Block, sections
+from vlm2vec.media.plain_text import date_words
 from vlm2vec.media.source import Limits
 from vlm2vec.media.words import FileWords, PartWords
 
@@ -85,7 +86,7 @@ def _properties(archive: Archive) -> Properties:
             told.setdefault(event.name, []).append(" ".join(text_of(events).split()))
     # The first author and the last are mostly one.
     texts = dict.fromkeys(text for name in _DESCRIBING for text in told.get(name, []) if text)
-    days = [text[:10] for text in told.get("creation-date", [])]
+    days = [date_words(text) for text in told.get("creation-date", [])]
     return Properties(" ".join(told.get("title", [])), "\n".join([*texts, *days]))
 
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.media.documents.sections import Block, sections
+from vlm2vec.media.plain_text import decoded_text
 from vlm2vec.media.source import Limits, open_source
 from vlm2vec.media.words import FileWords
 
-# UTF-32 first: in the order of little ends, its mark begins like that of UTF-16.
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b"))
-_HEAD_BYTES = 1 << 16
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+# All but those of terminals, blanks and line ends.
+_CONTROLS = re.compile("[\x01-\x07\x0e-\x1a\x1c-\x1f]")
+_HEAD_LETTERS = 1 << 16
 # The letter that begins a heading, by the ending; as often as the heading lies deep.
 _HEADING_MARKS = {".md": "#", ".markdown": "#", ".adoc": "=", ".org": r"\*"}
 # How lines under headings look, with the level where the format gives it.
@@ -59,28 +55,17 @@ def decoded(data: bytes, name: str, declared: str | None = None) -> str:
         declared: an encoding that the file names; one that is unknown or does not fit is passed over.
 
     Raises:
-        MediaError: the bytes are no text: there is a NUL, or, unless they are UTF-8, many other control characters.
+        MediaError: the bytes are no text: there is a NUL, or many other control characters.
     """
-    for mark, encoding in _MARKS.items():
-        if data.startswith(mark):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise MediaError(f"{name} begins as {encoding.upper()} and is none: {error.reason}") from error
-    if b"\0" in data:
-        raise MediaError(f"{name} is no text: it has NUL bytes; check that the file is what its name says")
-    for encoding in filter(None, (declared, "utf-8")):
-        try:
-            return data.decode(encoding)
-        except (UnicodeError, LookupError):
-            continue
-    head = data[:_HEAD_BYTES]
-    if len(head) - len(head.translate(None, _CONTROLS)) > len(head) / 100:
+    text = ""
+    if declared and not data.startswith(_MARKS):
+        with suppress(UnicodeError, LookupError):
+            text = data.decode(declared)
+    text = text or decoded_text(data)
+    head = text[:_HEAD_LETTERS]
+    if "\0" in text or 100 * len(_CONTROLS.findall(head)) > len(head):
         raise MediaError(f"{name} is no text: it has control characters; check that the file is what its name says")
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return text
 
 
 def read_plain(path: Path, limits: Limits) -> FileWords:
