@@ -32,7 +32,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         read_words(tmp_path / "a.xyz")
     assert str(caught.value) == (
-        f"{tmp_path / 'a.xyz'} holds no words that can be read: the ending '.xyz' is that of no picture, film or document"
+        f"{tmp_path / 'a.xyz'} holds no words that can be read: the ending '.xyz' is that of no picture, film or "
+        "document"
     )
 
 

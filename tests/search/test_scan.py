@@ -11,6 +11,7 @@ import av
 import pytest
 from PIL import Image as PILImage
 
+from support.document_files import stand_in_office, write_pptx
 from support.places import DATA
 from vlm2vec import extras
 from vlm2vec.errors import IndexFolderError, MediaError
@@ -245,3 +246,19 @@ def test_files_that_need_a_missing_extra_are_left_out_and_named(
     extra_for.cache_clear()
     assert ([file.path for file in whole.files], whole.left_out) == (["b.svg"], {".heic": 1})
     assert named.failed == [("a.heic", "the ending '.heic' needs the extra 'heif', which is not installed")]
+
+
+def test_a_document_has_the_pages_that_a_program_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk, text = write_pptx(tmp_path / "a.pptx"), tmp_path / "a.txt"
+    monkeypatch.setenv("PATH", "")
+    assert (split_file(talk, "document"), split_file(text, "document")) == ([], [])
+    monkeypatch.undo()
+    stand_in_office(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert split_file(talk, "document") == [Image(talk, page=1), Image(talk, page=2)]
+    (tmp_path / "b.pptx").write_bytes(b"words")
+    stand_in_office(tmp_path, "exit 1")
+    assert split_file(tmp_path / "b.pptx", "document") == []
+    assert "b.pptx is found by its words alone: " in caplog.text

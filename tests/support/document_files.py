@@ -21,6 +21,8 @@ from odf.opendocument import OpenDocument, OpenDocumentPresentation, OpenDocumen
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
+from support.media_files import pdf
+
 
 def zipped(path: Path, parts: Mapping[str, str | bytes]) -> Path:
     """A ZIP file of these parts, compressed."""
@@ -194,3 +196,19 @@ def _with(parent: Element, *children: Element) -> Element:
 def _saved(document: OpenDocument, path: Path) -> Path:
     document.save(str(path))
     return path
+
+
+def stand_in_office(folder: Path, body: str = "") -> Path:
+    """A script in the place of LibreOffice, whose PDFs have a red and a lime page; it notes each run in `folder`/runs.
+
+    Args:
+        body: what it does first.
+    """
+    program = folder / "soffice"
+    (folder / "two.pdf").write_bytes(pdf(["red", "lime"]))
+    program.write_text(
+        f'#!/bin/sh\necho run >> "{folder}/runs"\n{body}\nfor last; do :; done\n'
+        f'cp "{folder}/two.pdf" "$(dirname "$last")/out/document.pdf"\n'
+    )
+    program.chmod(0o755)
+    return program

@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from vlm2vec.errors import IndexFolderError
+from vlm2vec.errors import IndexFolderError, MediaError
 from vlm2vec.extras import extra_for
 from vlm2vec.files import reason
 from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("vlm2vec")
 
 FileKind: TypeAlias = Literal["image", "video", "pdf", "document"]
+"""A document has words, and pages where a program draws them."""
 
 _KINDS: dict[str, FileKind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
@@ -286,6 +287,8 @@ def name_in(folder: Path, path: str | os.PathLike[str]) -> str:
 def split_file(path: Path, kind: FileKind, decoder: Decoder | None = None) -> list[Image | Video]:
     """Divide a file into what gets a vector each: the pages of a PDF, the spans of a long video, otherwise all of it.
 
+    Of a document it is the pages that LibreOffice or Chromium draws, where they are installed, or nothing.
+
     Reads headers only. An animated GIF or WebP is one video. Gaps of a video are in no span; a warning tells them. A
     `decoder` looks into the file in its way.
 
@@ -300,6 +303,8 @@ def split_file(path: Path, kind: FileKind, decoder: Decoder | None = None) -> li
         return [decoder.resolve(Image(path))]
     if kind == "pdf":
         return [Image(path, page=page) for page in range(1, decoder.page_count(path) + 1)]
+    if kind == "document":
+        return _drawn_pages(path, decoder)
     info = decoder.probe(path)
     spans = direct.split_spans(info.duration_s, gaps_s=info.gaps_s)
     if info.gaps_s:
@@ -310,6 +315,20 @@ def split_file(path: Path, kind: FileKind, decoder: Decoder | None = None) -> li
     if len(spans) < 2 and not info.gaps_s:
         return [Video(path)]
     return [Video(path, span_s=span) for span in spans]
+
+
+def _drawn_pages(path: Path, decoder: Decoder) -> list[Image | Video]:
+    """The pages of a document; none if no program that draws it is installed, or it cannot draw this one."""
+    from vlm2vec.media.documents.render import PROGRAMS, program_path
+
+    program = PROGRAMS.get(path.suffix.lower())
+    if program is None or program_path(program) is None:
+        return []
+    try:
+        return [Image(path, page=page) for page in range(1, decoder.page_count(path) + 1)]
+    except MediaError as error:
+        _LOG.warning("%s is found by its words alone: %s", path, error)
+        return []
 
 
 def file_kind(path: str) -> FileKind | None:

@@ -16,8 +16,7 @@ import PIL.Image
 import pypdfium2
 import pytest
 
-from support.document_files import with_part, write_docx, write_odt, write_pptx, write_xlsx
-from support.media_files import pdf
+from support.document_files import stand_in_office, with_part, write_docx, write_odt, write_pptx, write_xlsx
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import DOCUMENT_SUFFIXES, Image
 from vlm2vec.media import Limits, load_frames, page_count, render_page
@@ -72,22 +71,12 @@ def server() -> Iterator[_Server]:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A script in the place of LibreOffice; it gets LibreOffice's arguments."""
-    program = tmp_path / "bin" / "soffice"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    return program
-
-
-# It writes a PDF of two pages to `--outdir`, the last argument but one, and notes that it ran.
-def _write_stand_in(program: Path, body: str = "") -> None:
-    (program.parent / "two.pdf").write_bytes(pdf(["red", "lime"]))
-    program.write_text(
-        f'#!/bin/sh\necho run >> "{program.parent}/runs"\n{body}\nfor last; do :; done\n'
-        f'cp "{program.parent}/two.pdf" "$(dirname "$last")/out/document.pdf"\n'
-    )
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose programs are found first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
 
 
 def test_each_document_that_is_drawn_has_words_as_well() -> None:
@@ -95,21 +84,21 @@ def test_each_document_that_is_drawn_has_words_as_well() -> None:
     assert PROGRAMS.keys() > SLIDES
 
 
-def test_pages_are_drawn_once_until_the_file_changes(stand_in: Path, tmp_path: Path) -> None:
-    _write_stand_in(stand_in)
+def test_pages_are_drawn_once_until_the_file_changes(programs: Path, tmp_path: Path) -> None:
+    stand_in_office(programs)
     path = write_pptx(tmp_path / "a.pptx")
     assert page_count(path) == 2
     with ThreadPoolExecutor(4) as threads:
         pages = list(threads.map(lambda number: render_page(path, number), (1, 2, 1, 2)))
     assert [_is_red(page) for page in pages] == [True, False, True, False]
-    assert (stand_in.parent / "runs").read_text() == "run\n"
+    assert (programs / "runs").read_text() == "run\n"
     path.write_bytes(path.read_bytes() + b"\0")
     assert page_count(path) == 2
-    assert (stand_in.parent / "runs").read_text() == "run\nrun\n"
+    assert (programs / "runs").read_text() == "run\nrun\n"
 
 
-def test_a_sandbox_draws_pages_too(stand_in: Path, tmp_path: Path) -> None:
-    _write_stand_in(stand_in)
+def test_a_sandbox_draws_pages_too(programs: Path, tmp_path: Path) -> None:
+    stand_in_office(programs)
     path = write_pptx(tmp_path / "a.pptx")
     with Sandbox() as sandbox:
         assert sandbox.page_count(path) == 2
@@ -117,9 +106,9 @@ def test_a_sandbox_draws_pages_too(stand_in: Path, tmp_path: Path) -> None:
     assert not _is_red(page)
 
 
-def test_a_program_that_hangs_is_killed_with_all_that_it_started(stand_in: Path, tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_killed_with_all_that_it_started(programs: Path, tmp_path: Path) -> None:
     alive = tmp_path / "alive"
-    _write_stand_in(stand_in, f'(while :; do date > "{alive}"; sleep 0.05; done) &\nsleep 60')
+    stand_in_office(programs, f'(while :; do date > "{alive}"; sleep 0.05; done) &\nsleep 60')
     path = write_docx(tmp_path / "a.docx")
     start_s = time.monotonic()
     with pytest.raises(LimitError, match=r"a\.docx cannot be drawn by LibreOffice: it took longer than 0\.5 s"):
@@ -133,8 +122,8 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_started(stand_in: Path,
     assert not alive.exists()
 
 
-def test_a_program_that_makes_nothing_says_why(stand_in: Path, tmp_path: Path) -> None:
-    stand_in.write_text("#!/bin/sh\necho 'source file could not be loaded' >&2\n")
+def test_a_program_that_makes_nothing_says_why(programs: Path, tmp_path: Path) -> None:
+    stand_in_office(programs, "echo 'source file could not be loaded' >&2; exit 1")
     with pytest.raises(MediaError) as caught:
         render_document(write_docx(tmp_path / "a.docx"))
     assert str(caught.value) == (
