@@ -141,15 +141,15 @@ def test_files_in_a_linked_folder_that_is_away_stay(tmp_path: Path, own: Embedde
     pictures = tmp_path / "pictures"
     make_picture(pictures / "b.png", 2)
     (pictures / "archive").symlink_to(tmp_path / "disk")
-    (pictures / "old.txt").symlink_to(tmp_path / "nothing.txt")
+    (pictures / "old.log").symlink_to(tmp_path / "nothing.log")
     library = Library.open(pictures, model=own)
-    assert library.sync() == summary_of(added=2, embedded=2, left_out={".txt": 1})
+    assert library.sync() == summary_of(added=2, embedded=2, left_out={".log": 1})
     (tmp_path / "disk").rename(tmp_path / "unplugged")
     assert scan_folder(pictures).failed == [("archive/", "no such file or directory")]
     library.sync()
     assert paths_of(library) == ["archive/a.png", "b.png"]
     (tmp_path / "unplugged").rename(tmp_path / "disk")
-    assert library.sync() == summary_of(unchanged=2, left_out={".txt": 1})
+    assert library.sync() == summary_of(unchanged=2, left_out={".log": 1})
 
 
 def test_an_animation_under_another_ending_becomes_what_it_is_there(tmp_path: Path, own: Embedder) -> None:

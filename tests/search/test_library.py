@@ -118,7 +118,7 @@ def test_two_files_that_trade_places_keep_their_own_vectors(three: Library, own:
 def test_an_index_is_up_to_date_until_anything_in_its_folder_changes(
     three: Library, change: Callable[[Path], object]
 ) -> None:
-    (three.folder / "notes.txt").write_text("words")
+    (three.folder / "notes.log").write_text("words")
     assert is_up_to_date(three)
     change(three.folder)
     assert not is_up_to_date(three)

@@ -171,7 +171,7 @@ def test_what_an_older_index_does_not_know_of_a_file_does_not_count_and_is_noted
 def test_the_holder_of_a_content_is_the_file_itself_or_else_the_first_that_still_has_it() -> None:
     stored = {name: _stored(content_hash="h") for name in ("c.png", "b.png", "b.jpg", "a.png")}
     stored["part.png"] = _stored(content_hash="h", num_stored=0)
-    holders = _Holders(stored)
+    holders = _Holders(stored, ())
     content = _content_of("x.png", "image", "h")
     assert (holders.find(content, "c.png"), holders.find(content, "x.png")) == ("c.png", "a.png")
     # A JPEG never moves: what is in it may come out otherwise than under the name of a PNG.
@@ -264,6 +264,7 @@ def test_a_pdf_with_a_bad_page_is_told_once(tmp_path: Path, own: Embedder) -> No
         """An embedder that cannot read page 2."""
 
         name, dim, dtype, fingerprint = own.name, own.dim, own.dtype, own.fingerprint
+        encode_query = own.encode_query
 
         def stream(self, items, ask, **options):  # type: ignore[no-untyped-def]
             for position, item in enumerate(items):

@@ -33,15 +33,16 @@ def _paths(folder: Path) -> list[str]:
 
 
 def test_files_come_sorted_with_the_kind_their_ending_says(tmp_path: Path) -> None:
-    _touch(tmp_path, "b.MP4", "a/z.pdf", "a.jpg", "a/note.txt", "Makefile")
+    _touch(tmp_path, "b.MP4", "a/z.pdf", "a.jpg", "a/note.TXT", "a.log", "Makefile")
     scan = scan_folder(tmp_path)
     assert [(file.path, file.kind, file.look.size) for file in scan.files] == [
         ("a.jpg", "image", 1),
+        ("a/note.TXT", "document", 1),
         ("a/z.pdf", "pdf", 1),
         ("b.MP4", "video", 1),
     ]
     assert scan.failed == []
-    assert scan.left_out == {".txt": 1, "": 1}
+    assert scan.left_out == {".log": 1, "": 1}
     assert scan.files[0].look.mtime_ns == (tmp_path / "a.jpg").stat().st_mtime_ns
 
 
@@ -108,7 +109,15 @@ def test_names_that_are_no_text_are_found_and_can_be_shown(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("a.JPEG", "image"), ("a.webp", "image"), ("a.mov", "video"), ("a.PDF", "pdf"), ("a.txt", None), ("jpg", None)],
+    [
+        ("a.JPEG", "image"),
+        ("a.webp", "image"),
+        ("a.mov", "video"),
+        ("a.PDF", "pdf"),
+        ("a.txt", "document"),
+        ("a.log", None),
+        ("jpg", None),
+    ],
 )
 def test_the_ending_decides_in_any_case(path: str, kind: str | None) -> None:
     assert file_kind(path) == kind

@@ -258,8 +258,9 @@ def _print_hits(library: Library, hits: Sequence[Hit], *, first: int, thumbnails
                 from vlm2vec.media.thumbnails import thumbnail_text
 
                 decoder = decoder or stack.enter_context(Sandbox())
-                picture = thumbnail_text(library.medium(hit), _COLUMNS, decoder)
-                if picture is not None:
+                medium = library.medium(hit)
+                picture = medium and thumbnail_text(medium, _COLUMNS, decoder)
+                if picture:
                     console.print(picture)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from vlm2vec.errors import InputError, LimitError, MediaError, VLM2VecError
 from vlm2vec.files import content_hash, reason
-from vlm2vec.items import ANIMATED_SUFFIXES, Item
+from vlm2vec.items import ANIMATED_SUFFIXES, Item, Kind
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
@@ -104,7 +104,7 @@ class Committer:
 
     Attributes:
         counts: files that were "added", "changed" or "unchanged", by what the index knew of them before.
-        embedded: pictures, pages, spans and passages of text that went through the model.
+        embedded: pictures, pages and spans that went through the model; passages of text are not counted.
         failed: why a file could not be read, or not in all its parts.
     """
 
@@ -162,12 +162,11 @@ class Committer:
                 work = self._work(decoder)
                 if first := next(work, None):
                     job = EmbedJob(load(), self, flush=self._flush, decoder=decoder, normalize=True)
-                    report = job.run(
+                    job.run(
                         chain([first], work),
                         on_progress=lambda done, total: self._advance(done),
                         on_failure=self._fail,
                     )
-                    self.embedded = report.embedded
             except BaseException:
                 # Most of all Ctrl-C. That something cannot be kept must not hide the reason.
                 with suppress(VLM2VecError):
@@ -216,6 +215,7 @@ class Committer:
             for key, vector in zip(keys, vectors, strict=True):
                 pending, place = self._waiting.pop(key)
                 pending.put(place, vector)
+                self.embedded += place.passage is None
                 self._settle_part(pending)
             self._commit()
 
@@ -294,7 +294,7 @@ class Committer:
         pending = _Pending(content, [file], parts, [None] * len(parts), [[] for _ in parts], 0)
         missing: list[tuple[_Place, Item]] = []
         for number, part in enumerate(parts):
-            missing += self._take_known(pending, number, known.get((part.page, part.span_s)))
+            missing += self._take_known(pending, number, known.get((part.kind, part.page, part.span_s)))
         pending.num_waiting = len(missing)
         if not missing:
             self._finish(pending)
@@ -318,12 +318,12 @@ class Committer:
             missing += [(_Place(number, place), Item(piece)) for place, piece in enumerate(pieces)]
         return missing
 
-    def _known_units(self, file: FoundFile, content: _Content) -> dict[tuple[int | None, _Span], StoredUnit]:
+    def _known_units(self, file: FoundFile, content: _Content) -> dict[tuple[Kind, int | None, _Span], StoredUnit]:
         """Those of an earlier run in which other parts of the same file failed, or without words."""
         stored = self._stored.get(file.path)
         if stored is None or stored.content_hash != content[0]:
             return {}
-        return {(one.page, one.span_s): one for rows in self._store.read([file.path]) for one in rows.units}
+        return {(one.kind, one.page, one.span_s): one for rows in self._store.read([file.path]) for one in rows.units}
 
     def _settle_part(self, pending: _Pending) -> None:
         pending.num_waiting -= 1

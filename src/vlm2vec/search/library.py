@@ -267,8 +267,10 @@ class Library:
         """
         return find_groups(self._opened(), self._pictures())
 
-    def medium(self, hit: Hit) -> Image | Video:
-        """The picture, page, video or span that a hit stands for."""
+    def medium(self, hit: Hit) -> Image | Video | None:
+        """The picture, page, video or span that a hit stands for; None for a section, which has no picture."""
+        if hit.kind == "text":
+            return None
         path = self.folder / hit.path
         return Video(path, span_s=hit.span_s) if hit.kind == "video" else Image(path, page=hit.page)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlm2vec.items import Item
@@ -36,14 +37,23 @@ def hits_page(library: Library, query: Item, hits: Sequence[Hit], limits: Limits
             hits=[
                 {
                     "link": _link(library.folder / hit.path, hit),
-                    "picture": thumbnail_uri(library.medium(hit), _THUMBNAIL_PX, decoder),
+                    "picture": medium and thumbnail_uri(medium, _THUMBNAIL_PX, decoder),
+                    "words": list(_pieces(hit.snippet)),
+                    "weak": hit.weak,
                     "path": hit.path,
                     "place": hit.place or hit.kind,
                     "score": f"{hit.score:.3f}",
                 }
-                for hit in hits
+                for hit, medium in zip(hits, map(library.medium, hits), strict=True)
             ],
         )
+
+
+def _pieces(snippet: str) -> Iterator[tuple[str, bool]]:
+    """The snippet of a hit in pieces, each with whether it was looked for."""
+    for piece in re.split("(\x02[^\x03]*\x03)", snippet):
+        if piece:
+            yield piece.strip("\x02\x03"), piece.startswith("\x02")
 
 
 def _link(path: Path, hit: Hit) -> str:

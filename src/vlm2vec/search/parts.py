@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Kind, Video
+from vlm2vec.media.documents.render import SLIDES
 from vlm2vec.media.words import FileWords, PartWords
-from vlm2vec.search.scan import FileKind, split_file
+from vlm2vec.search.scan import FileKind, ending, split_file
 from vlm2vec.search.store import Words
 
 if TYPE_CHECKING:
@@ -40,15 +41,14 @@ class Part:
 def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
     """Divide a file into parts with their words.
 
-    A file whose words cannot be read is found by its look and its name; a warning tells.
+    A picture, film or PDF whose words cannot be read is found by its look and its name; a warning tells.
 
     Raises:
         MediaError: the file is not what its ending says, or larger than the limits allow.
     """
-    if kind == "document":
-        words = decoder.read_words(path)
-        return _sections(words)
     media = split_file(path, kind, decoder)
+    if kind == "document":
+        return _document_parts(decoder.read_words(path), media, is_slides=ending(path.name) in SLIDES)
     try:
         words = decoder.read_words(path)
     except MediaError as error:
@@ -57,12 +57,15 @@ def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
     return _with_words(media, words.about, words.parts)
 
 
-def _sections(words: FileWords) -> list[Part]:
-    """A part for each section of a document."""
-    return [
+def _document_parts(words: FileWords, media: Sequence[Image | Video], *, is_slides: bool) -> list[Part]:
+    """Slides with their words; of other documents sections, and beside them the pages that a program has drawn."""
+    if is_slides and media:
+        return _with_words(media, words.about, words.parts)
+    sections = [
         Part("text", one.page, one.span_s, None, Words(one.text, _joined(words.about if not number else "", one.about)))
-        for number, one in enumerate(words.parts or (PartWords(""),))
+        for number, one in enumerate(words.parts or (PartWords("", page=1),))
     ]
+    return [*sections, *_with_words(media, "", ())]
 
 
 def _with_words(media: Sequence[Image | Video], about: str, said: Sequence[PartWords]) -> list[Part]:

@@ -27,7 +27,7 @@ class Summary:
 
     Args:
         added, changed, removed, unchanged: files. A changed time with the same content is no change.
-        embedded: pictures, pages, spans and passages of text that went through the model.
+        embedded: pictures, pages and spans that went through the model; passages of text are not counted.
         ignored: files in the folder that are no images, videos, PDFs or other documents.
         failed: (path, reason) of each file that could not be read, or not in all its parts; none of these is counted
             as added, changed or unchanged.
