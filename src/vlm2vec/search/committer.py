@@ -390,7 +390,8 @@ class _Holders:
     def __init__(self, stored: Mapping[str, StoredFile], lacking: Iterable[str]) -> None:
         self._stored = stored
         self._lacking = set(lacking)
-        self._paths: dict[_Content, list[str]] = {}
+        # By hash alone: of a hundred thousand files, few are ever asked for by more.
+        self._paths: dict[str, list[str]] = {}
         for path in sorted(stored.keys() - self._lacking, reverse=True):
             self.add(path)
 
@@ -401,18 +402,17 @@ class _Holders:
     def add(self, path: str) -> None:
         """Take in a file that has come into the store."""
         self._lacking.discard(path)
-        if (content := self._content(path)) is not None:
-            self._paths.setdefault(content, []).append(path)
+        self._paths.setdefault(self._stored[path].content_hash, []).append(path)
 
     def find(self, content: _Content, path: str) -> str | None:
         """A file with this content, `path` itself by preference; None if the store has none."""
         if self._content(path) == content:
             return path
-        paths = self._paths.get(content, [])
-        while paths and self._content(paths[-1]) != content:
-            # It has left the store since, or has become another.
+        paths = self._paths.get(content[0], [])
+        while paths and self._content(paths[-1]) is None:
+            # It has left the store since.
             paths.pop()
-        return paths[-1] if paths else None
+        return next((one for one in reversed(paths) if self._content(one) == content), None)
 
     def _content(self, path: str) -> _Content | None:
         one, kind = self._stored.get(path), file_kind(path)
