@@ -68,7 +68,7 @@ def test_help_lists_all_commands_and_imports_no_heavy_library() -> None:
     assert done.stdout.endswith("code 0\nheavy []\n"), done.stderr
     commands = re.findall(r"^│ (\w+) {2,}[A-Z]", done.stdout, re.MULTILINE)
     assert commands == [
-        *("index", "search", "watch", "embed", "models", "train", "ablate", "mine", "teach"),
+        *("index", "search", "watch", "duplicates", "embed", "models", "train", "ablate", "mine", "teach"),
         *("evaluate", "tasks", "data", "report", "doctor"),
     ]
 
@@ -142,7 +142,7 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
     first = Result("index", folder, "--model", model)
     assert (first.code, first.out, first.err) == (
         0,
-        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n",
+        "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .xyz)\n",
         "",
     )
     save_picture(folder / "red.png", "orange")
@@ -155,24 +155,24 @@ def test_index_prints_its_counts(folder: Path, model: Path) -> None:
         "embedded": 1,
         "ignored": 1,
         "failed": [],
-        "left_out": {".txt": 1},
+        "left_out": {".xyz": 1},
         "excluded": 0,
     }
 
 
 def test_what_is_left_out_is_named_by_ending_and_number_most_frequent_first(pictures: Path, model: Path) -> None:
-    for name in ("a.heic", "b.HEIC", "c.svg", "README", "d.ts"):
+    for name in ("a.blend", "b.BLEND", "c.stl", "README", "d.ts"):
         (pictures / name).write_text("let words = 'words';\n")
     plain = Result("index", pictures, "--model", model)
-    assert plain.out.endswith("6 ignored (2 .heic, 1 without an ending, 1 .svg, 1 .ts, 1 .txt)\n")
+    assert plain.out.endswith("6 ignored (2 .blend, 1 without an ending, 1 .stl, 1 .ts, 1 .xyz)\n")
     report = json.loads(Result("index", pictures, "--json").out)
     assert report["ignored"] == 6
-    assert list(report["left_out"].items()) == [(".heic", 2), ("", 1), (".svg", 1), (".ts", 1), (".txt", 1)]
+    assert list(report["left_out"].items()) == [(".blend", 2), ("", 1), (".stl", 1), (".ts", 1), (".xyz", 1)]
     for number in range(30):
         (pictures / f"x.z{number:02}{'9' * 100}").touch()
     line = Result("index", pictures).out
     assert line.endswith(
-        "1 .ts, 1 .txt, 1 .z00999999999999, "
+        "1 .ts, 1 .xyz, 1 .z00999999999999, "
         + ", ".join(f"1 .z{n:02}999999999999" for n in range(1, 7))
         + ", and 23 other endings)\n"
     )
@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read_are_listed_and_strict_makes_them_fatal(pictur
     plain = Result("index", pictures, "--model", model)
     assert (plain.code, plain.out) == (
         0,
-        "2 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 2 embedded, 1 ignored (1 .txt)\n",
+        "2 added, 0 changed, 0 removed, 0 unchanged, 1 failed, 2 embedded, 1 ignored (1 .xyz)\n",
     )
     reason = "cannot be read as an image: it is empty"
     assert plain.err == f"not read: empty.jpg: {reason}\n"
@@ -206,7 +206,7 @@ def test_an_index_of_another_model_is_refused_until_it_is_made_anew(folder: Path
     assert "was made by the model" in refused.err
     assert f"'vlm2vec index FOLDER --rebuild --model '{other}''" in refused.err.replace("\n", " ")
     anew = Result("index", folder, "--model", other, "--rebuild")
-    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .txt)\n"
+    assert anew.out == "3 added, 0 changed, 0 removed, 0 unchanged, 0 failed, 4 embedded, 1 ignored (1 .xyz)\n"
     assert Library.open(folder).info.model == str(other)
 
 

@@ -219,7 +219,7 @@ def test_what_a_search_excludes_leaves_the_index_for_good(pictures: Path, model:
     assert (excluded.err, _paths(excluded)) == ("index: 1 removed\n", ["blue.png"])
     assert _paths(Result("search", "a square", pictures, "--json")) == ["blue.png"]
     assert Result("index", pictures).out == (
-        "0 added, 0 changed, 0 removed, 1 unchanged, 0 failed, 0 embedded, 1 ignored (1 .txt), 1 excluded\n"
+        "0 added, 0 changed, 0 removed, 1 unchanged, 0 failed, 0 embedded, 1 ignored (1 .xyz), 1 excluded\n"
     )
     assert Result("index", pictures, "--exclude", "!red.*").out.startswith("1 added, ")
 

@@ -35,11 +35,11 @@ def write_model(folder: Path) -> Path:
 
 
 def write_pictures(folder: Path) -> Path:
-    """A red and a blue picture, and a text file; nothing that is decoded in a process of its own."""
+    """A red and a blue picture, and a file of no known kind; nothing that is decoded in a process of its own."""
     folder.mkdir()
     save_picture(folder / "red.png", "red")
     save_picture(folder / "blue.png", "blue")
-    (folder / "notes.txt").write_text("words")
+    (folder / "notes.xyz").write_text("words")
     return folder
 
 
