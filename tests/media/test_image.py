@@ -1,5 +1,6 @@
 """Images: what comes out of a file, and what a file that is no image says."""
 
+import io
 import os
 import threading
 import warnings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from support.media_files import animation, color_at, encoded, picture, png_header
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.items import Image, Video
-from vlm2vec.media import DEFAULT_LIMITS, Frames, Limits, load_frames, open_image, resolve
+from vlm2vec.media import DEFAULT_LIMITS, Frames, Limits, decoded_bytes, load_frames, open_image, resolve
 from vlm2vec.media.image import open_picture
 
 COLORS, DURATIONS_MS = ("red", "lime", "blue"), (100, 200, 300)
@@ -155,6 +156,64 @@ def test_the_first_frame_is_opened_as_stored_wherever_a_users_picture_stands(tmp
         opened.seek(2)
         assert open_image(Image(opened, as_stored=True)).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
         assert opened.tell() == 2
+
+
+@pytest.mark.parametrize(
+    ("least_px", "size"),
+    [
+        ((401, 1), (400, 300)),
+        ((201, 10), (400, 300)),
+        ((10, 151), (400, 300)),
+        ((200, 150), (200, 150)),
+        ((101, 75), (200, 150)),
+        ((100, 75), (100, 75)),
+        ((51, 38), (100, 75)),
+        ((50, 37), (50, 38)),
+        ((1, 1), (50, 38)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_part_that_is_large_enough(
+    least_px: tuple[int, int], size: tuple[int, int]
+) -> None:
+    source = encoded(_smooth(), "JPEG")
+    [small] = load_frames(Image(source), num_frames=1, least_px=least_px).images
+    assert small.size == size
+    # Four bytes a pixel.
+    assert decoded_bytes(Image(source), num_frames=1, least_px=least_px) == 4 * size[0] * size[1]
+
+
+def test_a_jpeg_that_lies_on_its_side_is_measured_as_its_owner_sees_it() -> None:
+    exif = PIL.Image.Exif()
+    for orientation, size in {1: (50, 40), 3: (50, 40), 5: (40, 50), 6: (40, 50), 8: (40, 50)}.items():
+        exif[0x0112] = orientation
+        source = Image(encoded(picture(400, 320), "JPEG", exif=exif))
+        assert open_image(source, least_px=size).size == size
+        assert open_image(source, least_px=size[::-1]).size == (2 * size[0], 2 * size[1])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_decoded_small_looks_like_the_whole_one_made_small(mode: str, progressive: bool) -> None:
+    source = encoded(_smooth().convert(mode), "JPEG", progressive=progressive, quality=95)
+    small, whole = open_image(Image(source), least_px=(100, 75)), open_image(Image(source))
+    assert (small.mode, small.size, whole.size) == (mode, (100, 75), (400, 300))
+    expected = np.asarray(whole.resize((100, 75), PIL.Image.Resampling.BOX)).astype(int)
+    assert np.abs(np.asarray(small) - expected).max() <= 3
+
+
+def test_all_but_a_users_jpeg_file_keeps_every_pixel() -> None:
+    jpeg = encoded(_smooth(), "JPEG")
+    opened = PIL.Image.open(io.BytesIO(jpeg))
+    for image in (Image(encoded(_smooth())), Image(jpeg, as_stored=True), Image(opened)):
+        [seen] = load_frames(image, num_frames=1, least_px=(50, 38)).images
+        assert seen.tobytes() == open_image(image).tobytes()
+        assert decoded_bytes(image, num_frames=1, least_px=(50, 38)) == 4 * 400 * 300
+    assert opened.size == (400, 300)
+
+
+def _smooth() -> PIL.Image.Image:
+    """A picture of 400 x 300 without fine parts."""
+    return picture().resize((400, 300), PIL.Image.Resampling.BICUBIC, box=(0, 0, 20, 15))
 
 
 def test_everything_else_is_resolved_to_itself(tmp_path: Path) -> None:

@@ -251,6 +251,14 @@ def test_a_worker_that_dies_in_the_middle_costs_its_item_only(number: signal.Sig
         assert [other is worker for other in one._idle] == [False]
 
 
+def test_a_jpeg_is_decoded_as_small_as_is_enough(sandbox: Sandbox) -> None:
+    large = Image(encoded(picture(400, 300), "JPEG"))
+    frames = sandbox.load_frames(large, num_frames=1, least_px=(100, 75))
+    assert frames.images[0].size == (100, 75)
+    assert _seen(frames) == _seen(media.load_frames(large, num_frames=1, least_px=(100, 75)))
+    assert sandbox.decoded_bytes(large, num_frames=1, least_px=(100, 75)) == 4 * 100 * 75
+
+
 def test_threads_that_decode_at_once_have_a_worker_each(tmp_path: Path) -> None:
     path, colors = tmp_path / "a.pdf", ["red", "lime", "blue", "white"] * 3
     path.write_bytes(pdf(colors))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -294,6 +294,24 @@ class _Watched(Toy):
 
 def _toy() -> _Watched:
     return _Watched(Settings(normalize=True, num_frames=1), np.ones(19, np.float32))
+
+
+def test_an_item_takes_the_memory_that_its_family_says_while_it_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Budget.taken
+
+    def noted(budget: Budget, num_bytes: int) -> AbstractContextManager[None]:
+        taken.append(num_bytes)
+        return take(budget, num_bytes)
+
+    monkeypatch.setattr(Budget, "taken", noted)
+    toy = _toy()
+    monkeypatch.setattr(toy, "weigh", lambda item, decoder: 10 * len(item.text))
+    toy.free.set()
+    with Pipeline(toy) as pipeline:
+        list(pipeline.stream(["one", "three"]))
+        pipeline.submit("seven").result()
+    assert sorted(taken) == [30, 50, 50]
 
 
 def _computing() -> set[threading.Thread]:

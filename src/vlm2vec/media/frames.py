@@ -14,7 +14,7 @@ import PIL.Image
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Video
 from vlm2vec.media.document import PAGE_PX, render_page
-from vlm2vec.media.image import RGB_BYTES, animation_frames, decoding_bytes, open_image, open_picture
+from vlm2vec.media.image import RGB_BYTES, animation_frames, decoding_bytes, draft, open_image, open_picture
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits, is_folder
 from vlm2vec.media.stream import open_clip
 from vlm2vec.media.timeline import announced_frames
@@ -28,13 +28,21 @@ class Frames(NamedTuple):
     is_video: bool
 
 
-def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> Frames:
+def load_frames(
+    medium: Image | Video,
+    *,
+    num_frames: int,
+    limits: Limits = DEFAULT_LIMITS,
+    least_px: tuple[int, int] | None = None,
+) -> Frames:
     """Decode one medium. Call `resolve` first if animated pictures shall count as videos.
 
     A still image comes as `open_image` says, a PDF page and the frames of a video in RGB.
 
     Args:
         num_frames: how many frames to pick from a video file or folder.
+        least_px: width and height that are enough of a still picture, which may then come smaller and sooner: see
+            `vlm2vec.media.image.draft`. None: all that it has.
 
     Raises:
         MediaError: the medium cannot be read. LimitError: it is too large.
@@ -43,13 +51,19 @@ def load_frames(medium: Image | Video, *, num_frames: int, limits: Limits = DEFA
         return Frames(tuple(read_frames(medium, num_frames, limits)), is_video=True)
     if medium.page is not None:
         return Frames((render_page(medium.source, medium.page, limits),), is_video=False)
-    return Frames((open_image(medium, limits),), is_video=False)
+    return Frames((open_image(medium, limits, least_px=least_px),), is_video=False)
 
 
-def decoded_bytes(medium: Image | Video, *, num_frames: int, limits: Limits = DEFAULT_LIMITS) -> int:
+def decoded_bytes(
+    medium: Image | Video,
+    *,
+    num_frames: int,
+    limits: Limits = DEFAULT_LIMITS,
+    least_px: tuple[int, int] | None = None,
+) -> int:
     """Memory that the pictures of a medium take while it is decoded and made RGB, told from headers.
 
-    0 for one that cannot be read, or not within `limits`: decoding it says why.
+    0 for one that cannot be read, or not within `limits`: decoding it says why. Arguments are those of `load_frames`.
     """
     try:
         if isinstance(medium, Video):
@@ -60,6 +74,7 @@ def decoded_bytes(medium: Image | Video, *, num_frames: int, limits: Limits = DE
         with open_picture(medium.source, limits) as picture:
             if not medium.as_stored and picture is not medium.source and (count := len(animation_frames(picture))) > 1:
                 return _of_frames(picture.size, min(count, num_frames))
+            draft(picture, medium, least_px)
             return decoding_bytes(picture, as_stored=medium.as_stored)
     except MediaError:
         return 0

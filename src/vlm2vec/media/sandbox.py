@@ -47,7 +47,9 @@ class Decoder(Protocol):
     The methods promise the same as the functions of `vlm2vec.media` of the same names.
     """
 
-    def load_frames(self, medium: Image | Video, *, num_frames: int) -> Frames: ...
+    def load_frames(
+        self, medium: Image | Video, *, num_frames: int, least_px: tuple[int, int] | None = None
+    ) -> Frames: ...
 
     def resolve(self, medium: Image | Video) -> Image | Video: ...
 
@@ -55,7 +57,9 @@ class Decoder(Protocol):
 
     def probe(self, source: Path) -> VideoInfo: ...
 
-    def decoded_bytes(self, medium: Image | Video, *, num_frames: int) -> int: ...
+    def decoded_bytes(
+        self, medium: Image | Video, *, num_frames: int, least_px: tuple[int, int] | None = None
+    ) -> int: ...
 
     def read_words(self, path: Path, *, ocr: bool = False) -> FileWords: ...
 
@@ -82,7 +86,7 @@ class Sandbox:
         self._busy: set[Worker] = set()
         self._is_closed = False
 
-    def load_frames(self, medium: Image | Video, *, num_frames: int) -> Frames:
+    def load_frames(self, medium: Image | Video, *, num_frames: int, least_px: tuple[int, int] | None = None) -> Frames:
         """Decode one medium, as `media.load_frames` does.
 
         Raises:
@@ -90,11 +94,11 @@ class Sandbox:
             LimitError: it is too large, or takes more memory or time than the limits allow.
         """
         if not self._is_apart(medium):
-            return load_frames(medium, num_frames=num_frames, limits=self._limits)
+            return load_frames(medium, num_frames=num_frames, limits=self._limits, least_px=least_px)
         if isinstance(medium, Image) and medium.page is not None and isinstance(medium.source, Path):
             # Here: the program that draws it is a process with limits of its own, and a worker would not end it.
             medium = Image(as_pdf(medium.source, self._limits), page=medium.page, as_stored=medium.as_stored)
-        reply = self._ask("frames", medium, num_frames)
+        reply = self._ask("frames", medium, num_frames, least_px)
         return Frames(reply["pictures"], reply["is_video"])
 
     def resolve(self, medium: Image | Video) -> Image | Video:
@@ -124,11 +128,11 @@ class Sandbox:
         # JSON knows no tuples.
         return info._replace(gaps_s=tuple((start_s, end_s) for start_s, end_s in info.gaps_s))
 
-    def decoded_bytes(self, medium: Image | Video, *, num_frames: int) -> int:
+    def decoded_bytes(self, medium: Image | Video, *, num_frames: int, least_px: tuple[int, int] | None = None) -> int:
         """Memory that decoding takes, as `media.decoded_bytes` tells it. Raises as `resolve`."""
         if (isinstance(medium, Image) and medium.page is not None) or not self._is_apart(medium):
-            return decoded_bytes(medium, num_frames=num_frames, limits=self._limits)
-        count: int = self._ask("weigh", medium, num_frames)["value"]
+            return decoded_bytes(medium, num_frames=num_frames, limits=self._limits, least_px=least_px)
+        count: int = self._ask("weigh", medium, num_frames, least_px)["value"]
         return count
 
     def read_words(self, path: Path, *, ocr: bool = False) -> FileWords:
@@ -168,10 +172,12 @@ class Sandbox:
             return False
         return self._kinds[_kind(medium)] or (self._kinds["page"] and _is_drawn(medium))
 
-    def _ask(self, work: str, medium: Image | Video, num_frames: int = 0) -> Message:
+    def _ask(
+        self, work: str, medium: Image | Video, num_frames: int = 0, least_px: tuple[int, int] | None = None
+    ) -> Message:
         worker = self._take(medium.source)
         try:
-            return worker.ask(work, medium, num_frames, self._time_s(medium))
+            return worker.ask(work, medium, num_frames, self._time_s(medium), least_px)
         finally:
             self._put_back(worker)
 

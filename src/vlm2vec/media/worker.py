@@ -101,7 +101,14 @@ class Worker:
         self._first_peak_bytes = self._peak_bytes = answer[0]["peak_bytes"]
         self._segment = _Segment(answer[1][0])
 
-    def ask(self, work: str, medium: Image | Video, num_frames: int, time_s: float) -> Message:
+    def ask(
+        self,
+        work: str,
+        medium: Image | Video,
+        num_frames: int,
+        time_s: float,
+        least_px: tuple[int, int] | None = None,
+    ) -> Message:
         """The reply to a request, with its pictures; `is_spent` says afterwards whether there can be another.
 
         Args:
@@ -109,6 +116,7 @@ class Worker:
             medium: without PIL images.
             num_frames: for "frames" and "weigh".
             time_s: how long it may take.
+            least_px: for "frames" and "weigh".
 
         Raises:
             MediaError: the medium cannot be read, or the process died of it.
@@ -119,7 +127,7 @@ class Worker:
         self.is_spent = True
         name = describe(medium.source)
         try:
-            reply = self._reply(work, medium, num_frames, time_s)
+            reply = self._reply(work, medium, num_frames, time_s, least_px)
         except MediaError as error:
             page = medium.page if work == "frames" and isinstance(medium, Image) else None
             place = f" at page {page}" if page is not None else ""
@@ -159,7 +167,14 @@ class Worker:
                 self._segment.close()
                 self._segment = None
 
-    def _reply(self, work: str, medium: Image | Video, num_frames: int, time_s: float) -> Message:
+    def _reply(
+        self,
+        work: str,
+        medium: Image | Video,
+        num_frames: int,
+        time_s: float,
+        least_px: tuple[int, int] | None,
+    ) -> Message:
         sources = medium.source if isinstance(medium.source, tuple) else (medium.source,)
         blobs = [source for source in sources if isinstance(source, bytes)]
         is_relative = any(isinstance(source, Path) and not source.is_absolute() for source in sources)
@@ -167,6 +182,7 @@ class Worker:
             "work": work,
             "medium": _as_message(medium, sources),
             "num_frames": num_frames,
+            "least_px": least_px,
             "limits": asdict(self._limits),
             "folder": os.getcwd() if is_relative else None,
             "blobs": [len(blob) for blob in blobs],
@@ -282,7 +298,7 @@ def _reply_to(request: Message, blobs: list[bytes], segment: _Segment) -> Messag
             os.chdir(request["folder"])
         _limit_memory(limits)
         medium = _as_medium(request["medium"], blobs)
-        return _worked(request["work"], medium, request["num_frames"], limits, segment)
+        return _worked(request, medium, limits, segment)
     except MemoryError:
         return {"error": "Memory"}
     except VLM2VecError as error:
@@ -293,7 +309,8 @@ def _reply_to(request: Message, blobs: list[bytes], segment: _Segment) -> Messag
         return {"error": "Fault", "text": traceback.format_exc()}
 
 
-def _worked(work: str, medium: Image | Video, num_frames: int, limits: Limits, segment: _Segment) -> Message:
+def _worked(request: Message, medium: Image | Video, limits: Limits, segment: _Segment) -> Message:
+    work, num_frames, least_px = request["work"], request["num_frames"], request["least_px"]
     if work == "resolve":
         return {"value": isinstance(resolve(medium), Video)}
     if work == "probe":
@@ -301,7 +318,7 @@ def _worked(work: str, medium: Image | Video, num_frames: int, limits: Limits, s
     if work == "words" and isinstance(medium.source, Path):
         return {"value": stored_words(medium.source, limits)}
     if work == "weigh":
-        return {"value": decoded_bytes(medium, num_frames=num_frames, limits=limits)}
+        return {"value": decoded_bytes(medium, num_frames=num_frames, limits=limits, least_px=least_px)}
     if isinstance(medium, Image) and work == "pages":
         return {"value": page_count(medium.source, limits)}
     if isinstance(medium, Image) and medium.page is not None:
@@ -309,7 +326,7 @@ def _worked(work: str, medium: Image | Video, num_frames: int, limits: Limits, s
             size = len(drawing.pixels)
             page = _told("RGB", drawing.size, 0, size, "BGR", drawing.stride)
             return {"pictures": [page], "is_video": False, "size": size}
-    frames = load_frames(medium, num_frames=num_frames, limits=limits)
+    frames = load_frames(medium, num_frames=num_frames, limits=limits, least_px=least_px)
     told, size = _lay_out(frames.images, segment)
     return {"pictures": told, "is_video": frames.is_video, "size": size}
 

@@ -123,6 +123,10 @@ class Backbone(Protocol[Input, Pack]):
             MediaError: a medium cannot be read.
         """
 
+    def weigh(self, item: Item, *, decoder: Decoder) -> int:
+        """Bytes that the pictures of an item take while `prepare` decodes them, told from headers."""
+        return decoded_bytes(item, self.settings, decoder)
+
     def pack(self, prepared: Sequence[Input]) -> Pack:
         """Lay prepared items together."""
 
@@ -135,6 +139,11 @@ class Backbone(Protocol[Input, Pack]):
 
     def states(self) -> Sequence[object]:
         """All that moves a vector, as plain data: for the fingerprint."""
+
+
+def decoded_bytes(item: Item, settings: Settings, decoder: Decoder) -> int:
+    """Bytes that the pictures of an item take while they are decoded, if as many frames as settings say are picked."""
+    return sum(decoder.decoded_bytes(medium, num_frames=settings.num_frames or 1) for medium in item.media)
 
 
 def plan_packs(costs: Sequence[int], budget: int) -> list[list[int]]:

@@ -187,8 +187,7 @@ class Pipeline(Generic[Input, Pack]):
 
     def _weight(self, item: ItemLike) -> int:
         """Memory that the pictures of an item take while it is prepared."""
-        num_frames = self._backbone.settings.num_frames or 1
-        return sum(self._decoder.decoded_bytes(medium, num_frames=num_frames) for medium in as_item(item).media)
+        return self._backbone.weigh(as_item(item), decoder=self._decoder)
 
     def _embedded(self, window: _Window[Key, Input]) -> Iterator[tuple[Key, Vectors | VLM2VecError]]:
         """For each item of a window its vectors, or its error: a VectorError where they cannot be compared.

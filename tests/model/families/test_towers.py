@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import os
@@ -15,7 +16,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from support.media_files import pdf, picture, write_video
+from support.media_files import encoded, pdf, picture, write_video
 from support.places import ROOT
 from support.tiny_towers import DIM, LETTERS, MAX_TOKENS, SIZE, make_towers
 from vlm2vec import media
@@ -227,6 +228,32 @@ def test_a_page_is_its_picture_and_an_animation_a_film(model: Embedder, tmp_path
     picture(shift=1).save(tmp_path / "a.gif", save_all=True, append_images=[picture(shift=2)])
     frames = media.load_frames(Video(tmp_path / "a.gif"), num_frames=2).images
     np.testing.assert_array_equal(model.encode(Image(tmp_path / "a.gif")), model.encode(Video(frames)))
+
+
+def test_memory_is_that_of_the_frames_of_a_long_span_and_of_a_large_jpeg_decoded_small(
+    tmp_path: Path, folder: Path
+) -> None:
+    backbone = TowersBackbone(folder, read_towers_config(folder))
+    film = write_video(tmp_path / "film.mp4", num_frames=20)
+    # One more frame is being decoded.
+    for end_s, count in ((3, 3), (60, 5)):
+        assert backbone.weigh(Item(media=(Video(film, (0, end_s)),))) == count * 4 * 64 * 48
+    # At least twice the tower's 40 x 32.
+    large = Image(encoded(picture(800, 600), "JPEG"))
+    assert backbone.weigh(Item("words", (large, large))) == 2 * 4 * 100 * 75
+
+
+@pytest.mark.parametrize(("fit", "share", "size"), [("squash", 1, (100, 75)), ("crop", 0.5, (200, 150))])
+def test_a_large_jpeg_is_decoded_small_and_gets_nearly_the_same_vector(
+    tmp_path: Path, fit: str, share: float, size: tuple[int, int]
+) -> None:
+    side = {"size": SIZE, "fit": fit, "share": share}
+    model = Embedder.load(make_towers(tmp_path / "model", {"image": side}))
+    large = encoded(picture(800, 600), "JPEG", quality=95)
+    assert model.backbone.weigh(Item(media=(Image(large),)), decoder=media) == 4 * size[0] * size[1]
+    small, whole = model.encode([Image(large), PIL.Image.open(io.BytesIO(large))])
+    assert float(small @ whole) == pytest.approx(1, abs=1e-3)
+    assert not np.array_equal(small, whole)
 
 
 def test_pictures_are_squashed_cropped_or_padded_to_one_size() -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
 
 # Raised when an item would get another vector, so that stored ones are not mistaken for new ones.
-_PREPROCESSING = 1
+_PREPROCESSING = 2
 _ERRORS_ONLY = 3
 
 
@@ -167,6 +167,10 @@ class TowersBackbone(Backbone[TowersInput, Sequence[TowersInput]]):
     def prepare(self, item: Item, ask: Ask = Ask(), *, decoder: Decoder = media) -> TowersInput:
         """As `TowersProcessor.prepare`."""
         return self.processor.prepare(item, ask, decoder=decoder)
+
+    def weigh(self, item: Item, *, decoder: Decoder = media) -> int:
+        """As `TowersProcessor.weigh`."""
+        return self.processor.weigh(item, decoder=decoder)
 
     def pack(self, prepared: Sequence[TowersInput]) -> Sequence[TowersInput]:
         """As they come."""

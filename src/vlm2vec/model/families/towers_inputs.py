@@ -50,6 +50,9 @@ _LONGEST_WORD = 128
 _GREY = (127, 127, 127)
 # A picture many times as large as wanted is first made smaller by whole numbers, which is faster.
 _REDUCING_GAP = 3.0
+# A JPEG is decoded at a part of its size as long as it stays so many times as large as wanted, on either side: of 192
+# photographs and wallpapers the vectors' cosine to those of all pixels was 0.9997 in the mean with 2 (0.9984 with 1).
+_TIMES_AS_LARGE = 2
 _RESAMPLING = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
@@ -166,6 +169,13 @@ def read_pixels(picture: PIL.Image.Image, side: ImageSide) -> Pixels:
     return np.ascontiguousarray(np.asarray(seen).transpose(2, 0, 1))
 
 
+def _least_px(side: ImageSide) -> tuple[int, int]:
+    """Width and height of a picture from which the tower's own is made as well as from a larger one."""
+    share = side.share if side.fit == "crop" else 1.0
+    height, width = side.size
+    return math.ceil(_TIMES_AS_LARGE * width / share), math.ceil(_TIMES_AS_LARGE * height / share)
+
+
 def _middle(width: int, height: int, aspect: float, share: float) -> tuple[float, float, float, float]:
     across = min(width, height * aspect) * share
     down = across / aspect
@@ -274,6 +284,7 @@ class TowersProcessor:
     def __init__(self, folder: Path, config: TowersConfig) -> None:
         self.config = config
         self.words = WordPieces(folder / config.text.tokenizer, config.text)
+        self._least_px = _least_px(config.image)
 
     def capabilities(self, *, trainable: bool) -> Capabilities:
         """The kinds, dimensions and limits of such a model."""
@@ -304,9 +315,18 @@ class TowersProcessor:
         parts += [self._looks(medium, decoder) for medium in item.media]
         return TowersInput(tuple(parts))
 
+    def weigh(self, item: Item, *, decoder: Decoder = direct) -> int:
+        """Bytes that the pictures of an item take while they are decoded, told from headers."""
+        return sum(
+            decoder.decoded_bytes(one, num_frames=self._num_frames(one), least_px=self._least_px) for one in item.media
+        )
+
+    def _num_frames(self, medium: Image | Video) -> int:
+        return _num_frames(medium, self.config.video.num_frames)
+
     def _looks(self, medium: Image | Video, decoder: Decoder) -> Looks:
         resolved = decoder.resolve(medium)
-        found = decoder.load_frames(resolved, num_frames=_num_frames(resolved, self.config.video.num_frames))
+        found = decoder.load_frames(resolved, num_frames=self._num_frames(resolved), least_px=self._least_px)
         try:
             return Looks(np.stack([read_pixels(picture, self.config.image) for picture in found.images]))
         except ValueError as error:

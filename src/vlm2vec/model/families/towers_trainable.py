@@ -195,6 +195,10 @@ class TrainableTowers(TrainableModule):
         """As `TowersProcessor.prepare`."""
         return self.processor.prepare(item, ask, decoder=decoder)
 
+    def weigh(self, item: Item, *, decoder: Decoder = media) -> int:
+        """As `TowersProcessor.weigh`."""
+        return self.processor.weigh(item, decoder=decoder)
+
     def pack(self, prepared: Sequence[TowersInput]) -> TowersPack:
         """Pictures and chunks of all items laid together."""
         return TowersPack.of(prepared)

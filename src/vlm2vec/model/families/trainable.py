@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vlm2vec.items import Item
-from vlm2vec.model.backbone import Ask, Prepared
+from vlm2vec.model.backbone import Ask, Prepared, decoded_bytes
 from vlm2vec.model.checkpoint import Settings
+
+if TYPE_CHECKING:
+    from vlm2vec.media.sandbox import Decoder
 
 
 class TrainingPack(Protocol):
@@ -64,6 +67,10 @@ class TrainableModule(nn.Module):
     settings: Settings
     # No default: a class attribute would hide the module that is assigned.
     token_head: nn.Linear | None
+
+    def weigh(self, item: Item, *, decoder: Decoder) -> int:
+        """As `Backbone.weigh`."""
+        return decoded_bytes(item, self.settings, decoder)
 
     def parameter_parts(self) -> Mapping[str, nn.Module]:
         """The parts that a run may freeze, by the name that a configuration has for them."""
