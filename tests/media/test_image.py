@@ -80,6 +80,18 @@ def test_orientation_is_applied_for_users_and_not_for_benchmarks() -> None:
         assert _pixels(open_image(Image(source, as_stored=True))) == turned[1]
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_picture_that_was_turned_is_not_turned_again(format: str) -> None:
+    exif = PIL.Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+        options = {"xmp": xmp} if format in ("JPEG", "WEBP") else {}
+        once = open_image(Image(encoded(picture(), format, exif=exif, **options)))
+        assert _pixels(open_image(Image(once))) == _pixels(once)
+        assert (once.width < once.height) == (orientation > 4)
+
+
 def test_unreadable_exif_leaves_the_picture_as_stored() -> None:
     for exif in (b"Exif\0\0MM\0*\0\0\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01", b"Exif\0\0junk"):
         source = encoded(picture(), "JPEG", exif=exif)

@@ -218,9 +218,17 @@ def orientation(picture: PIL.Image.Image) -> int:
 
 
 def upright(picture: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
-    """Turn a picture as its EXIF orientation says; it comes back as it is where nothing has to be turned."""
+    """Turn a picture as its EXIF orientation says; it comes back as it is where nothing has to be turned.
+
+    A turned picture has no orientation any more, so that it is not turned again when it is taken as an item.
+    """
     transpose = _TRANSPOSE.get(orientation)
-    return picture if transpose is None else picture.transpose(transpose)
+    if transpose is None:
+        return picture
+    turned = picture.transpose(transpose)
+    for name in _EXIF:
+        turned.info.pop(name, None)
+    return turned
 
 
 _TRANSPOSE = {
@@ -233,6 +241,8 @@ _TRANSPOSE = {
     8: PIL.Image.Transpose.ROTATE_90,
 }
 """How a picture with this EXIF orientation is turned upright."""
+_EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Names under which Pillow keeps what has an orientation in it."""
 _SIDEWAYS = (5, 6, 7, 8)
 """Orientations in which width and height change places."""
 
