@@ -213,7 +213,7 @@ def test_a_film_is_pooled_from_its_frames(tmp_path: Path, pool: str, by_hand: Ca
     assert _raw(model, Video(frames[:1])) == pytest.approx(_raw(model, frames[0]), abs=1e-6)
 
 
-@pytest.mark.parametrize(("end_s", "count"), [(3, 2), (44, 2), (60, 4), (100, 6), (3600, 8)])
+@pytest.mark.parametrize(("end_s", "count"), [(3, 2), (44.9, 2), (45, 4), (60, 4), (3600, 4)])
 def test_a_long_span_of_a_film_is_seen_in_more_frames(tmp_path: Path, folder: Path, end_s: float, count: int) -> None:
     film = write_video(tmp_path / "film.mp4", num_frames=20)
     [part] = TowersBackbone(folder, read_towers_config(folder)).prepare(Item(media=(Video(film, (0, end_s)),))).parts

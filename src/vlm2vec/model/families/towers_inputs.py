@@ -39,9 +39,11 @@ _LOG = logging.getLogger("vlm2vec")
 
 PICTURE_COST = 128
 """Of a picture, where a word piece costs 1: what they take of a core's time."""
-_SPAN_S = 30.0
-"""A film's span of this length is seen in the frames that the model has for one; a longer one in more."""
-_MOST_TIMES = 4
+_LONG_S = 45.0
+"""A film's span of so many seconds or more is seen in twice the frames that the model has for one.
+
+More find no more: among the first five were 51, 53 and 53 % of the films of 120 s in 8 shots by 8, 16 and 32 frames,
+and 71, 67 and 69 % of those in 16 shots (benchmarks/results/default_model_films.json)."""
 _MOST_CHUNKS = 64
 """Of a text; the rest is cut, with a warning."""
 _CHARACTERS_A_PIECE = 16
@@ -50,8 +52,9 @@ _LONGEST_WORD = 128
 _GREY = (127, 127, 127)
 # A picture many times as large as wanted is first made smaller by whole numbers, which is faster.
 _REDUCING_GAP = 3.0
-# A JPEG is decoded at a part of its size as long as it stays so many times as large as wanted, on either side: of 192
-# photographs and wallpapers the vectors' cosine to those of all pixels was 0.9997 in the mean with 2 (0.9984 with 1).
+# A JPEG is decoded at a part of its size as long as it stays so many times as large as wanted, on either side. The
+# vectors of photographs are then as near to those of an exact resize as with all pixels and the gap above: 0.9996 and
+# 0.9997 in cosine (benchmarks/results/default_model_drafts.json).
 _TIMES_AS_LARGE = 2
 _RESAMPLING = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
@@ -110,7 +113,7 @@ class VideoSide(_Part):
 
     Args:
         pool: the mean of its frames' vectors, or the largest number in each dimension.
-        num_frames: picked from a video; of a span over 30 s more, up to four times as many.
+        num_frames: picked from a video; of a span of 45 s or more twice as many.
     """
 
     pool: Literal["mean", "max"] = "mean"
@@ -350,7 +353,6 @@ def _bare(item: Item) -> str:
 
 
 def _num_frames(medium: Image | Video, base: int) -> int:
-    """Frames to pick: `base` for a span of about 30 s or less, for a longer one as many more, up to four times."""
+    """Frames to pick: `base`, or twice as many from a long span."""
     span_s = medium.span_s if isinstance(medium, Video) else None
-    length_s = 0.0 if span_s is None else span_s[1] - span_s[0]
-    return base * max(1, round(min(length_s / _SPAN_S, _MOST_TIMES)))
+    return 2 * base if span_s is not None and span_s[1] - span_s[0] >= _LONG_S else base
