@@ -23,7 +23,12 @@ from vlm2vec.model.families.towers_inputs import TextSide, TowersConfig, VideoSi
 from vlm2vec.model.families.towers_torch import load_image_tower, load_text_tower
 
 CONFIG = TowersConfig(
-    family="towers", dim=DIMS[0], matryoshka_dims=DIMS, image=SIDE, text=TextSide(), video=VideoSide(pool="mean")
+    family="towers",
+    dim=DIMS[0],
+    matryoshka_dims=DIMS,
+    image=SIDE,
+    text=TextSide(overlap=32),
+    video=VideoSide(pool="mean"),
 )
 
 
