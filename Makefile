@@ -46,6 +46,7 @@ benchmark: $(VENV)/.all
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/speed/training_step.py
 	$(BIN)/python benchmarks/mini.py
+	$(BIN)/python benchmarks/default_model.py films texts cold
 	$(BIN)/python benchmarks/speed/tables.py
 	$(BIN)/python benchmarks/speed/plots.py
 

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, training.md, ablation.md and the default model's card, from benchmarks/results.
+"""The tables of docs/performance.md, training.md, ablation.md, models.md and the default model's card, from results.
 
     python benchmarks/speed/tables.py     writes them between the marks in these pages
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import default_tables
 from size import RESULTS, TOY
 
 from vlm2vec.tasks.registry import get_tasks
@@ -356,7 +357,17 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch", (*MODALITIES, SMALL, OTHERS))),
         "mixes": ("ablation", partial(_ablation, "mix", "trained on", MODALITIES)),
     },
+    "models.md": {
+        "cold": ("default_model_cold", default_tables.cold),
+        "speed": ("default_model_speed", default_tables.speed),
+        "drafts": ("default_model_drafts", default_tables.drafts),
+        "films": ("default_model_films", default_tables.films),
+        "texts": ("default_model_texts", default_tables.texts),
+        "exact": ("default_model_exact", default_tables.exact),
+    },
     "../src/vlm2vec/bundled/README.md": {
+        "scores": ("default_model", default_tables.scores),
+        "halves": ("default_model", default_tables.halves),
         "mini": ("mini", _mini),
     },
 }

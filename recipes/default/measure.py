@@ -70,6 +70,12 @@ def glosses() -> tuple[list[str], list[str]]:
     return drawn, [nouns[word].gloss for word in drawn]
 
 
+def num_questions() -> dict[str, int]:
+    """Of each test that a model is measured on."""
+    asked = {name: len(words) for name, (words, _) in [*drawings().items(), ("photographs", photographs())]}
+    return {**asked, "word to gloss": len(glosses()[0])}
+
+
 def ranks(queries: Vectors, documents: Vectors) -> NDArray[np.int64]:
     """The place of each query's own document, counted from 1."""
     scores = unit(queries) @ unit(documents).T
@@ -172,7 +178,8 @@ def main(out: Path, names: Sequence[str]) -> None:
         print(label, json.dumps(results[label]), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     command = f"python recipes/default/measure.py {out.name} {' '.join(Path(name).name for name in names)}"
-    out.write_text(json.dumps({"command": command, "results": results}, indent=1) + "\n", "utf-8")
+    document = {"command": command, "questions": num_questions(), "results": results}
+    out.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

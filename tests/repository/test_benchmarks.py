@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.places import ROOT
+from support.scripts import forget_scripts
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -44,15 +45,9 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Modules of benchmarks are imported anew, at toy size, and forgotten afterwards."""
     monkeypatch.setenv("VLM2VEC_BENCHMARK_TOY", "1")
     monkeypatch.syspath_prepend(str(BENCHMARKS / "speed"))
-    _forget()
+    forget_scripts(BENCHMARKS)
     yield
-    _forget()
-
-
-def _forget() -> None:
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
-            del sys.modules[name]
+    forget_scripts(BENCHMARKS)
 
 
 @pytest.mark.slow

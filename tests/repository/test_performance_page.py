@@ -22,7 +22,9 @@ def plots(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return script(monkeypatch, "benchmarks/speed/plots.py")
 
 
-@pytest.mark.parametrize("name", ["performance.md", "training.md", "ablation.md", "../src/vlm2vec/bundled/README.md"])
+@pytest.mark.parametrize(
+    "name", ["performance.md", "training.md", "ablation.md", "models.md", "../src/vlm2vec/bundled/README.md"]
+)
 def test_every_table_is_made_from_its_results(name: str, tables: ModuleType) -> None:
     page = (ROOT / "docs" / name).read_text("utf-8")
     assert tables.renewed(name, page) == page

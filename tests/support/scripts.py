@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from support.places import ROOT
+
+
+def forget_scripts(folder: Path) -> None:
+    """Let modules of a folder be imported anew."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
 
 
 def script(monkeypatch: pytest.MonkeyPatch, path: str) -> ModuleType:
