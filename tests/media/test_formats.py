@@ -21,8 +21,9 @@ from vlm2vec import extras
 from vlm2vec.errors import LimitError, MediaError
 from vlm2vec.extras import extra_for
 from vlm2vec.items import UNUSUAL_SUFFIXES, Image
-from vlm2vec.media import Limits, open_image, svg
+from vlm2vec.media import Limits, open_image, read_words, svg
 from vlm2vec.media.sandbox import Sandbox
+from vlm2vec.media.words import FileWords, PartWords
 
 RED, LIME, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -148,7 +149,7 @@ def test_entities_that_drawing_programs_write_are_kept() -> None:
 
 
 def test_text_of_a_drawing_is_kept_as_it_is() -> None:
-    kept = "".join(svg._without_references(_svg('<text id="a&lt;&quot;">a &lt; b &amp; c</text>'), 1000, "a"))
+    kept = svg._without_references(_svg('<text id="a&lt;&quot;">a &lt; b &amp; c</text>'), 1000, "a")
     assert kept.endswith("""<text id='a&lt;"'>a &lt; b &amp; c</text></svg>""")
 
 
@@ -180,6 +181,24 @@ def test_a_picture_inside_of_a_drawing_is_drawn() -> None:
     data = base64.b64encode(encoded(PIL.Image.new("RGB", (2, 1), "red"))).decode()
     drawing = _svg(f'<image href="data:image/png;base64,{data}" width="20" height="10"/>')
     assert open_image(Image(drawing)).getpixel((500, 250)) == RED
+
+
+def test_the_words_of_a_drawing_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    path.write_bytes(
+        _svg(
+            '<title>Map</title><desc>of a  harbour</desc><metadata xmlns:dc="d"><dc:creator>Ada</dc:creator></metadata>'
+            '<style>text { fill: red }</style><text>North<tspan x="1">ern</tspan> pier</text><text>Dock 4</text>'
+        )
+    )
+    assert read_words(path) == FileWords("Map\nof a harbour\nAda", (PartWords("Northern pier\nDock 4"),))
+    path.write_bytes(_svg(RECTANGLE))
+    assert read_words(path) == FileWords("", ())
+
+
+def test_a_drawing_that_is_too_long_is_refused() -> None:
+    with pytest.raises(LimitError, match="more than the 100 bytes of text allowed; simplify the drawing"):
+        open_image(Image(_svg(RECTANGLE)), Limits(text_bytes=100))
 
 
 def test_a_drawing_that_grows_by_its_entities_is_refused() -> None:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from vlm2vec.errors import MediaError
-from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, VIDEO_SUFFIXES
+from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, SVG_SUFFIXES, VIDEO_SUFFIXES
 from vlm2vec.media.frames import load_frames
 from vlm2vec.media.ocr import require_ocr, with_recognised
 from vlm2vec.media.source import DEFAULT_LIMITS, Limits
@@ -46,6 +46,10 @@ def stored_words(path: Path, limits: Limits) -> FileWords:
         from vlm2vec.media.film_words import read_film_words
 
         return read_film_words(path, limits)
+    if suffix in SVG_SUFFIXES:
+        from vlm2vec.media.svg import read_svg_words
+
+        return read_svg_words(path, limits)
     if suffix in IMAGE_SUFFIXES:
         from vlm2vec.media.picture_words import read_picture_words
 
