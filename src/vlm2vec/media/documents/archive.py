@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from vlm2vec.errors import LimitError, MediaError
@@ -20,19 +21,20 @@ _COMPOUND = b"\xd0\xcf\x11\xe0"
 
 
 class Archive:
-    """The parts of an opened document by their names. All that are read share one limit: `Limits.text_bytes`.
+    """The parts of an opened document by their names. All that are read share one limit.
 
     Args:
         file: the opened ZIP file.
         name: of the document, for messages.
-        limits: bound what is unpacked.
+        max_bytes: that are unpacked.
+        what: is read, for messages.
     """
 
-    def __init__(self, file: zipfile.ZipFile, name: str, limits: Limits) -> None:
+    def __init__(self, file: zipfile.ZipFile, name: str, max_bytes: int, what: Literal["text", "pictures"]) -> None:
         self.name = name
-        self.limits = limits
         self._file = file
-        self._left_bytes = limits.text_bytes
+        self._left_bytes = max_bytes
+        self._too_much = f"{name} has more than the {max_bytes:,} bytes of {what} allowed; split it into parts"
         self._members = {member.filename: member for member in file.infolist()}
 
     def __contains__(self, path: str) -> bool:
@@ -67,16 +69,18 @@ class Archive:
         # `zipfile` never gives more than a part says to hold, and finds that it is damaged if there is more.
         self._left_bytes -= member.file_size
         if self._left_bytes < 0:
-            allowed = self.limits.text_bytes
-            raise LimitError(f"{self.name} has more than the {allowed:,} bytes of text allowed; split it into parts")
+            raise LimitError(self._too_much)
         with self._file.open(member) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
 
 
 @contextmanager
-def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
+def open_archive(path: Path, limits: Limits, what: Literal["text", "pictures"] = "text") -> Iterator[Archive]:
     """Open a document that is a ZIP file.
+
+    Args:
+        what: will be read; texts may have `Limits.text_bytes` together, pictures `Limits.image_bytes`.
 
     Raises:
         MediaError: missing, no ZIP file, or damaged. LimitError: more bytes than `limits` allow.
@@ -87,7 +91,7 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
                 f"{path} is encrypted or in Office's format of before 2007; save a copy in today's without a password"
             )
         with zipfile.ZipFile(stream) as file:
-            yield Archive(file, str(path), limits)
+            yield Archive(file, str(path), limits.text_bytes if what == "text" else limits.image_bytes, what)
 
 
 def inner_path(of: str, target: str) -> str:
