@@ -75,8 +75,9 @@ class Image:
     """A still picture, decoded only when it is embedded.
 
     Args:
-        source: a path, the bytes of a file, or a PIL image. With `page` it is a PDF.
-        page: the page of a PDF, counted from 1.
+        source: a path, the bytes of a file, or a PIL image. With `page` it is a document.
+        page: the page of a PDF, counted from 1; or of an Office file or a web page, which LibreOffice or Chromium draws
+            where it is installed.
         as_stored: keep the picture as published benchmarks read it: the stored pixels of the first frame, not turned,
             the alpha channel dropped. If False (the default) it is taken as its owner sees it: turned by its EXIF
             orientation, transparency on white, an animation as a video.
