@@ -170,7 +170,7 @@ class Sandbox:
     def _is_apart(self, medium: Image | Video) -> bool:
         if Item(media=(medium,)).holds_pictures:
             return False
-        return self._kinds[_kind(medium)] or (self._kinds["page"] and _is_drawn(medium))
+        return self._kinds[_kind(medium)] or (self._kinds["page"] and _is_unusual(medium))
 
     def _ask(
         self, work: str, medium: Image | Video, num_frames: int = 0, least_px: tuple[int, int] | None = None
@@ -250,7 +250,7 @@ def _kind(medium: Image | Video) -> Target:
     return "image" if is_folder or isinstance(medium.source, tuple) else "video"
 
 
-def _is_drawn(medium: Image | Video) -> bool:
+def _is_unusual(medium: Image | Video) -> bool:
     """Whether it is no photograph of an ordinary format: handing it over takes less than a twentieth of decoding."""
     return isinstance(medium.source, Path) and medium.source.suffix.lower() in UNUSUAL_SUFFIXES
 
