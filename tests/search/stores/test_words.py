@@ -91,6 +91,8 @@ def test_a_word_is_not_found_where_it_does_not_stand(store: Store, there: str, a
         ("LadyBird.png", "bird"),
         ("LadyBird.png", "ladybird"),
         ("Tax Papers/1.png", "papers"),
+        ("C++ notes.pdf", "C++"),
+        ("C++ notes.pdf", "notes"),
         ("数学公式.png", "公式"),
         ("cafe\u0301.png", "café"),
         (os.fsdecode(b"caf\xe9 noir.png"), "noir"),
@@ -100,6 +102,13 @@ def test_a_name_is_found_by_its_words_and_its_parts(store: Store, path: str, ask
     write(store, picture(path), picture("other"))
     (match,) = store.matching(wanted(asked), 5)
     assert (match.unit.path, match.num_found, sorted(match.fields), match.snippet) == (path, 1, ["name"], "")
+
+
+def test_a_whole_name_is_found_as_it_is_written_before_those_that_it_is_a_part_of(store: Store) -> None:
+    write(store, *(picture(f"{path}LadyBird2-final.png") for path in ("A", "", "x/B")), picture("other.png"))
+    found = store.matching(wanted("LadyBird2-final.png"), 5)
+    assert paths(found) == ["LadyBird2-final.png", "ALadyBird2-final.png", "x/BLadyBird2-final.png"]
+    assert [match.score > 0 for match in found] == [True, False, False]
 
 
 def test_names_are_not_stemmed_and_short_parts_of_them_are_none(store: Store) -> None:
