@@ -25,12 +25,12 @@ def test_doctor_reads_all_of_a_sound_index(three: Library) -> None:
     report = json.loads(result.out)
     values = {finding["name"]: finding["value"] for finding in report["findings"]}
     assert (result.code, report["ok"]) == (0, True)
-    # A checksum for each file, and for each vector.
+    # A checksum for each file, its name, and each vector.
     assert values == {
         "index": str(three.path),
         "model": str(MODEL),
         "vectors": "3 of 3 files",
-        "checksums": "6 hold",
+        "checksums": "9 hold",
         "files not read": "1; 'vlm2vec index' says why",
     }
 

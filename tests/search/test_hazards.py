@@ -67,7 +67,7 @@ def test_a_file_is_no_copy_of_one_that_is_being_written_anew(
             hashing.wait(10)
         return hashed(path)
 
-    monkeypatch.setattr("vlm2vec.search.committer.content_hash", content_hash)
+    monkeypatch.setattr("vlm2vec.search.contents.content_hash", content_hash)
     with closing(open_store(library.path)) as store:
         commit = store.commit
 
@@ -174,7 +174,7 @@ def test_many_copies_are_committed_without_waiting_for_the_end(
         seen.append(len(stored_files(three)))
         return hashed(path)
 
-    monkeypatch.setattr("vlm2vec.search.committer.content_hash", content_hash)
+    monkeypatch.setattr("vlm2vec.search.contents.content_hash", content_hash)
     with closing(open_store(three.path)) as store, store.writing():
         plan = make_plan(scan_folder(three.folder), store.files(), store.failures())
         Committer(plan, store, three.folder, flush=Flush(rows=2)).run(lambda: own)

@@ -70,7 +70,7 @@ def test_a_file_whose_time_alone_changed_is_unchanged_and_next_time_costs_no_rea
     def read(path: Path) -> str:
         raise AssertionError(f"{path} is read")
 
-    monkeypatch.setattr("vlm2vec.search.committer.content_hash", read)
+    monkeypatch.setattr("vlm2vec.search.contents.content_hash", read)
     assert three.sync() == summary_of(unchanged=3)
 
 

@@ -67,4 +67,4 @@ def test_a_picture_whose_words_cannot_be_read_is_one_part_and_told(
     with caplog.at_level(logging.WARNING, "vlm2vec"):
         parts = read_parts(path, "image", Unreadable())  # type: ignore[arg-type]
     assert parts == [Part("image", None, None, Image(path), Words())]
-    assert caplog.messages == [f"{path} is found without its words: {path} is damaged"]
+    assert caplog.messages == [f"{path}: its words cannot be read: {path} is damaged"]

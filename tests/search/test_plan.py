@@ -25,7 +25,7 @@ from vlm2vec.files import content_hash
 from vlm2vec.items import Image
 from vlm2vec.media import document, image, video
 from vlm2vec.model.embedder import Embedder
-from vlm2vec.search.committer import _content_of, _Holders
+from vlm2vec.search.contents import ContentHolders, content_of
 from vlm2vec.search.library import Library
 from vlm2vec.search.plan import UpdatePlan, as_stored, make_plan
 from vlm2vec.search.scan import FoundFile, Scan
@@ -171,11 +171,11 @@ def test_what_an_older_index_does_not_know_of_a_file_does_not_count_and_is_noted
 def test_the_holder_of_a_content_is_the_file_itself_or_else_the_first_that_still_has_it() -> None:
     stored = {name: _stored(content_hash="h") for name in ("c.png", "b.png", "b.jpg", "a.png")}
     stored["part.png"] = _stored(content_hash="h", num_stored=0)
-    holders = _Holders(stored, ())
-    content = _content_of("x.png", "image", "h")
+    holders = ContentHolders(stored, ())
+    content = content_of("x.png", "image", "h")
     assert (holders.find(content, "c.png"), holders.find(content, "x.png")) == ("c.png", "a.png")
     # A JPEG never moves: what is in it may come out otherwise than under the name of a PNG.
-    assert holders.find(_content_of("x.jpg", "image", "h"), "x.jpg") == "b.jpg"
+    assert holders.find(content_of("x.jpg", "image", "h"), "x.jpg") == "b.jpg"
     del stored["a.png"]
     stored["b.png"] = _stored(content_hash="other")
     assert holders.find(content, "x.png") == "c.png"
@@ -285,7 +285,7 @@ def test_trouble_of_the_system_is_no_lasting_failure(three: Library, monkeypatch
 
     make_picture(three.folder / "3.png", 3)
     with monkeypatch.context() as patch:
-        patch.setattr("vlm2vec.search.committer.content_hash", broken)
+        patch.setattr("vlm2vec.search.contents.content_hash", broken)
         assert three.sync().failed == (("3.png", "input/output error"),)
     assert three.sync(retry=False) == summary_of(added=1, unchanged=3, embedded=1)
 

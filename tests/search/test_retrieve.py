@@ -231,6 +231,9 @@ def test_a_file_that_has_no_single_vector_is_refused(tmp_path: Path) -> None:
 
 def test_the_medium_of_a_hit_can_be_embedded(three: Library, own: Embedder) -> None:
     [hit] = three.search(three.folder / "1.png", 1)
-    np.testing.assert_allclose(own.encode_document(three.medium(hit)), vector_of(three, "1.png"), atol=2e-6)
+    medium = three.medium(hit)
+    assert medium is not None
+    np.testing.assert_allclose(own.encode_document(medium), vector_of(three, "1.png"), atol=2e-6)
+    assert three.medium(Hit("a.md", "text", 1.0, 2)) is None
     assert three.medium(Hit("a.mp4", "video", 1.0, None, (0.0, 30.0))) == Video(three.folder / "a.mp4", (0.0, 30.0))
     assert three.medium(Hit("a.pdf", "page", 1.0, 2)) == Image(three.folder / "a.pdf", page=2)

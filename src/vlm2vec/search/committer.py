@@ -8,24 +8,26 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from vlm2vec.errors import InputError, LimitError, MediaError, VLM2VecError
-from vlm2vec.files import content_hash, reason
-from vlm2vec.items import ANIMATED_SUFFIXES, Item, Kind
+from vlm2vec.files import reason
+from vlm2vec.items import Item, Kind
 from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
+from vlm2vec.search.contents import Content, ContentHolders, content_of, hash_with_words
 from vlm2vec.search.parts import Part, read_parts
 from vlm2vec.search.passages import split_passages
+from vlm2vec.search.pending import PendingFile, Piece
 from vlm2vec.search.plan import UpdatePlan
-from vlm2vec.search.scan import FileKind, FoundFile, beside_film, ending, file_kind
-from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredFile, StoredUnit, Vector
+from vlm2vec.search.scan import FoundFile
+from vlm2vec.search.store import Failure, FileRows, Look, Store, StoredUnit, Vector
 from vlm2vec.text import counted
 from vlm2vec.vectors.job import EmbedJob, Encoder, Flush, Work
 
@@ -34,61 +36,7 @@ _DOCUMENT = Ask("document")
 # What a kill may cost at most, against commits that take some milliseconds each.
 _FLUSH = Flush(rows=256)
 
-# What makes files equal: hash, kind, and whether the ending is one of those whose pictures may move.
-_Content: TypeAlias = tuple[str, FileKind, bool]
 _Span: TypeAlias = tuple[float, float] | None
-
-
-class _Place(NamedTuple):
-    """Which vector of a file some work is for: the look of a part, or one of the passages of its words."""
-
-    part: int
-    passage: int | None
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A content that is being embedded, for one file or for several that are equal."""
-
-    content: _Content
-    files: list[FoundFile]
-    parts: list[Part]
-    looks: list[Vector | None]
-    passages: list[list[Vector | None]]
-    num_waiting: int
-    errors: dict[int, str] = field(default_factory=dict)
-    num_unread: int = 0
-    passing: bool = False
-
-    def put(self, place: _Place, vector: Vector) -> None:
-        if place.passage is None:
-            self.looks[place.part] = vector
-        else:
-            self.passages[place.part][place.passage] = vector
-
-    def rows(self, file: FoundFile) -> FileRows:
-        units = [unit for number in range(len(self.parts)) if (unit := self._unit(number)) is not None]
-        return FileRows(file.path, file.look, self.content[0], len(self.parts), tuple(units))
-
-    def reason(self, path: Path) -> str | None:
-        """Why the file at `path` counts as failed: its first error, and how many of its parts have one."""
-        if not self.errors:
-            return None
-        number = min(self.errors)
-        medium = self.parts[number].medium
-        # The error names the one of several equal files that was decoded.
-        first = self.errors[number] if medium is None else self.errors[number].replace(str(medium.source), str(path))
-        if len(self.parts) == 1:
-            return first
-        return f"{first} ({len(self.errors)} of its {len(self.parts)} parts failed)"
-
-    def _unit(self, number: int) -> StoredUnit | None:
-        """What is stored of a part; None if it has a picture that has no vector."""
-        part, look = self.parts[number], self.looks[number]
-        if part.medium is not None and look is None:
-            return None
-        passages = tuple(vector for vector in self.passages[number] if vector is not None)
-        return StoredUnit(part.kind, part.page, part.span_s, look, part.words, passages)
 
 
 class Committer:
@@ -135,9 +83,9 @@ class Committer:
         # What the store holds, kept true with every commit.
         self._stored = dict(self._before)
         # Those are read anew, however whole they look.
-        self._holders = _Holders(self._stored, store.lacking_words())
-        self._pending: dict[_Content, _Pending] = {}
-        self._waiting: dict[bytes, tuple[_Pending, _Place]] = {}
+        self._holders = ContentHolders(self._stored, store.lacking_words())
+        self._pending: dict[Content, PendingFile] = {}
+        self._waiting: dict[bytes, tuple[PendingFile, Piece]] = {}
         # For each file that was taken, how much work had been given out after it.
         self._ends: list[int] = []
         self._num_given = self._num_done = self._num_told = 0
@@ -258,7 +206,7 @@ class Committer:
                 self._holders.add(one.path)
             self._committed_at_s = time.monotonic()
 
-    def _read(self, file: FoundFile) -> _Content:
+    def _read(self, file: FoundFile) -> Content:
         limits = self._limits
         allowed = {
             "image": limits.image_bytes,
@@ -268,9 +216,9 @@ class Committer:
         }[file.kind]
         if file.look.size > allowed:
             raise LimitError(f"it has {file.look.size:,} bytes, and {allowed:,} are allowed for {file.kind} files")
-        return _content_of(file.path, file.kind, _content_hash(self._folder / file.path))
+        return content_of(file.path, file.kind, hash_with_words(self._folder / file.path))
 
-    def _settle_by_equal(self, file: FoundFile, content: _Content) -> bool:
+    def _settle_by_equal(self, file: FoundFile, content: Content) -> bool:
         """Settle a file whose content is in the store or under way; False if it is neither."""
         if (holder := self._holders.find(content, file.path)) is not None:
             if holder == file.path:
@@ -288,11 +236,11 @@ class Committer:
             self._finish(replace(pending, files=[file]))
         return True
 
-    def _begin(self, file: FoundFile, content: _Content, parts: list[Part]) -> list[Work]:
+    def _begin(self, file: FoundFile, content: Content, parts: list[Part]) -> list[Work]:
         """Give out the pictures and passages of a new content."""
         known = self._known_units(file, content)
-        pending = _Pending(content, [file], parts, [None] * len(parts), [[] for _ in parts], 0)
-        missing: list[tuple[_Place, Item]] = []
+        pending = PendingFile(content, [file], parts, [None] * len(parts), [[] for _ in parts], 0)
+        missing: list[tuple[Piece, Item]] = []
         for number, part in enumerate(parts):
             missing += self._take_known(pending, number, known.get((part.kind, part.page, part.span_s)))
         pending.num_waiting = len(missing)
@@ -304,7 +252,7 @@ class Committer:
         self._waiting |= {work.key: (pending, place) for work, (place, _) in zip(given, missing, strict=True)}
         return given
 
-    def _take_known(self, pending: _Pending, number: int, known: StoredUnit | None) -> list[tuple[_Place, Item]]:
+    def _take_known(self, pending: PendingFile, number: int, known: StoredUnit | None) -> list[tuple[Piece, Item]]:
         """Give a part the vectors that the store has of it; the rest is returned."""
         part = pending.parts[number]
         pieces = split_passages(part.words.text, part.words.about) if self._text_vectors else []
@@ -313,24 +261,24 @@ class Committer:
         pending.passages[number] = [*known.passages] if known is not None and same_words else [None] * len(pieces)
         missing = []
         if part.medium is not None and pending.looks[number] is None:
-            missing.append((_Place(number, None), Item(media=(part.medium,))))
+            missing.append((Piece(number, None), Item(media=(part.medium,))))
         if not same_words:
-            missing += [(_Place(number, place), Item(piece)) for place, piece in enumerate(pieces)]
+            missing += [(Piece(number, place), Item(piece)) for place, piece in enumerate(pieces)]
         return missing
 
-    def _known_units(self, file: FoundFile, content: _Content) -> dict[tuple[Kind, int | None, _Span], StoredUnit]:
+    def _known_units(self, file: FoundFile, content: Content) -> dict[tuple[Kind, int | None, _Span], StoredUnit]:
         """Those of an earlier run in which other parts of the same file failed, or without words."""
         stored = self._stored.get(file.path)
         if stored is None or stored.content_hash != content[0]:
             return {}
         return {(one.kind, one.page, one.span_s): one for rows in self._store.read([file.path]) for one in rows.units}
 
-    def _settle_part(self, pending: _Pending) -> None:
+    def _settle_part(self, pending: PendingFile) -> None:
         pending.num_waiting -= 1
         if not pending.num_waiting:
             self._finish(pending)
 
-    def _finish(self, pending: _Pending) -> None:
+    def _finish(self, pending: PendingFile) -> None:
         if not pending.errors:
             # Equal files copy from the store as soon as it is written, before more work is taken.
             self._pending.pop(pending.content, None)
@@ -377,66 +325,6 @@ class Committer:
         if self._on_progress is not None and num_done != self._num_told:
             self._num_told = num_done
             self._on_progress(num_done, len(self._todo))
-
-
-class _Holders:
-    """Which stored files are whole, by their content.
-
-    Args:
-        stored: what is in the store; kept true by its owner with every commit, `add` aside.
-        lacking: files in it that lack words, until they are added.
-    """
-
-    def __init__(self, stored: Mapping[str, StoredFile], lacking: Iterable[str]) -> None:
-        self._stored = stored
-        self._lacking = set(lacking)
-        # By hash alone: of a hundred thousand files, few are ever asked for by more.
-        self._paths: dict[str, list[str]] = {}
-        for path in sorted(stored.keys() - self._lacking, reverse=True):
-            self.add(path)
-
-    def lacks(self, path: str) -> bool:
-        """Whether a stored file has to be written again although it is as it was."""
-        return path in self._lacking
-
-    def add(self, path: str) -> None:
-        """Take in a file that has come into the store."""
-        self._lacking.discard(path)
-        self._paths.setdefault(self._stored[path].content_hash, []).append(path)
-
-    def find(self, content: _Content, path: str) -> str | None:
-        """A file with this content, `path` itself by preference; None if the store has none."""
-        if self._content(path) == content:
-            return path
-        paths = self._paths.get(content[0], [])
-        while paths and self._content(paths[-1]) is None:
-            # It has left the store since.
-            paths.pop()
-        return next((one for one in reversed(paths) if self._content(one) == content), None)
-
-    def _content(self, path: str) -> _Content | None:
-        one, kind = self._stored.get(path), file_kind(path)
-        if one is None or kind is None or not one.complete or path in self._lacking:
-            return None
-        return _content_of(path, kind, one.content_hash)
-
-
-def _content_of(path: str, kind: FileKind, content_hash: str) -> _Content:
-    """What a file must have in common with another one so that both have the same vectors."""
-    return content_hash, kind, ending(path) in ANIMATED_SUFFIXES
-
-
-def _content_hash(path: Path) -> str:
-    """Of a film with the files beside it that hold words of it; one that cannot be read has no words to compare."""
-    own = content_hash(path)
-    beside = beside_film(path)
-    if not beside:
-        return own
-    hashes = [own]
-    for file in beside:
-        with suppress(OSError):
-            hashes.append(f"{file.name.removeprefix(path.stem)} {content_hash(file)}")
-    return content_hash("\n".join(hashes).encode("utf-8", "surrogateescape"))
 
 
 def _is_lasting(error: OSError | VLM2VecError) -> bool:

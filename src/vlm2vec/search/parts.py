@@ -52,7 +52,7 @@ def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
     try:
         words = decoder.read_words(path)
     except MediaError as error:
-        _LOG.warning("%s is found without its words: %s", path, error)
+        _LOG.warning("%s: its words cannot be read: %s", path, error)
         return _with_words(media, "", ())
     return _with_words(media, words.about, words.parts)
 
