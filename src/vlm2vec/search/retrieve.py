@@ -129,26 +129,23 @@ def find_by_text(
         InputError: there is nothing to look for, or the model cannot read it and has no words either.
         IndexFolderError: the index cannot be read.
     """
-    wanted = telling(parsed.wanted)
-    num_wanted = len(wanted.words) + len(wanted.phrases)
     if not parsed.text.strip():
         raise InputError("the question has filters alone: say what is looked for, too")
     vector = None if question.mode == "words" else _vector_of(store, encode, optional=question.mode == "auto")
+    num_wanted = count_wanted(parsed)
     if vector is None and not num_wanted:
         raise InputError(f"there are no words in {shortened(parsed.text)}")
     line = weak_line(store.count())
     has_line = vector is None or store.background is not None
+    is_quoted = bool(parsed.wanted.phrases) and question.mode != "meaning"
 
     def find(depth: int) -> list[_Find]:
-        finds = Finds()
-        if question.mode != "meaning" and num_wanted:
-            finds = _find_words(store, parsed, wanted, depth)
+        finds = Finds() if question.mode == "meaning" else find_words(store, parsed, depth)
         if vector is not None:
-            finds = _with_near(store, finds, parsed, vector, depth)
-        fused = fuse(finds, num_wanted=num_wanted, line=line, quoted=bool(wanted.phrases and finds.typed))
+            finds = with_near(store, finds, parsed, vector, depth)
         return [
             _Find(one.unit, score_of(one.strength, line), has_line and one.strength < line, one.why, one.snippet)
-            for one in fused
+            for one in fuse(finds, num_wanted=num_wanted, line=line, quoted=is_quoted)
         ]
 
     return _hits(store, replace(question, where=parsed.where), find, pictures)
@@ -193,8 +190,15 @@ def _as_hit(find: _Find, copies: tuple[str, ...]) -> Hit:
     )
 
 
-def _find_words(store: Store, parsed: Parsed, wanted: Wanted, depth: int) -> Finds:
+def count_wanted(parsed: Parsed) -> int:
+    """How many words and phrases of a question are looked for."""
+    wanted = telling(parsed.wanted)
+    return len(wanted.words) + len(wanted.phrases)
+
+
+def find_words(store: Store, parsed: Parsed, depth: int) -> Finds:
     """What the full text has: all that is wanted beside each other, any of it, and any of it in names."""
+    wanted = telling(parsed.wanted)
     typed: Sequence[Match] = ()
     if wanted.phrases:
         as_quoted = store.matching(replace(wanted, words=()), depth, parsed.where)
@@ -205,7 +209,7 @@ def _find_words(store: Store, parsed: Parsed, wanted: Wanted, depth: int) -> Fin
     return Finds(typed, words, store.matching(wanted, depth, parsed.where, names_only=True))
 
 
-def _with_near(store: Store, finds: Finds, parsed: Parsed, vector: Vector, depth: int) -> Finds:
+def with_near(store: Store, finds: Finds, parsed: Parsed, vector: Vector, depth: int) -> Finds:
     """The same with what is near by vectors, without what has words that must not be there."""
     has_background = store.background is not None
     meaning = store.nearest(vector, depth, parsed.where, of="words")
