@@ -76,7 +76,7 @@ def test_bm25_decides_between_units_that_have_as_many_words() -> None:
     words = [_match(A, 1, score=2.0), _match(B, 1, score=4.0)]
     fused = fuse(Finds(words=words), num_wanted=1, line=_LINE)
     base = 10 - 2 * math.log(2)
-    assert _strengths(fused) == [("b.png", None, round(base + 0.5, 3)), ("a.png", None, round(base + 0.25, 3))]
+    assert _strengths(fused) == [("b.png", None, round(base + 0.1, 3)), ("a.png", None, round(base + 0.05, 3))]
 
 
 def test_a_name_counts_for_one_unit_of_its_file_the_strongest() -> None:

@@ -71,7 +71,7 @@ def _section(model: Embedder, path: str, text: str) -> FileRows:
 def test_words_alone_need_no_model_and_a_hit_says_what_was_found(written: Library) -> None:
     [hit] = written.search("general", mode="words")
     assert replace(hit, score=round(hit.score, 3)) == Hit(
-        "letters.pdf", "page", 0.973, page=2, why=("words",), snippet="march on, said the \x02general\x03"
+        "letters.pdf", "page", 0.967, page=2, why=("words",), snippet="march on, said the \x02general\x03"
     )
     with pytest.raises(ModelError):
         written.search("general")

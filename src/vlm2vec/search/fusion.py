@@ -28,7 +28,7 @@ _TEXT_POWER, _NAME_POWER = 8, 1
 _ENOUGH_WORDS = 0.5
 _JUST_BELOW = 0.001
 # Decides between units that are equal in all else.
-_BM25 = 0.5
+_BM25 = 0.1
 # Later finds change nothing of what is known of a list, so that a longer one begins as a shorter one does.
 _HEAD = 200
 # Of nonsense, this share may reach the line by its best hit.
