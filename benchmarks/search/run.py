@@ -17,10 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "speed")]
@@ -36,13 +35,12 @@ from tables import quality_table  # noqa: E402
 
 from vlm2vec.model.checkpoint import BUNDLED  # noqa: E402
 from vlm2vec.search.library import Library  # noqa: E402
-from vlm2vec.search.retrieve import Question  # noqa: E402
+from vlm2vec.search.retrieve import Mode, Question  # noqa: E402
 
 DEPTH = 5
 COLD_RUNS = sized(5, 1)
 TOY_COUNT = 3
-_HAS_MODES = "mode" in {field.name for field in fields(Question)}
-MODES = ("words", "meaning", "auto") if _HAS_MODES else ("meaning",)
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Found(NamedTuple):
@@ -165,13 +163,12 @@ def _percent(holds: Sequence[bool]) -> float:
     return round(100 * sum(holds) / len(holds), 1)
 
 
-def library_answers(library: Library, mode: str) -> Answer:
+def library_answers(library: Library, mode: Mode) -> Answer:
     """By `Library.search` with its defaults but for the mode."""
 
     def answer(text: str) -> list[Found]:
-        options = {"mode": mode} if _HAS_MODES else {}
-        hits = library.search(Question(text, DEPTH, **options))
-        return [Found(hit.path, hit.page, getattr(hit, "copies", ()), getattr(hit, "weak", False)) for hit in hits]
+        hits = library.search(Question(text, DEPTH, mode=mode))
+        return [Found(hit.path, hit.page, hit.copies, hit.weak) for hit in hits]
 
     return answer
 
