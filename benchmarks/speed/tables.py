@@ -357,6 +357,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "sub_batches": ("ablation", partial(_ablation, "sub_batch", "sub-batch", (*MODALITIES, SMALL, OTHERS))),
         "mixes": ("ablation", partial(_ablation, "mix", "trained on", MODALITIES)),
     },
+    "search.md": {"quality": ("search_quality", quality_table)},
     "models.md": {
         "cold": ("default_model_cold", default_tables.cold),
         "speed": ("default_model_speed", default_tables.speed),

@@ -20,6 +20,7 @@ import typer
 from vlm2vec.cli.options import Exclude, IndexModel, IndexPath, Quiet
 from vlm2vec.cli.output import note, print_json, progress, stoppable, told, write_file
 from vlm2vec.errors import BusyError, InputError, StorageError
+from vlm2vec.extras import extra_for
 from vlm2vec.items import Image, Item, ItemLike, Kind, Video
 from vlm2vec.model.checkpoint import BUNDLED
 from vlm2vec.search import language
@@ -55,6 +56,9 @@ def index(
     model: IndexModel = None,
     exclude: Exclude = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the index away and start anew.")] = False,
+    text_vectors: Annotated[
+        bool, typer.Option("--text-vectors/--no-text-vectors", help="Of a new index: embed the meaning of words, too.")
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: Quiet = False,
@@ -63,7 +67,9 @@ def index(
 
     Only new and changed files are embedded. A run that is stopped keeps what it has done, and the next one continues.
     """
-    opened = Library.open(folder, index=index_path, model=model, rebuild=rebuild, exclude=exclude or ())
+    opened = Library.open(
+        folder, index=index_path, model=model, rebuild=rebuild, exclude=exclude or (), text_vectors=text_vectors
+    )
     with opened as library, stoppable("what is done is kept"):
         summary = bring_up_to_date(library, introduce=not quiet and not as_json)
     if as_json:
@@ -76,6 +82,9 @@ def index(
         print(_as_text(summary))
         for path, reason in summary.failed:
             note(f"not read: {printable(path)}: {reason}")
+        for ending, count in _most_first(summary.left_out):
+            if extra := extra_for(ending):
+                note(f"not read: {count:,} {ending}: pip install 'vlm2vec[{extra}]' reads them")
     if strict and summary.failed:
         raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ from vlm2vec.media import DEFAULT_LIMITS, Limits
 from vlm2vec.media.sandbox import Decoder, Sandbox
 from vlm2vec.model.backbone import Ask
 from vlm2vec.search.contents import Content, ContentHolders, content_of, hash_with_words
-from vlm2vec.search.parts import Part, read_parts
+from vlm2vec.search.parts import FileParts, read_parts
 from vlm2vec.search.passages import split_passages
 from vlm2vec.search.pending import PendingFile, Piece
 from vlm2vec.search.plan import UpdatePlan
@@ -136,9 +136,9 @@ class Committer:
                 with self._lock:
                     settled = self._settle_by_equal(file, content)
                 if not settled:
-                    parts = read_parts(self._folder / file.path, file.kind, decoder)
+                    found = read_parts(self._folder / file.path, file.kind, decoder)
                     with self._lock:
-                        given = self._begin(file, content, parts)
+                        given = self._begin(file, content, found)
             except (OSError, MediaError) as error:
                 with self._lock:
                     self._refuse(file.path, reason(error))
@@ -236,10 +236,11 @@ class Committer:
             self._finish(replace(pending, files=[file]))
         return True
 
-    def _begin(self, file: FoundFile, content: Content, parts: list[Part]) -> list[Work]:
+    def _begin(self, file: FoundFile, content: Content, found: FileParts) -> list[Work]:
         """Give out the pictures and passages of a new content."""
         known = self._known_units(file, content)
-        pending = PendingFile(content, [file], parts, [None] * len(parts), [[] for _ in parts], 0)
+        parts, no_words = found
+        pending = PendingFile(content, [file], parts, no_words, [None] * len(parts), [[] for _ in parts], 0)
         missing: list[tuple[Piece, Item]] = []
         for number, part in enumerate(parts):
             missing += self._take_known(pending, number, known.get((part.kind, part.page, part.span_s)))
@@ -292,6 +293,8 @@ class Committer:
             self._settle(file, pending.content[0], pending.reason(self._folder / file.path))
             if pending.passing:
                 self._passing.add(file.path)
+            if pending.no_words and rows.units:
+                _LOG.warning("%s is found without its words: %s", self._folder / file.path, pending.no_words)
             if pending.num_unread:
                 _LOG.warning(
                     "%s: the model cannot read %s of its text, which are found by their words alone",

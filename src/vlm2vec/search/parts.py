@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vlm2vec.errors import MediaError
 from vlm2vec.items import Image, Kind, Video
@@ -18,7 +17,6 @@ from vlm2vec.search.store import Words
 if TYPE_CHECKING:
     from vlm2vec.media.sandbox import Decoder
 
-_LOG = logging.getLogger("vlm2vec")
 _NO_SPAN = (0.0, float("inf"))
 
 
@@ -38,23 +36,29 @@ class Part:
     words: Words
 
 
-def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> list[Part]:
+class FileParts(NamedTuple):
+    """The parts of a file, and why its words could not be read; "" if they could."""
+
+    parts: list[Part]
+    no_words: str = ""
+
+
+def read_parts(path: Path, kind: FileKind, decoder: Decoder) -> FileParts:
     """Divide a file into parts with their words.
 
-    A picture, film or PDF whose words cannot be read is found by its look and its name; a warning tells.
+    A picture, film or PDF whose words cannot be read is found by its look and its name.
 
     Raises:
         MediaError: the file is not what its ending says, or larger than the limits allow.
     """
     media = split_file(path, kind, decoder)
     if kind == "document":
-        return _document_parts(decoder.read_words(path), media, is_slides=ending(path.name) in SLIDES)
+        return FileParts(_document_parts(decoder.read_words(path), media, is_slides=ending(path.name) in SLIDES))
     try:
         words = decoder.read_words(path)
     except MediaError as error:
-        _LOG.warning("%s: its words cannot be read: %s", path, error)
-        return _with_words(media, "", ())
-    return _with_words(media, words.about, words.parts)
+        return FileParts(_with_words(media, "", ()), str(error).removeprefix(f"{path} "))
+    return FileParts(_with_words(media, words.about, words.parts))
 
 
 def _document_parts(words: FileWords, media: Sequence[Image | Video], *, is_slides: bool) -> list[Part]:

@@ -24,6 +24,7 @@ class PendingFile:
     """A content that is being embedded, for one file or for several that are equal.
 
     Args:
+        no_words: why the words of the file could not be read; "" if they could.
         looks: of each part the vector of its picture; None if there is none yet, or no picture.
         passages: of each part those of its passages.
         num_waiting: vectors that are to come.
@@ -35,6 +36,7 @@ class PendingFile:
     content: Content
     files: list[FoundFile]
     parts: list[Part]
+    no_words: str
     looks: list[Vector | None]
     passages: list[list[Vector | None]]
     num_waiting: int

@@ -387,9 +387,9 @@ class Hit:
 
     @property
     def place(self) -> str:
-        """Where in its file it lies: "page 3", "0:30-1:00", or "" for the whole file."""
+        """Where in its file it lies: "page 3", "section 2", "0:30-1:00", or "" for the whole file."""
         if self.page is not None:
-            return f"page {self.page}"
+            return f"{'section' if self.kind == 'text' else 'page'} {self.page}"
         return "-".join(_clock(seconds) for seconds in self.span_s or ())
 
     @property
