@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from vlm2vec.files import content_hash
 from vlm2vec.items import ANIMATED_SUFFIXES
-from vlm2vec.search.scan import FileKind, beside_film, ending, file_kind
+from vlm2vec.search.looks import beside_film
+from vlm2vec.search.scan import FileKind, ending, file_kind
 from vlm2vec.search.store import StoredFile
 
 Content: TypeAlias = tuple[str, FileKind, bool]

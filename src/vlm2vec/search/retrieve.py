@@ -18,7 +18,8 @@ from vlm2vec.search.copies import Pictures, fold
 from vlm2vec.search.examples import Examples
 from vlm2vec.search.fusion import Finds, fuse, score_of, weak_line
 from vlm2vec.search.language import Parsed
-from vlm2vec.search.scan import look_at, name_in
+from vlm2vec.search.looks import look_at
+from vlm2vec.search.scan import name_in
 from vlm2vec.search.store import ANYTHING, UNKNOWN, Filter, Hit, Look, Match, Near, Store, Unit, Vector, Wanted, Why
 from vlm2vec.search.telling import telling
 from vlm2vec.text import shortened

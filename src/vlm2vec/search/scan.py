@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
@@ -17,6 +16,7 @@ from vlm2vec.extras import extra_for
 from vlm2vec.files import reason
 from vlm2vec.items import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, PDF_SUFFIXES, UNSURE_SUFFIXES, VIDEO_SUFFIXES, Image, Video
 from vlm2vec.search.ignore import Exclusion
+from vlm2vec.search.looks import beside_film, look_at
 from vlm2vec.search.store import Look
 
 if TYPE_CHECKING:
@@ -164,6 +164,9 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path], exclusion: Exc
                 raise _no_folder(folder / start, error) from error
             scan.failed.append((prefix, reason(error)))
             continue
+        films = [name for name in names if ending(name) in VIDEO_SUFFIXES]
+        # They are read with their film.
+        of_films = {one.name for name in films for one in beside_film(folder / prefix / name, names)}
         for entry in entries:
             path = prefix + entry.name
             try:
@@ -172,7 +175,7 @@ def _scan_below(folder: Path, start: str, skip: Collection[Path], exclusion: Exc
                     scan.excluded.append(f"{path}/" if is_folder else path)
                 elif is_folder:
                     (linked if entry.is_symlink() else folders).append((f"{path}/", here))
-                else:
+                elif entry.name not in of_films:
                     _take(scan, path, entry, names)
             except OSError as error:
                 scan.failed.append((f"{path}/" if _may_be_a_folder(entry) else path, reason(error)))
@@ -196,56 +199,6 @@ def _take(scan: Scan, path: str, entry: os.DirEntry[str], names: Sequence[str]) 
         scan.files.append(file)
     else:
         scan.left_out[ending(path)] += 1
-
-
-def look_at(
-    path: str | os.PathLike[str], status: os.stat_result | None = None, names: Sequence[str] | None = None
-) -> Look:
-    """The look of a file that is searched; that of a film takes in the files beside it that hold words of it.
-
-    Args:
-        status: of the file, if it is known.
-        names: of all that lies beside it, sorted, if they are known.
-
-    Raises:
-        OSError: it is missing, or no regular file.
-    """
-    status = status or os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever.
-        raise OSError("not a regular file")
-    look = Look.of(status)
-    for beside in beside_film(Path(path), names):
-        other = Look.of(beside.stat())
-        look = Look(
-            look.size + other.size,
-            max(look.mtime_ns, other.mtime_ns),
-            max(look.ctime_ns, other.ctime_ns),
-            look.inode,
-        )
-    return look
-
-
-def beside_film(path: Path, names: Sequence[str] | None = None) -> tuple[Path, ...]:
-    """The files beside a film that hold words of it, sorted by name; none for other files.
-
-    Args:
-        names: of all that lies beside it, sorted, if they are known.
-
-    Raises:
-        OSError: the folder cannot be listed.
-    """
-    if ending(path.name) not in VIDEO_SUFFIXES:
-        return ()
-    names = sorted(os.listdir(path.parent)) if names is None else names
-    stem = f"{path.stem}."
-    at = bisect_left(names, stem)
-    if not any(name.startswith(stem) and name != path.name for name in names[at : at + 2]):
-        return ()
-    # Here, because most films stand alone.
-    from vlm2vec.media.sidecars import sidecars
-
-    return sidecars(path, names)
 
 
 def check_folder(folder: Path) -> None:
