@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vlm2vec.search.retrieve import Question as Question
     from vlm2vec.search.store import Filter as Filter
     from vlm2vec.search.store import Hit as Hit
+    from vlm2vec.search.watch import follow as follow
     from vlm2vec.tasks.registry import get_tasks as get_tasks
     from vlm2vec.training.loop import train as train
     from vlm2vec.training.mining import mine as mine
@@ -50,6 +51,7 @@ _LAZY = {
     "Question": "vlm2vec.search.retrieve",
     "Filter": "vlm2vec.search.store",
     "Hit": "vlm2vec.search.store",
+    "follow": "vlm2vec.search.watch",
     "get_tasks": "vlm2vec.tasks.registry",
     "train": "vlm2vec.training.loop",
     "mine": "vlm2vec.training.mining",

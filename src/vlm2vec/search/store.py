@@ -392,11 +392,6 @@ class Hit:
             return f"{'section' if self.kind == 'text' else 'page'} {self.page}"
         return "-".join(_clock(seconds) for seconds in self.span_s or ())
 
-    @property
-    def order(self) -> tuple[float, str, int, tuple[float, float]]:
-        """Sorts hits: best score first; equal scores by path, page, span."""
-        return -self.score, self.path, self.page or 0, self.span_s or (0.0, 0.0)
-
 
 class Verdict(NamedTuple):
     """What a look through all of an index has found.
