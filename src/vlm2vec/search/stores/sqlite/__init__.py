@@ -34,12 +34,12 @@ from vlm2vec.search.store import (
     Verdict,
     Wanted,
 )
+from vlm2vec.search.stores.candidates import Candidates, terms_of
+from vlm2vec.search.stores.matches import best_matches
 from vlm2vec.search.stores.place import Place
 from vlm2vec.search.stores.sqlite.database import Database
 from vlm2vec.search.stores.sqlite.files import Files
-from vlm2vec.search.stores.sqlite.full_text import Candidates, terms_of
 from vlm2vec.search.stores.sqlite.rows import FileRow
-from vlm2vec.search.stores.sqlite.snippets import Shown, shown_in
 from vlm2vec.search.stores.sqlite.tables import VECTORS, Tables, Totals, VectorsOf
 from vlm2vec.search.stores.sqlite.vectors import Vectors
 
@@ -219,19 +219,8 @@ class SqliteStore:
                 # So many are as good as the last one that their units are not all read to sort them by path.
                 candidates = candidates.best(limit, self._known_files().ranks(candidates.units))
             units = self._tables.units(candidates.units.tolist())
-            ranked = sorted(
-                zip(candidates.units.tolist(), candidates.num_found.tolist(), candidates.scores.tolist(), strict=True),
-                key=lambda one: (-one[1], -one[2], *units[one[0]].order),
-            )[:limit]
-            shown = {} if names_only else self._shown(wanted, {number for number, _, _ in ranked}, candidates)
-        by_name = set(candidates.units[candidates.named >= 0].tolist())
-        nothing = Shown(frozenset(), "", 0)
-        matches = []
-        for number, num_found, score in ranked:
-            fields, snippet, num_as_typed = shown.get(number, nothing)
-            named: set[Field] = {"name"} if number in by_name else set()
-            matches.append(Match(units[number], score, num_found, fields | named, snippet, num_as_typed))
-        return matches
+            terms = [] if names_only else terms_of((*wanted.words, *wanted.phrases))
+            return best_matches(candidates, units, limit, terms, self._tables.words)
 
     def is_untidy(self) -> bool:
         return self._database.has_much_room()
@@ -370,14 +359,6 @@ class SqliteStore:
         if where.kinds:
             found = found.where(np.isin(found.units, self._tables.of_kinds(found.units.tolist(), where.kinds)))
         return found.one_a_name()
-
-    def _shown(self, wanted: Wanted, units: Set[int], candidates: Candidates) -> dict[int, Shown]:
-        """What is shown of matches; of those that the name alone has brought, nothing."""
-        numbers = units & set(candidates.units[candidates.in_words].tolist())
-        words = self._tables.words(numbers)
-        if len(words) < len(numbers):
-            raise ValueError("some of its words are missing")
-        return shown_in(words, terms_of((*wanted.words, *wanted.phrases))) if words else {}
 
     def _update(self, paths: Iterable[str], renewed: Callable[[str, StoredFile], StoredFile]) -> None:
         """Change what is known of some files, whose units stay."""

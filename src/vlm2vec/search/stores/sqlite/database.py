@@ -14,7 +14,7 @@ from zlib import crc32
 
 from vlm2vec.errors import MissingError
 from vlm2vec.search.stores.place import APPLICATION_ID, DATABASE, DRAFT, JOURNALS, Place
-from vlm2vec.search.stores.sqlite.spelling import STEMMED, UNSTEMMED
+from vlm2vec.search.stores.spelling import STEMMED, UNSTEMMED
 
 Table: TypeAlias = Literal["files", "units", "names", "words", "passages"]
 Index: TypeAlias = Literal["text_index", "name_index", "part_index"]

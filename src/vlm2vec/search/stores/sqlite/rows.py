@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vlm2vec.items import Kind
 from vlm2vec.search.names import name_words
 from vlm2vec.search.store import Background, FileRows, Look, StoredFile, StoredUnit, Vector, Words
-from vlm2vec.search.stores.sqlite.spelling import composed
+from vlm2vec.search.stores.spelling import composed
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

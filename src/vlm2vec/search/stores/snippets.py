@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from vlm2vec.search.store import Field, Words
-from vlm2vec.search.stores.sqlite.spelling import STEMMED, Origins, composed, marked, plain_name, quoted, spelled
+from vlm2vec.search.stores.spelling import STEMMED, Origins, composed, marked, plain_name, quoted, spelled
 
 # So many words, and at most so many characters where there are no blanks, before and behind the first find.
 _WORDS_BEFORE, _WORDS_BEHIND = 6, 14
