@@ -10,16 +10,11 @@ from support.stores import INFO
 from vlm2vec.search.store import Store
 from vlm2vec.search.stores import StoreKind, create_store
 
-LANCE_LACKS = {"test_words.py", "test_meaning.py"}
-"""Files of promises that LanceDB's store does not keep yet."""
-
 
 @pytest.fixture(params=["sqlite", pytest.param("lance", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> StoreKind:
     """Each kind of store."""
     kind: StoreKind = request.param
-    if kind == "lance" and request.path.name in LANCE_LACKS:
-        pytest.skip("LanceDB keeps no words yet")
     return kind
 
 

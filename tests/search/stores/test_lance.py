@@ -257,8 +257,8 @@ def test_an_index_json_that_is_none_is_told_and_made_anew(place: Path, content: 
 
 def test_a_store_of_a_newer_format_is_refused(place: Path) -> None:
     path = place / "index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(IndexFolderError, match="has format 2, and this version of vlm2vec knows up to 1; use a newer"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(IndexFolderError, match="has format 3, and this version of vlm2vec knows up to 2; use a newer"):
         open_store(place)
 
 

@@ -80,8 +80,10 @@ def test_passages_come_and_go_with_their_files(store: Store) -> None:
     reader = open_store(store.place)
     assert reader.nearest(QUERY, 9, of="words") == []
     write(store, told("a.md", toward(1.0)), worded(document("b.pdf", [1, 2]), "", passages=[4, 5]))
+    reader.refresh()
     assert len(reader.nearest(QUERY, 9, of="words")) == 3
     write(store, told("a.md", toward(0.0, 1.0)), remove=("b.pdf",))
+    reader.refresh()
     for one in (store, reader, open_store(store.place)):
         assert scores(one.nearest(toward(1.0), 9, of="words")) == [("a.md", 0.0, 0.0)]
     assert store.verify().problems == []
@@ -161,6 +163,7 @@ def test_a_background_that_comes_later_calibrates_all_that_is_stored(store: Stor
     with store.writing():
         store.note_background(BACKGROUND)
         store.commit([], [told("late.md", HUB)])
+    reader.refresh()
     for one in (store, reader, open_store(store.place)):
         assert scores(one.nearest(query, 1)) == [("plain.md", 0.96, 5.8571)]
         found = scores(one.nearest(query, 3, of="words", calibrated=True))
@@ -168,6 +171,7 @@ def test_a_background_that_comes_later_calibrates_all_that_is_stored(store: Stor
     with store.writing():
         store.note_background(Background(np.stack([toward(0.0, 1.0), toward(1.0)])))
         store.commit(["late.md"], [])
+    reader.refresh()
     assert contents(store) == contents(reader) == before
     assert store.verify().problems == []
 

@@ -256,45 +256,39 @@ Step: TypeAlias = _Commit | _NoteLooks | _MarkOutdated
 
 _PATHS = st.sampled_from(["a.png", "b.png", "x/c.pdf", "x/d.mp4", ODD_NAMES[0], ODD_NAMES[1]])
 _LOOKS = st.builds(Look, *[st.integers(0, 2**62)] * 4)
+_TEXTS = st.lists(st.sampled_from(["red", "blue", "car"]), max_size=3).map(" ".join)
 _UNITS = st.builds(
-    lambda page, span_s, seed: StoredUnit("page" if page else "image", page, span_s, vector_of(seed)),
+    lambda page, span_s, look, text, about, passages: StoredUnit(
+        "page" if page else "image",
+        page,
+        span_s,
+        None if look is None else vector_of(look),
+        Words(text, about),
+        tuple(map(vector_of, passages)),
+    ),
     st.sampled_from([None, 1, 2]),
     st.sampled_from([None, (0.0, 9.5)]),
-    st.integers(0, 5),
-)
-_TEXTS = st.lists(st.sampled_from(["red", "blue", "car"]), max_size=3).map(" ".join)
-_WORDED_UNITS = st.builds(
-    lambda unit, is_seen, text, about, seeds: replace(
-        unit,
-        vector=unit.vector if is_seen else None,
-        words=Words(text, about),
-        passages=tuple(map(vector_of, seeds)),
-    ),
-    _UNITS,
-    st.booleans(),
+    st.none() | st.integers(0, 5),
     _TEXTS,
     _TEXTS,
     st.lists(st.integers(0, 5), max_size=3),
 )
-
-
-def _steps_of(units: st.SearchStrategy[StoredUnit]) -> st.SearchStrategy[Step]:
-    files = st.builds(
-        lambda path, look, units, lost: FileRows(path, look, f"{look.size:032x}", len(units) + lost, tuple(units)),
-        _PATHS,
-        _LOOKS,
-        st.lists(units, min_size=1, max_size=3),
-        st.integers(0, 1),
-    )
-    commits = st.builds(
-        _Commit, st.lists(_PATHS, max_size=3), st.lists(files, max_size=3, unique_by=lambda rows: rows.path)
-    )
-    return st.one_of(
-        commits,
-        commits,
-        st.builds(_NoteLooks, st.dictionaries(_PATHS, _LOOKS, max_size=3)),
-        st.builds(_MarkOutdated, st.lists(_PATHS, max_size=2)),
-    )
+_FILES = st.builds(
+    lambda path, look, units, lost: FileRows(path, look, f"{look.size:032x}", len(units) + lost, tuple(units)),
+    _PATHS,
+    _LOOKS,
+    st.lists(_UNITS, min_size=1, max_size=3),
+    st.integers(0, 1),
+)
+_COMMITS = st.builds(
+    _Commit, st.lists(_PATHS, max_size=3), st.lists(_FILES, max_size=3, unique_by=lambda rows: rows.path)
+)
+_STEPS: st.SearchStrategy[Step] = st.one_of(
+    _COMMITS,
+    _COMMITS,
+    st.builds(_NoteLooks, st.dictionaries(_PATHS, _LOOKS, max_size=3)),
+    st.builds(_MarkOutdated, st.lists(_PATHS, max_size=2)),
+)
 
 
 def _compare_with_a_dict(kind: StoreKind, steps: list[Step], seed: int) -> None:
@@ -314,8 +308,7 @@ def _compare_with_a_dict(kind: StoreKind, steps: list[Step], seed: int) -> None:
                 hits = one.nearest(query, 4)
                 found = [(-round(hit.score, 5), *hit.unit.order) for hit in hits]
                 assert found == model.nearest(query, 4)
-                if kind != "lance":
-                    _compare_words(one, model, query)
+                _compare_words(one, model, query)
             late.close()
         assert store.verify().problems == []
         store.close()
@@ -332,13 +325,13 @@ def _compare_words(store: Store, model: _Dict, query: Vector) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_steps_of(_WORDED_UNITS), max_size=8), st.integers(0, 9))
+@given(st.lists(_STEPS, max_size=8), st.integers(0, 9))
 def test_sqlite_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -> None:
     _compare_with_a_dict("sqlite", steps, seed)
 
 
 @pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_steps_of(_UNITS), max_size=5), st.integers(0, 9))
+@given(st.lists(_STEPS, max_size=5), st.integers(0, 9))
 def test_lance_holds_and_finds_what_a_dict_does(steps: list[Step], seed: int) -> None:
     _compare_with_a_dict("lance", steps, seed)

@@ -301,8 +301,10 @@ def test_words_come_and_go_with_their_files(store: Store) -> None:
     reader = open_store(store.place)
     assert reader.matching(wanted("red"), 5) == []
     write(store, text("a.md", "red"), worded(picture("b.png"), "red", "blue", passages=[1, 2]), text("c.md", "green"))
+    reader.refresh()
     assert paths(reader.matching(wanted("red"), 5)) == ["a.md", "b.png"]
     write(store, text("a.md", "yellow"), picture("b.png"), remove=("c.md",))
+    reader.refresh()
     for one in (store, reader, open_store(store.place)):
         assert [paths(one.matching(wanted(word), 5)) for word in ("red", "blue", "green", "yellow")] == [
             *([], [], []),

@@ -132,7 +132,7 @@ def _maker(kind: StoreKind) -> Callable[[Path, IndexInfo, Background | None], St
     from vlm2vec.search.stores.lance import NEEDED, LanceStore
 
     require(*NEEDED)
-    return lambda path, info, background: LanceStore.create(path, info)
+    return lambda path, info, background: LanceStore.create(path, info, background=background)
 
 
 def _converted(old: LanceStore, place: Place) -> Store:
@@ -142,7 +142,10 @@ def _converted(old: LanceStore, place: Place) -> Store:
             with place.hold():
                 if not place.has_database:
                     old.refresh()
-                    SqliteStore.create(place.path, old.info, old.all_files(), old.failures()).close()
+                    SqliteStore.create(
+                        place.path, old.info, old.all_files(), old.failures(),
+                        unread=old.lacking_words(), background=old.background,
+                    ).close()  # fmt: skip
                     place.clear_table()
                     _LOG.warning(
                         "the index %s is now one file, with its %d vectors as they were", place.path, old.count()

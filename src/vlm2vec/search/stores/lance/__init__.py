@@ -1,19 +1,19 @@
-"""How does LanceDB keep an index of millions of vectors?"""
+"""How does LanceDB keep an index of millions of vectors, with their words?"""
 
 from __future__ import annotations
 
-import os
-import re
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlm2vec.errors import BusyError, IndexFolderError, InputError, MissingError, StorageError
 from vlm2vec.extras import require
@@ -21,7 +21,7 @@ from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
-    UNKNOWN,
+    WORDS,
     Background,
     Building,
     Failure,
@@ -32,53 +32,57 @@ from vlm2vec.search.store import (
     Match,
     Near,
     StoredFile,
-    StoredUnit,
-    Unit,
     Vector,
     Verdict,
     Wanted,
+    Words,
 )
-from vlm2vec.search.stores.lance.seal import FAILURES, LanceInfo, Seal, SealReport
+from vlm2vec.search.stores.candidates import terms_of
+from vlm2vec.search.stores.lance.full_text import FullText
+from vlm2vec.search.stores.lance.nearest import Nearest, Of
+from vlm2vec.search.stores.lance.rows import (
+    LOOK,
+    PATHS_PER_STATEMENT,
+    UNIT,
+    as_arrow,
+    escape,
+    is_known,
+    parse_files,
+    parse_stored,
+    path_filters,
+    schema_of,
+    unescape,
+    unit_of,
+    where_clause,
+)
+from vlm2vec.search.stores.lance.seal import BACKGROUND, FAILURES, LanceInfo, Seal, SealReport
+from vlm2vec.search.stores.lance.upkeep import Upkeep
+from vlm2vec.search.stores.matches import best_matches
 from vlm2vec.search.stores.place import TABLE, Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from lancedb.table import Table
 
 NEEDED = ("scale", "lancedb", "pyarrow")
 """The extra, and what it installs."""
 
 _NAME = "units"
-# A query reads every fragment, and each commit makes one: this many cost nothing measurable.
-_MAX_FRAGMENTS = 24
-# Each keeps the rows that were replaced in it, and a commit takes longer the more there are.
-_MAX_VERSIONS = 64
-# A reader that has just opened the table has this long to finish before the files of its version may go, and so many
-# commits where they come faster.
+# A reader that has just opened the table has this long to finish before the files of its version may go.
 _KEEP_OLD_VERSIONS_S = 60.0
-_KEPT_VERSIONS = 16
 _ROWS_AT_ONCE = 4096
 _READING_TRIES = 5
 # Comparing a query with 100,000 rows of 768 dimensions takes 0.2 s on two cores, by this index it takes 11 ms with a
 # million (docs/performance.md), but making it takes a minute for each 100,000.
 _EXACT_UP_TO = 200_000
-_INDEX = "vector_idx"
-# All partitions are searched: leaving some out loses more than it saves, and many small graphs take longer than few
-# large ones. The graph holds vectors in 8 bits; what it finds is ordered by its true scores.
-_PARTITIONS = 4
-_LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 20, 150, 32
-_MOST_UNINDEXED = 1 / 8
-# Columns that say how a file looked, those of them that the first tables lack, and columns that make a `Near`.
-_LOOK = Look._fields
-_NEW_LOOKS = ("ctime_ns", "inode")
-_NEAR = ["path", "kind", "page", "span_start_s", "span_end_s", "content_hash", "_distance"]
-_PATHS_PER_STATEMENT = 500
+_Answer = TypeVar("_Answer")
 
 
 class LanceStore:
     """An index in a LanceDB table and a small `index.json`; the files of the table have checksums (`Seal`).
 
     Search is exact up to 200,000 vectors. Beyond, it goes through an approximate index (docs/performance.md says what
-    it misses), unless there is a filter; scores are always exact. Words and their vectors are not kept yet.
+    it misses); scores are always exact. Words are found as in the store in one file, and ordered by LanceDB's BM25.
 
     Args:
         exact_up_to: so many vectors need no approximate index.
@@ -95,8 +99,6 @@ class LanceStore:
         self.place = place
         self._at = Place(place)
         self._seal = Seal(place / TABLE)
-        self._exact_up_to = exact_up_to
-        self._keep_old = timedelta(seconds=keep_old_s)
         document = LanceInfo.read(self._at)
         self.info = document.info
         self.was_chosen = document.store == "lance"
@@ -112,48 +114,71 @@ class LanceStore:
             report = self._check()
             self._sealed = report is not None
             self._table = lancedb.connect(place).open_table(_NAME)
-            dim = self.info.dim
-            if self._table.schema not in (_schema(dim), _schema(dim, with_new_looks=False)):
+            if not is_known(self._table.schema, self.info.dim):
                 raise ValueError("its table has other columns than expected")
             _check_version(self._table, report)
+            self.background = _read_background(self._seal, document.background, self.info.dim)
+        self._background_name = document.background
+        self._upkeep = Upkeep(self._table, self._seal, exact_up_to, timedelta(seconds=keep_old_s))
+        # Numbers of units are given by one thread at a time.
+        self._numbering = threading.Lock()
+        self._next_number: int | None = None
         if report is not None and report.moved:
             # After a copy every file looks new: its next reader need not read them all again.
-            with suppress(IndexFolderError, BusyError, StorageError), self.writing(), self._at.explained("write"):
+            with suppress(IndexFolderError, BusyError, StorageError), self._held(), self._at.explained("write"):
                 self._write_seal()
 
     @classmethod
-    def create(cls, place: Path, info: IndexInfo) -> Self:
+    def create(cls, place: Path, info: IndexInfo, *, background: Background | None = None) -> Self:
         """Make an empty table in the folder `place`, in which there is no index. Its caller holds the lock."""
         import lancedb
 
         with Place(place).explained("write"):
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
-            table = lancedb.connect(place).create_table(_NAME, schema=_schema(info.dim))
-            Seal(place / TABLE).write(int(table.version))
-            LanceInfo.write(Place(place), info)
+            table = lancedb.connect(place).create_table(_NAME, schema=schema_of(info.dim))
+            FullText(table).make()
+            seal = Seal(place / TABLE)
+            name = None if background is None else _write_background(seal, background)
+            seal.write(int(table.version))
+            LanceInfo.write(Place(place), info, background=name)
         return cls(place)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
+        with self._held():
+            with self._at.explained("write"):
+                if "number" not in self._table.schema.names:
+                    # Releases that do not know words shall say so.
+                    self._write_info(None)
+                    self._rewrite(None)
+                elif not FullText(self._table).is_whole:
+                    FullText(self._table).make()
+                    self._write_seal()
+            yield
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
         with self._at.hold():
             self.refresh()
-            with self._at.explained("write"):
-                lacking = [field for field in _schema(self.info.dim) if field.name not in self._table.schema.names]
-                if lacking:
-                    self._table.add_columns(lacking)
-                    self._write_seal()
             yield
 
     def refresh(self) -> None:
         with self._at.explained("read"):
             report = self._check()
+            document = LanceInfo.read(self._at)
+            if (document.fingerprint, document.dim) != (self.info.fingerprint, self.info.dim):
+                raise IndexFolderError(f"the index {self.place} was made anew by another process, with another model")
+            self.info = document.info
             self._table.checkout_latest()
             _check_version(self._table, report)
+            if document.background != self._background_name:
+                self.background = _read_background(self._seal, document.background, self.info.dim)
+                self._background_name = document.background
+            self._next_number = None
 
     def files(self) -> dict[str, StoredFile]:
-        wanted = [name for name in ("path", "content_hash", "num_units", *_LOOK) if name in self._table.schema.names]
         with self._at.explained("read"):
-            return _parse_stored(self._table.search().select(wanted).limit(None).to_arrow())
+            return parse_stored(self._columns("path", "content_hash", "num_units", *LOOK))
 
     def failures(self) -> dict[str, Failure]:
         try:
@@ -167,14 +192,13 @@ class LanceStore:
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
         files: dict[str, FileRows] = {}
-        for where in _path_filters(paths):
+        for where in path_filters(paths):
             with self._at.explained("read"):
-                table = self._table.search().where(where).limit(None).to_arrow()
-                files |= _parse_files(table, self.info.dim)
+                files |= parse_files(self._table.search().where(where).limit(None).to_arrow(), self.info.dim)
         return [files[path] for path in paths if path in files]
 
     def all_files(self) -> Iterator[list[FileRows]]:
-        """All files with their vectors, some thousand rows at a time."""
+        """All files with their vectors and words, some thousand rows at a time."""
         import pyarrow as pa
 
         stored = self.files()
@@ -182,7 +206,7 @@ class LanceStore:
         with self._at.explained("read"):
             for batch in self._table.search().limit(None).to_batches(_ROWS_AT_ONCE):
                 whole = []
-                for path, file in _parse_files(pa.Table.from_batches([batch]), self.info.dim).items():
+                for path, file in parse_files(pa.Table.from_batches([batch]), self.info.dim).items():
                     if path in begun:
                         file = replace(file, units=begun.pop(path).units + file.units)
                     if len(file.units) < stored[path].num_stored:
@@ -196,11 +220,14 @@ class LanceStore:
         # adds it as a new one; the other way round it would leave a file with old and new rows side by side. All rows
         # that are added are in one commit: all of a file's are there or none.
         gone = list(dict.fromkeys((*remove, *(file.path for file in add))))
-        with self._at.explained("write"):
-            for where in _path_filters(gone):
+        with self._at.explained("write"), self._numbering:
+            first = self._first_free() if add else 0
+            rows = as_arrow(add, self.info.fingerprint, self.info.dim, first, self.background)
+            for where in path_filters(gone):
                 self._table.delete(where)
             if add:
-                self._table.add(_as_arrow(add, self.info.fingerprint, self.info.dim))
+                self._table.add(rows)
+                self._next_number = int(rows.column("number")[-1].as_py()) + 1
             if gone:
                 self._write_seal()
 
@@ -213,8 +240,8 @@ class LanceStore:
         if looks:
             import pyarrow as pa
 
-            wanted = pa.schema([field for field in _schema(self.info.dim) if field.name in ("path", *_LOOK)])
-            rows = [{"path": _escape(path), **look._asdict()} for path, look in looks.items()]
+            wanted = pa.schema([field for field in schema_of(self.info.dim) if field.name in ("path", *LOOK)])
+            rows = [{"path": escape(path), **look._asdict()} for path, look in looks.items()]
             with self._at.explained("write"):
                 update = self._table.merge_insert("path").when_matched_update_all()
                 update.execute(pa.Table.from_pylist(rows, schema=wanted))
@@ -223,15 +250,14 @@ class LanceStore:
     def mark_outdated(self, paths: Sequence[str]) -> None:
         with self._at.explained("write"):
             # In one commit.
-            for where in _path_filters(paths, at_once=len(paths)):
+            for where in path_filters(paths, at_once=len(paths)):
                 self._table.update(where=where, values={"content_hash": "", "size": -1})
                 self._write_seal()
 
     def note_decoding(self) -> None:
         with self._at.explained("write"):
-            info = replace(self.info, decoding=DECODING)
-            LanceInfo.write(self._at, info, "lance" if self.was_chosen else None)
-        self.info = info
+            self.info = replace(self.info, decoding=DECODING)
+            self._write_info(self._background_name)
 
     def count(self, kind: Kind | None = None) -> int:
         with self._at.explained("read"):
@@ -239,23 +265,31 @@ class LanceStore:
 
     @property
     def num_indexed(self) -> int:
-        """Vectors in the approximate index; 0 if there is none."""
+        """Rows in the approximate index of looks; 0 if there is none."""
         with self._at.explained("read"):
-            known = self._table.index_stats(_INDEX)
-        return 0 if known is None else int(known.num_indexed_rows)
-
-    background: Background | None = None
-
-    def note_background(self, background: Background) -> None:
-        """Nothing: scores are not calibrated here yet."""
+            return self._upkeep.num_indexed("look")
 
     def lacking_words(self) -> list[str]:
-        return []
+        with self._at.explained("read"):
+            rows = self._columns("path", "reading")
+        if "reading" not in rows.schema.names:
+            return sorted(set(map(unescape, rows.column("path").to_pylist())))
+        lacking = rows.filter(np.less(rows.column("reading").to_numpy(), WORDS))
+        return sorted(set(map(unescape, lacking.column("path").to_pylist())))
 
-    def matching(
-        self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
-    ) -> list[Match]:
-        return []
+    def note_background(self, background: Background) -> None:
+        if background.vectors.shape[1] != self.info.dim:
+            raise InputError(f"the background has {background.vectors.shape[1]} dimensions, the index {self.info.dim}")
+        with self._at.explained("write"):
+            # Until all spreads are those of the new one, the index has none.
+            self._write_info(None)
+            self.background = None
+            self._rewrite(background)
+            before, name = self._background_name, _write_background(self._seal, background)
+            self._write_info(name)
+            self.background, self._background_name = background, name
+            if before not in (None, name):
+                (self._seal.folder / BACKGROUND.format(before)).unlink(missing_ok=True)
 
     def nearest(
         self,
@@ -263,69 +297,43 @@ class LanceStore:
         limit: int,
         where: Filter = ANYTHING,
         *,
-        of: Literal["look", "words"] = "look",
+        of: Of = "look",
         calibrated: bool = False,
     ) -> list[Near]:
-        if of == "words":
+        if of == "words" and not self._has_words:
             return []
-        for _ in range(_READING_TRIES - 1):
-            try:
-                return self._nearest(vector, limit, where)
-            except IndexFolderError:
-                # A writer that makes many commits at once clears away what they leave, perhaps under a slow reader.
-                before = int(self._table.version)
-                self.refresh()
-                if int(self._table.version) == before:
-                    raise
-        return self._nearest(vector, limit, where)
 
-    def _nearest(self, vector: Vector, limit: int, where: Filter) -> list[Near]:
-        clause = _where_clause(where)
-        with self._at.explained("read"):
-            num_rows = int(self._table.count_rows(clause or None))
-        limit = min(limit, num_rows)
-        # Lance breaks ties as it likes, so look on until the last score kept is certainly not tied with one left out.
-        num = min(limit + 16, num_rows)
-        found: list[Near] = []
-        while len(found) < num:
-            found = self._ask(vector, num, clause, exact=num == num_rows)
-            if len(found) < num or found[-1].score < found[limit - 1].score:
-                break
-            num = min(num * 4, num_rows)
-        return sorted(found, key=lambda near: (-near.score, *near.unit.order))[:limit]
+        def find() -> list[Near]:
+            search = Nearest(self._table, self.info.dim, of, self.background, calibrated)
+            return search.find(vector, limit, where_clause(where))
 
-    def _ask(self, vector: Vector, num: int, clause: str, *, exact: bool) -> list[Near]:
-        """The nearest rows, ties in no fixed order; of a large table one may be missing unless it is to be `exact`."""
-        search = self._table.search(vector, vector_column_name="vector").distance_type("dot").limit(num)
-        # Without an index these say nothing, and rows that are not in it are compared one by one.
-        search = search.nprobes(_PARTITIONS).ef(max(_SEARCH_WIDTH, num)).refine_factor(1)
-        if exact:
-            search = search.bypass_vector_index()
-        if clause:
-            search = search.where(clause, prefilter=True)
-        with self._at.explained("read"):
-            return [
-                # Lance's "dot" distance is 1 - dot product.
-                Near(_unit_of(row), *[min(1.0, 1.0 - row["_distance"])] * 2)
-                for row in search.select(_NEAR).to_arrow().to_pylist()
-            ]
+        return self._answer(find)
+
+    def matching(
+        self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
+    ) -> list[Match]:
+        return self._answer(lambda: self._matching(wanted, limit, where, names_only)) if self._has_words else []
+
+    def _matching(self, wanted: Wanted, limit: int, where: Filter, names_only: bool) -> list[Match]:
+        full_text = FullText(self._table)
+        if not full_text.is_whole:
+            # A writer that makes the table anew has been stopped before its end, and the next one continues.
+            return []
+        found = full_text.candidates(wanted, where_clause(where), names_only=names_only).best(limit)
+        if len(found.units) > limit + PATHS_PER_STATEMENT:
+            # So many are as good as the last one that not all become objects to be sorted by path.
+            found = found.best(limit, self._ranks(found.units))
+        units = {row["number"]: unit_of(row) for row in self._rows_of(found.units.tolist(), UNIT)}
+        terms = [] if names_only else terms_of((*wanted.words, *wanted.phrases))
+        return best_matches(found, units, limit, terms, self._words)
 
     def is_untidy(self) -> bool:
         with self._at.explained("read"):
-            return self._is_scattered() or self._is_index_off()
+            return self._upkeep.is_due()
 
     def tidy(self, building: Building) -> None:
         with self._at.explained("write"):
-            if self._is_scattered():
-                self._seal.write(int(self._table.version), settled=False)
-                self._table.optimize(cleanup_older_than=self._age_to_keep())
-            if self._is_index_off():
-                count = int(self._table.count_rows())
-                if count <= self._exact_up_to:
-                    self._table.drop_index(_INDEX)
-                else:
-                    with building(count):
-                        self._make_index()
+            self._upkeep.do(building)
             self._write_seal()
 
     def verify(self) -> Verdict:
@@ -336,6 +344,8 @@ class LanceStore:
             return Verdict(model, 0, 0, report.num_files - len(report.problems), report.problems)
         stored = self.files()
         problems = [problem for files in self.all_files() for file in files for problem in file.oddities()]
+        with self._at.explained("read"):
+            problems += self._twice_numbered()
         return Verdict(model, len(stored), self.count(), None if report is None else report.num_files, problems)
 
     def close(self) -> None:
@@ -357,162 +367,109 @@ class LanceStore:
         self._seal.write(int(self._table.version))
         self._sealed = True
 
-    def _is_scattered(self) -> bool:
-        # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
-        many = self._table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
-        # Replacing the same rows again and again leaves few fragments and many versions.
-        return many or len(self._version_times_s()) > _MAX_VERSIONS
+    def _write_info(self, background: str | None) -> None:
+        LanceInfo.write(self._at, self.info, "lance" if self.was_chosen else None, background)
 
-    def _is_index_off(self) -> bool:
-        """Whether there is an approximate index that is not needed, or too much is not in one that is."""
-        count, indexed = int(self._table.count_rows()), self.num_indexed
-        return bool(indexed) if count <= self._exact_up_to else count - indexed > _MOST_UNINDEXED * count
+    @property
+    def _has_words(self) -> bool:
+        return "number" in self._table.schema.names
 
-    def _age_to_keep(self) -> timedelta:
-        """How old a version is that must go."""
-        times_s = self._version_times_s()
-        if len(times_s) <= _MAX_VERSIONS:
-            return self._keep_old
-        return min(self._keep_old, timedelta(seconds=max(0.0, time.time() - times_s[-_KEPT_VERSIONS])))
+    def _first_free(self) -> int:
+        """The smallest number above those of all units."""
+        if self._next_number is None:
+            numbers = self._columns("number").column("number").to_numpy()
+            self._next_number = int(numbers.max()) + 1 if len(numbers) else 1
+        return self._next_number
 
-    def _version_times_s(self) -> list[float]:
-        """When the versions were written, oldest first. Lance would read each of their files."""
-        with os.scandir(self._seal.folder / "_versions") as versions:
-            return sorted(entry.stat().st_mtime for entry in versions)
+    def _rewrite(self, background: Background | None) -> None:
+        """Make all rows anew, with the columns of this release and spreads of a background; in one commit."""
+        import pyarrow as pa
 
-    def _make_index(self) -> None:
-        from lancedb.index import HnswSq
+        unread = frozenset(self.lacking_words())
+        schema = schema_of(self.info.dim)
 
-        config = HnswSq(distance_type="dot", num_partitions=_PARTITIONS, m=_LINKS, ef_construction=_BUILD_WIDTH)
-        self._table.create_index("vector", config=config, name=_INDEX, replace=True)
+        def batches() -> Iterator[pa.RecordBatch]:
+            first = 1
+            for files in self.all_files():
+                rows = as_arrow(files, self.info.fingerprint, self.info.dim, first, background, unread)
+                first += rows.num_rows
+                yield from rows.to_batches()
+
+        # LanceDB looks for vectors that are null only here, and by default refuses them.
+        rows = pa.RecordBatchReader.from_batches(schema, batches())
+        self._table.add(rows, mode="overwrite", on_bad_vectors="null")
+        FullText(self._table).make()
+        self._next_number = None
+        self._write_seal()
+
+    def _columns(self, *names: str) -> pa.Table:
+        """Those of these columns that the table has, of all rows."""
+        there = [name for name in names if name in self._table.schema.names]
+        return self._table.search().select(there).limit(None).to_arrow()
+
+    def _rows_of(self, numbers: Sequence[int], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Rows of units, in no order."""
+        for start in range(0, len(numbers), PATHS_PER_STATEMENT):
+            some = ", ".join(map(str, numbers[start : start + PATHS_PER_STATEMENT]))
+            search = self._table.search().where(f"number IN ({some})")
+            yield from search.select(list(columns)).limit(None).to_arrow().to_pylist()
+
+    def _words(self, numbers: Set[int]) -> dict[int, Words]:
+        rows = self._rows_of(sorted(numbers), ["number", "text", "about"])
+        return {row["number"]: Words(row["text"], row["about"]) for row in rows}
+
+    def _ranks(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[N], places of the files of units in the order of their paths."""
+        rows = self._columns("number", "path")
+        numbers = rows.column("number").to_numpy()
+        order = np.argsort(numbers)
+        places = order[np.searchsorted(numbers[order], units)]
+        paths = list(map(unescape, rows.column("path").take(places).to_pylist()))
+        ranks = {path: rank for rank, path in enumerate(sorted(set(paths)))}
+        return np.array([ranks[path] for path in paths], np.int64)
+
+    def _twice_numbered(self) -> Iterator[str]:
+        if self._has_words:
+            numbers, counts = np.unique(self._columns("number").column("number").to_numpy(), return_counts=True)
+            for number in numbers[counts > 1].tolist():
+                yield f"two of its units have the number {number}"
+
+    def _answer(self, ask: Callable[[], _Answer]) -> _Answer:
+        """Ask the table until no writer is in the way.
+
+        One that makes many commits at once clears away what they leave, perhaps under a slow reader.
+        """
+        for _ in range(_READING_TRIES - 1):
+            try:
+                with self._at.explained("read"):
+                    return ask()
+            except IndexFolderError:
+                before = int(self._table.version)
+                self.refresh()
+                if int(self._table.version) == before:
+                    raise
+        with self._at.explained("read"):
+            return ask()
 
 
-def _check_version(table: Any, report: SealReport | None) -> None:
+def _check_version(table: Table, report: SealReport | None) -> None:
     version = int(table.version)
     if report is not None and version < report.version:
         raise ValueError(f"its newest version is {version}, and {report.version} was written")
 
 
-def _schema(dim: int, *, with_new_looks: bool = True) -> pa.Schema:
-    """The columns of a table; False: of one that was made before change times and inodes were stored."""
-    import pyarrow as pa
-
-    looks = [pa.field(name, pa.int64()) for name in _NEW_LOOKS] if with_new_looks else []
-    return pa.schema(
-        [
-            pa.field("path", pa.string(), nullable=False),
-            pa.field("kind", pa.string(), nullable=False),
-            pa.field("page", pa.int32()),
-            pa.field("span_start_s", pa.float64()),
-            pa.field("span_end_s", pa.float64()),
-            pa.field("num_units", pa.int32(), nullable=False),
-            pa.field("content_hash", pa.string(), nullable=False),
-            pa.field("size", pa.int64(), nullable=False),
-            pa.field("mtime_ns", pa.int64(), nullable=False),
-            pa.field("fingerprint", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
-            *looks,
-        ]
-    )
+def _write_background(seal: Seal, background: Background) -> str:
+    """Write the note of a background, and give its name; what is in a name does not change."""
+    content = background.vectors.astype("<f4").tobytes()
+    name = hashlib.blake2b(content, digest_size=16).hexdigest()
+    seal.write_note(BACKGROUND.format(name), {"vectors": b64encode(content).decode("ascii")})
+    return name
 
 
-def _as_arrow(files: Sequence[FileRows], fingerprint: str, dim: int) -> pa.Table:
-    """A row for each unit."""
-    import pyarrow as pa
-
-    pairs = [(file, unit) for file in files for unit in file.units]
-    looks = [unit.vector for _, unit in pairs if unit.vector is not None]
-    if len(looks) < len(pairs):
-        raise InputError("LanceDB keeps no words yet, and so no files without pictures: make the index with SQLite")
-    vectors = np.stack(looks).astype(np.float32, copy=False)
-    values: dict[str, object] = {
-        "path": [_escape(file.path) for file, _ in pairs],
-        "kind": [unit.kind for _, unit in pairs],
-        "page": [unit.page for _, unit in pairs],
-        "span_start_s": [unit.span_s and unit.span_s[0] for _, unit in pairs],
-        "span_end_s": [unit.span_s and unit.span_s[1] for _, unit in pairs],
-        "num_units": [file.num_units for file, _ in pairs],
-        "content_hash": [file.content_hash for file, _ in pairs],
-        "fingerprint": [fingerprint] * len(pairs),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim),
-        **{name: [getattr(file.look, name) for file, _ in pairs] for name in _LOOK},
-    }
-    return pa.table(values, schema=_schema(dim))
-
-
-def _parse_files(table: pa.Table, dim: int) -> dict[str, FileRows]:
-    """Files by path, with those of their units that are among some rows."""
-    vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    files: dict[str, FileRows] = {}
-    units: dict[str, list[StoredUnit]] = {}
-    for row, vector in zip(table.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
-        path = _unescape(row["path"])
-        if path not in files:
-            look = Look(*(UNKNOWN if row.get(name) is None else row[name] for name in _LOOK))
-            files[path] = FileRows(path, look, row["content_hash"], row["num_units"], ())
-        units.setdefault(path, []).append(StoredUnit(row["kind"], row["page"], _span_of(row), vector))
-    return {path: replace(file, units=tuple(units[path])) for path, file in files.items()}
-
-
-def _parse_stored(rows: pa.Table) -> dict[str, StoredFile]:
-    """What is known of files, from all their rows without vectors; looks may lack."""
-    # By way of numpy: `to_pylist` makes an object of Arrow's for every value first.
-    names, hashes, num_units = (rows.column(name).to_numpy().tolist() for name in ("path", "content_hash", "num_units"))
-    looks = [
-        rows.column(name).fill_null(UNKNOWN).to_numpy().tolist()
-        if name in rows.schema.names
-        else [UNKNOWN] * len(names)
-        for name in _LOOK
-    ]
-    paths = list(map(_unescape, names))
-    num_rows = Counter(paths)
-    return {
-        path: StoredFile(Look._make(look), content_hash, num, num_rows[path])
-        for path, look, content_hash, num in zip(paths, zip(*looks, strict=True), hashes, num_units, strict=True)
-    }
-
-
-def _path_filters(paths: Sequence[str], at_once: int = _PATHS_PER_STATEMENT) -> Iterator[str]:
-    """SQL that the rows of some files fulfil, for so many files at a time."""
-    for start in range(0, len(paths), at_once or 1):
-        yield f"path IN ({', '.join(_quoted(_escape(path)) for path in paths[start : start + at_once])})"
-
-
-def _where_clause(where: Filter) -> str:
-    """SQL that the rows fulfil which a filter lets through; "" for all."""
-    parts = []
-    if where.kinds:
-        parts.append(f"kind IN ({', '.join(map(_quoted, sorted(where.kinds)))})")
-    if where.under:
-        begin = [f"starts_with(path, {_quoted(_escape(folder) + '/')})" for folder in where.under]
-        parts.append(f"({' OR '.join(begin)})")
-    if where.since is not None:
-        parts.append(f"mtime_ns >= {int(where.since * 1e9)}")
-    if where.until is not None:
-        parts.append(f"mtime_ns <= {int(where.until * 1e9)}")
-    if where.types:
-        ends = [f"ends_with(lower(path), {_quoted(_escape(ending))})" for ending in sorted(where.types)]
-        parts.append(f"({' OR '.join(ends)})")
-    return " AND ".join(parts)
-
-
-# A file name need not be text: Python shows its stray bytes as lone surrogates, which Arrow refuses. "//" cannot occur
-# in a relative path, so it is free to introduce their number.
-def _escape(path: str) -> str:
-    return re.sub("[\ud800-\udfff]", lambda match: f"//{ord(match[0]):04x}", path)
-
-
-def _unescape(name: str) -> str:
-    return re.sub("//([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), name) if "//" in name else name
-
-
-def _unit_of(row: Mapping[str, Any]) -> Unit:
-    return Unit(_unescape(row["path"]), row["kind"], row["page"], _span_of(row), row["content_hash"])
-
-
-def _span_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    return None if row["span_start_s"] is None else (row["span_start_s"], row["span_end_s"])
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _read_background(seal: Seal, name: str | None, dim: int) -> Background | None:
+    if name is None:
+        return None
+    note = seal.read_note(BACKGROUND.format(name))
+    if note is None:
+        raise ValueError(f"its file {BACKGROUND.format(name)} is missing")
+    return Background(np.frombuffer(b64decode(note["vectors"]), "<f4").reshape(-1, dim))

@@ -18,14 +18,15 @@ from vlm2vec.files import content_hash
 from vlm2vec.search.store import IndexInfo, Look
 from vlm2vec.search.stores.place import DRAFT, INFO, TABLE, Place
 
-CHECKSUMS, FAILURES = "checksums.json", "failures.json"
-"""Notes beside the table, no part of it: the checksums of its files, and files that could not be read."""
+CHECKSUMS, FAILURES, BACKGROUND = "checksums.json", "failures.json", "background-{}.json"
+"""Notes beside the table, no part of it: the checksums of its files, files that could not be read, and a background."""
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_DIMENSIONS = 1 << 20
 # LanceDB writes it anew with every commit. If it lies, the version that is opened tells.
 _HINT = "_versions/latest_version_hint.json"
 _MANIFESTS = "_versions/"
+_NOTES = (CHECKSUMS, FAILURES, BACKGROUND.partition("{")[0])
 # Nothing that is read later stands in them, and they may break.
 _SPARE = "_transactions"
 # Two writes within one tick of the system's clock leave the same times.
@@ -40,14 +41,15 @@ def _without_nul(path: str) -> str:
 
 
 class LanceInfo(BaseModel, strict=True):
-    """`index.json` of format 1.
+    """`index.json`. In format 1, the table had no words.
 
     Args:
         store: "lance" where LanceDB was asked for; None: made when there was no other store.
+        background: in the name of the note that has it; None: scores are not calibrated.
         checksum: of what nobody has a reason to change by hand; the rest is checked by its values.
     """
 
-    format: Literal[1]
+    format: Literal[1, 2]
     model: str
     fingerprint: str
     dim: int = Field(gt=0, le=_MOST_DIMENSIONS)
@@ -55,12 +57,16 @@ class LanceInfo(BaseModel, strict=True):
     folder: Annotated[str, AfterValidator(_without_nul)]
     decoding: int = Field(default=1, gt=0)
     store: Literal["lance"] | None = None
+    text_vectors: bool = True
+    background: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     checksum: str | None = None
 
     @property
     def info(self) -> IndexInfo:
         """What the store says of itself."""
-        return IndexInfo(self.model, self.fingerprint, self.dim, self.dtype, self.folder, self.decoding)
+        return IndexInfo(
+            self.model, self.fingerprint, self.dim, self.dtype, self.folder, self.decoding, self.text_vectors
+        )
 
     @classmethod
     def read(cls, place: Place) -> Self:
@@ -82,14 +88,17 @@ class LanceInfo(BaseModel, strict=True):
                 raise ValueError(f"its {INFO} is damaged: {problems(error)[0]}") from error
             except ValueError as error:
                 raise ValueError(f"its {INFO} is damaged: {error}") from error
-            if "checksum" in value and document.checksum != _info_sum(document.info):
+            if "checksum" in value and document.checksum != _info_sum(document.info, document.background):
                 raise ValueError(f"its {INFO} is not as it was written")
             return document
 
     @staticmethod
-    def write(place: Place, info: IndexInfo, store: Literal["lance"] | None = "lance") -> None:
+    def write(
+        place: Place, info: IndexInfo, store: Literal["lance"] | None = "lance", background: str | None = None
+    ) -> None:
         """Write the `index.json` of a folder in one step."""
-        value = {"format": _FORMAT, **asdict(info), "store": store, "checksum": _info_sum(info)}
+        value = {"format": _FORMAT, **asdict(info), "store": store, "background": background}
+        value["checksum"] = _info_sum(info, background)
         draft = place.path / (INFO + DRAFT)
         draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, place.path / INFO)
@@ -258,7 +267,7 @@ class Seal:
                 if entry.is_dir():
                     if name != _SPARE:
                         waiting.append(f"{name}/")
-                elif name != _HINT and not name.startswith((CHECKSUMS, FAILURES)):
+                elif name != _HINT and not name.startswith(_NOTES):
                     with suppress(FileNotFoundError):
                         yield name, os.stat(entry.path)
 
@@ -279,6 +288,10 @@ def _note_sum(value: Mapping[str, object]) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _info_sum(info: IndexInfo) -> str:
-    value = json.dumps([info.model, info.fingerprint, info.dim, info.folder])
+def _info_sum(info: IndexInfo, background: str | None) -> str:
+    values: list[object] = [info.model, info.fingerprint, info.dim, info.folder]
+    # The first releases knew neither.
+    values += [background] if background else []
+    values += [] if info.text_vectors else [False]
+    value = json.dumps(values)
     return hashlib.blake2b(value.encode(), digest_size=8).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +22,6 @@ from vlm2vec.search.store import (
     Background,
     Building,
     Failure,
-    Field,
     FileRows,
     Filter,
     IndexInfo,
@@ -77,12 +76,14 @@ class SqliteStore:
         files: Iterable[Sequence[FileRows]] = (),
         failures: Mapping[str, Failure] | None = None,
         *,
+        unread: Collection[str] = (),
         background: Background | None = None,
     ) -> Self:
         """Make an index in the folder `place`: at the end it is there whole. The caller holds the lock of the folder.
 
         Args:
             files: they are in it from the beginning; some at a time, so that not all are in memory at once.
+            unread: paths of those whose words were not read.
         """
         notes: dict[str, object] = {
             "info": asdict(info),
@@ -91,11 +92,12 @@ class SqliteStore:
         }
         if background is not None:
             notes[_BACKGROUND] = _as_note(background)
+        without_words = frozenset(unread)
         with Database.made(Place(place), notes) as draft:
             filled = cls(place, draft)
             for some in files:
-                # Only indexes without words are converted.
-                filled._commit([], some, reading=0)
+                filled._commit([], [rows for rows in some if rows.path in without_words], reading=0)
+                filled._commit([], [rows for rows in some if rows.path not in without_words], reading=WORDS)
             filled._seal()
         return cls(place)
 
