@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from support.places import DATA
-from support.stores import INFO, QUERY, contents, document, picture
+from support.stores import INFO, QUERY, contents, document, picture, text, vector_of, worded
 from vlm2vec.errors import IndexFolderError, MissingError
-from vlm2vec.search.store import UNKNOWN, Failure, Look, StoredFile
+from vlm2vec.search.store import UNKNOWN, Background, Failure, Look, StoredFile, Wanted
 from vlm2vec.search.stores import create_store, open_store
 from vlm2vec.search.stores.lance import LanceStore
 from vlm2vec.search.stores.lance.seal import LanceInfo
@@ -33,7 +33,8 @@ def place(tmp_path: Path) -> Path:
     """An index that was made before there was a choice of stores."""
     store = create_store(tmp_path / ".vlm2vec", INFO, kind="lance")
     with store.writing():
-        store.commit([], [picture(os.fsdecode(b"caf\xe9.png")), document("b.pdf", [1, 3], num_units=3)])
+        files = picture(os.fsdecode(b"caf\xe9.png")), document("b.pdf", [1, 3], num_units=3)
+        store.commit([], [worded(files[0], "a red car", passages=[1, 2]), files[1], text("c.md", "a blue bus")])
         store.note_failures(FAILURES)
     LanceInfo.write(Place(store.place), INFO, store=None)
     return store.place
@@ -51,10 +52,12 @@ def test_an_index_is_converted_once_with_all_it_holds_and_says_so(
     with caplog.at_level(logging.WARNING, "vlm2vec"):
         store = open_store(place)
     assert isinstance(store, SqliteStore)
-    assert caplog.messages == [f"the index {place} is now one file, with its 3 vectors as they were"]
+    assert caplog.messages == [f"the index {place} is now one file, with its 4 parts as they were"]
     assert _answer(place) == before
     assert [hit.unit.path for hit in store.nearest(QUERY, 9)]
-    assert store.lacking_words() == sorted(store.files())
+    assert store.lacking_words() == []
+    assert [match.unit.path for match in store.matching(Wanted(("bus",)), 9)] == ["c.md"]
+    assert [near.unit.path for near in store.nearest(QUERY, 9, of="words")] == [os.fsdecode(b"caf\xe9.png")]
     assert sorted(os.listdir(place)) == ["library.db", "lock"]
     caplog.clear()
     open_store(place)
@@ -71,6 +74,20 @@ def test_an_index_of_the_first_releases_is_converted_to_the_bit(tmp_path: Path) 
     files = store.read(["0.png", "1.png", "2.png", "two.pdf"])
     vectors = np.stack([unit.vectors[0] for rows in files for unit in rows.units])
     np.testing.assert_array_equal(vectors, np.load(OLD / "vectors.npy"))
+    assert store.lacking_words() == ["0.png", "1.png", "2.png", "two.pdf"]
+
+
+def test_an_index_that_is_calibrated_stays_so(tmp_path: Path) -> None:
+    background = Background(np.stack([vector_of(1), vector_of(2)]))
+    store = create_store(tmp_path, INFO, kind="lance", background=background)
+    with store.writing():
+        store.commit([], [picture("a.png")])
+    before = store.nearest(QUERY, 1, calibrated=True)
+    LanceInfo.write(Place(tmp_path), INFO, None, LanceInfo.read(Place(tmp_path)).background)
+    converted = open_store(tmp_path)
+    assert isinstance(converted, SqliteStore)
+    assert converted.nearest(QUERY, 1, calibrated=True) == before
+    assert before[0].calibrated != before[0].score
 
 
 def test_an_index_that_was_made_with_lance_on_purpose_stays_so(place: Path) -> None:
@@ -79,8 +96,8 @@ def test_an_index_that_was_made_with_lance_on_purpose_stays_so(place: Path) -> N
 
 
 def test_an_index_of_too_many_vectors_stays_with_lance(place: Path) -> None:
-    assert isinstance(open_store(place, most_vectors=2), LanceStore)
-    assert isinstance(open_store(place, most_vectors=3), SqliteStore)
+    assert isinstance(open_store(place, most_vectors=3), LanceStore)
+    assert isinstance(open_store(place, most_vectors=4), SqliteStore)
 
 
 def test_an_index_that_is_being_written_is_read_as_it_is_and_converted_later(place: Path) -> None:

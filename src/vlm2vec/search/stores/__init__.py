@@ -148,7 +148,7 @@ def _converted(old: LanceStore, place: Place) -> Store:
                     ).close()  # fmt: skip
                     place.clear_table()
                     _LOG.warning(
-                        "the index %s is now one file, with its %d vectors as they were", place.path, old.count()
+                        "the index %s is now one file, with its %d parts as they were", place.path, old.count()
                     )
         except StorageError:
             return old

@@ -323,7 +323,7 @@ class LanceStore:
         if len(found.units) > limit + PATHS_PER_STATEMENT:
             # So many are as good as the last one that not all become objects to be sorted by path.
             found = found.best(limit, self._ranks(found.units))
-        units = {row["number"]: unit_of(row) for row in self._rows_of(found.units.tolist(), UNIT)}
+        units = {row["number"]: unit_of(row) for row in self._rows_of(found.units.tolist(), ["number", *UNIT])}
         terms = [] if names_only else terms_of((*wanted.words, *wanted.phrases))
         return best_matches(found, units, limit, terms, self._words)
 

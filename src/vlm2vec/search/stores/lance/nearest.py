@@ -74,29 +74,36 @@ class Nearest:
         limit = min(limit, num_rows)
         if limit < 1:
             return []
-        by_spread = self.background is not None and self.calibrated
-        direction = query
-        if by_spread and self.background is not None:
-            direction = query - self.background.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        num = min((limit * _TIMES if by_spread else limit) + _SPARE, num_rows)
+        direction = self._direction(query)
+        error = _EPS * self.dim * (1 + float(np.linalg.norm(direction)))
+        num = min((limit * _TIMES if self._by_spread else limit) + _SPARE, num_rows)
         is_approximate = self.table.index_stats(COLUMNS[self.of].index_name) is not None
         while True:
             rows = self._ask(direction, num, clause, is_exact=not is_approximate or num == num_rows)
-            if not by_spread:
-                rows = rows.without_spreads()
-            error = _EPS * self.dim * (1 + float(np.linalg.norm(direction)))
             low, high = rows.bounds(error)
             enough = np.partition(low, -limit)[-limit] if len(low) >= limit else -np.inf
-            if len(low) < num or num == num_rows or (is_approximate and by_spread):
+            if len(low) < num or num == num_rows or (is_approximate and self._by_spread):
                 break
-            if self._most_beyond(rows, error, by_spread=by_spread) < enough:
+            if self._most_beyond(rows, error) < enough:
                 break
             num = min(num * 4, num_rows)
         near = list(self._scored(rows.ids[high >= enough], query))
         near.sort(key=lambda one: (-(one.calibrated if self.calibrated else one.score), *one.unit.order))
         return near[:limit]
 
+    @property
+    def _by_spread(self) -> bool:
+        """Whether LanceDB's order is not the one that is wanted."""
+        return self.calibrated and self.background is not None
+
+    def _direction(self, query: Vector) -> Vector:
+        if not self.calibrated or self.background is None:
+            return query
+        direction: Vector = query - self.background.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return direction
+
     def _ask(self, direction: Vector, num: int, clause: str, *, is_exact: bool) -> _Rows:
+        """The rows with the largest products with a vector."""
         column = COLUMNS[self.of]
         search = self.table.search(direction, vector_column_name=column.name).limit(num).with_row_id(True)
         scale = 1.0
@@ -111,26 +118,25 @@ class Nearest:
             scale = float(np.linalg.norm(direction))
         if clause:
             search = search.where(clause, prefilter=True)
-        rows = search.select(["_distance", *{column.least_spread, column.most_spread}]).to_arrow()
-        least, most = (
-            rows.column(name).fill_null(1.0).to_numpy().astype(np.float64)
-            for name in (column.least_spread, column.most_spread)
-        )
+        spreads = [column.least_spread, column.most_spread] if self._by_spread else []
+        rows = search.select(["_distance", *dict.fromkeys(spreads)]).to_arrow()
         # Both distances are 1 less what is looked for.
         products = scale * (1.0 - rows.column("_distance").to_numpy().astype(np.float64))
+        least = most = np.ones(len(products))
+        if spreads:
+            least, most = (rows.column(name).to_numpy().astype(np.float64) for name in spreads)
         return _Rows(rows.column("_rowid").to_numpy(), products, least, most)
 
-    def _most_beyond(self, rows: _Rows, error: float, *, by_spread: bool) -> float:
-        """More than the score of any row that is not among these can be."""
-        last = float(rows.products.min()) + error
-        if not by_spread:
-            return last
-        column = COLUMNS[self.of]
-        spreads = self.table.search().select([column.least_spread, column.most_spread][: 1 + (last < 0)])
-        values = spreads.limit(None).to_arrow().column(column.most_spread if last < 0 else column.least_spread)
+    def _most_beyond(self, rows: _Rows, error: float) -> float:
+        """As much as the score of any row that is not among these can be at most."""
         import pyarrow.compute as pc
 
-        return last / float((pc.max if last < 0 else pc.min)(values).as_py())
+        last = float(rows.products.min()) + error
+        if not self._by_spread:
+            return last
+        column = COLUMNS[self.of].most_spread if last < 0 else COLUMNS[self.of].least_spread
+        spreads = self.table.search().select([column]).limit(None).to_arrow().column(column)
+        return last / float((pc.max if last < 0 else pc.min)(spreads).as_py())
 
     def _scored(self, ids: NDArray[np.uint64], query: Vector) -> Iterator[Near]:
         """The units of rows, by their best vectors.
@@ -159,16 +165,13 @@ class _Rows(NamedTuple):
 
     Args:
         products: the largest with one of the vectors of each row.
-        least, most: the smallest and the largest spread of its vectors.
+        least, most: the smallest and the largest spread of its vectors; 1 where they do not matter.
     """
 
     ids: NDArray[np.uint64]
     products: NDArray[np.float64]
     least: NDArray[np.float64]
     most: NDArray[np.float64]
-
-    def without_spreads(self) -> _Rows:
-        return self._replace(least=np.ones(len(self.ids)), most=np.ones(len(self.ids)))
 
     def bounds(self, error: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Between which two numbers the score of each lies, if products are right up to an error."""

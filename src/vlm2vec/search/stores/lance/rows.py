@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 LOOK = Look._fields
 """Columns that say how a file looked."""
 
-UNIT = ("number", "path", "kind", "page", "span_start_s", "span_end_s", "content_hash")
-"""Columns that make a `Unit`, and its number."""
+UNIT = ("path", "kind", "page", "span_start_s", "span_end_s", "content_hash")
+"""Columns that make a `Unit`."""
 
 PATHS_PER_STATEMENT = 500
 # Tables were made with so many columns: the first ones, those that know change times and inodes, and those with words.
