@@ -47,7 +47,6 @@ OVER_400: dict[str, str] = {
     "media/timeline.py": "one clock, from the packets to the frames that are picked",
     "media/worker.py": "both ends of one line: whoever changes a message changes the other end",
     "search/store.py": "one contract: values and the protocol that has them in its signatures",
-    "search/stores/lance/__init__.py": "one table: its columns, what is asked of it, and when it is merged and indexed",
     "vectors/ranking.py": "ranking by one vector and by tokens differ in the score alone",
     "vectors/store.py": "a store is its shards, and their damage is told of as its own",
 }

@@ -174,6 +174,7 @@ def test_a_kill_while_the_table_is_made_anew_loses_nothing(tmp_path: Path, monke
     again = open_store(tmp_path)
     (near,) = again.nearest(QUERY, 1, calibrated=True)
     assert (again.background, near.calibrated == near.score, again.matching(Wanted(("red",)), 1)) == (None, True, [])
+    assert again.is_untidy()
     with again.writing():
         again.note_background(BACKGROUND)
     for one in (again, open_store(tmp_path)):

@@ -40,6 +40,7 @@ from vlm2vec.search.store import (
 from vlm2vec.search.stores.candidates import terms_of
 from vlm2vec.search.stores.lance.full_text import FullText
 from vlm2vec.search.stores.lance.nearest import Nearest, Of
+from vlm2vec.search.stores.lance.reading import Reading
 from vlm2vec.search.stores.lance.rows import (
     LOOK,
     PATHS_PER_STATEMENT,
@@ -70,7 +71,6 @@ NEEDED = ("scale", "lancedb", "pyarrow")
 _NAME = "units"
 # A reader that has just opened the table has this long to finish before the files of its version may go.
 _KEEP_OLD_VERSIONS_S = 60.0
-_ROWS_AT_ONCE = 4096
 _READING_TRIES = 5
 # Comparing a query with 100,000 rows of 768 dimensions takes 0.2 s on two cores, by this index it takes 11 ms with a
 # million (docs/performance.md), but making it takes a minute for each 100,000.
@@ -119,6 +119,7 @@ class LanceStore:
             _check_version(self._table, report)
             self.background = _read_background(self._seal, document.background, self.info.dim)
         self._background_name = document.background
+        self._reading = Reading(self._table, self.info.dim)
         self._upkeep = Upkeep(self._table, self._seal, exact_up_to, timedelta(seconds=keep_old_s))
         # Numbers of units are given by one thread at a time.
         self._numbering = threading.Lock()
@@ -147,9 +148,9 @@ class LanceStore:
     def writing(self) -> Iterator[None]:
         with self._held():
             with self._at.explained("write"):
-                if "number" not in self._table.schema.names:
+                if not self._reading.has_words:
                     # Releases that do not know words shall say so.
-                    self._write_info(None)
+                    self._write_info(self.info, None)
                     self._rewrite(None)
                 elif not FullText(self._table).is_whole:
                     FullText(self._table).make()
@@ -178,7 +179,7 @@ class LanceStore:
 
     def files(self) -> dict[str, StoredFile]:
         with self._at.explained("read"):
-            return parse_stored(self._columns("path", "content_hash", "num_units", *LOOK))
+            return self._reading.files()
 
     def failures(self) -> dict[str, Failure]:
         try:
@@ -191,29 +192,13 @@ class LanceStore:
         return {path: Failure(reason, look and Look(*look)) for path, (reason, look) in value["failures"].items()}
 
     def read(self, paths: Sequence[str]) -> list[FileRows]:
-        files: dict[str, FileRows] = {}
-        for where in path_filters(paths):
-            with self._at.explained("read"):
-                files |= parse_files(self._table.search().where(where).limit(None).to_arrow(), self.info.dim)
-        return [files[path] for path in paths if path in files]
+        with self._at.explained("read"):
+            return self._reading.some(paths)
 
     def all_files(self) -> Iterator[list[FileRows]]:
         """All files with their vectors and words, some thousand rows at a time."""
-        import pyarrow as pa
-
-        stored = self.files()
-        begun: dict[str, FileRows] = {}
         with self._at.explained("read"):
-            for batch in self._table.search().limit(None).to_batches(_ROWS_AT_ONCE):
-                whole = []
-                for path, file in parse_files(pa.Table.from_batches([batch]), self.info.dim).items():
-                    if path in begun:
-                        file = replace(file, units=begun.pop(path).units + file.units)
-                    if len(file.units) < stored[path].num_stored:
-                        begun[path] = file
-                    else:
-                        whole.append(file)
-                yield whole
+            yield from self._reading.all()
 
     def commit(self, remove: Sequence[str], add: Sequence[FileRows]) -> None:
         # Two commits, the going first. A process killed between them leaves a file out of the table, and the next run
@@ -221,8 +206,9 @@ class LanceStore:
         # that are added are in one commit: all of a file's are there or none.
         gone = list(dict.fromkeys((*remove, *(file.path for file in add))))
         with self._at.explained("write"), self._numbering:
-            first = self._first_free() if add else 0
-            rows = as_arrow(add, self.info.fingerprint, self.info.dim, first, self.background)
+            if add and self._next_number is None:
+                self._next_number = self._reading.first_free()
+            rows = as_arrow(add, self.info.fingerprint, self.info.dim, self._next_number or 1, self.background)
             for where in path_filters(gone):
                 self._table.delete(where)
             if add:
@@ -256,8 +242,9 @@ class LanceStore:
 
     def note_decoding(self) -> None:
         with self._at.explained("write"):
-            self.info = replace(self.info, decoding=DECODING)
-            self._write_info(self._background_name)
+            info = replace(self.info, decoding=DECODING)
+            self._write_info(info, self._background_name)
+        self.info = info
 
     def count(self, kind: Kind | None = None) -> int:
         with self._at.explained("read"):
@@ -271,22 +258,18 @@ class LanceStore:
 
     def lacking_words(self) -> list[str]:
         with self._at.explained("read"):
-            rows = self._columns("path", "reading")
-        if "reading" not in rows.schema.names:
-            return sorted(set(map(unescape, rows.column("path").to_pylist())))
-        lacking = rows.filter(np.less(rows.column("reading").to_numpy(), WORDS))
-        return sorted(set(map(unescape, lacking.column("path").to_pylist())))
+            return self._reading.lacking_words()
 
     def note_background(self, background: Background) -> None:
         if background.vectors.shape[1] != self.info.dim:
             raise InputError(f"the background has {background.vectors.shape[1]} dimensions, the index {self.info.dim}")
         with self._at.explained("write"):
             # Until all spreads are those of the new one, the index has none.
-            self._write_info(None)
+            self._write_info(self.info, None)
             self.background = None
             self._rewrite(background)
             before, name = self._background_name, _write_background(self._seal, background)
-            self._write_info(name)
+            self._write_info(self.info, name)
             self.background, self._background_name = background, name
             if before not in (None, name):
                 (self._seal.folder / BACKGROUND.format(before)).unlink(missing_ok=True)
@@ -300,7 +283,7 @@ class LanceStore:
         of: Of = "look",
         calibrated: bool = False,
     ) -> list[Near]:
-        if of == "words" and not self._has_words:
+        if of == "words" and not self._reading.has_words:
             return []
 
         def find() -> list[Near]:
@@ -312,7 +295,7 @@ class LanceStore:
     def matching(
         self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
     ) -> list[Match]:
-        return self._answer(lambda: self._matching(wanted, limit, where, names_only)) if self._has_words else []
+        return self._answer(lambda: self._matching(wanted, limit, where, names_only)) if self._reading.has_words else []
 
     def _matching(self, wanted: Wanted, limit: int, where: Filter, names_only: bool) -> list[Match]:
         full_text = FullText(self._table)
@@ -322,10 +305,10 @@ class LanceStore:
         found = full_text.candidates(wanted, where_clause(where), names_only=names_only).best(limit)
         if len(found.units) > limit + PATHS_PER_STATEMENT:
             # So many are as good as the last one that not all become objects to be sorted by path.
-            found = found.best(limit, self._ranks(found.units))
-        units = {row["number"]: unit_of(row) for row in self._rows_of(found.units.tolist(), ["number", *UNIT])}
+            found = found.best(limit, self._reading.ranks(found.units))
+        units = self._reading.units(found.units.tolist())
         terms = [] if names_only else terms_of((*wanted.words, *wanted.phrases))
-        return best_matches(found, units, limit, terms, self._words)
+        return best_matches(found, units, limit, terms, self._reading.words)
 
     def is_untidy(self) -> bool:
         with self._at.explained("read"):
@@ -345,7 +328,7 @@ class LanceStore:
         stored = self.files()
         problems = [problem for files in self.all_files() for file in files for problem in file.oddities()]
         with self._at.explained("read"):
-            problems += self._twice_numbered()
+            problems += [f"two of its units have the number {number}" for number in self._reading.twice_numbered()]
         return Verdict(model, len(stored), self.count(), None if report is None else report.num_files, problems)
 
     def close(self) -> None:
@@ -367,30 +350,19 @@ class LanceStore:
         self._seal.write(int(self._table.version))
         self._sealed = True
 
-    def _write_info(self, background: str | None) -> None:
-        LanceInfo.write(self._at, self.info, "lance" if self.was_chosen else None, background)
-
-    @property
-    def _has_words(self) -> bool:
-        return "number" in self._table.schema.names
-
-    def _first_free(self) -> int:
-        """The smallest number above those of all units."""
-        if self._next_number is None:
-            numbers = self._columns("number").column("number").to_numpy()
-            self._next_number = int(numbers.max()) + 1 if len(numbers) else 1
-        return self._next_number
+    def _write_info(self, info: IndexInfo, background: str | None) -> None:
+        LanceInfo.write(self._at, info, "lance" if self.was_chosen else None, background)
 
     def _rewrite(self, background: Background | None) -> None:
         """Make all rows anew, with the columns of this release and spreads of a background; in one commit."""
         import pyarrow as pa
 
-        unread = frozenset(self.lacking_words())
+        unread = frozenset(self._reading.lacking_words())
         schema = schema_of(self.info.dim)
 
         def batches() -> Iterator[pa.RecordBatch]:
             first = 1
-            for files in self.all_files():
+            for files in self._reading.all():
                 rows = as_arrow(files, self.info.fingerprint, self.info.dim, first, background, unread)
                 first += rows.num_rows
                 yield from rows.to_batches()
@@ -401,38 +373,6 @@ class LanceStore:
         FullText(self._table).make()
         self._next_number = None
         self._write_seal()
-
-    def _columns(self, *names: str) -> pa.Table:
-        """Those of these columns that the table has, of all rows."""
-        there = [name for name in names if name in self._table.schema.names]
-        return self._table.search().select(there).limit(None).to_arrow()
-
-    def _rows_of(self, numbers: Sequence[int], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows of units, in no order."""
-        for start in range(0, len(numbers), PATHS_PER_STATEMENT):
-            some = ", ".join(map(str, numbers[start : start + PATHS_PER_STATEMENT]))
-            search = self._table.search().where(f"number IN ({some})")
-            yield from search.select(list(columns)).limit(None).to_arrow().to_pylist()
-
-    def _words(self, numbers: Set[int]) -> dict[int, Words]:
-        rows = self._rows_of(sorted(numbers), ["number", "text", "about"])
-        return {row["number"]: Words(row["text"], row["about"]) for row in rows}
-
-    def _ranks(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[N], places of the files of units in the order of their paths."""
-        rows = self._columns("number", "path")
-        numbers = rows.column("number").to_numpy()
-        order = np.argsort(numbers)
-        places = order[np.searchsorted(numbers[order], units)]
-        paths = list(map(unescape, rows.column("path").take(places).to_pylist()))
-        ranks = {path: rank for rank, path in enumerate(sorted(set(paths)))}
-        return np.array([ranks[path] for path in paths], np.int64)
-
-    def _twice_numbered(self) -> Iterator[str]:
-        if self._has_words:
-            numbers, counts = np.unique(self._columns("number").column("number").to_numpy(), return_counts=True)
-            for number in numbers[counts > 1].tolist():
-                yield f"two of its units have the number {number}"
 
     def _answer(self, ask: Callable[[], _Answer]) -> _Answer:
         """Ask the table until no writer is in the way.

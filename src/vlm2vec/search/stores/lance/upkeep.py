@@ -45,10 +45,12 @@ class Upkeep:
 
     def is_due(self) -> bool:
         """Whether there is something to do."""
-        return self._is_scattered() or any(self._is_index_off(of) for of in COLUMNS)
+        return self._is_scattered() or self._lacks_full_text() or any(map(self._is_index_off, COLUMNS))
 
     def do(self, building: Building) -> None:
         """Merge small files, take rows into the full text, and make approximate indexes where they are needed."""
+        if self._lacks_full_text():
+            FullText(self.table).make()
         if self._is_scattered():
             self.seal.write(int(self.table.version), settled=False)
             self.table.optimize(cleanup_older_than=self._age_to_keep())
@@ -72,6 +74,10 @@ class Upkeep:
         many = self.table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
         # Replacing the same rows again and again leaves few fragments and many versions.
         return many or len(self._version_times_s()) > _MAX_VERSIONS or FullText(self.table).is_off(_MOST_UNINDEXED)
+
+    def _lacks_full_text(self) -> bool:
+        """Whether a writer that made all rows anew was stopped before its end."""
+        return "word_terms" in self.table.schema.names and not FullText(self.table).is_whole
 
     def _is_index_off(self, of: Of) -> bool:
         """Whether there is an approximate index that is not needed, or too much is not in one that is."""
