@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support.places import DATA
-from support.stores import DIM, INFO, QUERY, contents, document, picture, plain, text, vector_of, worded
+from support.stores import INFO, QUERY, contents, document, picture, plain, text, vector_of, worded
 from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.store import Background, FileRows, Filter, Look, Near, Store, StoredUnit, Vector, Wanted, Words
 from vlm2vec.search.stores import create_store, open_store
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 OLD = DATA / "old_index"
 WORDS = np.array(["red", "blue", "car", "bus", "sky", "sea"])
-BACKGROUND = Background(np.stack([vector_of(seed) for seed in range(900, 920)]))
+BACKGROUND = Background(np.stack([vector_of(seed) for seed in range(900, 912)]))
 
 
 def _file(number: int) -> FileRows:
@@ -73,16 +73,34 @@ def _untidy(store: Store) -> bool:
 
 
 def test_the_nearest_are_those_of_the_store_in_one_file_with_the_same_scores(tmp_path: Path) -> None:
-    # To one vector the questions are nearly the same: its spread, and so the limit of every other score, is small.
-    even = np.linalg.qr(np.vstack([BACKGROUND.vectors[:15] - BACKGROUND.vectors[15], np.zeros((1, DIM))]).T)[0][:, -1]
-    odd = replace(picture("odd.png"), units=(StoredUnit("image", None, None, even.astype(np.float32)),))
-    lance, sqlite = _both(tmp_path, [*map(_file, range(300)), odd, worded(picture("z.png"), "", passages=[3, 4])])
+    files = [*map(_file, range(300)), worded(picture("z.png"), "", passages=[3, 4])]
+    lance, sqlite = _both(tmp_path, files)
     filters = Filter(), Filter(since=2e-7), Filter(kinds=frozenset({"image"})), Filter(under="nowhere")
     sorts: list[Of] = ["look", "words"]
     for where, seed, of, calibrated in itertools.product(filters, range(3), sorts, (False, True)):
         for limit in (1, 7, 400):
             expected = sqlite.nearest(vector_of(seed), limit, where, of=of, calibrated=calibrated)
             assert lance.nearest(vector_of(seed), limit, where, of=of, calibrated=calibrated) == expected
+
+
+def test_the_best_by_calibrated_score_may_be_far_behind_by_cosine(tmp_path: Path) -> None:
+    # The questions are nearly the same to it, so that its spread is small and its calibrated scores are large.
+    alike = np.linalg.svd(BACKGROUND.vectors - BACKGROUND.vectors[0])[2][-1]
+    alike = -np.sign(alike @ BACKGROUND.vectors[0]) * alike + np.float32(0.05) * vector_of(900)
+    alike = (alike / np.linalg.norm(alike)).astype(np.float32)
+    far = StoredUnit("image", None, None, alike, passages=(vector_of(7), alike))
+    files = [*map(_file, range(300)), replace(picture("far.png"), units=(far,))]
+    lance, sqlite = _both(tmp_path, files)
+    aside = vector_of(5000) - (vector_of(5000) @ alike) * alike
+    query = aside / np.linalg.norm(aside) + (np.mean(BACKGROUND.vectors @ alike) + np.float32(0.08)) * alike
+    query /= np.linalg.norm(query)
+    sorts: list[Of] = ["look", "words"]
+    for of in sorts:
+        assert "far.png" not in [near.unit.path for near in sqlite.nearest(query, 30, of=of)]
+        for limit in (1, 3):
+            expected = sqlite.nearest(query, limit, of=of, calibrated=True)
+            assert expected[0].unit.path == "far.png"
+            assert lance.nearest(query, limit, of=of, calibrated=True) == expected
 
 
 def test_words_are_found_as_in_the_store_in_one_file_before_they_are_in_the_index_and_after(tmp_path: Path) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlm2vec.errors import BusyError, IndexFolderError, InputError, MissingError, StorageError
 from vlm2vec.extras import require
@@ -21,7 +20,6 @@ from vlm2vec.items import Kind
 from vlm2vec.search.store import (
     ANYTHING,
     DECODING,
-    WORDS,
     Background,
     Building,
     Failure,
@@ -35,7 +33,6 @@ from vlm2vec.search.store import (
     Vector,
     Verdict,
     Wanted,
-    Words,
 )
 from vlm2vec.search.stores.candidates import terms_of
 from vlm2vec.search.stores.lance.full_text import FullText
@@ -44,16 +41,11 @@ from vlm2vec.search.stores.lance.reading import Reading
 from vlm2vec.search.stores.lance.rows import (
     LOOK,
     PATHS_PER_STATEMENT,
-    UNIT,
     as_arrow,
     escape,
     is_known,
-    parse_files,
-    parse_stored,
     path_filters,
     schema_of,
-    unescape,
-    unit_of,
     where_clause,
 )
 from vlm2vec.search.stores.lance.seal import BACKGROUND, FAILURES, LanceInfo, Seal, SealReport
@@ -275,22 +267,15 @@ class LanceStore:
                 (self._seal.folder / BACKGROUND.format(before)).unlink(missing_ok=True)
 
     def nearest(
-        self,
-        vector: Vector,
-        limit: int,
-        where: Filter = ANYTHING,
-        *,
-        of: Of = "look",
-        calibrated: bool = False,
+        self, vector: Vector, limit: int, where: Filter = ANYTHING, *, of: Of = "look", calibrated: bool = False
     ) -> list[Near]:
         if of == "words" and not self._reading.has_words:
             return []
 
-        def find() -> list[Near]:
-            search = Nearest(self._table, self.info.dim, of, self.background, calibrated)
-            return search.find(vector, limit, where_clause(where))
-
-        return self._answer(find)
+        clause = where_clause(where)
+        return self._answer(
+            lambda: Nearest(self._table, self.info.dim, of, self.background, calibrated).find(vector, limit, clause)
+        )
 
     def matching(
         self, wanted: Wanted, limit: int, where: Filter = ANYTHING, *, names_only: bool = False
