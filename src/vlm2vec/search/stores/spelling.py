@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
+
+from vlm2vec.search.names import name_words
 
 UNSTEMMED = "unicode61 remove_diacritics 2"
 """FTS5's tokenizer for names: it takes runs of letters and digits, without case and accents."""
@@ -22,6 +25,8 @@ _RUNS_ON = [
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x312F)),
     *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7AF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
 ]
+# Words of a name as they stand there, with the signs of C++ and C#.
+_WRITTEN = re.compile(r"[^\W_]+[+#]*")
 _SOFT_HYPHEN, _ZERO_WIDTH_SPACE = "\u00ad", "\u200b"
 
 
@@ -54,6 +59,12 @@ def plain_name(text: str) -> str:
     """A file's name as its parts are looked for: without case and accents."""
     letters = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in letters if unicodedata.category(letter)[0] not in "MC")
+
+
+def indexed_name(name: str) -> str:
+    """The words of a name, then the name as it is written if that differs, so that all of it is found as a phrase."""
+    words, written = name_words(name), " ".join(_WRITTEN.findall(composed(name)))
+    return words if words == written.lower() else f"{words} {written}"
 
 
 def is_word(text: str) -> bool:

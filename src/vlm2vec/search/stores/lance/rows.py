@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm2vec.search.names import name_words
 from vlm2vec.search.store import (
     UNKNOWN,
     WORDS,
@@ -26,7 +25,7 @@ from vlm2vec.search.store import (
     Words,
 )
 from vlm2vec.search.stores.lance.terms import apart, stemmed_terms, unstemmed_terms
-from vlm2vec.search.stores.spelling import plain_name, spelled
+from vlm2vec.search.stores.spelling import indexed_name, plain_name, spelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -276,7 +275,8 @@ def _words(words: Sequence[Words]) -> dict[str, list[str]]:
 
 def _names(files: Sequence[FileRows]) -> dict[str, Sequence[str | None]]:
     folders, names = zip(*(file.path.rpartition("/")[::2] for file in files), strict=True) if files else ((), ())
-    terms, folder_terms = (unstemmed_terms([spelled(name_words(path)) for path in paths]) for paths in (names, folders))
+    texts = [[spelled(indexed_name(path)) for path in paths] for paths in (names, folders)]
+    terms, folder_terms = map(unstemmed_terms, texts)
     of_files = {"name_terms": _side_by_side(terms, folder_terms), "name_part": list(map(plain_name, names))}
     # They stand with the first unit of each file.
     others: list[list[None]] = [[None] * (len(file.units) - 1) for file in files]

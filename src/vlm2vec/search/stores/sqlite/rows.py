@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.items import Kind
-from vlm2vec.search.names import name_words
 from vlm2vec.search.store import Background, FileRows, Look, StoredFile, StoredUnit, Vector, Words
-from vlm2vec.search.stores.spelling import composed
+from vlm2vec.search.stores.spelling import indexed_name
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -39,8 +38,6 @@ Values: TypeAlias = tuple[Any, ...]
 _NO_SPAN = (-1.0, -1.0)
 # Mean and spread where there is no background; rows of format 1 end without them.
 _UNCALIBRATED = np.array([0.0, 1.0], "<f4").tobytes()
-# Words of a name as they stand there, with the signs of C++ and C#.
-_WRITTEN = re.compile(r"[^\W_]+[+#]*")
 _STRAY = re.compile("[\ud800-\udfff]")
 
 
@@ -118,7 +115,7 @@ class NameRow(NamedTuple):
         """A row that is to be written."""
         folders, _, name = file.path.rpartition("/")
         places = (file.id, file.first_unit, file.num_stored, first_passage, num_passages)
-        values = (*places, reading, _words_of(name), _words_of(folders))
+        values = (*places, reading, indexed_name(name), indexed_name(folders))
         return cls(*values, row_sum(values))
 
     @classmethod
@@ -235,12 +232,6 @@ def path_of(name: str | bytes) -> str:
 
 def row_sum(values: Values) -> int:
     return crc32(ascii(values).encode())
-
-
-def _words_of(name: str) -> str:
-    """The words of a name, then the name as it is written if that differs, so that all of it is found as a phrase."""
-    words, written = name_words(name), " ".join(_WRITTEN.findall(composed(name)))
-    return words if words == written.lower() else f"{words} {written}"
 
 
 def _texts(words: Words) -> tuple[str, str]:
