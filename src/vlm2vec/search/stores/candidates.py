@@ -15,7 +15,7 @@ SHORTEST_PART = 4
 """Letters of the shortest part by which a name is found: one of three, such as "art", is in too many names."""
 
 
-class Finds(NamedTuple):
+class TermFinds(NamedTuple):
     """Where a term stands.
 
     Args:
@@ -37,7 +37,7 @@ class Finds(NamedTuple):
         above: NDArray[np.int64] = np.repeat(self.firsts - (np.cumsum(lengths) - lengths), lengths)
         return above + np.arange(len(above))
 
-    def in_names(self) -> Finds:
+    def in_names(self) -> TermFinds:
         """Without those in the words of units."""
         return self._replace(units=self.units[:0], scores=self.scores[:0])
 
@@ -73,7 +73,7 @@ class Candidates:
         return cls(numbers, numbers, np.empty(0), np.empty(0, bool), numbers)
 
     @classmethod
-    def of(cls, finds: Sequence[Finds], without: Sequence[Finds]) -> Self:
+    def of(cls, finds: Sequence[TermFinds], without: Sequence[TermFinds]) -> Self:
         """Those that have one of the terms of `finds`, and none of `without`."""
         arrays = [array for found in finds for array in (found.units, found.named())]
         units = np.unique(np.concatenate(arrays)) if arrays else np.empty(0, np.int64)

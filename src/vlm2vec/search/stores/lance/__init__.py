@@ -35,7 +35,7 @@ from vlm2vec.search.store import (
     Wanted,
 )
 from vlm2vec.search.stores.candidates import terms_of
-from vlm2vec.search.stores.lance.full_text import FullText
+from vlm2vec.search.stores.lance.full_text import LanceFullText
 from vlm2vec.search.stores.lance.nearest import Nearest, Of
 from vlm2vec.search.stores.lance.reading import Reading
 from vlm2vec.search.stores.lance.rows import (
@@ -129,7 +129,7 @@ class LanceStore:
         with Place(place).explained("write"):
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
             table = lancedb.connect(place).create_table(_NAME, schema=schema_of(info.dim))
-            FullText(table).make()
+            LanceFullText(table).make()
             seal = Seal(place / TABLE)
             name = None if background is None else _write_background(seal, background)
             seal.write(int(table.version))
@@ -144,8 +144,8 @@ class LanceStore:
                     # Releases that do not know words shall say so.
                     self._write_info(self.info, None)
                     self._rewrite(None)
-                elif not FullText(self._table).is_whole:
-                    FullText(self._table).make()
+                elif not LanceFullText(self._table).is_whole:
+                    LanceFullText(self._table).make()
                     self._write_seal()
             yield
 
@@ -283,7 +283,7 @@ class LanceStore:
         return self._answer(lambda: self._matching(wanted, limit, where, names_only)) if self._reading.has_words else []
 
     def _matching(self, wanted: Wanted, limit: int, where: Filter, names_only: bool) -> list[Match]:
-        full_text = FullText(self._table)
+        full_text = LanceFullText(self._table)
         if not full_text.is_whole:
             # A writer that makes the table anew has been stopped before its end, and the next one continues.
             return []
@@ -355,7 +355,7 @@ class LanceStore:
         # LanceDB looks for vectors that are null only here, and by default refuses them.
         rows = pa.RecordBatchReader.from_batches(schema, batches())
         self._table.add(rows, mode="overwrite", on_bad_vectors="null")
-        FullText(self._table).make()
+        LanceFullText(self._table).make()
         self._next_number = None
         self._write_seal()
 

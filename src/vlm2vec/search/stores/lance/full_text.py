@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.search.store import Wanted
-from vlm2vec.search.stores.candidates import SHORTEST_PART, Candidates, Finds, terms_of
+from vlm2vec.search.stores.candidates import SHORTEST_PART, Candidates, TermFinds, terms_of
 from vlm2vec.search.stores.lance.rows import quoted
 from vlm2vec.search.stores.lance.terms import apart, stemmed_terms, unstemmed_terms
 from vlm2vec.search.stores.spelling import plain_name
@@ -37,7 +37,7 @@ _NO_ROWS: NDArray[np.float64] = np.empty((0, 3))
 
 
 @dataclass(frozen=True, slots=True)
-class FullText:
+class LanceFullText:
     """The full-text indexes of one version of a table."""
 
     table: Table
@@ -78,7 +78,7 @@ class FullText:
             found = found.where(np.isin(found.units, allowed.column("number").to_numpy()))
         return found.one_a_name()
 
-    def _finds(self, texts: Sequence[str], *, parts: bool, names_only: bool) -> list[Finds]:
+    def _finds(self, texts: Sequence[str], *, parts: bool, names_only: bool) -> list[TermFinds]:
         """Where each of the terms stands that stand anywhere, in no order."""
         num_rows = int(self.table.count_rows())
         if not num_rows or not texts:
@@ -99,7 +99,7 @@ class FullText:
                 names = names[np.argsort(names[:, 0])]
             firsts = names[:, 0].astype(np.int64)
             ends = firsts + names[:, 1].astype(np.int64)
-            finds.append(Finds(words[:, 0].astype(np.int64), words[:, 2], firsts, ends, names[:, 2]))
+            finds.append(TermFinds(words[:, 0].astype(np.int64), words[:, 2], firsts, ends, names[:, 2]))
         return finds
 
     def _present(self, terms: Sequence[_Term]) -> Sequence[_Term]:

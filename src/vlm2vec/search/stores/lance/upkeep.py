@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlm2vec.search.store import Building
-from vlm2vec.search.stores.lance.full_text import FullText
+from vlm2vec.search.stores.lance.full_text import LanceFullText
 from vlm2vec.search.stores.lance.nearest import COLUMNS, PARTITIONS, Of
 from vlm2vec.search.stores.lance.seal import Seal
 
@@ -50,7 +50,7 @@ class Upkeep:
     def do(self, building: Building) -> None:
         """Merge small files, take rows into the full text, and make approximate indexes where they are needed."""
         if self._lacks_full_text():
-            FullText(self.table).make()
+            LanceFullText(self.table).make()
         if self._is_scattered():
             self.seal.write(int(self.table.version), settled=False)
             self.table.optimize(cleanup_older_than=self._age_to_keep())
@@ -73,11 +73,11 @@ class Upkeep:
         # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
         many = self.table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
         # Replacing the same rows again and again leaves few fragments and many versions.
-        return many or len(self._version_times_s()) > _MAX_VERSIONS or FullText(self.table).is_off(_MOST_UNINDEXED)
+        return many or len(self._version_times_s()) > _MAX_VERSIONS or LanceFullText(self.table).is_off(_MOST_UNINDEXED)
 
     def _lacks_full_text(self) -> bool:
         """Whether a writer that made all rows anew was stopped before its end."""
-        return "word_terms" in self.table.schema.names and not FullText(self.table).is_whole
+        return "word_terms" in self.table.schema.names and not LanceFullText(self.table).is_whole
 
     def _is_index_off(self, of: Of) -> bool:
         """Whether there is an approximate index that is not needed, or too much is not in one that is."""

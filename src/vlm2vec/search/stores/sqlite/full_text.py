@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm2vec.search.store import Wanted
-from vlm2vec.search.stores.candidates import SHORTEST_PART, Candidates, Finds, terms_of
+from vlm2vec.search.stores.candidates import SHORTEST_PART, Candidates, TermFinds, terms_of
 from vlm2vec.search.stores.spelling import plain_name, quoted, spelled
 from vlm2vec.search.stores.sqlite.database import INDEXES, Database, Index
 from vlm2vec.search.stores.sqlite.rows import FileRow, NameRow, Values
@@ -96,7 +96,7 @@ class FullText:
         without = [self._find(term, nums, parts=False) for term in terms_of(wanted.without)]
         return Candidates.of(finds, without)
 
-    def _find(self, term: str, nums: dict[Index, int], *, parts: bool = True) -> Finds:
+    def _find(self, term: str, nums: dict[Index, int], *, parts: bool = True) -> TermFinds:
         words = self._rows("text_index", term, nums, _OF_UNITS)
         names = self._rows("name_index", term, nums, _OF_FILES)
         part = plain_name(term.strip())
@@ -105,7 +105,7 @@ class FullText:
             names = np.concatenate([names, more[~np.isin(more[:, 0], names[:, 0])]])
             names = names[np.argsort(names[:, 0])]
         firsts, ends = names[:, 0].astype(np.int64), names[:, 1].astype(np.int64)
-        return Finds(words[:, 0].astype(np.int64), words[:, 2], firsts, ends, names[:, 2])
+        return TermFinds(words[:, 0].astype(np.int64), words[:, 2], firsts, ends, names[:, 2])
 
     def _rows(self, index: Index, term: str, nums: dict[Index, int], select: str) -> NDArray[np.float64]:
         """Two numbers and the BM25 of each row in which a term stands, in the order of rows."""
