@@ -29,6 +29,18 @@ def scores(document: dict[str, Any]) -> str:
     return markdown([["test", "questions", "chance", "pixels", "tiny", "ConSE", *KINDS], *rows])
 
 
+def seeds(document: dict[str, Any]) -> str:
+    """The recipe by several seeds, and their mean, hit@1/hit@5 at all dimensions."""
+    results = document["results"]
+    tests = [test for test in BOTH_WAYS if test in results["seed0"]]
+    rows = [[name, *(_pair(found[test]["384"]) for test in tests)] for name, found in results.items()]
+    means = [
+        {hit: sum(found[test]["384"][hit] for found in results.values()) / len(results) for hit in ("hit@1", "hit@5")}
+        for test in tests
+    ]
+    return markdown([["", *tests], *rows, ["mean", *map(_pair, means)]])
+
+
 def halves(document: dict[str, Any]) -> str:
     """The half of the questions whose md5 is odd, on which nothing was chosen."""
     found = document["results"]["bundled"]

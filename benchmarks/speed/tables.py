@@ -366,6 +366,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "texts": ("default_model_texts", default_tables.texts),
         "exact": ("default_model_exact", default_tables.exact),
     },
+    "../recipes/default/README.md": {"seeds": ("default_model_seeds", default_tables.seeds)},
     "../src/vlm2vec/bundled/README.md": {
         "scores": ("default_model", default_tables.scores),
         "halves": ("default_model", default_tables.halves),
