@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from size import sized, write_results
 
 from vlm2vec.search.store import FileRows, IndexInfo, Look, StoredUnit
-from vlm2vec.search.stores import create_store, lance
-from vlm2vec.search.stores.lance import LanceStore
+from vlm2vec.search.stores import create_store
+from vlm2vec.search.stores.lance import EXACT_UP_TO, LanceStore
+from vlm2vec.search.stores.lance.nearest import PARTITIONS
+from vlm2vec.search.stores.lance.upkeep import BUILD_WIDTH, LINKS
 
 DIM, QUERIES, K, CHUNK = *sized((768, 200), (16, 25)), 10, 25_000
 SETTINGS = sized(
@@ -46,7 +48,7 @@ def main() -> None:
 def measure(place: Path, kind: str, count: int) -> dict[str, Any]:
     """Build a store, or open the one of an earlier run, and ask it 200 questions."""
     notes = place.with_suffix(".json")
-    index = [lance._PARTITIONS, lance._LINKS, lance._BUILD_WIDTH, lance._EXACT_UP_TO]
+    index = [PARTITIONS, LINKS, BUILD_WIDTH, EXACT_UP_TO]
     if not notes.exists() or json.loads(notes.read_text())["index"] != index:
         store = create_store(place, IndexInfo("benchmark", "benchmark", DIM, "float32", ".."), kind="lance")
         add_s = index_s = 0.0
@@ -70,7 +72,7 @@ def measure(place: Path, kind: str, count: int) -> dict[str, Any]:
         opened.refresh()
         hits = opened.nearest(query, K)
         seconds.append(time.perf_counter() - start)
-        found += len(names & {hit.path for hit in hits})
+        found += len(names & {hit.unit.path for hit in hits})
     row = {
         "vectors": kind,
         "rows": count,

@@ -18,7 +18,7 @@ from vlm2vec.errors import IndexFolderError
 from vlm2vec.search.store import Background, FileRows, Filter, Look, Near, Store, StoredUnit, Vector, Wanted, Words
 from vlm2vec.search.stores import create_store, open_store
 from vlm2vec.search.stores.lance import LanceStore
-from vlm2vec.search.stores.lance.full_text import LanceFullText
+from vlm2vec.search.stores.lance.full_text import TermIndex
 from vlm2vec.search.stores.lance.nearest import Of
 from vlm2vec.search.stores.lance.seal import LanceInfo
 from vlm2vec.search.stores.place import Place
@@ -183,11 +183,11 @@ def test_a_kill_while_the_table_is_made_anew_loses_nothing(tmp_path: Path, monke
         store.commit([], [worded(picture("a.png", 1), "red", passages=[2])])
     before = contents(store)
 
-    def killed(full_text: LanceFullText) -> None:
+    def killed(full_text: TermIndex) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt), store.writing():
-        patch.setattr(LanceFullText, "make", killed)
+        patch.setattr(TermIndex, "make", killed)
         store.note_background(BACKGROUND)
     again = open_store(tmp_path)
     (near,) = again.nearest(QUERY, 1, calibrated=True)

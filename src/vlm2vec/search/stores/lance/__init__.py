@@ -35,7 +35,7 @@ from vlm2vec.search.store import (
     Wanted,
 )
 from vlm2vec.search.stores.candidates import terms_of
-from vlm2vec.search.stores.lance.full_text import LanceFullText
+from vlm2vec.search.stores.lance.full_text import TermIndex
 from vlm2vec.search.stores.lance.nearest import Nearest, Of
 from vlm2vec.search.stores.lance.reading import Reading
 from vlm2vec.search.stores.lance.rows import (
@@ -60,13 +60,13 @@ if TYPE_CHECKING:
 NEEDED = ("scale", "lancedb", "pyarrow")
 """The extra, and what it installs."""
 
+EXACT_UP_TO = 200_000
+"""So many vectors of one sort are compared one by one: to make an approximate index takes a minute for each 100,000."""
+
 _NAME = "units"
 # A reader that has just opened the table has this long to finish before the files of its version may go.
 _KEEP_OLD_VERSIONS_S = 60.0
 _READING_TRIES = 5
-# Comparing a query with 100,000 rows of 768 dimensions takes 0.2 s on two cores, by this index it takes 11 ms with a
-# million (docs/performance.md), but making it takes a minute for each 100,000.
-_EXACT_UP_TO = 200_000
 _Answer = TypeVar("_Answer")
 
 
@@ -86,7 +86,7 @@ class LanceStore:
     """
 
     def __init__(
-        self, place: Path, *, exact_up_to: int = _EXACT_UP_TO, keep_old_s: float = _KEEP_OLD_VERSIONS_S
+        self, place: Path, *, exact_up_to: int = EXACT_UP_TO, keep_old_s: float = _KEEP_OLD_VERSIONS_S
     ) -> None:
         self.place = place
         self._at = Place(place)
@@ -129,7 +129,7 @@ class LanceStore:
         with Place(place).explained("write"):
             # The table first: a folder without index.json is no index yet, so a kill in between leaves none.
             table = lancedb.connect(place).create_table(_NAME, schema=schema_of(info.dim))
-            LanceFullText(table).make()
+            TermIndex(table).make()
             seal = Seal(place / TABLE)
             name = None if background is None else _write_background(seal, background)
             seal.write(int(table.version))
@@ -144,8 +144,8 @@ class LanceStore:
                     # Releases that do not know words shall say so.
                     self._write_info(self.info, None)
                     self._rewrite(None)
-                elif not LanceFullText(self._table).is_whole:
-                    LanceFullText(self._table).make()
+                elif not TermIndex(self._table).is_whole:
+                    TermIndex(self._table).make()
                     self._write_seal()
             yield
 
@@ -283,7 +283,7 @@ class LanceStore:
         return self._answer(lambda: self._matching(wanted, limit, where, names_only)) if self._reading.has_words else []
 
     def _matching(self, wanted: Wanted, limit: int, where: Filter, names_only: bool) -> list[Match]:
-        full_text = LanceFullText(self._table)
+        full_text = TermIndex(self._table)
         if not full_text.is_whole:
             # A writer that makes the table anew has been stopped before its end, and the next one continues.
             return []
@@ -355,7 +355,7 @@ class LanceStore:
         # LanceDB looks for vectors that are null only here, and by default refuses them.
         rows = pa.RecordBatchReader.from_batches(schema, batches())
         self._table.add(rows, mode="overwrite", on_bad_vectors="null")
-        LanceFullText(self._table).make()
+        TermIndex(self._table).make()
         self._next_number = None
         self._write_seal()
 

@@ -37,7 +37,7 @@ _NO_ROWS: NDArray[np.float64] = np.empty((0, 3))
 
 
 @dataclass(frozen=True, slots=True)
-class LanceFullText:
+class TermIndex:
     """The full-text indexes of one version of a table."""
 
     table: Table

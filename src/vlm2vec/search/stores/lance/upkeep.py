@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlm2vec.search.store import Building
-from vlm2vec.search.stores.lance.full_text import LanceFullText
+from vlm2vec.search.stores.lance.full_text import TermIndex
 from vlm2vec.search.stores.lance.nearest import COLUMNS, PARTITIONS, Of
 from vlm2vec.search.stores.lance.seal import Seal
 
 if TYPE_CHECKING:
     from lancedb.table import Table
+
+LINKS, BUILD_WIDTH = 20, 150
+"""Of an approximate index: neighbours a vector is linked with, and how many are looked at to choose them."""
 
 # A query reads every fragment, and each commit makes one: this many cost nothing measurable.
 _MAX_FRAGMENTS = 24
@@ -25,7 +28,6 @@ _MAX_VERSIONS = 64
 # A reader that has just opened the table may still need the files of its version, and so many commits later where they
 # come fast.
 _KEPT_VERSIONS = 16
-_LINKS, _BUILD_WIDTH = 20, 150
 _MOST_UNINDEXED = 1 / 8
 
 
@@ -50,7 +52,7 @@ class Upkeep:
     def do(self, building: Building) -> None:
         """Merge small files, take rows into the full text, and make approximate indexes where they are needed."""
         if self._lacks_full_text():
-            LanceFullText(self.table).make()
+            TermIndex(self.table).make()
         if self._is_scattered():
             self.seal.write(int(self.table.version), settled=False)
             self.table.optimize(cleanup_older_than=self._age_to_keep())
@@ -73,11 +75,11 @@ class Upkeep:
         # Merging rewrites all rows: too much for the one commit of one changed file, cheap against many of them.
         many = self.table.stats()["fragment_stats"]["num_fragments"] > _MAX_FRAGMENTS
         # Replacing the same rows again and again leaves few fragments and many versions.
-        return many or len(self._version_times_s()) > _MAX_VERSIONS or LanceFullText(self.table).is_off(_MOST_UNINDEXED)
+        return many or len(self._version_times_s()) > _MAX_VERSIONS or TermIndex(self.table).is_off(_MOST_UNINDEXED)
 
     def _lacks_full_text(self) -> bool:
         """Whether a writer that made all rows anew was stopped before its end."""
-        return "word_terms" in self.table.schema.names and not LanceFullText(self.table).is_whole
+        return "word_terms" in self.table.schema.names and not TermIndex(self.table).is_whole
 
     def _is_index_off(self, of: Of) -> bool:
         """Whether there is an approximate index that is not needed, or too much is not in one that is."""
@@ -102,7 +104,7 @@ class Upkeep:
         column = COLUMNS[of]
         config = HnswSq(
             distance_type="dot" if of == "look" else "cosine",
-            num_partitions=PARTITIONS, m=_LINKS, ef_construction=_BUILD_WIDTH,
+            num_partitions=PARTITIONS, m=LINKS, ef_construction=BUILD_WIDTH,
         )  # fmt: skip
         self.table.create_index(column.name, config=config, name=column.index_name, replace=True)
 
