@@ -2,7 +2,7 @@
 
     python recipes/samples/build.py      (fetches what is missing; then ten seconds)
 
-Two builds are the same byte for byte. `samples/LICENSES.md` says of each file where it is from; it is written by hand,
+Two builds are the same byte for byte. `samples/LICENSES` says of each file where it is from; it is written by hand,
 as are the demo's questions.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pypdfium2
+from home import write_home
 from PIL import Image
 from slides import write_slides
 
@@ -64,6 +65,7 @@ def main() -> None:
     for name, (source, target) in MANUALS.items():
         _copy_pages(UNPACKED / source, SAMPLES.pages[name], FOLDER / "documents" / target)
     write_slides(FOLDER / "documents" / "slides.pdf")
+    write_home(FOLDER)
     asked = _on_ground(sprite_of_svg(svg_of("noto", "butterfly"), 128), margin_px=16, ground=(232, 240, 247))
     asked.save(REPOSITORY / "demo" / "butterfly.png", optimize=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -14,7 +13,8 @@ import pytest
 
 from support.index_folders import paths_of
 from support.places import ROOT
-from vlm2vec import Embedder, Image, Item, Library
+from support.scripts import script
+from vlm2vec import Embedder, Library
 
 
 @pytest.fixture(scope="module")
@@ -38,29 +38,31 @@ def test_it_finds_objects_by_their_name_among_all_samples(library: Library) -> N
     assert (len(objects), sum(found)) == (12, 12)
 
 
-def test_the_demo_asks_ten_questions_and_finds_the_right_file_first_for_each(library: Library) -> None:
-    questions = json.loads((ROOT / "demo" / "queries.json").read_text("utf-8"))
-    first = {}
-    for question in questions:
-        media = (Image(ROOT / "demo" / question["image"]),) if "image" in question else ()
-        hit = library.search(Item(question.get("text", ""), media), k=1)[0]
-        first[question.get("text", question.get("image"))] = hit.path == question["right"]
-    assert (len(first), sum(first.values())) == (10, 10), first
+def test_all_answers_of_the_demo_are_right(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = script(monkeypatch, "demo/answers.py")
+    questions = demo.read_questions()
+    wrong = [question for question in questions if demo.answer(library, question) != demo.expected(question)]
+    assert (len(questions), wrong) == (15, [])
+
+
+def test_the_nonsense_of_the_demo_has_weak_hits_only(library: Library) -> None:
+    assert {hit.weak for hit in library.search("asdfgh qwerty", k=50)} == {True}
 
 
 def test_every_sample_is_read(library: Library) -> None:
-    files = [
-        p for p in (ROOT / "samples").rglob("*") if p.is_file() and p.suffix != ".md" and ".vlm2vec" not in p.parts
-    ]
-    assert paths_of(library) == sorted(path.relative_to(ROOT / "samples").as_posix() for path in files)
+    # Subtitles are words of the film beside them.
+    assert paths_of(library) == [path for path in _samples() if not path.endswith(".srt")]
 
 
 def test_every_sample_has_its_source_and_licence() -> None:
-    text = (ROOT / "samples" / "LICENSES.md").read_text("utf-8")
-    files = [
-        p for p in (ROOT / "samples").rglob("*") if p.is_file() and p.suffix != ".md" and ".vlm2vec" not in p.parts
-    ]
-    assert [path.name for path in files if path.name not in text] == []
+    text = (ROOT / "samples" / "LICENSES").read_text("utf-8")
+    assert [path for path in _samples() if path not in text and Path(path).name not in text] == []
+
+
+def _samples() -> list[str]:
+    folder = ROOT / "samples"
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(path.as_posix() for path in files if path.name != "LICENSES" and path.parts[0] != ".vlm2vec")
 
 
 def test_the_vectors_do_not_depend_on_their_neighbours(bundled: Embedder) -> None:
