@@ -101,8 +101,8 @@ def test_the_commands_of_the_readme_print_what_it_shows(tmp_path: Path) -> None:
         printed = _output([sys.executable, "-m", name, *arguments], tmp_path)
         assert _SCORE.split(printed.strip()) == _SCORE.split(told.strip())
         # What else is in the folder, such as pages drawn by programs that are installed, moves the last digits.
-        scores = [[float(score) for score in _SCORE.findall(text)] for text in (printed, told)]
-        np.testing.assert_allclose(*scores, rtol=0, atol=0.005)
+        ours, shown = ([float(score) for score in _SCORE.findall(text)] for text in (printed, told))
+        np.testing.assert_allclose(ours, shown, rtol=0, atol=0.005)
 
 
 def _printed(code: str, folder: Path) -> list[str]:
